@@ -1,0 +1,73 @@
+"""What every section of a recipe is: frozen, closed to unknown keys, documented by attribute docstrings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, GetJsonSchemaHandler, model_validator
+from pydantic_core import PydanticCustomError
+
+from orchestrator import plugins
+from orchestrator.errors import PluginError
+
+
+class Section(BaseModel):
+    """A frozen part of a recipe. Unknown keys are refused; the docstring under a field is its documentation."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
+
+
+class PluginSpec(BaseModel):
+    """A plug-in by name with its options: ``reverse_kl`` or ``{type: reverse_kl, temperature: 2.0}``."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+    type: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, value: Any) -> Any:
+        return {"type": value} if isinstance(value, str) else value
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options as given, without the name."""
+        return dict(self.model_extra or {})
+
+
+class _Room:
+    """Pydantic annotation: the specification must name a plug-in of this room and fit its options."""
+
+    def __init__(self, room: str) -> None:
+        self.room = room
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        names = [name.replace("_", "-") if self.room == "models.zoo" else name for name in plugins.available(self.room)]
+        name: dict[str, Any] = {"type": "string", "enum": names}
+        return {"anyOf": [name, {"type": "object", "properties": {"type": name}, "required": ["type"]}]}
+
+
+def plugin_of(room: str) -> Any:
+    """Type of a recipe field that holds a plug-in of `room`; options are validated when the recipe is read."""
+    return Annotated[PluginSpec, AfterValidator(_checker(room)), _Room(room)]
+
+
+def build(room: str, spec: PluginSpec) -> Any:
+    """The plug-in that `spec` describes.
+
+    Raises:
+        PluginError: see :func:`orchestrator.plugins.create`.
+    """
+    return plugins.create(room, spec.type, spec.options)
+
+
+def _checker(room: str) -> Callable[[PluginSpec], PluginSpec]:
+    def check(spec: PluginSpec) -> PluginSpec:
+        try:
+            build(room, spec)
+        except PluginError as error:
+            message = error.what + (f" ({error.fix})" if error.fix else "")
+            raise PydanticCustomError("plugin", "{message}", {"message": message}) from None
+        return spec
+
+    return check

@@ -1,0 +1,266 @@
+"""The recipe: everything an experiment is made of, section by section, in the order of the data flow.
+
+Sections that change results are part of stage fingerprints; ``resources`` and ``tracking`` say only where things run.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from orchestrator.config.base import PluginSpec, Section, plugin_of
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)]
+Language = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$", max_length=16)]
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+
+
+class LanguageConfig(Section):
+    """Where one language's text comes from."""
+
+    source: plugin_of("corpus.sources")  # type: ignore[valid-type]
+    """Source of the documents. Split by document, unless `validation` and `test` are given."""
+    validation: plugin_of("corpus.sources") | None = None  # type: ignore[valid-type]
+    """Source of the validation documents, for corpora that come with their own splits."""
+    test: plugin_of("corpus.sources") | None = None  # type: ignore[valid-type]
+    """Source of the test documents, for corpora that come with their own splits."""
+    kind: Literal["prose", "code"] = "prose"
+    """How to clean it: prose as paragraphs, code as files (length, line length and share of letters, as the paper filters)."""
+
+    @model_validator(mode="after")
+    def _both_or_none(self) -> LanguageConfig:
+        if (self.validation is None) != (self.test is None):
+            raise ValueError("give both validation and test, or neither")
+        return self
+
+
+class CodeFilter(Section):
+    """Which source files are kept (the paper filters Python files by length, section 3.1)."""
+
+    min_characters: int = Field(200, ge=0)
+    """Shortest file kept, in characters."""
+    max_characters: int = Field(100_000, ge=1)
+    """Longest file kept, in characters."""
+    max_line_length: int = Field(1000, ge=1)
+    """Files with a longer line are dropped: they are generated or data."""
+    max_mean_line_length: float = Field(100, gt=0)
+    """Files whose lines are longer on average are dropped."""
+    min_alphanumeric: float = Field(0.25, ge=0, le=1)
+    """Least share of letters and digits among the characters."""
+
+
+class DeduplicationConfig(Section):
+    """Which repeated documents are removed, within a language and across its splits."""
+
+    exact: bool = True
+    """Remove documents whose text is equal after white space and case are normalised."""
+    near: float | None = Field(0.8, gt=0, le=1)
+    """Remove documents whose estimated Jaccard similarity of 5-word shingles is at least this (MinHash); null: keep them."""
+
+
+class SplitConfig(Section):
+    """Shares of the documents (never of chunks) held out; equal article ids land in equal splits in every language."""
+
+    validation: Fraction = 0.05
+    """Share of documents for validation."""
+    test: Fraction = 0.05
+    """Share of documents for testing."""
+
+
+class CorpusConfig(Section):
+    """Text in: sources, cleaning, deduplication, splits, balance."""
+
+    languages: dict[Language, LanguageConfig] = Field(min_length=1)
+    """One entry a language; one expert is distilled for each."""
+    min_characters: int = Field(100, ge=0)
+    """Shortest prose document kept, in characters after cleaning."""
+    max_documents: int | None = Field(None, ge=1)
+    """Read at most this many documents of a source (for trials); null: all."""
+    common_articles: bool = False
+    """Keep only article ids that every prose language has."""
+    code_filter: CodeFilter = Field(default_factory=CodeFilter)
+    """Filter of languages whose kind is code."""
+    deduplication: DeduplicationConfig = Field(default_factory=DeduplicationConfig)
+    """Removal of repeated documents."""
+    splits: SplitConfig = Field(default_factory=SplitConfig)
+    """Held-out shares, for languages that don't bring their own splits."""
+
+
+class BalanceConfig(Section):
+    """How many tokens of each language the balanced set holds (the paper's balanced dataset creator)."""
+
+    tokens_per_language: int | None = Field(None, ge=1)
+    """Training tokens of each language; null: as many as the smallest language has."""
+    max_diff_percent: float = Field(5.0, gt=0, le=100)
+    """Largest difference allowed between two languages' training tokens, in percent of the larger."""
+
+
+class TokenizerConfig(Section):
+    """Byte-pair encoding with <unk> <s> </s> = 0, 1, 2 and no text lost."""
+
+    vocab_size: int = Field(32_000, ge=259)
+    """Size of the vocabulary, special tokens and the 256 bytes included."""
+    path: str | None = None
+    """Load this folder's tokenizer.json instead of training one."""
+    max_characters_per_language: int = Field(50_000_000, ge=1000)
+    """Text of each language to train on, at most, in characters; the languages get equal shares."""
+
+
+class BlocksConfig(Section):
+    """Packed token blocks."""
+
+    context: int = Field(1024, ge=8)
+    """Tokens of a block: the length a model sees."""
+    balance: BalanceConfig = Field(default_factory=BalanceConfig)
+    """Balance between the languages."""
+
+
+class TrainingConfig(Section):
+    """One training run, of the teacher or of an expert."""
+
+    tokens: int | None = Field(None, ge=1)
+    """Tokens to train on in all; null: `epochs` over the data."""
+    epochs: float = Field(3.0, gt=0)
+    """Passes over the data when `tokens` is null (the paper: 3)."""
+    batch_tokens: int = Field(524_288, ge=8)
+    """Tokens of an optimizer step, over all workers and accumulated micro-batches (the paper: 512 blocks of 1024)."""
+    micro_batch: int = Field(32, ge=1)
+    """Blocks a worker holds in memory at once."""
+    sampling: Literal["mixed", "balanced", "by_language"] = "mixed"
+    """Batches shuffled over all languages, with equal counts of each, or of one language at a time."""
+    optimizer: plugin_of("training.optimizers") = PluginSpec(type="adamw")  # type: ignore[valid-type]
+    """Optimizer and its learning rate."""
+    warmup: float = Field(0.05, ge=0, lt=1)
+    """Share of the steps in which the learning rate rises from 0 (the paper: 5 %)."""
+    decay: Literal["cosine", "linear", "constant"] = "cosine"
+    """How the learning rate falls after the warm-up."""
+    final_lr: float = Field(0.1, ge=0, le=1)
+    """Learning rate at the end, as a share of the highest."""
+    clip: float = Field(1.0, gt=0)
+    """Largest norm of the gradient; longer ones are scaled down to it."""
+    precision: Literal["bf16", "fp32"] = "bf16"
+    """Arithmetic of the forward pass; weights and optimizer state stay in fp32, as do softmaxes and losses."""
+    eval_every: int = Field(100, ge=1)
+    """Optimizer steps between evaluations on the validation split."""
+    eval_blocks: int = Field(64, ge=1)
+    """Blocks of each language evaluated then."""
+    checkpoint_every: int = Field(100, ge=1)
+    """Optimizer steps between checkpoints; a killed run goes on from the last one."""
+    publish: Literal["best", "last"] = "best"
+    """Which weights become the artifact: those of the lowest validation loss, or the last."""
+
+
+class TeacherConfig(Section):
+    """The multilingual teacher."""
+
+    model: plugin_of("models.zoo")  # type: ignore[valid-type]
+    """Architecture, by name from the zoo, or `pretrained` with a path or hub name."""
+    training: TrainingConfig = Field(default_factory=TrainingConfig)
+    """Its training; skipped when `model` is pretrained and `train` is false."""
+    train: bool = True
+    """Train the model. False: take a pretrained one as it is."""
+
+
+class DistillationConfig(Section):
+    """Loss = alpha · CE + beta · soft (paper, equation 1)."""
+
+    soft: plugin_of("losses") = PluginSpec(type="reverse_kl")  # type: ignore[valid-type]
+    """The soft loss between the student's and the teacher's distributions."""
+    schedule: plugin_of("schedules") = PluginSpec(type="fixed")  # type: ignore[valid-type]
+    """Alpha and beta at each step."""
+    teacher: plugin_of("teacher") = PluginSpec(type="live")  # type: ignore[valid-type]
+    """Where the teacher's distributions come from."""
+
+
+class ExpertsConfig(Section):
+    """One expert a language, distilled from the teacher in parallel."""
+
+    model: plugin_of("models.zoo")  # type: ignore[valid-type]
+    """Architecture of every expert."""
+    training: TrainingConfig = Field(default_factory=TrainingConfig)
+    """Training of each expert."""
+    distillation: DistillationConfig = Field(default_factory=DistillationConfig)
+    """Losses, schedule and teacher."""
+
+
+class RouterConfig(Section):
+    """Which expert a text goes to."""
+
+    type: plugin_of("routers") = PluginSpec(type="paper")  # type: ignore[valid-type]
+    """The router and its options."""
+    sequences_per_language: int = Field(2000, ge=10)
+    """Training sequences of each language, at most."""
+
+
+class EvaluationConfig(Section):
+    """Perplexity on held-out text."""
+
+    split: Literal["validation", "test"] = "test"
+    """Split that the report's numbers come from."""
+    max_blocks: int | None = Field(None, ge=1)
+    """Blocks of each language, at most; null: all."""
+    batch: int = Field(16, ge=1)
+    """Blocks in memory at once."""
+    bootstrap: int = Field(1000, ge=100)
+    """Bootstrap resamples of the blocks for the intervals."""
+    confidence: Fraction = 0.95
+    """Coverage of the intervals."""
+
+
+class ResourcesConfig(Section):
+    """Where things run. Changes no result but for floating-point order, and is not part of any fingerprint."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Device of the training workers; auto: GPUs where there are any."""
+    workers: int = Field(1, ge=1)
+    """Training workers of one model (data parallel)."""
+    slots: int | None = Field(None, ge=1)
+    """Models in training at the same time; null: as many as the GPUs (or CPUs) allow."""
+    cpus: float | None = Field(None, gt=0)
+    """CPUs to use; null: all."""
+    threads: int | None = Field(None, ge=1)
+    """Compute threads of a training worker; null: the CPUs divided by the workers at work."""
+    strategy: plugin_of("training.strategies") | Literal["auto"] = "auto"  # type: ignore[valid-type]
+    """`single` (plain torch, one worker) or `deepspeed` (any number of workers, ZeRO 0 to 3); auto: deepspeed on GPUs or
+    with several workers, single otherwise."""
+    max_failures: int = Field(2, ge=0)
+    """Restarts of a training whose worker died, from its last checkpoint."""
+
+
+class TrackingConfig(Section):
+    """The experiment tracker."""
+
+    type: Literal["mlflow", "none"] = "mlflow"
+    """MLflow at MLFLOW_TRACKING_URI, or in the run's folder where that is not set; none: only the run's own files."""
+    experiment: str = "mome"
+    """Name of the MLflow experiment."""
+
+
+class Recipe(Section):
+    """One experiment, from text to a report."""
+
+    name: Name
+    """Name of the run: its folder under `runs/`."""
+    description: str = ""
+    """What it is for, in a sentence or two; shown in the report."""
+    seed: int = Field(17, ge=0, lt=2**31)
+    """Seed of everything that is random."""
+    corpus: CorpusConfig
+    """Text in."""
+    tokenizer: TokenizerConfig = Field(default_factory=TokenizerConfig)
+    """Text to tokens."""
+    blocks: BlocksConfig = Field(default_factory=BlocksConfig)
+    """Tokens to balanced, packed blocks."""
+    teacher: TeacherConfig
+    """The multilingual model that experts learn from."""
+    experts: ExpertsConfig
+    """One small model a language."""
+    router: RouterConfig = Field(default_factory=RouterConfig)
+    """Text to expert."""
+    evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
+    """Held-out perplexity."""
+    resources: ResourcesConfig = Field(default_factory=ResourcesConfig)
+    """Where things run."""
+    tracking: TrackingConfig = Field(default_factory=TrackingConfig)
+    """Where metrics go."""

@@ -1,0 +1,100 @@
+"""What a stage is, and what it is given to run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, TypeVar
+
+from orchestrator.config.base import PluginSpec, Section
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class ParallelMap(Protocol):
+    """Ordered map over items in other processes (or Ray tasks); `function` and items must pickle.
+
+    At most a few items per worker are in flight, so `items` may be a generator over data larger than memory. Results come
+    in the order of the items: the output is the same however many workers there are.
+    """
+
+    def __call__(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]: ...
+
+
+def serial_map(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """The :class:`ParallelMap` of one process: for tests and small inputs."""
+    return map(function, items)
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Where a stage runs. Nothing in it may change a result, but for the order of floating-point sums.
+
+    Attributes:
+        work: folder that outlives a killed attempt: checkpoints and `metrics.jsonl`. Removed when the artifact is published.
+        map: the ordered parallel map.
+        device: "cpu" or "cuda".
+        threads: compute threads of this process.
+        strategy: training strategy, resolved ("single" or "deepspeed"), with its options.
+        rank, world_size: place among the training workers of a distributed stage.
+    """
+
+    work: Path
+    map: ParallelMap = serial_map
+    device: str = "cpu"
+    threads: int = 1
+    strategy: PluginSpec = field(default_factory=lambda: PluginSpec(type="single"))
+    rank: int = 0
+    world_size: int = 1
+
+    def log(self, row: Mapping[str, Any]) -> None:
+        """Append one row to `work/metrics.jsonl`, which whoever started the stage follows (progress, tracking).
+
+        Keys: "step" with "steps" (how many there will be), metrics by name, and "message" for a line to print.
+        """
+        self.work.mkdir(parents=True, exist_ok=True)
+        with (self.work / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(dict(row)) + "\n")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a stage is expected to take, before it runs; 0 where it is not known or not worth saying.
+
+    Attributes:
+        parameters: of the model in training. tokens: to be read. flops: floating-point operations.
+        memory_bytes: largest resident memory of a worker.
+    """
+
+    parameters: int = 0
+    tokens: int = 0
+    flops: float = 0.0
+    memory_bytes: int = 0
+
+
+class Stage(Section):
+    """A stage's fields are exactly what its result depends on, beside its inputs: they are its fingerprint.
+
+    Class attributes:
+        code: dotted names below `orchestrator` ("corpus", "stages.corpus") whose source is part of the fingerprint;
+            plug-ins named in the fields are added by themselves.
+        distributed: run by every training worker (SPMD); only rank 0 writes to `out`.
+    """
+
+    code: ClassVar[tuple[str, ...]] = ()
+    distributed: ClassVar[bool] = False
+
+    def run(self, inputs: Mapping[str, Path], out: Path, env: Environment) -> None:
+        """Read the artifacts `inputs` (role -> folder), write this stage's files into the empty folder `out`.
+
+        Raises:
+            MomeError: whatever a person can mend.
+        """
+        raise NotImplementedError
+
+    def cost(self, inputs: Mapping[str, Path | None]) -> Cost:
+        """Expected cost; `inputs` holds None for artifacts that don't exist yet."""
+        return Cost()
