@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, GetJsonSchemaHandler, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, GetJsonSchemaHandler, PrivateAttr, model_validator
 from pydantic_core import PydanticCustomError
 
 from orchestrator import plugins
@@ -23,6 +23,7 @@ class PluginSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="allow")
     type: str
+    _room: str = PrivateAttr("")
 
     @model_validator(mode="before")
     @classmethod
@@ -33,6 +34,11 @@ class PluginSpec(BaseModel):
     def options(self) -> dict[str, Any]:
         """The options as given, without the name."""
         return dict(self.model_extra or {})
+
+    @property
+    def room(self) -> str:
+        """The room of the recipe field that holds this specification ("" outside of a recipe)."""
+        return self._room
 
 
 class _Room:
@@ -68,6 +74,8 @@ def _checker(room: str) -> Callable[[PluginSpec], PluginSpec]:
         except PluginError as error:
             message = error.what + (f" ({error.fix})" if error.fix else "")
             raise PydanticCustomError("plugin", "{message}", {"message": message}) from None
-        return spec
+        placed = spec.model_copy()
+        placed._room = room
+        return placed
 
     return check

@@ -95,6 +95,16 @@ class Stage(Section):
         """
         raise NotImplementedError
 
+    def external(self) -> Mapping[str, str]:
+        """Identity of what the stage reads beside its inputs (sources, pretrained models), as part of its fingerprint.
+
+        Called before every run: cheap, and no network.
+
+        Raises:
+            MomeError: something is missing.
+        """
+        return {}
+
     def cost(self, inputs: Mapping[str, Path | None]) -> Cost:
         """Expected cost; `inputs` holds None for artifacts that don't exist yet."""
         return Cost()

@@ -1,0 +1,220 @@
+"""Artifacts: folders named by a content fingerprint, published whole or not at all, each with a manifest.
+
+Layout of a run, ``runs/NAME/``::
+
+    stages/<step>/<fingerprint>/   an artifact: its files and manifest.json
+    work/<step>-<fingerprint>/     checkpoints and metrics of an attempt that is not finished
+    artifacts.json                 which artifact of each step the latest recipe uses
+    report/                        the latest report
+    run.lock                       held by the process at work
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import importlib.util
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from orchestrator.errors import ArtifactError, ResourceError, RunLockedError
+
+MANIFEST = "manifest.json"
+
+
+def digest(value: Any) -> str:
+    """SHA-256 (hex) of a JSON-able value; equal values give equal digests whatever the order of their keys."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 (hex) of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def code_digest(modules: Iterable[str]) -> str:
+    """SHA-256 over the Python source of modules and, for packages, of everything below them; data files not counted."""
+    return digest({name: _source_digest(name) for name in sorted(set(modules))})
+
+
+@cache
+def _source_digest(module: str) -> str:
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None:
+        raise ArtifactError(f"the source of {module} can't be found", fix="reinstall mome-orchestrator")
+    origin = Path(spec.origin)
+    files = sorted(origin.parent.rglob("*.py")) if spec.submodule_search_locations else [origin]
+    return digest([[file.relative_to(origin.parent).as_posix(), file_digest(file)] for file in files])
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON so that readers see the old file or the new one, never half of it.
+
+    Raises:
+        ResourceError: no space left.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with disk_errors(path):
+        with temporary.open("w", encoding="utf-8") as file:
+            json.dump(value, file, indent=1, ensure_ascii=False)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+
+
+@contextmanager
+def disk_errors(where: Path) -> Iterator[None]:
+    """Turn "no space left on device" and its like into a :class:`ResourceError` that says where."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise ResourceError("no space left on the disk", str(where), "free some space, then type the same command") from None
+        raise
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A published folder and its manifest."""
+
+    folder: Path
+    manifest: Mapping[str, Any]
+
+    @classmethod
+    def open(cls, folder: Path, *, deep: bool = False) -> Artifact:
+        """Open and check a folder: every file of the manifest is there and of its size (`deep`: and of its SHA-256).
+
+        Raises:
+            ArtifactError: no manifest, or a file is missing or differs.
+        """
+        fix = f"delete {folder} and type the same command: the stage runs again"
+        try:
+            manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+            files = dict(manifest["files"])
+        except (OSError, ValueError, KeyError, TypeError):
+            raise ArtifactError("an artifact has no readable manifest", str(folder / MANIFEST), fix) from None
+        for name, facts in files.items():
+            path = folder / name
+            if not path.is_file() or path.stat().st_size != facts["bytes"]:
+                raise ArtifactError("an artifact's file is missing or of another size", str(path), fix)
+            if deep and file_digest(path) != facts["sha256"]:
+                raise ArtifactError("an artifact's file has changed since it was published", str(path), fix)
+        return cls(folder, manifest)
+
+    @property
+    def fingerprint(self) -> str:
+        """The fingerprint of the stage, its configuration, its code and its inputs."""
+        return str(self.manifest["fingerprint"])
+
+
+@dataclass(frozen=True)
+class Store:
+    """The artifacts of a run folder."""
+
+    root: Path
+
+    def folder(self, step: str, fingerprint: str) -> Path:
+        """Where the artifact of a step with this fingerprint is, or would be."""
+        return self.root / "stages" / step / fingerprint[:16]
+
+    def work(self, step: str, fingerprint: str) -> Path:
+        """Where an attempt keeps what must outlive it."""
+        return self.root / "work" / f"{step}-{fingerprint[:16]}"
+
+    def find(self, step: str, fingerprint: str) -> Artifact | None:
+        """The artifact, or None where there is none.
+
+        Raises:
+            ArtifactError: it is there and damaged.
+        """
+        folder = self.folder(step, fingerprint)
+        return Artifact.open(folder) if folder.exists() else None
+
+    def publish(self, step: str, fingerprint: str, manifest: Mapping[str, Any], write: Callable[[Path], None]) -> Artifact:
+        """Let `write` fill a temporary folder, add the manifest, and move it into place in one step.
+
+        `manifest` holds what the caller knows before; `write` may return nothing more. Whatever goes wrong, nothing of it
+        stays behind.
+
+        Raises:
+            ResourceError: no space left. Whatever `write` raises.
+        """
+        target = self.folder(step, fingerprint)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        temporary.chmod(0o755)
+        try:
+            with disk_errors(target):
+                write(temporary)
+                files = {p.relative_to(temporary).as_posix(): p for p in sorted(temporary.rglob("*")) if p.is_file()}
+                facts = {name: {"bytes": p.stat().st_size, "sha256": file_digest(p)} for name, p in files.items()}
+                write_json(temporary / MANIFEST, {**manifest, "fingerprint": fingerprint, "files": facts})
+                shutil.rmtree(target, ignore_errors=True)
+                temporary.rename(target)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        return Artifact.open(target)
+
+    def remove(self, step: str, fingerprint: str) -> None:
+        """Remove an artifact and the work of its attempts."""
+        shutil.rmtree(self.folder(step, fingerprint), ignore_errors=True)
+        shutil.rmtree(self.work(step, fingerprint), ignore_errors=True)
+
+    def clean(self) -> None:
+        """Remove what killed attempts left half-written. Only for the holder of the lock."""
+        for folder in self.root.glob("stages/*/.*"):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def current(self) -> dict[str, Artifact]:
+        """Step name -> artifact of the latest recipe run here.
+
+        Raises:
+            ArtifactError: nothing has been run here, or an artifact is damaged.
+        """
+        index = self.root / "artifacts.json"
+        try:
+            steps = json.loads(index.read_text(encoding="utf-8"))["steps"]
+        except (OSError, ValueError, KeyError):
+            raise ArtifactError("there is no finished run in this folder", str(self.root), "mome run RECIPE") from None
+        return {name: Artifact.open(self.root / folder) for name, folder in steps.items()}
+
+    def set_current(self, recipe: str, artifacts: Mapping[str, Artifact]) -> None:
+        """Record which artifacts the latest recipe uses (`artifacts.json`)."""
+        steps = {name: artifact.folder.relative_to(self.root).as_posix() for name, artifact in artifacts.items()}
+        write_json(self.root / "artifacts.json", {"recipe": recipe, "steps": steps})
+
+
+@contextmanager
+def locked(root: Path) -> Iterator[None]:
+    """Hold the run folder: a second process is refused, a killed one lets go by dying.
+
+    Raises:
+        RunLockedError: another process holds it.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    path = root / "run.lock"
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.seek(0)
+            holder = file.read().strip() or "another process"
+            raise RunLockedError(f"this run is at work already ({holder})", str(root), "wait for it, or give this run another name") from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {os.uname().nodename}")
+        file.flush()
+        yield

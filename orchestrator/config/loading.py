@@ -1,0 +1,164 @@
+"""From a YAML file and dotted overrides to a validated recipe, with errors that name the line and the remedy."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from orchestrator.config.recipe import Recipe
+from orchestrator.errors import RecipeError
+from orchestrator.plugins import suggest
+
+Model = TypeVar("Model", bound=BaseModel)
+Key = tuple[str | int, ...]
+_VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
+
+
+def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read, override and validate a recipe.
+
+    Args:
+        path: a YAML file. ``${NAME}`` and ``${NAME:-default}`` in its strings are environment variables.
+        overrides: ``section.field=value`` with the value in YAML.
+
+    Raises:
+        RecipeError: no such file, not YAML, unknown key (with the nearest known one), bad value; each with its line.
+    """
+    return load_model(Recipe, path, overrides)
+
+
+def load_model(model: type[Model], path: Path, overrides: Sequence[str] = ()) -> Model:
+    """As :func:`load_recipe`, for any model (sweep files)."""
+    tree, lines = read_yaml(path)
+    for override in overrides:
+        tree = apply_override(tree, override)
+    return validate(model, tree, path, lines)
+
+
+def read_yaml(path: Path) -> tuple[dict[str, Any], dict[Key, int]]:
+    """A YAML mapping and the line (from 1) of each of its keys.
+
+    Raises:
+        RecipeError: unreadable, not YAML, not a mapping, a key twice, a variable that is not set.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"the recipe can't be read: {error}", str(path), "ls jobs/recipes") from None
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}:{mark.line + 1}" if mark else str(path)
+        raise RecipeError(f"the recipe is not valid YAML: {getattr(error, 'problem', error)}", where) from None
+    if not isinstance(tree, dict) or root is None:
+        raise RecipeError("a recipe is a mapping of sections", str(path), "mome schema prints what it may hold")
+    return _expand(tree, str(path)), dict(_lines(root, (), path))
+
+
+def apply_override(tree: dict[str, Any], override: str) -> dict[str, Any]:
+    """A copy of the tree with ``a.b.c=value`` set.
+
+    Raises:
+        RecipeError: no "=", or a value that is not YAML.
+    """
+    dotted, equals, text = override.partition("=")
+    if not equals or not dotted:
+        raise RecipeError(f"an override is KEY=VALUE, not {override!r}", "command line", "for example seed=3")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise RecipeError(f"the value of an override is not YAML: {text!r}", dotted) from None
+    return set_dotted(tree, dotted.split("."), value)
+
+
+def set_dotted(tree: Mapping[str, Any], keys: Sequence[str], value: Any) -> dict[str, Any]:
+    """A copy of the tree with the value at a path of keys; a plug-in given by name becomes a mapping on the way."""
+    head, *rest = keys
+    below = tree.get(head)
+    if rest:
+        below = {"type": below} if isinstance(below, str) else below if isinstance(below, Mapping) else {}
+        value = set_dotted(below, rest, value)
+    return {**tree, head: value}
+
+
+def validate(model: type[Model], tree: Mapping[str, Any], path: Path, lines: Mapping[Key, int]) -> Model:
+    """The model of a tree.
+
+    Raises:
+        RecipeError: all that is wrong with it, a line each.
+    """
+    try:
+        return model.model_validate(tree)
+    except ValidationError as error:
+        problems = [_problem(model, item, path, lines) for item in error.errors()]
+    raise RecipeError("\n".join(problems), str(path), "mome schema prints every field with its documentation")
+
+
+def _problem(model: type[BaseModel], error: Any, path: Path, lines: Mapping[Key, int]) -> str:
+    # "function-after[…]" and union members are pydantic's steps, not the user's keys.
+    keys: Key = tuple(key for key in error["loc"] if isinstance(key, int) or re.fullmatch(r"[\w.-]+", key))
+    known = keys
+    while known and known not in lines:
+        known = known[:-1]
+    place = f"{path}:{lines[known]}" if known else str(path)
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden":
+        message = f"unknown key; {suggest(str(keys[-1]), _fields_at(model, keys[:-1]))}"
+    elif error["type"] != "plugin" and error["type"] != "missing":
+        message += f", not {error['input']!r}"
+    return f"{place}: {'.'.join(map(str, keys))}: {message}"
+
+
+def _fields_at(model: type[BaseModel], keys: Key) -> list[str]:
+    """Field names of the section at a path of keys."""
+    current: Any = model
+    for key in keys:
+        if isinstance(current, type) and issubclass(current, BaseModel):
+            info = current.model_fields.get(str(key))
+            current = info.annotation if info else None
+        else:  # a mapping: dict[Language, Section]
+            current = (get_args(current) or (None,))[-1]
+        sections = [a for a in get_args(current) if isinstance(a, type) and issubclass(a, BaseModel)]
+        if sections and not str(current).startswith("dict"):
+            current = sections[0]
+    return list(current.model_fields) if isinstance(current, type) and issubclass(current, BaseModel) else []
+
+
+def _lines(node: yaml.Node, keys: Key, path: Path) -> Iterator[tuple[Key, int]]:
+    if isinstance(node, yaml.MappingNode):
+        seen = set()
+        for key, value in node.value:
+            line = key.start_mark.line + 1
+            if key.value in seen:
+                raise RecipeError(f"the key {key.value!r} is there twice", f"{path}:{line}", "keep one of them")
+            seen.add(key.value)
+            yield (*keys, key.value), line
+            yield from _lines(value, (*keys, key.value), path)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            yield (*keys, index), item.start_mark.line + 1
+            yield from _lines(item, (*keys, index), path)
+
+
+def _expand(value: Any, where: str) -> Any:
+    if isinstance(value, dict):
+        return {key: _expand(item, where) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_expand(item, where) for item in value]
+    return _VARIABLE.sub(lambda match: _variable(match, where), value) if isinstance(value, str) else value
+
+
+def _variable(match: re.Match[str], where: str) -> str:
+    name, default = match.groups()
+    value = os.environ.get(name, default)
+    if value is None:
+        raise RecipeError(f"the environment variable {name} is not set", where, f"export {name}=…")
+    return value

@@ -1,0 +1,104 @@
+"""From a recipe to its steps, and each step's fingerprint."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel
+
+from orchestrator import plugins
+from orchestrator.artifacts import code_digest, digest
+from orchestrator.config.base import PluginSpec
+from orchestrator.config.recipe import Recipe
+from orchestrator.stages.base import Stage
+from orchestrator.stages.blocks import BlocksStage
+from orchestrator.stages.corpus import CorpusStage
+from orchestrator.stages.evaluation import EvaluationStage
+from orchestrator.stages.expert import ExpertStage
+from orchestrator.stages.report import ReportStage
+from orchestrator.stages.router import RouterStage
+from orchestrator.stages.teacher import TeacherStage
+from orchestrator.stages.tokenizer import TokenizerStage
+from orchestrator.stages.tokens import TokensStage
+
+
+@dataclass(frozen=True)
+class Step:
+    """A stage in the graph: its name, its configuration, and which step fills each of its inputs (role -> step name)."""
+
+    name: str
+    stage: Stage
+    inputs: Mapping[str, str] = field(default_factory=dict)
+
+
+def steps_of(recipe: Recipe) -> tuple[Step, ...]:
+    """The steps of an experiment in an order in which each comes after its inputs."""
+    languages, seed = tuple(recipe.corpus.languages), recipe.seed
+    experts = [f"expert-{language}" for language in languages]
+    data = {"blocks": "blocks", "tokenizer": "tokenizer"}
+    trained = {**data, "teacher": "teacher"}
+    steps = [
+        Step("corpus", CorpusStage(corpus=recipe.corpus, seed=seed)),
+        Step("tokenizer", TokenizerStage(tokenizer=recipe.tokenizer, languages=languages, seed=seed), {"corpus": "corpus"}),
+        Step("tokens", TokensStage(languages=languages), {"corpus": "corpus", "tokenizer": "tokenizer"}),
+        Step("blocks", BlocksStage(blocks=recipe.blocks, languages=languages, seed=seed), {"tokens": "tokens"}),
+        Step("teacher", TeacherStage(teacher=recipe.teacher, seed=seed), data),
+        *(
+            Step(name, ExpertStage(language=language, experts=recipe.experts, seed=seed), trained)
+            for name, language in zip(experts, languages, strict=True)
+        ),
+        Step("router", RouterStage(router=recipe.router, languages=languages, seed=seed), data),
+        Step(
+            "evaluation",
+            EvaluationStage(evaluation=recipe.evaluation, languages=languages, seed=seed),
+            {**trained, "router": "router", **{name: name for name in experts}},
+        ),
+    ]
+    shown = recipe.model_dump(mode="json", exclude={"resources", "tracking"})
+    steps.append(Step("report", ReportStage(recipe=shown), {step.name: step.name for step in steps}))
+    return tuple(steps)
+
+
+def fingerprints(steps: tuple[Step, ...]) -> dict[str, str]:
+    """Step name -> SHA-256 of the stage, its configuration, its code, what it reads from outside, and its inputs.
+
+    Raises:
+        MomeError: something that a stage reads from outside (a source, a pretrained model) is missing.
+    """
+    known: dict[str, str] = {}
+    for step in steps:
+        known[step.name] = digest(
+            {
+                "stage": type(step.stage).__name__,
+                "config": step.stage.model_dump(mode="json"),
+                "code": code_digest(code_of(step.stage)),
+                "external": step.stage.external(),
+                "inputs": {role: known[name] for role, name in step.inputs.items()},
+            }
+        )
+    return known
+
+
+def code_of(stage: Stage) -> tuple[str, ...]:
+    """Modules whose source a stage's result depends on: those it declares and its plug-ins'."""
+    modules = {f"orchestrator.{name}" for name in stage.code} | {type(stage).__module__}
+    for spec in _plugins_in(stage):
+        modules.update(plugins.sources_of(plugins.find(spec.room, spec.type)))
+    return tuple(sorted(modules))
+
+
+def _plugins_in(value: Any) -> Iterator[PluginSpec]:
+    """Every plug-in specification in a section, a mapping or a sequence, at any depth."""
+    if isinstance(value, PluginSpec):
+        yield value
+    elif isinstance(value, BaseModel):
+        for _, item in value:
+            yield from _plugins_in(item)
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _plugins_in(item)
+    elif isinstance(value, tuple | list):
+        for item in value:
+            yield from _plugins_in(item)
