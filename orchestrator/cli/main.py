@@ -1,0 +1,255 @@
+"""`mome`: the command line. Commands import what they need when they run, so that --help is instant."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from orchestrator.errors import MomeError
+
+app = typer.Typer(
+    name="mome",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help="Distil one multilingual teacher into small per-language experts, route between them, serve them.",
+)
+data = typer.Typer(no_args_is_help=True, help="Build, inspect and export the corpus of a recipe.")
+app.add_typer(data, name="data")
+
+RecipeFile = Annotated[Path, typer.Argument(help="A recipe, for example jobs/recipes/quickstart.yaml.", show_default=False)]
+Overrides = Annotated[list[str] | None, typer.Argument(help="Fields to change: section.field=value.", show_default=False)]
+Runs = Annotated[Path, typer.Option(help="Folder that holds the runs.")]
+RunName = Annotated[str, typer.Argument(help="Name of a run, or its folder.", show_default=False)]
+Local = Annotated[bool, typer.Option("--local", help="Run in this process, without Ray.")]
+Force = Annotated[list[str] | None, typer.Option(help="Run this stage again, and all that depends on it.")]
+DEFAULT_RUNS = Path("runs")
+
+
+@app.command()
+def run(
+    recipe: RecipeFile,
+    overrides: Overrides = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Print the stages, what is cached, and what the rest costs.")] = False,
+    local: Local = False,
+    until: Annotated[list[str] | None, typer.Option(help="Stop after this stage.")] = None,
+    force: Force = None,
+    runs: Runs = DEFAULT_RUNS,
+) -> None:
+    """Run an experiment, from text to its report. What is done already is not done again.
+
+    Examples:
+
+        mome run jobs/recipes/quickstart.yaml
+
+        mome run jobs/recipes/quickstart.yaml --plan
+
+        mome run jobs/recipes/quickstart.yaml name=hotter experts.distillation.soft.temperature=2 --local
+
+        mome run jobs/recipes/quickstart.yaml --until teacher
+    """
+    from orchestrator.cli.run import print_plan, run_recipe
+
+    if plan:
+        print_plan(recipe, overrides or (), until or (), force or (), runs)
+    else:
+        run_recipe(recipe, overrides or (), until=until or (), force=force or (), local=local, runs=runs)
+
+
+@app.command()
+def sweep(
+    recipe: Annotated[Path, typer.Argument(help="A sweep, for example jobs/recipes/sweep.yaml.", show_default=False)],
+    overrides: Overrides = None,
+    runs: Runs = DEFAULT_RUNS,
+) -> None:
+    """Run a sweep over recipe fields and seeds on Ray Tune, and write its table and plot.
+
+    Examples:
+
+        mome sweep jobs/recipes/sweep.yaml
+
+        mome sweep jobs/recipes/sweep.yaml seeds=[1,2,3]
+    """
+    from orchestrator.cluster.sweep import run_sweep
+
+    run_sweep(recipe, overrides or (), runs)
+
+
+@app.command()
+def show(name: RunName, runs: Runs = DEFAULT_RUNS) -> None:
+    """Print what a run produced, with its lineage.
+
+    Example:
+
+        mome show quickstart
+    """
+    from orchestrator.cli.show import show_run
+
+    show_run(name, runs)
+
+
+@app.command()
+def report(name: RunName, runs: Runs = DEFAULT_RUNS) -> None:
+    """Print a run's report and say where its page is.
+
+    Example:
+
+        mome report quickstart
+    """
+    from orchestrator.cli.show import show_report
+
+    show_report(name, runs)
+
+
+@app.command()
+def generate(
+    name: RunName,
+    prompt: Annotated[str, typer.Argument(help="Text to go on from.", show_default=False)],
+    model: Annotated[str, typer.Option(help="An expert's language, or auto: let the router choose.")] = "auto",
+    max_tokens: Annotated[int, typer.Option(min=1, help="Tokens to generate, at most.")] = 64,
+    temperature: Annotated[float, typer.Option(min=0, help="0: always the most probable token.")] = 0.8,
+    seed: Annotated[int | None, typer.Option(help="Seed of the sampling.")] = None,
+    runs: Runs = DEFAULT_RUNS,
+) -> None:
+    """Route a prompt to its expert and generate, in this process.
+
+    Examples:
+
+        mome generate quickstart "The history of the"
+
+        mome generate quickstart "def main():" --model py --temperature 0
+    """
+    from orchestrator.cli.generate import generate_text
+
+    generate_text(name, prompt, model, max_tokens, temperature, seed, runs)
+
+
+@app.command()
+def serve(
+    name: RunName,
+    host: Annotated[str, typer.Option(help="Address to listen on; the default is this machine alone.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
+    runs: Runs = DEFAULT_RUNS,
+) -> None:
+    """Serve a run's router and experts over HTTP, in OpenAI's shape, with Ray Serve.
+
+    Example:
+
+        mome serve quickstart --port 8000
+    """
+    from orchestrator.cli.generate import serve_run
+
+    serve_run(name, host, port, runs)
+
+
+@app.command()
+def bench(
+    name: Annotated[str, typer.Argument(help="What to measure: train, packing.", show_default=False)],
+    json: Annotated[Path | None, typer.Option(help="Write the figures here too.")] = None,
+) -> None:
+    """Measure speed against a baseline in the same run.
+
+    Examples:
+
+        mome bench train
+
+        mome bench packing --json packing.json
+    """
+    from orchestrator.cli.bench import run_bench
+
+    run_bench(name, json)
+
+
+@app.command()
+def doctor() -> None:
+    """Say what this machine has, what is missing, and which line installs it."""
+    from orchestrator.cli.doctor import examine
+
+    examine()
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of recipes, for editors.
+
+    Example:
+
+        mome schema > recipe.schema.json
+    """
+    import json
+
+    from orchestrator.config.recipe import Recipe
+
+    print(json.dumps(Recipe.model_json_schema(), indent=1))
+
+
+@data.command("build")
+def data_build(recipe: RecipeFile, overrides: Overrides = None, local: Local = False, runs: Runs = DEFAULT_RUNS) -> None:
+    """Build the balanced, packed corpus of a recipe, and print its counts.
+
+    Example:
+
+        mome data build jobs/recipes/quickstart.yaml
+    """
+    from orchestrator.cli.data import inspect
+    from orchestrator.cli.run import run_recipe
+
+    run_recipe(recipe, overrides or (), until=("blocks",), local=local, runs=runs)
+    inspect(recipe, overrides or (), runs, None)
+
+
+@data.command("inspect")
+def data_inspect(
+    recipe: RecipeFile,
+    overrides: Overrides = None,
+    plot: Annotated[Path | None, typer.Option(help="Write Figure 1's plot here (.svg, .png or .pdf).")] = None,
+    runs: Runs = DEFAULT_RUNS,
+) -> None:
+    """Print documents, tokens, characters and duplicates per language and split, and draw Figure 1's plot.
+
+    Example:
+
+        mome data inspect jobs/recipes/quickstart.yaml --plot splits.svg
+    """
+    from orchestrator.cli.data import inspect
+
+    inspect(recipe, overrides or (), runs, plot)
+
+
+@data.command("export")
+def data_export(
+    recipe: RecipeFile,
+    out: Annotated[Path, typer.Argument(help="Folder to write to.", show_default=False)],
+    overrides: Overrides = None,
+    format: Annotated[str, typer.Option(help="parquet, or json: the paper's list of {language: article}.")] = "parquet",
+    runs: Runs = DEFAULT_RUNS,
+) -> None:
+    """Write the balanced documents of a recipe as Parquet or in the paper's JSON layout.
+
+    Example:
+
+        mome data export jobs/recipes/quickstart.yaml exported --format json
+    """
+    from orchestrator.cli.data import export
+
+    export(recipe, out, overrides or (), format, runs)
+
+
+def main() -> None:
+    """Run the command line: what a person can mend ends with a message and exit code 2, anything else with a traceback."""
+    try:
+        app()
+    except MomeError as error:
+        print(f"mome: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("mome: interrupted; the same command goes on from here", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,192 @@
+"""Run a plan: every step as soon as its inputs are there, each published whole, failures kept apart from each other."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import queue
+import shutil
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Protocol
+
+import orchestrator
+from orchestrator.artifacts import Artifact, code_digest
+from orchestrator.errors import MomeError, StageFailedError
+from orchestrator.pipeline.graph import Step, code_of
+from orchestrator.pipeline.memory import MemoryWatch
+from orchestrator.pipeline.plan import Plan, PlannedStep
+from orchestrator.tracking import Observer
+
+_PACKAGES = ("torch", "transformers", "tokenizers", "scikit-learn", "numpy", "ray", "deepspeed", "mlflow", "datasets")
+_POLL_SECONDS = 0.3
+
+
+class Runner(Protocol):
+    """Where steps run: this process, or a Ray cluster."""
+
+    def run(self, step: Step, inputs: Mapping[str, Path], out: Path, work: Path) -> None:
+        """Run one step to its end. Called from several threads at once.
+
+        Raises:
+            MomeError: what a person can mend.
+        """
+
+    def close(self) -> None:
+        """Let go of everything that was started."""
+
+
+def execute(plan: Plan, runner: Runner, observers: Sequence[Observer]) -> dict[str, Artifact]:
+    """Run what is missing and return the artifact of every step. Call it with the run's lock held.
+
+    A step that fails stops only what depends on it. What was published stays, whatever happens.
+
+    Raises:
+        StageFailedError: some steps failed. MomeError: exactly one did, with its own error.
+    """
+    return _Execution(plan, runner, observers).run()
+
+
+@dataclass
+class _Execution:
+    plan: Plan
+    runner: Runner
+    observers: Sequence[Observer]
+    results: queue.Queue[tuple[PlannedStep, Artifact | Exception]] = field(default_factory=queue.Queue)
+    followers: dict[str, _Follower] = field(default_factory=dict)
+    memory: MemoryWatch = field(default_factory=MemoryWatch)
+
+    def run(self) -> dict[str, Artifact]:
+        done = {p.name: p.artifact for p in self.plan.steps if p.artifact is not None}
+        waiting = {p.name: p for p in self.plan.missing}
+        failed: dict[str, Exception] = {}
+        for planned in waiting.values():
+            shutil.rmtree(self.plan.store.folder(planned.name, planned.fingerprint), ignore_errors=True)
+        with self.memory:
+            while waiting or self.followers:
+                for planned in [p for p in waiting.values() if done.keys() >= set(p.step.inputs.values())]:
+                    self._start(waiting.pop(planned.name), done)
+                if not self.followers:
+                    break  # what still waits depends on a step that failed
+                outcome = self._next_result()
+                if outcome is None:
+                    continue
+                planned, result = outcome
+                if isinstance(result, Artifact):
+                    done[planned.name] = result
+                else:
+                    failed[planned.name] = result
+        _raise_if_failed(failed, sorted(waiting))
+        return done
+
+    def _start(self, planned: PlannedStep, done: Mapping[str, Artifact]) -> None:
+        inputs = {role: done[name] for role, name in planned.step.inputs.items()}
+        work = self.plan.store.work(planned.name, planned.fingerprint)
+        work.mkdir(parents=True, exist_ok=True)
+        self.followers[planned.name] = _Follower(work / "metrics.jsonl")
+        self._tell(lambda observer: observer.started(planned.name))
+        # Daemon threads: after Ctrl-C the process must be able to end while a step is still at work.
+        threading.Thread(target=self._work, args=(planned, inputs, work), name=planned.name, daemon=True).start()
+
+    def _work(self, planned: PlannedStep, inputs: Mapping[str, Artifact], work: Path) -> None:
+        folders = {role: artifact.folder for role, artifact in inputs.items()}
+        manifest = {**_identity(planned, inputs), "created": datetime.now(UTC).isoformat(timespec="seconds")}
+        start = time.perf_counter()
+
+        def write(out: Path) -> None:
+            self.runner.run(planned.step, folders, out, work)
+            manifest["seconds"] = round(time.perf_counter() - start, 3)
+            manifest["peak_memory_bytes"] = self.memory.peak()
+
+        try:
+            artifact = self.plan.store.publish(planned.name, planned.fingerprint, manifest, write)
+        except Exception as error:
+            self.results.put((planned, error))
+        else:
+            self.results.put((planned, artifact))
+
+    def _next_result(self) -> tuple[PlannedStep, Artifact | Exception] | None:
+        try:
+            planned, result = self.results.get(timeout=_POLL_SECONDS)
+        except queue.Empty:
+            self._follow()
+            return None
+        self._follow()
+        del self.followers[planned.name]
+        if isinstance(result, Artifact):
+            shutil.rmtree(self.plan.store.work(planned.name, planned.fingerprint), ignore_errors=True)
+            self._tell(lambda observer: observer.finished(planned.name, result.manifest, result.folder))
+        else:
+            self._tell(lambda observer: observer.failed(planned.name, result))
+        return planned, result
+
+    def _follow(self) -> None:
+        for name, follower in self.followers.items():
+            if rows := follower.read():
+                self._tell(lambda observer, name=name, rows=rows: observer.metrics(name, rows))
+
+    def _tell(self, call: Callable[[Observer], None]) -> None:
+        for observer in self.observers:
+            call(observer)
+
+
+@dataclass
+class _Follower:
+    """Reads what was appended to a metrics file since the last look."""
+
+    path: Path
+    offset: int = 0
+
+    def read(self) -> list[dict[str, Any]]:
+        try:
+            size = self.path.stat().st_size
+        except FileNotFoundError:
+            return []
+        self.offset = min(self.offset, size)  # a resumed training cuts rows later than its checkpoint
+        with self.path.open("rb") as file:
+            file.seek(self.offset)
+            complete, newline, _ = file.read().rpartition(b"\n")
+        self.offset += len(complete) + len(newline)
+        return [json.loads(line) for line in complete.splitlines() if line.strip()]
+
+
+def _identity(planned: PlannedStep, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
+    """What a manifest says of where its artifact comes from."""
+    return {
+        "step": planned.name,
+        "stage": type(planned.step.stage).__name__,
+        "config": planned.step.stage.model_dump(mode="json"),
+        "inputs": {role: artifact.fingerprint for role, artifact in inputs.items()},
+        "code": code_digest(code_of(planned.step.stage)),
+        "versions": versions(),
+        "machine": {"platform": platform.platform(), "cpus": os.cpu_count()},
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of this package, Python, and the packages that results depend on, where they are installed."""
+    found = {"mome-orchestrator": orchestrator.__version__, "python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _raise_if_failed(failed: Mapping[str, Exception], skipped: Sequence[str]) -> None:
+    if not failed:
+        return
+    if len(failed) == 1:
+        raise next(iter(failed.values()))
+    for error in failed.values():
+        if not isinstance(error, MomeError):
+            raise error
+    what = "\n".join(f"stage {name} failed: {error}" for name, error in failed.items())
+    raise StageFailedError(what, fix=f"not run: {', '.join(skipped)}; finished stages are kept" if skipped else "")

@@ -1,0 +1,120 @@
+"""Steps without Ray: one at a time in this process, data work in worker processes."""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import TypeVar
+
+from orchestrator.config.base import PluginSpec
+from orchestrator.config.recipe import ResourcesConfig
+from orchestrator.errors import ResourceError
+from orchestrator.pipeline.graph import Step
+from orchestrator.stages.base import Environment
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class LocalRunner:
+    """Runs each step in this process. Needs none of ray, deepspeed, mlflow and datasets."""
+
+    def __init__(self, resources: ResourcesConfig) -> None:
+        self._resources = resources
+        self._lock = threading.Lock()
+        self._map = ProcessMap(int(resources.cpus or os.cpu_count() or 1))
+
+    def run(self, step: Step, inputs: Mapping[str, Path], out: Path, work: Path) -> None:
+        """Run a step; others wait their turn.
+
+        Raises:
+            ResourceError: GPUs or several workers asked for and not to be had here. Whatever the stage raises.
+        """
+        import torch
+
+        with self._lock:
+            threads = self._resources.threads or int(self._resources.cpus or os.cpu_count() or 1)
+            torch.set_num_threads(threads)
+            step.stage.run(inputs, out, self._environment(work, threads))
+
+    def close(self) -> None:
+        """End the worker processes."""
+        self._map.close()
+
+    def _environment(self, work: Path, threads: int) -> Environment:
+        resources = self._resources
+        if resources.workers > 1:
+            raise ResourceError(
+                f"{resources.workers} training workers need Ray", "resources.workers", "leave out --local, or set resources.workers=1"
+            )
+        strategy = PluginSpec(type="single") if resources.strategy == "auto" else resources.strategy
+        return Environment(work=work, map=self._map, device=choose_device(resources.device), threads=threads, strategy=strategy)
+
+
+def choose_device(wanted: str) -> str:
+    """ "cpu" or "cuda" for "auto", "cpu" or "cuda".
+
+    Raises:
+        ResourceError: "cuda" asked for where torch sees no GPU.
+    """
+    import torch
+
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise ResourceError("a GPU was asked for and torch sees none", "resources.device", "mome doctor, or resources.device=cpu")
+    return "cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+class ProcessMap:
+    """The ordered, bounded parallel map over worker processes; they start at the first use that has two items."""
+
+    def __init__(self, workers: int) -> None:
+        self._workers = max(1, workers)
+        self._pool: ProcessPoolExecutor | None = None
+
+    def __call__(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        """Results in the order of the items; at most four items a worker are in flight.
+
+        Raises:
+            ResourceError: a worker process was killed. Whatever `function` raises.
+        """
+        iterator = iter(items)
+        head = list(itertools.islice(iterator, 2))
+        if len(head) < 2 or self._workers == 1:
+            yield from map(function, itertools.chain(head, iterator))
+            return
+        pool = self._start()
+        pending: deque[Future[Result]] = deque()
+        try:
+            for item in itertools.chain(head, iterator):
+                pending.append(pool.submit(function, item))
+                if len(pending) >= 4 * self._workers:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        except BrokenProcessPool:
+            self._pool = None
+            raise ResourceError("a worker process was killed, most likely for want of memory", fix="set resources.cpus lower") from None
+        finally:
+            for future in pending:
+                future.cancel()
+
+    def close(self) -> None:
+        """End the worker processes."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._pool = None
+
+    def _start(self) -> ProcessPoolExecutor:
+        if self._pool is None:
+            # Not fork: this process has threads. Not the workers' own pools of threads on top of processes, either.
+            os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+            context = multiprocessing.get_context("forkserver")
+            self._pool = ProcessPoolExecutor(self._workers, mp_context=context)
+        return self._pool

@@ -1,0 +1,137 @@
+"""What a run will do before it does it: which steps are cached, what the others cost, how long they should take."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.artifacts import Artifact, Store
+from orchestrator.config.recipe import Recipe
+from orchestrator.errors import RecipeError
+from orchestrator.pipeline.graph import Step, fingerprints, steps_of
+from orchestrator.plugins import suggest
+from orchestrator.stages.base import Cost
+
+# Seconds that a step takes whatever its size, and the share of a plain matrix product's speed that training reaches on a
+# CPU and on a GPU: measured with `mome bench train`.
+STARTUP_SECONDS = {True: 20.0, False: 4.0}
+EFFICIENCY = {"cpu": 0.25, "cuda": 0.4}
+
+
+@dataclass(frozen=True)
+class PlannedStep:
+    """A step, its fingerprint, and its artifact where it is cached."""
+
+    step: Step
+    fingerprint: str
+    artifact: Artifact | None
+
+    @property
+    def name(self) -> str:
+        """The step's name."""
+        return self.step.name
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The steps of a run in order, each with what is known of it."""
+
+    store: Store
+    steps: tuple[PlannedStep, ...]
+
+    @property
+    def missing(self) -> tuple[PlannedStep, ...]:
+        """The steps that have to run."""
+        return tuple(planned for planned in self.steps if planned.artifact is None)
+
+    def cost(self, planned: PlannedStep) -> Cost:
+        """Expected cost of a step. Builds models on the meta device: seconds for large ones.
+
+        Raises:
+            MomeError: the configuration can't work (a model that does not fit its context, say).
+        """
+        folders = {p.name: p.artifact.folder if p.artifact else None for p in self.steps}
+        return planned.step.stage.cost({role: folders[name] for role, name in planned.step.inputs.items()})
+
+
+def make_plan(recipe: Recipe, store: Store, until: Sequence[str] = (), force: Sequence[str] = ()) -> Plan:
+    """The plan of a recipe in a store.
+
+    Args:
+        until: stop after these steps ("experts" stands for every expert); empty: all steps.
+        force: run these again, and everything that depends on them. Their artifacts are removed by the run, not here.
+
+    Raises:
+        RecipeError: a step of that name does not exist. MomeError: a source is missing; an artifact is damaged.
+    """
+    steps = steps_of(recipe)
+    wanted = ancestors(steps, select(steps, until)) if until else {step.name for step in steps}
+    forced = descendants(steps, select(steps, force))
+    known = fingerprints(steps)
+    return Plan(
+        store,
+        tuple(
+            PlannedStep(step, known[step.name], None if step.name in forced else store.find(step.name, known[step.name]))
+            for step in steps
+            if step.name in wanted
+        ),
+    )
+
+
+def select(steps: Iterable[Step], names: Iterable[str]) -> set[str]:
+    """Names of the steps meant by `names`, where "experts" or "expert" stands for every expert.
+
+    Raises:
+        RecipeError: no step of that name.
+    """
+    known = [step.name for step in steps]
+    chosen: set[str] = set()
+    for name in names:
+        found = [k for k in known if k == name or k.startswith(name.removesuffix("s") + "-")]
+        if not found:
+            raise RecipeError(f"there is no stage {name!r}", "command line", suggest(name, known))
+        chosen.update(found)
+    return chosen
+
+
+def ancestors(steps: Sequence[Step], names: set[str]) -> set[str]:
+    """The steps named, and all they depend on."""
+    wanted = set(names)
+    for step in reversed(steps):
+        if step.name in wanted:
+            wanted.update(step.inputs.values())
+    return wanted
+
+
+def descendants(steps: Sequence[Step], names: set[str]) -> set[str]:
+    """The steps named, and all that depends on them."""
+    wanted = set(names)
+    for step in steps:
+        if wanted.intersection(step.inputs.values()):
+            wanted.add(step.name)
+    return wanted
+
+
+def matmul_flops_per_second(device: str = "cpu", size: int = 768, repeats: int = 5) -> float:
+    """Floating-point operations a second of a bf16 matrix product here: the yardstick of time estimates."""
+    import torch
+
+    a = torch.randn(size, size, dtype=torch.bfloat16, device=device)
+    best = float("inf")
+    for _ in range(repeats + 1):
+        start = time.perf_counter()
+        float((a @ a)[0, 0])  # reading a value waits for the device
+        best = min(best, time.perf_counter() - start)
+    return 2 * size**3 / best
+
+
+def expected_seconds(planned: PlannedStep, cost: Cost, flops_per_second: float, device: str = "cpu") -> float:
+    """Expected wall time of one step on its own, in seconds."""
+    return STARTUP_SECONDS[planned.step.stage.distributed] + cost.flops / (flops_per_second * EFFICIENCY[device])
+
+
+def run_folder(runs: Path, recipe: Recipe) -> Path:
+    """Where a recipe's run lives."""
+    return runs / recipe.name
