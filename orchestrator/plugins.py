@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from orchestrator.errors import PluginError
 
@@ -87,4 +87,4 @@ def suggest(word: str, known: Iterable[str]) -> str:
 
 @cache
 def _adapter(cls: type) -> TypeAdapter[Any]:
-    return TypeAdapter(cls, config=ConfigDict(strict=False)) if not hasattr(cls, "__pydantic_config__") else TypeAdapter(cls)
+    return TypeAdapter(cls)
