@@ -1,0 +1,52 @@
+"""`mome doctor`: what this machine has, what is missing, and the line that installs it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+from importlib import metadata
+from pathlib import Path
+
+import psutil
+from rich.console import Console
+from rich.table import Table
+
+_EXTRAS = {
+    "ray": ("clusters, sweeps, serving; without it use --local", "pip install 'mome-orchestrator[cluster]'"),
+    "deepspeed": ("training on several workers and with ZeRO", "pip install 'mome-orchestrator[cluster]'"),
+    "mlflow": ("experiment tracking", "pip install 'mome-orchestrator[cluster]'"),
+    "datasets": ("the wiki40b and github_code sources", "pip install 'mome-orchestrator[data]'"),
+}
+
+
+def examine() -> None:
+    """Print what this machine has, a line each."""
+    table = Table(title="This machine", title_justify="left")
+    for heading in ("what", "found", "for", "to get it"):
+        table.add_column(heading, overflow="fold")
+    memory = psutil.virtual_memory()
+    table.add_row("CPUs", str(os.cpu_count()), "", "")
+    table.add_row("memory", f"{memory.available / 2**30:.1f} of {memory.total / 2**30:.1f} GiB free", "", "")
+    table.add_row("disk here", f"{shutil.disk_usage(Path.cwd()).free / 2**30:.1f} GiB free", "runs/", "")
+    table.add_row(*_gpu())
+    for tool, use in (("g++", "DeepSpeed's CPU operation, compiled at its first use"), ("ninja", "the same")):
+        found = shutil.which(tool) or ("as a Python package" if importlib.util.find_spec(tool) else None)
+        table.add_row(tool, found or "[red]missing[/red]", use, "" if found else f"install {tool}")
+    for package, (use, line) in _EXTRAS.items():
+        found = metadata.version(package) if importlib.util.find_spec(package) else None
+        table.add_row(package, found or "[yellow]not installed[/yellow]", use, "" if found else line)
+    for variable, use in (("RAY_ADDRESS", "the cluster to run on"), ("MLFLOW_TRACKING_URI", "the tracking server")):
+        table.add_row(variable, os.environ.get(variable, "not set"), use, "")
+    Console().print(table)
+
+
+def _gpu() -> tuple[str, str, str, str]:
+    import torch
+
+    if torch.cuda.is_available():
+        names = ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
+        return "GPUs", f"{names} (torch {torch.__version__})", "training", ""
+    cuda = torch.version.cuda
+    line = "" if cuda else "for a GPU: pip install torch with CUDA (README, Install)"
+    return "GPUs", f"none seen by torch {torch.__version__}", "training", line

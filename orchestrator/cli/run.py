@@ -1,0 +1,162 @@
+"""`mome run`: plan, lock, run what is missing, say where the report is."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from orchestrator.artifacts import Artifact, Store, locked, write_json
+from orchestrator.config.loading import load_recipe
+from orchestrator.config.recipe import Recipe
+from orchestrator.errors import MomeError, ResourceError
+from orchestrator.pipeline.plan import Plan, expected_seconds, make_plan, matmul_flops_per_second, run_folder
+from orchestrator.tracking import Observer
+
+DEFAULT_RUNS = Path("runs")
+
+
+def run_recipe(
+    recipe_file: Path,
+    overrides: Sequence[str] = (),
+    *,
+    until: Sequence[str] = (),
+    force: Sequence[str] = (),
+    local: bool = False,
+    runs: Path = DEFAULT_RUNS,
+) -> dict[str, Artifact]:
+    """Run a recipe to its end, or to `until`, and return the artifact of every step.
+
+    Raises:
+        MomeError: what a person can mend; nothing half-written stays, and finished stages are kept.
+    """
+    recipe = load_recipe(recipe_file, overrides)
+    store = Store(run_folder(runs.absolute(), recipe))
+    with locked(store.root):
+        store.clean()
+        plan = make_plan(recipe, store, until, force)
+        if plan.missing:
+            artifacts = _execute(recipe, plan, local)
+            write_json(store.root / "recipe.json", recipe.model_dump(mode="json"))
+        else:
+            artifacts = {p.name: p.artifact for p in plan.steps if p.artifact is not None}
+            print(f"nothing to do: all {len(plan.steps)} stages of {recipe.name} are done")
+        _finish(recipe, store, artifacts, renew=bool(plan.missing))
+    return artifacts
+
+
+def print_plan(
+    recipe_file: Path, overrides: Sequence[str], until: Sequence[str], force: Sequence[str], runs: Path = DEFAULT_RUNS
+) -> None:
+    """Print the stages of a recipe, which are cached, and what the others are expected to cost. Starts nothing.
+
+    Raises:
+        MomeError: the recipe can't work.
+    """
+    recipe = load_recipe(recipe_file, overrides)
+    plan = make_plan(recipe, Store(run_folder(runs.absolute(), recipe)), until, force)
+    device = _device(recipe)
+    speed = matmul_flops_per_second(device)
+    table = Table(title=f"{recipe.name}: {len(plan.missing)} of {len(plan.steps)} stages to run", title_justify="left")
+    for heading in ("stage", "state", "parameters", "tokens", "FLOPs", "memory", "time"):
+        table.add_column(heading, justify="left" if heading in ("stage", "state") else "right", no_wrap=True)
+    seconds = 0.0
+    for planned in plan.steps:
+        if planned.artifact:
+            table.add_row(planned.name, "cached", "", "", "", "", "")
+            continue
+        cost = plan.cost(planned)
+        expected = expected_seconds(planned, cost, speed, device)
+        seconds += expected
+        memory = f"{cost.memory_bytes / 2**30:.2f} GiB" if cost.memory_bytes else ""
+        numbers = (_short(cost.parameters), _short(cost.tokens), _short(cost.flops), memory, f"{expected:.0f} s")
+        table.add_row(planned.name, "to run", *numbers)
+    console = Console()
+    console.print(table)
+    place = f"this machine's {device}, {speed / 1e9:,.0f} GFLOP/s in a bf16 matrix product"
+    console.print(f"expected in all: about {seconds / 60:.0f} min ({place})")
+
+
+def _execute(recipe: Recipe, plan: Plan, local: bool) -> dict[str, Artifact]:
+    for planned in plan.missing:  # a configuration that can't work is found before anything starts
+        plan.cost(planned)
+    with ExitStack() as stack:
+        observers = stack.enter_context(_observers(recipe, plan))
+        runner = _local_runner(recipe) if local else _ray_runner(recipe, stack)
+        stack.callback(runner.close)
+        from orchestrator.pipeline.execute import execute
+
+        return execute(plan, runner, observers)
+
+
+def _local_runner(recipe: Recipe):  # type: ignore[no-untyped-def]
+    from orchestrator.pipeline.local import LocalRunner
+
+    return LocalRunner(recipe.resources)
+
+
+def _ray_runner(recipe: Recipe, stack: ExitStack):  # type: ignore[no-untyped-def]
+    try:
+        from orchestrator.cluster.runner import RayRunner
+        from orchestrator.cluster.session import session
+    except ImportError as error:
+        raise ResourceError(f"Ray is not installed ({error})", fix="pip install 'mome-orchestrator[cluster]', or add --local") from None
+    stack.enter_context(session(recipe.resources))
+    return RayRunner(recipe.resources)
+
+
+@contextmanager
+def _observers(recipe: Recipe, plan: Plan) -> Iterator[list[Observer]]:
+    from orchestrator.cli.progress import progress_display
+
+    observers: list[Observer] = [progress_display()]
+    if tracker := _tracker(recipe, plan):
+        observers.append(tracker)
+    try:
+        yield observers
+    finally:
+        report = plan.store.root / "report"
+        for observer in observers:
+            observer.close(report if report.is_dir() else None)
+
+
+def _finish(recipe: Recipe, store: Store, artifacts: Mapping[str, Artifact], *, renew: bool) -> None:
+    """Point the run at its artifacts, and put the report where people look for it."""
+    if renew or not (store.root / "artifacts.json").exists():
+        store.set_current(recipe.name, artifacts)
+    if "report" not in artifacts:
+        return
+    report = store.root / "report"
+    if renew or not report.exists():
+        fresh = store.root / ".report.new"
+        shutil.rmtree(fresh, ignore_errors=True)
+        shutil.copytree(artifacts["report"].folder, fresh)
+        shutil.rmtree(report, ignore_errors=True)
+        fresh.rename(report)
+    print(f"report: {_shown(report / 'index.html')}")
+
+
+def _shown(path: Path) -> str:
+    """A path as short as it can be typed."""
+    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def _device(recipe: Recipe) -> str:
+    from orchestrator.pipeline.local import choose_device
+
+    try:
+        return choose_device(recipe.resources.device)
+    except MomeError:
+        return "cpu"  # the plan of a GPU recipe is also of use on a laptop
+
+
+def _short(number: float) -> str:
+    for limit, unit in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= limit:
+            return f"{number / limit:.1f}{unit}"
+    return f"{number:.0f}" if number else ""

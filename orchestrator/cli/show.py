@@ -1,0 +1,63 @@
+"""`mome show` and `mome report`: what a run produced, and what from."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from rich.console import Console
+from rich.markdown import Markdown
+from rich.table import Table
+
+from orchestrator.artifacts import Store
+from orchestrator.errors import ArtifactError
+
+
+def open_run(name: str, runs: Path) -> Store:
+    """The store of a run, by its name or its folder.
+
+    Raises:
+        ArtifactError: there is no such run (with the names there are).
+    """
+    for root in (runs / name, Path(name)):
+        if (root / "artifacts.json").is_file():
+            return Store(root.absolute())
+    known = sorted(p.parent.name for p in runs.glob("*/artifacts.json"))
+    raise ArtifactError(f"there is no run {name!r}", str(runs), "runs there are: " + (", ".join(known) or "none; mome run RECIPE"))
+
+
+def show_run(name: str, runs: Path) -> None:
+    """Print a run's artifacts: what each was made from, when, in what time, how large it is.
+
+    Raises:
+        ArtifactError: there is no such run, or an artifact is damaged.
+    """
+    store = open_run(name, runs)
+    table = Table(title=f"{store.root.name}", title_justify="left")
+    for heading in ("stage", "fingerprint", "made from", "created", "seconds", "MB", "folder"):
+        table.add_column(heading, justify="right" if heading in ("seconds", "MB") else "left", overflow="fold")
+    for step, artifact in store.current().items():
+        manifest = artifact.manifest
+        size = sum(facts["bytes"] for facts in manifest["files"].values()) / 1e6
+        inputs = ", ".join(f"{role} {fingerprint[:8]}" for role, fingerprint in manifest["inputs"].items())
+        folder = artifact.folder.relative_to(store.root).as_posix()
+        table.add_row(
+            step, artifact.fingerprint[:8], inputs, manifest["created"], f"{manifest['seconds']:.1f}", f"{size:.1f}", folder
+        )
+    Console().print(table)
+
+
+def show_report(name: str, runs: Path) -> None:
+    """Print a run's report as text and say where its page is.
+
+    Raises:
+        ArtifactError: there is no such run, or it has no report yet.
+    """
+    store = open_run(name, runs)
+    page = store.root / "report" / "index.html"
+    if not page.exists():
+        raise ArtifactError("this run has no report yet", str(store.root), "type its mome run command again: it goes on")
+    console = Console()
+    console.print(Markdown((page.parent / "report.md").read_text(encoding="utf-8")))
+    console.print(f"page: {page}", markup=False)
+    console.print(f"numbers: {page.parent / 'results.json'} ({len(json.loads((page.parent / 'results.json').read_text()))} tables)")

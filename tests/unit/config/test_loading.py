@@ -1,0 +1,92 @@
+from pathlib import Path
+
+import pytest
+
+from orchestrator.config.base import build
+from orchestrator.config.loading import load_recipe
+from orchestrator.errors import RecipeError
+
+RECIPES = Path(__file__).resolve().parents[3] / "jobs" / "recipes"
+MINIMAL = """\
+name: small
+corpus:
+  languages:
+    en: {source: miniwiki}
+teacher: {model: gpt2-nano}
+experts:
+  model: {type: gpt2, layers: 1, width: 8, heads: 2}
+"""
+
+
+@pytest.fixture()
+def write(tmp_path):
+    def write(text):
+        path = tmp_path / "recipe.yaml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def refusal(path, *overrides):
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(path, overrides)
+    return str(caught.value)
+
+
+def test_defaults_are_filled_and_models_are_frozen(write):
+    recipe = load_recipe(write(MINIMAL))
+    assert recipe.experts.distillation.soft.type == "reverse_kl"
+    with pytest.raises(ValueError, match="frozen"):
+        recipe.seed = 3
+
+
+def test_overrides_are_dotted_yaml_and_reach_into_plugins(write):
+    recipe = load_recipe(write(MINIMAL), ["seed=3", "experts.distillation.soft.temperature=2", "blocks.context=64"])
+    assert (recipe.seed, recipe.blocks.context) == (3, 64)
+    assert build("losses", recipe.experts.distillation.soft).temperature == 2.0
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (MINIMAL + "sead: 3\n", ["recipe.yaml:8", "sead", 'did you mean "seed"?']),
+        (MINIMAL + "blocks:\n  contxt: 3\n", ["recipe.yaml:9", "blocks.contxt", 'did you mean "context"?']),
+        (MINIMAL + "blocks: {context: abc}\n", ["recipe.yaml:8", "blocks.context", "integer", "'abc'"]),
+        (MINIMAL.replace("miniwiki", "miniwikki"), ["recipe.yaml:4", 'did you mean "miniwiki"?']),
+        (MINIMAL.replace("gpt2-nano", "gpt2-nanno"), ["recipe.yaml:5", 'did you mean "gpt2_nano"?']),
+        (MINIMAL.replace("layers", "layerz"), ["recipe.yaml:7", 'did you mean "layers"?']),
+        (MINIMAL.replace("{model: gpt2-nano}", "{}"), ["recipe.yaml:5", "teacher.model", "required"]),
+        (MINIMAL.replace("en:", "en: {source: miniwiki, kind: poem}\n    fr:"), ["recipe.yaml:4", "kind", "'poem'"]),
+        (MINIMAL + "seed: 1\nseed: 2\n", ["recipe.yaml:9", "twice"]),
+        ("name: [", ["recipe.yaml", "not valid YAML"]),
+        ("- a\n", ["mapping"]),
+        (MINIMAL + "description: ${NO_SUCH_VARIABLE}\n", ["NO_SUCH_VARIABLE", "not set"]),
+    ],
+)
+def test_mistakes_are_refused_with_line_and_remedy(write, text, said):
+    message = refusal(write(text))
+    for part in said:
+        assert part in message
+
+
+def test_all_mistakes_are_said_at_once(write):
+    message = refusal(write(MINIMAL + "sead: 3\nblocks: {context: 1}\n"))
+    assert "sead" in message
+    assert "blocks.context" in message
+
+
+def test_a_missing_file_and_a_bad_override(write, tmp_path):
+    assert "can't be read" in refusal(tmp_path / "none.yaml")
+    assert "KEY=VALUE" in refusal(write(MINIMAL), "seed")
+    assert 'did you mean "seed"' in refusal(write(MINIMAL), "seeed=3")
+
+
+def test_environment_variables_with_defaults(write, monkeypatch):
+    monkeypatch.setenv("HERE", "there")
+    assert load_recipe(write(MINIMAL + "description: ${HERE} ${NOWHERE:-or not}\n")).description == "there or not"
+
+
+@pytest.mark.parametrize("path", sorted(p for p in RECIPES.glob("*.yaml") if "sweep" not in p.stem), ids=lambda p: p.stem)
+def test_shipped_recipes_are_valid(path):
+    assert load_recipe(path).name == path.stem

@@ -1,0 +1,124 @@
+import errno
+import json
+import multiprocessing
+import os
+
+import pytest
+
+from orchestrator.artifacts import Artifact, Store, code_digest, digest, locked, write_json
+from orchestrator.errors import ArtifactError, ResourceError, RunLockedError
+
+FINGERPRINT = "ab" * 32
+
+
+def publish(store, text="hello"):
+    return store.publish("step", FINGERPRINT, {"step": "step"}, lambda out: (out / "a.txt").write_text(text) and None)
+
+
+def test_digest_ignores_key_order_and_sees_values():
+    assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
+    assert digest({"a": 1}) != digest({"a": 2})
+
+
+def test_code_digest_differs_between_modules_and_is_stable():
+    assert code_digest(["orchestrator.errors"]) == code_digest(["orchestrator.errors", "orchestrator.errors"])
+    assert code_digest(["orchestrator.errors"]) != code_digest(["orchestrator.plugins"])
+    assert code_digest(["orchestrator.config"]) != code_digest(["orchestrator.config.base"])
+
+
+def test_publish_then_find(tmp_path):
+    store = Store(tmp_path)
+    assert store.find("step", FINGERPRINT) is None
+    artifact = publish(store)
+    assert store.find("step", FINGERPRINT) == artifact
+    assert artifact.fingerprint == FINGERPRINT
+    assert artifact.manifest["files"]["a.txt"]["bytes"] == 5
+
+
+def test_a_failing_writer_leaves_nothing(tmp_path):
+    def write(out):
+        (out / "half.txt").write_text("half")
+        raise ValueError("stop")
+
+    with pytest.raises(ValueError, match="stop"):
+        Store(tmp_path).publish("step", FINGERPRINT, {}, write)
+    assert list((tmp_path / "stages" / "step").iterdir()) == []
+
+
+def test_a_full_disk_is_said_and_leaves_nothing(tmp_path):
+    def write(out):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(ResourceError, match="no space left"):
+        Store(tmp_path).publish("step", FINGERPRINT, {}, write)
+    assert list((tmp_path / "stages" / "step").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda folder: (folder / "manifest.json").unlink(),
+        lambda folder: (folder / "manifest.json").write_text("{"),
+        lambda folder: (folder / "a.txt").unlink(),
+        lambda folder: (folder / "a.txt").write_text("longer than before"),
+    ],
+)
+def test_damage_is_found_and_the_remedy_named(tmp_path, damage):
+    store = Store(tmp_path)
+    damage(publish(store).folder)
+    with pytest.raises(ArtifactError) as caught:
+        store.find("step", FINGERPRINT)
+    assert "delete" in caught.value.fix
+
+
+def test_deep_check_sees_changed_bytes(tmp_path):
+    folder = publish(Store(tmp_path)).folder
+    (folder / "a.txt").write_text("jello")
+    assert Artifact.open(folder)
+    with pytest.raises(ArtifactError, match="changed"):
+        Artifact.open(folder, deep=True)
+
+
+def test_current_points_at_artifacts(tmp_path):
+    store = Store(tmp_path)
+    with pytest.raises(ArtifactError, match="no finished run"):
+        store.current()
+    artifact = publish(store)
+    store.set_current("recipe", {"step": artifact})
+    assert store.current() == {"step": artifact}
+    assert json.loads((tmp_path / "artifacts.json").read_text())["steps"]["step"].startswith("stages/step/")
+
+
+def test_clean_removes_what_killed_attempts_left(tmp_path):
+    store = Store(tmp_path)
+    publish(store)
+    (tmp_path / "stages" / "step" / ".half.xyz").mkdir()
+    store.clean()
+    assert [p.name for p in (tmp_path / "stages" / "step").iterdir()] == [FINGERPRINT[:16]]
+
+
+def test_write_json_replaces_whole(tmp_path):
+    write_json(tmp_path / "a.json", {"a": 1})
+    write_json(tmp_path / "a.json", {"a": 2})
+    assert json.loads((tmp_path / "a.json").read_text()) == {"a": 2}
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+def _hold(root, ready, leave):
+    with locked(root):
+        ready.set()
+        leave.wait(30)
+
+
+def test_a_second_process_is_refused_and_a_killed_one_lets_go(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    ready, leave = context.Event(), context.Event()
+    holder = context.Process(target=_hold, args=(tmp_path, ready, leave))
+    holder.start()
+    assert ready.wait(30)
+    with pytest.raises(RunLockedError, match=str(holder.pid)), locked(tmp_path):
+        pass
+    holder.kill()
+    holder.join()
+    with locked(tmp_path):
+        assert str(os.getpid()) in (tmp_path / "run.lock").read_text()
