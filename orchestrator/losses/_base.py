@@ -1,0 +1,103 @@
+"""What every soft loss is.
+
+Shape legend: N tokens, V vocabulary. q is the student's distribution and p the teacher's, both softened by the
+temperature; z are the student's softened logits.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+FLOOR = -1e6
+"""Logits are never lower than this: a masked (−inf) entry has probability 0, and 0 · FLOOR is 0 where 0 · −inf is NaN."""
+
+Temperature = Annotated[float, Field(gt=0)]
+InsideUnit = Annotated[float, Field(gt=0, lt=1)]
+
+
+@dataclass(frozen=True)
+class SoftLoss(ABC):
+    """A loss between two distributions over the vocabulary, for each token.
+
+    With temperature T it is T² · D(softmax(student / T), softmax(teacher / T)): the factor keeps the gradient's size
+    when T changes (Hinton et al., arXiv:1503.02531). Files of this room state D as `definition`, which autograd could
+    differentiate, and its value and gradient as `divergence`, so that no graph over the vocabulary is ever built.
+    """
+
+    temperature: Temperature = 1.0
+    """Softens both distributions."""
+
+    zero_at_equality: ClassVar[bool] = True
+    """Whether it is a divergence: 0 where student and teacher agree."""
+
+    @abstractmethod
+    def definition(self, log_q_NV: Tensor, log_p_NV: Tensor) -> Tensor:
+        """D [N] from log-probabilities, in plain differentiable torch: what the fast path must equal."""
+
+    @abstractmethod
+    def divergence(self, log_q_NV: Tensor, log_p_NV: Tensor, q_NV: Tensor) -> tuple[Tensor, Tensor]:
+        """D [N] and its gradient in z [N, V].
+
+        Args:
+            log_q_NV: the student's log-probabilities, finite; may be overwritten.
+            log_p_NV: the teacher's, finite; may be overwritten.
+            q_NV: the student's probabilities; left alone.
+        """
+
+    def per_token(self, student_logits_NV: Tensor, teacher_logits_NV: Tensor) -> Tensor:
+        """The loss [N] from logits by `definition`, differentiable by autograd; for tests and small inputs."""
+        T = self.temperature
+        return (
+            T * T * self.definition(log_probabilities(student_logits_NV / T), log_probabilities(teacher_logits_NV / T))
+        )
+
+    def value_and_grad(self, student_logits_NV: Tensor, teacher_logits_NV: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss [N] and its gradient in the student's logits [N, V], without autograd. The inputs are left alone."""
+        log_q_NV = log_probabilities(student_logits_NV)
+        return self.from_log_probabilities(log_q_NV, teacher_logits_NV.clamp(min=FLOOR), log_q_NV.exp())
+
+    def from_log_probabilities(
+        self, log_q_NV: Tensor, teacher_logits_NV: Tensor, q_NV: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """As :meth:`value_and_grad`, from the student's log-softmax at temperature 1, which cross-entropy has computed.
+
+        Args:
+            log_q_NV: may be overwritten.
+            teacher_logits_NV: finite; left alone.
+            q_NV: exp(log_q_NV); left alone.
+        """
+        T = self.temperature
+        if T == 1:
+            return self.divergence(log_q_NV, torch.log_softmax(teacher_logits_NV, -1), q_NV)
+        log_q_NV = torch.log_softmax(
+            log_q_NV / T, -1
+        )  # a log-softmax is as good as the logits: they differ by a constant
+        loss_N, grad_NV = self.divergence(log_q_NV, torch.log_softmax(teacher_logits_NV / T, -1), log_q_NV.exp())
+        return loss_N.mul_(T * T), grad_NV.mul_(T)
+
+
+def log_probabilities(logits_NV: Tensor) -> Tensor:
+    """Log-softmax over the vocabulary, with −inf raised to :data:`FLOOR`."""
+    return torch.log_softmax(logits_NV.clamp(min=FLOOR), dim=-1)
+
+
+def row_dot(a_NV: Tensor, b_NV: Tensor) -> Tensor:
+    """Σ over the vocabulary of a · b, [N], without a buffer of N × V."""
+    return torch.bmm(a_NV.unsqueeze(1), b_NV.unsqueeze(2)).flatten()
+
+
+def through_softmax(slope_NV: Tensor, q_NV: Tensor) -> Tensor:
+    """Gradient in z from the slope dD/dq: q · (slope − Σ q · slope). Overwrites and returns `slope_NV`."""
+    return slope_NV.sub_(row_dot(q_NV, slope_NV).unsqueeze(1)).mul_(q_NV)
+
+
+def log_mixture(q_NV: Tensor, p_NV: Tensor, share_of_q: float) -> Tensor:
+    """log(share · q + (1 − share) · p), finite where both underflow. Overwrites and returns `p_NV`."""
+    tiny = torch.finfo(q_NV.dtype).tiny
+    return p_NV.mul_(1 - share_of_q).add_(q_NV, alpha=share_of_q).clamp_(min=tiny).log_()

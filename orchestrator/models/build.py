@@ -1,0 +1,76 @@
+"""Models from their specification: build, count, take apart into hidden states and head."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from orchestrator.config.base import PluginSpec, build
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from orchestrator.models.zoo._base import Architecture
+
+
+def build_model(
+    spec: PluginSpec | Architecture, vocab_size: int, context: int, seed: int, device: str | torch.device = "cpu"
+) -> PreTrainedModel:
+    """A causal language model in fp32, with the same weights for the same seed whatever was drawn before.
+
+    Args:
+        spec: architecture, as a recipe names it or as the plug-in itself.
+        vocab_size: rows of the embedding and of the head.
+        context: longest sequence in tokens.
+        seed: of the initial weights; torch's global generator is left as it was.
+        device: "cpu", "cuda" or "meta" (shapes only). Weights are drawn on the CPU, so they are equal on every device.
+
+    Raises:
+        ModelError: the model does not exist or does not fit the vocabulary or context.
+        ResourceError: a pretrained model can't be fetched.
+    """
+    architecture = resolve(spec)
+    if torch.device(device).type == "meta":
+        with torch.device("meta"):
+            return architecture.build(vocab_size, context)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = architecture.build(vocab_size, context)
+    return model.to(device)
+
+
+def parameter_count(spec: PluginSpec | Architecture, vocab_size: int, context: int) -> int:
+    """Parameters of a model, tied ones counted once, without allocating it."""
+    return sum(parameter.numel() for parameter in build_model(spec, vocab_size, context, 0, "meta").parameters())
+
+
+def hidden_states(model: nn.Module, ids_BT: Tensor) -> Tensor:
+    """Last hidden states, after the final norm: what the head is applied to.
+
+    Args:
+        model: a transformers causal language model.
+        ids_BT: token ids, int64 [B, T].
+
+    Returns:
+        [B, T, D], in the precision of the forward pass.
+    """
+    module: Any = model
+    hidden: Tensor = module.base_model(input_ids=ids_BT, use_cache=False).last_hidden_state
+    return hidden
+
+
+def head(model: nn.Module) -> tuple[Tensor, Tensor | None]:
+    """The output head: weight [V, D] (the embedding itself where tied) and bias [V] or None."""
+    module: Any = model
+    layer = module.get_output_embeddings()
+    return layer.weight, getattr(layer, "bias", None)
+
+
+def resolve(spec: PluginSpec | Architecture) -> Architecture:
+    """The architecture a specification names."""
+    if isinstance(spec, PluginSpec):
+        architecture: Architecture = build("models.zoo", spec)
+        return architecture
+    return spec

@@ -1,0 +1,89 @@
+"""Models as Hugging Face folders: safetensors weights, configuration, tokenizer. No pickle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from orchestrator.errors import ArtifactError
+from orchestrator.models.zoo._base import EOS
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
+
+
+def save_model(model: nn.Module, tokenizer_folder: Path, out: Path) -> None:
+    """Write a folder that `AutoModelForCausalLM` and `AutoTokenizer` open.
+
+    Args:
+        model: a transformers causal language model, on any device.
+        tokenizer_folder: holds the tokenizer's files, which are copied.
+        out: folder to write to; made where it isn't there.
+
+    Raises:
+        ArtifactError: the tokenizer folder has no tokenizer.json.
+    """
+    from transformers import GenerationConfig, PreTrainedModel
+
+    assert isinstance(model, PreTrainedModel)
+    if not (tokenizer_folder / TOKENIZER_FILES[0]).is_file():
+        raise ArtifactError(
+            "the tokenizer has no tokenizer.json", where=str(tokenizer_folder), fix="build the tokenizer again"
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    config = model.config
+    model.generation_config = GenerationConfig(
+        bos_token_id=config.bos_token_id,
+        eos_token_id=config.eos_token_id,
+        pad_token_id=EOS if config.eos_token_id is None else config.eos_token_id,
+    )
+    model.save_pretrained(out, safe_serialization=True)
+    for name in TOKENIZER_FILES:
+        if (tokenizer_folder / name).is_file():
+            shutil.copyfile(tokenizer_folder / name, out / name)
+
+
+def load_model(folder: Path, device: str | torch.device = "cpu") -> PreTrainedModel:
+    """Open a folder written by :func:`save_model`, in evaluation mode.
+
+    Raises:
+        ArtifactError: the folder lacks a file or the weights don't fit the configuration.
+    """
+    from safetensors import SafetensorError
+    from transformers import AutoModelForCausalLM
+
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, trust_remote_code=False, attn_implementation="sdpa"
+        )
+    except (OSError, ValueError, RuntimeError, KeyError, json.JSONDecodeError, SafetensorError) as error:
+        raise ArtifactError(
+            f"the model can't be opened: {str(error).splitlines()[0]}",
+            where=str(folder),
+            fix="run the stage that made it again (--force)",
+        ) from None
+    return model.to(device).eval()
+
+
+def weights_digest(weights: nn.Module | Mapping[str, Tensor]) -> str:
+    """SHA-256 over names, types, shapes and bytes of the weights in the order of their names, tied weights once."""
+    state = weights.state_dict() if isinstance(weights, nn.Module) else weights
+    digest, seen = hashlib.sha256(), set()
+    for name in sorted(state):
+        tensor = state[name]
+        storage = (tensor.data_ptr(), tensor.shape, tensor.stride())
+        if storage in seen:
+            continue
+        seen.add(storage)
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(memoryview(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy()))
+    return digest.hexdigest()

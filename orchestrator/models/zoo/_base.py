@@ -1,0 +1,65 @@
+"""What every architecture of the zoo is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+Count = Annotated[int, Field(ge=1)]
+Probability = Annotated[float, Field(ge=0, lt=1)]
+
+BOS, EOS = 1, 2
+"""Ids of ``<s>`` and ``</s>`` in every tokenizer of this project (the paper's too); ``<unk>`` is 0."""
+
+
+@dataclass(frozen=True)
+class Architecture(ABC):
+    """A causal language model by its options; vocabulary and context come from the data."""
+
+    @abstractmethod
+    def config(self, vocab_size: int, context: int) -> Any:
+        """The transformers configuration for a vocabulary and a context in tokens.
+
+        Raises:
+            ModelError: the architecture can't have that vocabulary or context.
+        """
+
+    def build(self, vocab_size: int, context: int) -> PreTrainedModel:
+        """A model in fp32 with fresh weights from torch's global generator, on the current default device.
+
+        Raises:
+            ModelError: see :meth:`config`.
+        """
+        from transformers import AutoModelForCausalLM
+
+        config = self.config(vocab_size, context)
+        return AutoModelForCausalLM.from_config(config, attn_implementation="sdpa")
+
+
+def special_ids() -> dict[str, int | None]:
+    """Special tokens for a configuration.
+
+    The padding id stays out on purpose: Mistral, Phi and others hand it to ``nn.Embedding`` as `padding_idx`, which
+    would zero the embedding of ``</s>`` and keep it from learning. It goes into the generation configuration when saved.
+    """
+    return {"bos_token_id": BOS, "eos_token_id": EOS, "pad_token_id": None}
+
+
+def check_heads(width: int, heads: int, kv_heads: int | None = None) -> None:
+    """Attention heads must divide the width, key-value heads the heads.
+
+    Raises:
+        ValueError: they don't; the recipe's reader turns it into an error that names the line.
+    """
+    if width % heads:
+        near = [h for h in range(1, width + 1) if width % h == 0]
+        best = min(near, key=lambda h: abs(h - heads))
+        raise ValueError(f"{heads} heads don't divide a width of {width}; {best} would")
+    if kv_heads is not None and heads % kv_heads:
+        raise ValueError(f"{kv_heads} key-value heads don't divide {heads} heads")
