@@ -1,0 +1,105 @@
+"""Sections on what went in: corpus, tokenizer, recipe, lineage."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from orchestrator.reporting.document import Listing, Section
+from orchestrator.reporting.figures import Figure, draw, grouped_bars
+from orchestrator.reporting.formats import compact, count, duration, memory, significant
+from orchestrator.reporting.tables import Cell, Table, table
+
+Results = dict[str, Any]
+REMOVED = ("exact_duplicates", "near_duplicates", "filtered")
+
+
+def corpus(results: Results) -> Section:
+    """The balanced corpus by language and split (the paper's Table 1 and Figure 1)."""
+    counts = results["corpus"]
+    train = {language: splits["train"]["tokens"] for language, splits in counts.items()}
+    spread = 100 * (1 - min(train.values()) / max(train.values()))
+    sentence = (
+        f"{len(counts)} languages with {count(sum(train.values()))} training tokens in all; the language with the fewest has "
+        f"{spread:.1f} % less than the one with the most. Splits are by document."
+    )
+    tables = [_corpus_table(results)]
+    if any(results["removed"].values()):
+        tables.append(_removed_table(results))
+    return Section("corpus", "Corpus", (sentence,), (*tables, _corpus_figure(results)))
+
+
+def tokenizer(results: Results) -> Section:
+    """How the tokenizer fits each language."""
+    facts = results["tokenizer"]
+    rows = [
+        (language, significant(facts["characters_per_token"][language]), significant(facts["bytes_per_token"][language]))
+        for language in results["languages"]
+    ]
+    sentence = (
+        f"Byte-pair encoding with {count(facts['vocab_size'])} tokens of vocabulary; text is packed into blocks of "
+        f"{count(results['blocks']['context'])} tokens, and every token is a target once."
+    )
+    caption = "Text that a token holds on average (training split)"
+    return Section("tokenizer", "Tokenizer", (sentence,), (table(caption, ("language", "characters", "bytes"), rows),))
+
+
+def recipe(results: Results) -> Section:
+    """The recipe as it was run."""
+    text = yaml.safe_dump(results["recipe"], sort_keys=False, allow_unicode=True, width=100)
+    return Section("recipe", "Recipe", (), (Listing("The recipe in full, with its defaults", text),))
+
+
+def lineage(results: Results) -> Section:
+    """Where each artifact comes from, what it took, and with which software."""
+    rows = [
+        (
+            step["step"],
+            Cell(str(step["fingerprint"])[:12], code=True),
+            ", ".join(step["inputs"] or {}) or "–",
+            duration(step["seconds"]),
+            memory(step["peak_memory_bytes"]),
+            str(step["created"] or "–"),
+        )
+        for step in results["steps"]
+    ]
+    columns = ("step", "fingerprint", "inputs", "time", "peak memory", "created")
+    note = "A fingerprint stands for a step's code, its part of the recipe and its inputs; equal fingerprints mean equal results."
+    steps = table("Steps", columns, rows, words=(1, 2, 5), note=note)
+    versions = table("Versions", ("software", "version"), list(results["versions"].items()), words=(1,))
+    return Section("lineage", "Lineage and versions", (), (steps, versions))
+
+
+def _corpus_table(results: Results) -> Table:
+    rows = [
+        (language, split, *(count(entry.get(key)) for key in ("documents", "characters", "tokens", "blocks")))
+        for language, splits in results["corpus"].items()
+        for split, entry in splits.items()
+    ]
+    note = "Documents and characters after cleaning and deduplication; tokens and blocks after balancing, as the models see them."
+    columns = ("language", "split", "documents", "characters", "tokens", "blocks")
+    return table("Corpus by language and split", columns, rows, words=(1,), note=note)
+
+
+def _removed_table(results: Results) -> Table:
+    rows = [(language, *(count(removed.get(key)) for key in REMOVED)) for language, removed in results["removed"].items()]
+    return table("Documents removed", ("language", "exact duplicates", "near duplicates", "filtered"), rows)
+
+
+def _corpus_figure(results: Results) -> Figure:
+    counts, languages = results["corpus"], results["languages"]
+    splits = list(next(iter(counts.values())))
+
+    def paint(canvas: Any) -> None:
+        left, right = canvas.subplots(1, 2)
+        for axes, key in ((left, "documents"), (right, "tokens")):
+            values = {split: [counts[language].get(split, {}).get(key, 0) for language in languages] for split in splits}
+            grouped_bars(axes, languages, values, key)
+        canvas.legend(*left.get_legend_handles_labels(), loc="outside upper left", ncols=len(splits))
+
+    alt = "Bars: " + "; ".join(
+        f"{language} " + ", ".join(f"{split} {compact(entry['tokens'])} tokens" for split, entry in counts[language].items())
+        for language in languages
+    )
+    return draw("corpus-splits", "Dataset splits for each language (the paper's Figure 1): documents and tokens.", alt, paint)

@@ -1,0 +1,61 @@
+"""The report of a run: its results as one document."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from orchestrator.reporting import data_sections, model_sections, sentences
+from orchestrator.reporting.document import Document, write
+from orchestrator.reporting.formats import compact, duration, memory, share
+from orchestrator.reporting.results import collect
+
+
+def write_report(inputs: Mapping[str, Path], recipe: dict[str, Any], out: Path) -> None:
+    """Write `index.html`, `report.md`, `results.json` and `figures/` into `out` from the artifacts of one run.
+
+    Args:
+        inputs: role -> artifact folder, see :func:`orchestrator.reporting.results.collect`.
+        recipe: the recipe as plain data, without resources and tracking.
+        out: an empty folder.
+
+    Raises:
+        ArtifactError: an artifact is missing or damaged.
+    """
+    results = collect(inputs, recipe)
+    write(report(results, paper_figures()), results, out)
+
+
+def report(results: dict[str, Any], paper: dict[str, Any]) -> Document:
+    """The document of a run's results, with the paper's figures where they can stand beside them."""
+    experts = [results["models"][lang]["parameters"] for lang in results["languages"]]
+    facts = (
+        ("Languages", ", ".join(results["languages"])),
+        ("Teacher", f"{compact(results['models']['teacher']['parameters'])} parameters"),
+        ("Experts", f"{len(experts)} × {compact(max(experts))} parameters"),
+        ("Router accuracy", share(results["table3_router"][results["router"]["used"]]["accuracy"])),
+        ("Time, all steps", duration(results["seconds"]["total"])),
+        ("Largest memory", memory(results["peak_memory_bytes"]["largest"])),
+    )
+    sections = (
+        model_sections.perplexities(results, paper),
+        model_sections.router(results, paper),
+        model_sections.comparison(results, paper),
+        model_sections.models(results),
+        model_sections.learning(results),
+        data_sections.corpus(results),
+        data_sections.tokenizer(results),
+        data_sections.recipe(results),
+        data_sections.lineage(results),
+    )
+    description = str(results["recipe"].get("description", ""))
+    return Document(f"Run “{results['name']}”", description, facts, sentences.summary(results), sections)
+
+
+def paper_figures() -> dict[str, Any]:
+    """The paper's figures that a report compares with (`paper.json`, with their source)."""
+    text = resources.files("orchestrator.reporting").joinpath("paper.json").read_text(encoding="utf-8")
+    return dict(json.loads(text))

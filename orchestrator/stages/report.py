@@ -1,0 +1,27 @@
+"""Stage: every artifact of a run -> its report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from orchestrator.reporting.report import write_report
+from orchestrator.stages.base import Environment, Stage
+
+
+class ReportStage(Stage):
+    """Writes `index.html`, `report.md`, `results.json` and `figures/`."""
+
+    code: ClassVar[tuple[str, ...]] = ("reporting", "stages.report")
+
+    recipe: dict[str, Any]
+    """The recipe as plain data, without resources and tracking; shown in the report."""
+
+    def run(self, inputs: Mapping[str, Path], out: Path, env: Environment) -> None:
+        """Read the artifacts of every step (role -> folder), write the report into `out`.
+
+        Raises:
+            ArtifactError: an artifact is missing or damaged.
+        """
+        write_report(inputs, self.recipe, out)

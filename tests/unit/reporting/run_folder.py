@@ -1,0 +1,117 @@
+"""Artifact folders of a made-up run, in the shapes that the stages write; numbers are fixed, nothing is trained."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+LANGUAGES = ("en", "fr", "de", "py")
+SPLITS = {"train": 100, "validation": 8, "test": 12}
+RECIPE: dict[str, Any] = {
+    "name": "made-up",
+    "description": "Four languages, <script>alert(1)</script> & a | pipe.",
+    "seed": 17,
+    "corpus": {"languages": {lang: {"source": {"type": "miniwiki"}} for lang in LANGUAGES}},
+    "blocks": {"context": 128},
+}
+PERPLEXITY = {  # expert -> language
+    "en": {"en": 210.0, "fr": 900.0, "de": 1100.0, "py": 800.0},
+    "fr": {"en": 700.0, "fr": 150.0, "de": 1000.0, "py": 870.0},
+    "de": {"en": 720.0, "fr": 880.0, "de": 190.0, "py": 910.0},
+    "py": {"en": 950.0, "fr": 1300.0, "de": 1400.0, "py": 95.0},
+}
+TEACHER = {"en": 190.0, "fr": 160.0, "de": 180.0, "py": 100.0}
+CONFUSION = [[60, 1, 0, 0], [0, 61, 0, 0], [0, 2, 59, 0], [0, 0, 0, 61]]
+
+
+def write_run(root: Path) -> dict[str, Path]:
+    """Every artifact of a run below `root`: role -> folder."""
+    files = {
+        "corpus": {"corpus.json": corpus()},
+        "tokenizer": {"tokenizer_config.json": {"tokenizer_class": "PreTrainedTokenizerFast"}},
+        "tokens": {"tokens.json": {}},
+        "blocks": {"blocks.json": blocks()},
+        "teacher": {"training.json": training(2_600_000, 5.2)},
+        **{f"expert-{lang}": {"training.json": training(900_000, math.log(PERPLEXITY[lang][lang]))} for lang in LANGUAGES},
+        "router": {"router.json": {"classifier": "logistic_regression", "languages": LANGUAGES}, "metrics.json": router()},
+        "evaluation": {"evaluation.json": evaluation()},
+    }
+    inputs = {role: root / role for role in files}
+    for role, contents in files.items():
+        inputs[role].mkdir(parents=True)
+        for name, value in {**contents, "manifest.json": manifest(role)}.items():
+            (inputs[role] / name).write_text(json.dumps(value))
+        if "training.json" in contents:
+            (inputs[role] / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in metrics(role)))
+    return inputs
+
+
+def corpus() -> dict[str, Any]:
+    counts = {split: {"documents": n, "characters": n * 4000, "bytes": n * 4100} for split, n in SPLITS.items()}
+    removed = {"exact_duplicates": 1, "near_duplicates": 2, "filtered": 3}
+    return {"languages": {lang: {"splits": counts, "removed": removed} for lang in LANGUAGES}}
+
+
+def blocks() -> dict[str, Any]:
+    def counts(n: int) -> dict[str, int]:
+        return {"documents": n, "tokens": n * 1000, "blocks": n * 1000 // 128, "characters": n * 4000, "bytes": n * 4100}
+
+    splits = {split: {lang: counts(n) for lang in LANGUAGES} for split, n in SPLITS.items()}
+    return {"context": 128, "dtype": "uint16", "vocab_size": 4096, "languages": list(LANGUAGES), "splits": splits}
+
+
+def training(parameters: int, loss: float) -> dict[str, Any]:
+    return {
+        "parameters": parameters, "steps": 300, "tokens": 300 * 1024, "seconds": 61.5, "tokens_per_second": 4995.1,
+        "best_step": 300, "best_validation_loss": loss, "final_validation_loss": loss, "published_step": 300,
+        "peak_memory_bytes": 1_200_000_000, "weights_sha256": "0" * 64, "strategy": "single", "world_size": 1,
+    }  # fmt: skip
+
+
+def metrics(role: str) -> list[dict[str, Any]]:
+    """300 steps of a falling loss with an evaluation every 50; step 120 twice, as after a kill."""
+    rows: list[dict[str, Any]] = []
+    languages = LANGUAGES if role == "teacher" else (role.removeprefix("expert-"),)
+    for step in [*range(1, 121), *range(120, 301)]:
+        ce = 8.3 - 0.5 * math.log(step) + 0.1 * math.sin(step)
+        row = {"step": step, "steps": 300, "tokens": step * 1024, "loss": ce, "lr": 1e-3, "grad_norm": 1.0, "tokens_per_second": 5e3}
+        rows.append(row if role == "teacher" else {**row, "ce": ce, "soft": ce / 2, "alpha": 0.5, "beta": 0.5})
+        if step % 50 == 0:
+            by_language = {f"validation_loss/{lang}": ce + 0.1 * i for i, lang in enumerate(languages)}
+            rows.append({"step": step, "validation_loss": sum(by_language.values()) / len(by_language), **by_language})
+    return rows
+
+
+def router() -> dict[str, Any]:
+    score = {"accuracy": 241 / 244, "precision": 0.988, "recall": 0.9877, "f1": 0.9878, "confusion": CONFUSION}
+    return {"classifiers": {name: score for name in ("logistic_regression", "sgd", "random_forest")}}
+
+
+def _score(perplexity: float) -> dict[str, Any]:
+    loss = math.log(perplexity)
+    return {
+        "loss": loss, "perplexity": perplexity, "interval": [perplexity * 0.95, perplexity * 1.05],
+        "bits_per_byte": loss / math.log(2) / 4.1,
+    }  # fmt: skip
+
+
+def evaluation() -> dict[str, Any]:
+    experts = {expert: {lang: _score(value) for lang, value in row.items()} for expert, row in PERPLEXITY.items()}
+    return {
+        "split": "test",
+        "confidence": 0.95,
+        "teacher": {lang: _score(value) for lang, value in TEACHER.items()},
+        "experts": experts,
+        "routed": {lang: _score(PERPLEXITY[lang][lang] * 1.002) for lang in LANGUAGES},
+        "routing_cost": {lang: {"ratio": 1.002, "interval": [0.999, 1.005]} for lang in LANGUAGES},
+    }
+
+
+def manifest(role: str) -> dict[str, Any]:
+    return {
+        "step": role, "stage": role.title(), "fingerprint": role.encode().hex().ljust(64, "0"), "config": {}, "code": "c" * 64,
+        "inputs": {} if role == "corpus" else {"blocks": "b" * 64, "tokenizer": "d" * 64}, "files": {}, "seconds": 12.25,
+        "peak_memory_bytes": 800_000_000, "versions": {"python": "3.11.2", "torch": "2.13.0"}, "created": "2026-11-22T00:10:00Z",
+    }  # fmt: skip
