@@ -149,6 +149,8 @@ class TrainingConfig(Section):
     """Optimizer steps between checkpoints; a killed run goes on from the last one."""
     publish: Literal["best", "last"] = "best"
     """Which weights become the artifact: those of the lowest validation loss, or the last."""
+    seed: int | None = Field(None, ge=0, lt=2**31)
+    """Seed of this training's weights and batch order; null: the recipe's. The corpus stays the same whatever it is."""
 
 
 class TeacherConfig(Section):

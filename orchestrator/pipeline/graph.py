@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from orchestrator import plugins
 from orchestrator.artifacts import code_digest, digest
 from orchestrator.config.base import PluginSpec
-from orchestrator.config.recipe import Recipe
+from orchestrator.config.recipe import Recipe, TrainingConfig
 from orchestrator.stages.base import Stage
 from orchestrator.stages.blocks import BlocksStage
 from orchestrator.stages.corpus import CorpusStage
@@ -37,6 +37,7 @@ def steps_of(recipe: Recipe) -> tuple[Step, ...]:
     """The steps of an experiment in an order in which each comes after its inputs."""
     languages, seed = tuple(recipe.corpus.languages), recipe.seed
     experts = [f"expert-{language}" for language in languages]
+    teacher_seed, expert_seed = (_seed(part.training, seed) for part in (recipe.teacher, recipe.experts))
     data = {"blocks": "blocks", "tokenizer": "tokenizer"}
     trained = {**data, "teacher": "teacher"}
     steps = [
@@ -44,9 +45,9 @@ def steps_of(recipe: Recipe) -> tuple[Step, ...]:
         Step("tokenizer", TokenizerStage(tokenizer=recipe.tokenizer, languages=languages, seed=seed), {"corpus": "corpus"}),
         Step("tokens", TokensStage(languages=languages), {"corpus": "corpus", "tokenizer": "tokenizer"}),
         Step("blocks", BlocksStage(blocks=recipe.blocks, languages=languages, seed=seed), {"tokens": "tokens"}),
-        Step("teacher", TeacherStage(teacher=recipe.teacher, seed=seed), data),
+        Step("teacher", TeacherStage(teacher=recipe.teacher, seed=teacher_seed), data),
         *(
-            Step(name, ExpertStage(language=language, experts=recipe.experts, seed=seed), trained)
+            Step(name, ExpertStage(language=language, experts=recipe.experts, seed=expert_seed), trained)
             for name, language in zip(experts, languages, strict=True)
         ),
         Step("router", RouterStage(router=recipe.router, languages=languages, seed=seed), data),
@@ -59,6 +60,10 @@ def steps_of(recipe: Recipe) -> tuple[Step, ...]:
     shown = recipe.model_dump(mode="json", exclude={"resources", "tracking"})
     steps.append(Step("report", ReportStage(recipe=shown), {step.name: step.name for step in steps}))
     return tuple(steps)
+
+
+def _seed(training: TrainingConfig, default: int) -> int:
+    return default if training.seed is None else training.seed
 
 
 def fingerprints(steps: tuple[Step, ...]) -> dict[str, str]:

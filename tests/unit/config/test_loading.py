@@ -54,7 +54,7 @@ def test_overrides_are_dotted_yaml_and_reach_into_plugins(write):
         (MINIMAL + "blocks:\n  contxt: 3\n", ["recipe.yaml:9", "blocks.contxt", 'did you mean "context"?']),
         (MINIMAL + "blocks: {context: abc}\n", ["recipe.yaml:8", "blocks.context", "integer", "'abc'"]),
         (MINIMAL.replace("miniwiki", "miniwikki"), ["recipe.yaml:4", 'did you mean "miniwiki"?']),
-        (MINIMAL.replace("gpt2-nano", "gpt2-nanno"), ["recipe.yaml:5", 'did you mean "gpt2_nano"?']),
+        (MINIMAL.replace("gpt2-nano", "gpt2-nanno"), ["recipe.yaml:5", 'did you mean "gpt2-nano"?']),
         (MINIMAL.replace("layers", "layerz"), ["recipe.yaml:7", 'did you mean "layers"?']),
         (MINIMAL.replace("{model: gpt2-nano}", "{}"), ["recipe.yaml:5", "teacher.model", "required"]),
         (MINIMAL.replace("en:", "en: {source: miniwiki, kind: poem}\n    fr:"), ["recipe.yaml:4", "kind", "'poem'"]),

@@ -1,0 +1,57 @@
+from pathlib import Path
+
+import pytest
+
+from orchestrator.config.loading import load_recipe
+from orchestrator.pipeline.graph import code_of, fingerprints, steps_of
+
+SMOKE = Path(__file__).resolve().parents[3] / "jobs" / "recipes" / "smoke.yaml"
+ALL = ["corpus", "tokenizer", "tokens", "blocks", "teacher"]
+EXPERTS = ["expert-en", "expert-fr", "expert-de", "expert-py"]
+END = ["evaluation", "report"]
+
+
+def prints(*overrides):
+    return fingerprints(steps_of(load_recipe(SMOKE, overrides)))
+
+
+@pytest.fixture(scope="module")
+def before():
+    return prints()
+
+
+def test_steps_come_after_their_inputs():
+    seen = set()
+    for step in steps_of(load_recipe(SMOKE)):
+        assert set(step.inputs.values()) <= seen
+        seen.add(step.name)
+    assert seen == {*ALL, *EXPERTS, "router", *END}
+
+
+@pytest.mark.parametrize(
+    ("override", "changed"),
+    [
+        ("evaluation.bootstrap=300", END),
+        ("router.sequences_per_language=99", ["router", *END]),
+        ("experts.distillation.schedule.alpha=0.3", [*EXPERTS, *END]),
+        ("experts.training.seed=4", [*EXPERTS, *END]),
+        ("teacher.training.tokens=50000", ["teacher", *EXPERTS, *END]),
+        ("blocks.context=32", ["blocks", "teacher", *EXPERTS, "router", *END]),
+        ("tokenizer.vocab_size=900", [*ALL[1:], *EXPERTS, "router", *END]),
+        ("corpus.min_characters=90", [*ALL, *EXPERTS, "router", *END]),
+        ("description=other", ["report"]),
+        ("resources.slots=1", []),
+        ("tracking.type=none", []),
+    ],
+)
+def test_a_change_reruns_exactly_what_depends_on_it(before, override, changed):
+    after = prints(override)
+    assert sorted(name for name in after if after[name] != before[name]) == sorted(changed)
+
+
+def test_a_stage_depends_on_the_source_of_its_plugins_alone():
+    steps = {step.name: step for step in steps_of(load_recipe(SMOKE))}
+    expert, teacher = code_of(steps["expert-en"].stage), code_of(steps["teacher"].stage)
+    assert "orchestrator.losses.reverse_kl" in expert
+    assert "orchestrator.losses.forward_kl" not in expert
+    assert not [module for module in teacher if module.startswith("orchestrator.reporting")]
