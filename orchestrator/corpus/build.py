@@ -1,0 +1,171 @@
+"""From sources to a corpus: two passes over every language, with memory bounded whatever the size of the text.
+
+The first pass (staging.py) cleans, filters and hashes. Then arrays of hashes decide which documents stay and in which
+split. The second pass copies the staged documents to their splits.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from orchestrator.config.base import build
+from orchestrator.config.recipe import CorpusConfig, DeduplicationConfig
+from orchestrator.corpus.deduplication import Mask, exact_duplicates, near_duplicates
+from orchestrator.corpus.splits import SPLITS, Codes, assign, check_splits, common_to_all
+from orchestrator.corpus.staging import UNASSIGNED, Log, OrderedMap, Staged, stage
+from orchestrator.corpus.storage import TableWriter, split_file
+from orchestrator.errors import CorpusError
+
+_EXACT, _NEAR, _UNCOMMON = "exact_duplicates", "near_duplicates", "not_common"
+Counts = dict[str, int]
+
+
+def build_corpus(
+    corpus: CorpusConfig, seed: int, out: Path, work: Path, parallel: OrderedMap, log: Log
+) -> dict[str, Any]:
+    """Write ``<split>/<language>.parquet`` and ``corpus.json`` into `out`, and return what corpus.json holds.
+
+    Args:
+        work: a folder for the staged documents: it needs room for one more copy of the corpus, and is removed at the end.
+        parallel: the map that cleaning and hashing run through; the result does not depend on it.
+        log: takes progress rows.
+
+    Raises:
+        CorpusError: a source can't be read, or a language has too little text.
+    """
+    shutil.rmtree(work, ignore_errors=True)
+    progress = _Progress(log)
+    staged: list[Staged] = []
+    for language in corpus.languages:
+        staged.append(stage(language, corpus, seed, work / language, parallel, progress.rows(language)))
+        log({"message": f"{language}: read {len(staged[-1].ids):,} documents, filtered out {staged[-1].filtered:,}"})
+    removed = {s.language: _duplicates(s, corpus.deduplication) for s in staged}
+    if corpus.common_articles:
+        _keep_common(staged, removed, [name for name, c in corpus.languages.items() if c.kind == "prose"])
+    splits = _splits(staged, removed, corpus)
+    summary: dict[str, Any] = {"languages": {}}
+    for s in staged:
+        counts = _publish(s, splits[s.language], out)
+        reasons = {reason: int(mask.sum()) for reason, mask in removed[s.language].items()}
+        summary["languages"][s.language] = {"splits": counts, "removed": {"filtered": s.filtered, **reasons}}
+        log({"message": f"{s.language}: " + ", ".join(f"{counts[n]['documents']:,} {n}" for n in SPLITS)})
+    (out / "corpus.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    shutil.rmtree(work, ignore_errors=True)
+    return summary
+
+
+def source_fingerprints(corpus: CorpusConfig) -> dict[str, str]:
+    """Identity of what lies outside the recipe, by ``language.role``: it changes when a source's files do.
+
+    Raises:
+        CorpusError: a source is missing.
+    """
+    return {
+        f"{language}.{role}": build("corpus.sources", spec).fingerprint(language)
+        for language, config in corpus.languages.items()
+        for role, spec in (("source", config.source), ("validation", config.validation), ("test", config.test))
+        if spec is not None
+    }
+
+
+def _duplicates(staged: Staged, rules: DeduplicationConfig) -> dict[str, Mask]:
+    """Masks of the documents that repeat an earlier one, by reason; a document has one reason at most."""
+    exact = exact_duplicates(staged.keys)
+    if not rules.exact:
+        # Repeats within a split may stay; what training shares with a held-out split never does.
+        exact &= _first_split(staged) != staged.splits
+    near = np.zeros(len(exact), np.bool_)
+    if rules.near is not None:
+        kept = np.flatnonzero(~exact)
+        signatures = staged.signatures()
+        near[kept] = near_duplicates(signatures if len(kept) == len(exact) else signatures[kept], rules.near)
+    return {_EXACT: exact, _NEAR: near, _UNCOMMON: np.zeros(len(exact), np.bool_)}
+
+
+def _first_split(staged: Staged) -> Codes:
+    """For every document, the split of the first document with the same text."""
+    _, first, inverse = np.unique(staged.keys, return_index=True, return_inverse=True)
+    return staged.splits[first[inverse]]
+
+
+def _keep_common(staged: list[Staged], removed: Mapping[str, dict[str, Mask]], prose: list[str]) -> None:
+    affected = [s for s in staged if s.language in prose]
+    common = common_to_all(s.ids[_kept(removed[s.language])] for s in affected)
+    if not len(common):
+        raise CorpusError(
+            "no article id is common to all prose languages",
+            where="corpus.common_articles",
+            fix="use sources whose ids match (wiki40b, miniwiki, files with article_id), or set it to false",
+        )
+    for s in affected:
+        masks = removed[s.language]
+        masks[_UNCOMMON] = _kept(masks) & ~np.isin(s.ids, common)
+
+
+def _splits(staged: list[Staged], removed: Mapping[str, dict[str, Mask]], corpus: CorpusConfig) -> dict[str, Codes]:
+    """Split of each staged document, UNASSIGNED for those removed."""
+    kept = {s.language: _kept(removed[s.language]) for s in staged}
+    to_split = [s for s in staged if corpus.languages[s.language].test is None]
+    assigned = assign({s.language: s.works[kept[s.language]] for s in to_split}, corpus.splits)
+    result = {}
+    for s in staged:
+        codes = np.full(len(s.ids), UNASSIGNED, np.int8)
+        codes[kept[s.language]] = assigned.get(s.language, s.splits[kept[s.language]])
+        check_splits(s.language, codes[kept[s.language]])
+        result[s.language] = codes
+    return result
+
+
+def _kept(masks: Mapping[str, Mask]) -> Mask:
+    return ~np.logical_or.reduce(list(masks.values()))
+
+
+def _publish(staged: Staged, codes: npt.NDArray[np.int8], out: Path) -> dict[str, Counts]:
+    """Second pass: the staged documents to the files of their splits, in their order."""
+    return {
+        name: _copy(staged, codes == code, split_file(out, name, staged.language)) for code, name in enumerate(SPLITS)
+    }
+
+
+def _copy(staged: Staged, chosen: Mask, path: Path) -> Counts:
+    import pyarrow.compute as pc
+
+    counts = {"documents": 0, "characters": 0, "bytes": 0}
+    start = 0
+    with TableWriter(path) as writer:
+        for table in staged.tables():
+            part = table.filter(chosen[start : start + table.num_rows])
+            start += table.num_rows
+            writer.write(part)
+            text = part.column("text")
+            counts["documents"] += part.num_rows
+            counts["characters"] += pc.sum(pc.utf8_length(text)).as_py() or 0
+            counts["bytes"] += pc.sum(pc.binary_length(text)).as_py() or 0
+    return counts
+
+
+class _Progress:
+    """Adds up what the languages report, so that the step of the log only grows."""
+
+    def __init__(self, log: Log) -> None:
+        self._log, self._documents, self._characters = log, 0, 0
+
+    def rows(self, language: str) -> Log:
+        def log(documents: int, characters: int) -> None: ...
+
+        before = [0]
+
+        def take(row: dict[str, Any]) -> None:
+            self._documents += row["documents_read"] - before[0]
+            before[0] = row["documents_read"]
+            self._characters += row["characters"]
+            self._log({"step": self._documents, "characters": self._characters})
+
+        return take

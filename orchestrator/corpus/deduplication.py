@@ -1,0 +1,142 @@
+"""Repeated documents: equal ones by hash, near ones by MinHash (Broder 1997) with banded locality-sensitive hashing.
+
+Signatures are computed a document at a time (in parallel); comparing them is a few sorts over arrays, so the index of a
+corpus costs a few bytes a document in memory and 512 on disk. Measured about three times as fast as `datasketch`, whose
+index of Python dictionaries would not fit beside a large corpus.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import xxhash
+
+U32 = npt.NDArray[np.uint32]
+U64 = npt.NDArray[np.uint64]
+I64 = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+
+PERMUTATIONS = 128
+"""Minima in a signature: the estimate of a similarity of 0.8 has a standard deviation of 0.035."""
+SHINGLE = 5
+"""Words of a shingle."""
+_RECALL = 0.99  # share of the pairs at the threshold that must become candidates
+_BLOCK = 256  # shingles hashed at once: 256 x 128 x 8 bytes stay in a core's cache
+_PAIRS = 1 << 16  # pairs compared at once
+
+# The hash family is part of the result: fixed, not drawn from the recipe's seed.
+_random = np.random.default_rng(1997)
+_MULTIPLIERS = _random.integers(0, 2**64, PERMUTATIONS, dtype=np.uint64) | np.uint64(1)
+_OFFSETS = _random.integers(0, 2**64, PERMUTATIONS, dtype=np.uint64)
+_PLACES = _random.integers(0, 2**64, SHINGLE, dtype=np.uint64) | np.uint64(1)
+
+
+def comparable_words(text: str) -> list[str]:
+    """The words by which documents are compared: case and white space don't count."""
+    return text.lower().split()
+
+
+def exact_key(words: Sequence[str]) -> int:
+    """64-bit hash of the words; equal documents have equal keys."""
+    return int(xxhash.xxh3_64_intdigest(" ".join(words).encode()))
+
+
+def signature(words: Sequence[str]) -> U32:
+    """MinHash signature [PERMUTATIONS] of the set of 5-word shingles (shorter texts: of the one shingle they are).
+
+    The share of equal places in two signatures estimates the Jaccard similarity of the sets.
+    """
+    hashes = np.fromiter(map(xxhash.xxh3_64_intdigest, map(str.encode, words)), np.uint64, len(words))
+    count = max(1, len(hashes) - SHINGLE + 1)
+    shingles = np.zeros(count, np.uint64)
+    for place, factor in enumerate(_PLACES[: len(hashes)]):
+        shingles += hashes[place : place + count] * factor
+    shingles = np.unique(_mixed(shingles))
+    least = np.full(PERMUTATIONS, np.iinfo(np.uint64).max, np.uint64)
+    for start in range(0, len(shingles), _BLOCK):
+        block = shingles[start : start + _BLOCK]
+        np.minimum(least, (_MULTIPLIERS[:, None] * block + _OFFSETS[:, None]).min(axis=1), out=least)
+    return (least >> np.uint64(32)).astype(np.uint32)
+
+
+def exact_duplicates(keys: U64) -> Mask:
+    """True for every document whose key an earlier one has. keys: [N]."""
+    repeated = np.ones(len(keys), np.bool_)
+    repeated[np.unique(keys, return_index=True)[1]] = False
+    return repeated
+
+
+def near_duplicates(signatures: U32, threshold: float) -> Mask:
+    """True for every document but the first of each cluster of similar ones.
+
+    Args:
+        signatures: [N, PERMUTATIONS], may be memory-mapped.
+        threshold: least estimated Jaccard similarity of two documents that belong together. Clusters are the connected
+            components of such pairs.
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    count = len(signatures)
+    rows = _rows_per_band(threshold)
+    pairs = [
+        pair
+        for band in range(PERMUTATIONS // rows)
+        for pair in _similar_pairs(signatures, _band_keys(signatures[:, band * rows : (band + 1) * rows]), threshold)
+    ]
+    if not pairs:
+        return np.zeros(count, np.bool_)
+    first, second = (np.concatenate(side) for side in zip(*pairs, strict=True))
+    graph = coo_array((np.ones(len(first), np.bool_), (first, second)), shape=(count, count))
+    cluster = connected_components(graph, directed=False)[1]
+    return exact_duplicates(cluster.astype(np.uint64))
+
+
+def _similar_pairs(signatures: U32, keys: U64, threshold: float) -> Iterator[tuple[I64, I64]]:
+    """Pairs of documents with equal band keys whose signatures agree.
+
+    Each bucket's first document is compared with the others; those unlike it form a bucket of their own, and so on.
+    """
+    members = np.argsort(keys, kind="stable")
+    buckets = keys[members]
+    while len(members):
+        starts = np.flatnonzero(np.concatenate(([True], buckets[1:] != buckets[:-1])))
+        leaders = np.repeat(members[starts], np.diff(np.append(starts, len(members))))
+        others = leaders != members
+        leaders, members, buckets = leaders[others], members[others], buckets[others]
+        similar = _agreement(signatures, leaders, members) >= threshold
+        if similar.any():
+            yield leaders[similar], members[similar]
+        members, buckets = members[~similar], buckets[~similar]
+
+
+def _agreement(signatures: U32, first: I64, second: I64) -> npt.NDArray[np.float64]:
+    shares = [
+        (signatures[first[i : i + _PAIRS]] == signatures[second[i : i + _PAIRS]]).mean(axis=1)
+        for i in range(0, len(first), _PAIRS)
+    ]
+    return np.concatenate(shares) if shares else np.empty(0)
+
+
+def _band_keys(band: U32) -> U64:
+    keys = np.zeros(len(band), np.uint64)
+    for column in range(band.shape[1]):
+        keys = _mixed(keys * _MULTIPLIERS[0] + band[:, column] + np.uint64(1))
+    return keys
+
+
+def _rows_per_band(threshold: float) -> int:
+    """The most rows a band may have while a pair at the threshold shares a band with probability 0.99."""
+
+    def recall(rows: int) -> float:
+        return float(1 - (1 - threshold**rows) ** (PERMUTATIONS // rows))
+
+    return max((rows for rows in range(1, PERMUTATIONS + 1) if recall(rows) >= _RECALL), default=1)
+
+
+def _mixed(values: U64) -> U64:
+    """Finalizer of MurmurHash3: spreads every bit over the word, as the affine permutations need it."""
+    values = (values ^ (values >> np.uint64(33))) * np.uint64(0xFF51AFD7ED558CCD)
+    return values ^ (values >> np.uint64(33))

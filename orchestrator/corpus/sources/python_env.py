@@ -1,0 +1,139 @@
+"""Python source that is already on the machine: the interpreter's standard library and installed packages."""
+
+from __future__ import annotations
+
+import heapq
+import re
+import sys
+import sysconfig
+import tokenize
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path, PurePath
+
+import xxhash
+
+from orchestrator.corpus.document import Document
+from orchestrator.errors import CorpusError
+
+# Folders that hold no source written for people to read, or no source of this distribution.
+_SKIPPED = frozenset({"site-packages", "dist-packages", "test", "tests", "testing", "idle_test", "__pycache__", "_vendor"})
+_PERMISSIVE = re.compile(
+    r"\b(MIT(-CMU|-0)?|BSD([ -]\d-Clause)?|0BSD|Apache([ -]2\.0)?|ISC|PSF(-2\.0)?|Python-2\.0|Python Software Foundation|"
+    r"Zlib|Unlicense|CC0(-1\.0)?|HPND)\b",
+    re.IGNORECASE,
+)
+_COPYLEFT = re.compile(r"\b([AL]?GPL|GNU|MPL|Mozilla|EPL|EUPL|CDDL|Proprietary)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class PythonEnv:
+    """Python files of the running interpreter, read in place; tests and vendored copies are left out."""
+
+    stdlib: bool = True
+    """Read the standard library."""
+    packages: bool | tuple[str, ...] = False
+    """Read installed distributions: all whose licence is permissive, or these by name."""
+    max_files: int | None = None
+    """Read at most this many files, spread over the whole by a hash of their names; null: all."""
+
+    def documents(self, language: str) -> Iterator[Document]:
+        """Files by name: the standard library, then packages. Files that declare no readable encoding are left out.
+
+        Raises:
+            CorpusError: nothing to read, a named package that is not installed or whose licence is not permissive.
+        """
+        for name, (file, licence) in self._chosen().items():
+            text = _source(file)
+            if text is not None:
+                yield Document(name, name, text, "python_env", licence)
+
+    def fingerprint(self, language: str) -> str:
+        """Versions of the interpreter and of the packages."""
+        versions = [f"{d.name} {d.version}" for d in self._distributions()]
+        runtime = f"{sys.implementation.name} {sys.version}" if self.stdlib else ""
+        return str(xxhash.xxh3_128_hexdigest("\n".join([runtime, *versions]).encode()))
+
+    def _chosen(self) -> dict[str, tuple[Path, str]]:
+        found = dict(_stdlib_files()) if self.stdlib else {}
+        for distribution in self._distributions():
+            found.update(_package_files(distribution))
+        if not found:
+            raise CorpusError(
+                "there are no Python files to read", where="source python_env", fix="set `stdlib: true` or name `packages`"
+            )
+        if self.max_files is not None:
+            names = heapq.nsmallest(self.max_files, found, key=lambda name: xxhash.xxh3_64_intdigest(name.encode()))
+            found = {name: found[name] for name in found if name in set(names)}
+        return found
+
+    def _distributions(self) -> list[metadata.Distribution]:
+        if self.packages is False:
+            return []
+        if self.packages is True:
+            unique = {d.name.lower(): d for d in metadata.distributions() if d.name}
+            return [unique[name] for name in sorted(unique) if _is_permissive(_licence(unique[name]))]
+        return [_named(name) for name in sorted(set(self.packages), key=str.lower)]
+
+
+def _stdlib_files() -> Iterator[tuple[str, tuple[Path, str]]]:
+    root = Path(sysconfig.get_path("stdlib"))
+    for file in sorted(root.rglob("*.py")):
+        inside = file.relative_to(root)
+        # _sysconfigdata_… and config-… are written by the build of this interpreter, not by people.
+        if not _skipped(inside) and not inside.parts[0].startswith(("_sysconfigdata", "config-")):
+            yield f"stdlib/{inside.as_posix()}", (file, "PSF-2.0")
+
+
+def _package_files(distribution: metadata.Distribution) -> Iterator[tuple[str, tuple[Path, str]]]:
+    licence = _licence(distribution)
+    for inside in sorted(distribution.files or [], key=str):
+        if inside.suffix == ".py" and ".." not in inside.parts and not _skipped(inside):
+            file = Path(str(inside.locate()))
+            if file.is_file():
+                yield f"{distribution.name}/{inside.as_posix()}", (file, licence)
+
+
+def _named(name: str) -> metadata.Distribution:
+    try:
+        distribution = metadata.distribution(name)
+    except metadata.PackageNotFoundError:
+        raise CorpusError(
+            f"the package {name!r} is not installed", where="source python_env, packages", fix=f"pip install {name}"
+        ) from None
+    licence = _licence(distribution)
+    if not _is_permissive(licence):
+        raise CorpusError(
+            f"the licence of {name!r} is not known to be permissive: {licence or 'none stated'}",
+            where="source python_env, packages",
+            fix="leave the package out, or give its folder to the source `files`",
+        )
+    return distribution
+
+
+def _licence(distribution: metadata.Distribution) -> str:
+    """SPDX expression, else the trove classifiers, else the first line of the licence field."""
+    about = distribution.metadata
+    if about.get("License-Expression"):
+        return str(about["License-Expression"])
+    classifiers = [c.rpartition(" :: ")[2] for c in about.get_all("Classifier") or [] if c.startswith("License :: OSI")]
+    return " AND ".join(classifiers) or str(about.get("License") or "").strip().partition("\n")[0]
+
+
+def _is_permissive(licence: str) -> bool:
+    """Every part joined by AND offers a permissive choice, and none of those choices is copyleft."""
+    parts = [re.split(r"\s+OR\s+", part) for part in re.split(r"\s+AND\s+", licence)]
+    return all(any(_PERMISSIVE.search(c) and not _COPYLEFT.search(c) for c in choices) for choices in parts)
+
+
+def _skipped(inside: PurePath) -> bool:
+    return not _SKIPPED.isdisjoint(inside.parts) or inside.name.startswith("test_")
+
+
+def _source(file: Path) -> str | None:
+    try:
+        with tokenize.open(file) as lines:
+            return lines.read()
+    except (SyntaxError, UnicodeDecodeError):
+        return None

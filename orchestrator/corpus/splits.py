@@ -1,0 +1,92 @@
+"""Splits by document: a seeded hash of the article id decides, so an article lands in the same split in every language."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import numpy.typing as npt
+import xxhash
+
+from orchestrator.config.recipe import SplitConfig
+from orchestrator.corpus.deduplication import U64
+from orchestrator.errors import CorpusError
+
+SPLITS = ("train", "validation", "test")
+Codes = npt.NDArray[np.int8]
+"""Index into SPLITS of each document."""
+
+
+def work_hash(article_id: str, seed: int) -> int:
+    """64-bit hash of the work a document is part of: parts (``work#part``) hash alike."""
+    return int(xxhash.xxh3_64_intdigest(article_id.partition("#")[0].encode(), seed=seed))
+
+
+def assign(works: Mapping[str, U64], shares: SplitConfig) -> dict[str, Codes]:
+    """The split of every document of every language.
+
+    Languages that have works in common are split together. Works are ranked by hash; the first ones, as many as hold the
+    test share of the documents, are for testing, the next for validation, the rest for training. The counts are exact
+    where a work is one document, and at least one.
+
+    Args:
+        works: `work_hash` of each document, by language.
+
+    Raises:
+        CorpusError: a language with too few works for three splits.
+    """
+    codes: dict[str, Codes] = {}
+    for group in _related(works):
+        together = np.concatenate([works[language] for language in group])
+        ranked, counts = np.unique(together, return_counts=True)
+        of_rank = _splits_of_ranks(counts, shares)
+        for language in group:
+            codes[language] = of_rank[np.searchsorted(ranked, works[language])]
+    for language, assigned in codes.items():
+        check_splits(language, assigned)
+    return codes
+
+
+def check_splits(language: str, codes: Codes) -> None:
+    """Every split holds a document.
+
+    Raises:
+        CorpusError: one does not.
+    """
+    empty = [name for code, name in enumerate(SPLITS) if not (codes == code).any()]
+    if empty:
+        raise CorpusError(
+            f"too little text to split: {len(codes)} documents leave none for {' and '.join(empty)}",
+            where=f"corpus.languages.{language}",
+            fix="add text, give validation and test sources, or change corpus.splits",
+        )
+
+
+def common_to_all(ids: Iterable[U64]) -> U64:
+    """Hashes of the ids that every language has."""
+    common: U64 | None = None
+    for of_language in ids:
+        common = np.unique(of_language) if common is None else np.intersect1d(common, of_language)
+    return np.empty(0, np.uint64) if common is None else common
+
+
+def _splits_of_ranks(counts: npt.NDArray[np.int64], shares: SplitConfig) -> Codes:
+    before = np.cumsum(counts) - counts
+    total = int(counts.sum())
+    test = max(1, round(total * shares.test))
+    validation = max(1, round(total * shares.validation))
+    codes = np.full(len(counts), SPLITS.index("train"), np.int8)
+    first = int(np.searchsorted(before, test))  # works that begin before the test share is full
+    second = int(np.searchsorted(before, before[first] + validation)) if first < len(counts) else first
+    codes[:first] = SPLITS.index("test")
+    codes[first:second] = SPLITS.index("validation")
+    return codes
+
+
+def _related(works: Mapping[str, U64]) -> list[list[str]]:
+    """Groups of languages linked by common works."""
+    groups: list[list[str]] = []
+    for language in works:
+        linked = [g for g in groups if any(len(np.intersect1d(works[language], works[other])) for other in g)]
+        groups = [g for g in groups if g not in linked] + [[name for g in linked for name in g] + [language]]
+    return groups

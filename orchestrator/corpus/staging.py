@@ -1,0 +1,187 @@
+"""First pass over a language: read, clean, filter and hash its documents, keep them on disk beside compact arrays.
+
+Reading is sequential; the rest runs through the parallel map, a batch of documents at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import xxhash
+
+from orchestrator.config.base import build
+from orchestrator.config.recipe import CodeFilter, CorpusConfig, LanguageConfig
+from orchestrator.corpus.cleaning import clean_code, clean_prose, keeps_code
+from orchestrator.corpus.deduplication import PERMUTATIONS, U32, U64, comparable_words, exact_key, signature
+from orchestrator.corpus.document import Document, Source
+from orchestrator.corpus.splits import SPLITS, Codes, work_hash
+from orchestrator.corpus.storage import TableWriter, batches, read_tables, to_table
+from orchestrator.errors import CorpusError
+
+_BATCH_CHARACTERS = 1 << 20
+_BATCH_DOCUMENTS = 1000
+UNASSIGNED = -1
+"""Split code of documents that are still to be split."""
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class OrderedMap(Protocol):
+    """Map over picklable items, maybe in other processes; results in the order of the items, few items in flight."""
+
+    def __call__(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]: ...
+
+
+Log = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class Preparer:
+    """Cleans, filters and hashes a batch of documents: the work that is done in parallel."""
+
+    kind: str
+    min_characters: int
+    code_filter: CodeFilter
+    near: bool
+    seed: int
+
+    def __call__(self, documents: list[Document]) -> _Prepared:
+        """The documents kept, cleaned, with their hashes."""
+        kept = [d for d in map(self._cleaned, documents) if self._keeps(d.text)]
+        words = [comparable_words(d.text) for d in kept]
+        signatures = [signature(w) for w in words] if self.near else []
+        return _Prepared(
+            table=to_table(kept),
+            characters=sum(len(d.text) for d in kept),
+            filtered=len(documents) - len(kept),
+            ids=_u64(xxhash.xxh3_64_intdigest(d.id.encode()) for d in kept),
+            works=_u64(work_hash(d.id, self.seed) for d in kept),
+            keys=_u64(exact_key(w) for w in words),
+            signatures=np.array(signatures, np.uint32).reshape(len(signatures), PERMUTATIONS),
+        )
+
+    def _cleaned(self, document: Document) -> Document:
+        clean = clean_code if self.kind == "code" else clean_prose
+        title = " ".join(clean_prose(document.title).split())
+        return replace(document, id=clean_prose(document.id), title=title, text=clean(document.text))
+
+    def _keeps(self, text: str) -> bool:
+        if self.kind == "code":
+            return keeps_code(text, self.code_filter)
+        return len(text) >= max(1, self.min_characters)
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    table: Any
+    characters: int
+    filtered: int
+    ids: U64
+    works: U64
+    keys: U64
+    signatures: U32
+
+
+@dataclass(frozen=True)
+class Staged:
+    """A language after the first pass: its documents on disk, and per document [N] what decides their fate.
+
+    Attributes:
+        ids: hash of the id. works: seeded hash of the work it is part of. keys: hash of the text's words.
+        splits: index into SPLITS, or UNASSIGNED.
+        filtered: number of documents that cleaning and filters dropped.
+    """
+
+    language: str
+    folder: Path
+    ids: U64
+    works: U64
+    keys: U64
+    splits: Codes
+    filtered: int
+
+    def signatures(self) -> U32:
+        """MinHash signatures [N, PERMUTATIONS], memory-mapped."""
+        return np.memmap(self.folder / "signatures.bin", np.uint32, "r").reshape(-1, PERMUTATIONS)
+
+    def tables(self) -> Iterator[Any]:
+        """The documents, a row group at a time."""
+        return read_tables(self.folder / "documents.parquet")
+
+
+def stage(language: str, corpus: CorpusConfig, seed: int, folder: Path, parallel: OrderedMap, log: Log) -> Staged:
+    """Run the first pass over one language, into `folder`.
+
+    Held-out sources are read first, so that "keep the first of equal documents" takes repeats out of training.
+
+    Raises:
+        CorpusError: a source is empty, or everything in it was filtered out.
+    """
+    config = corpus.languages[language]
+    prepare = Preparer(
+        kind=config.kind,
+        min_characters=corpus.min_characters,
+        code_filter=corpus.code_filter,
+        near=corpus.deduplication.near is not None,
+        seed=seed,
+    )
+    parts: list[_Prepared] = []
+    splits: list[Codes] = []
+    folder.mkdir(parents=True, exist_ok=True)
+    with TableWriter(folder / "documents.parquet") as writer, (folder / "signatures.bin").open("wb") as signatures:
+        for code, source in _sources(config):
+            where = f"corpus.languages.{language}" + (f".{SPLITS[code]}" if code > 0 else ".source")
+            read = 0
+            documents = islice(source.documents(language), corpus.max_documents)
+            for part in parallel(prepare, batches(documents, _BATCH_CHARACTERS, _BATCH_DOCUMENTS)):
+                writer.write(part.table)
+                part.signatures.tofile(signatures)
+                splits.append(np.full(len(part.ids), code, np.int8))
+                parts.append(_without_bulk(part))
+                read += len(part.ids) + part.filtered
+                log({"documents_read": read, "characters": part.characters})
+            _check(where, read, sum(len(s) for s in splits if len(s) and s[0] == code))
+    return Staged(
+        language=language,
+        folder=folder,
+        ids=np.concatenate([p.ids for p in parts]),
+        works=np.concatenate([p.works for p in parts]),
+        keys=np.concatenate([p.keys for p in parts]),
+        splits=np.concatenate(splits),
+        filtered=sum(p.filtered for p in parts),
+    )
+
+
+def _sources(config: LanguageConfig) -> Iterator[tuple[int, Source]]:
+    if config.test is None or config.validation is None:
+        yield UNASSIGNED, build("corpus.sources", config.source)
+        return
+    yield SPLITS.index("test"), build("corpus.sources", config.test)
+    yield SPLITS.index("validation"), build("corpus.sources", config.validation)
+    yield SPLITS.index("train"), build("corpus.sources", config.source)
+
+
+def _check(where: str, read: int, kept: int) -> None:
+    if not read:
+        raise CorpusError("the source holds no documents", where=where, fix="check its path and options")
+    if not kept:
+        raise CorpusError(
+            f"all {read} documents were filtered out as too short or not fit",
+            where=where,
+            fix="lower corpus.min_characters, change corpus.code_filter, or check `kind` (prose or code)",
+        )
+
+
+def _without_bulk(part: _Prepared) -> _Prepared:
+    return replace(part, table=None, signatures=np.empty((0, PERMUTATIONS), np.uint32))
+
+
+def _u64(values: Iterable[int]) -> npt.NDArray[np.uint64]:
+    return np.fromiter(values, np.uint64)
