@@ -1,0 +1,102 @@
+"""Stage: the balanced set, packed into blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from orchestrator.config.recipe import BlocksConfig
+from orchestrator.errors import CorpusError
+from orchestrator.stages.base import Cost, Environment, Stage
+from orchestrator.tokens.balance import Selection, balance
+from orchestrator.tokens.blocks import block_count
+from orchestrator.tokens.encoding import EncodedCorpus
+from orchestrator.tokens.packing import PackJob, pack
+from orchestrator.tokens.storage import SPLITS, disk_space, read_json, write_array, write_json
+
+
+class BlocksStage(Stage):
+    """Writes what :class:`~orchestrator.tokens.blocks.TokenBlocks` reads: `<split>/<language>.bin` and `blocks.json`;
+    and `selected/<split>/<language>.npy`, the rows of the corpus that were chosen, in packed order.
+
+    Every split is balanced: training as the recipe asks, validation and test capped at the smallest language, so that
+    all languages are measured on equally many tokens.
+    """
+
+    code: ClassVar[tuple[str, ...]] = (
+        "tokens.balance",
+        "tokens.packing",
+        "tokens.blocks",
+        "tokens.encoding",
+        "tokens.storage",
+        "stages.blocks",
+    )
+
+    blocks: BlocksConfig
+    """Context and balance."""
+    languages: tuple[str, ...]
+    """Languages of the balanced set."""
+    seed: int
+    """Seed of the choice and order of documents."""
+
+    def run(self, inputs: Mapping[str, Path], out: Path, env: Environment) -> None:
+        """See :class:`~orchestrator.stages.base.Stage`.
+
+        Raises:
+            CorpusError: a language has too little text to balance, or for one block.
+            ArtifactError: the token ids are damaged.
+            ResourceError: no disk space.
+        """
+        corpus = EncodedCorpus(inputs["tokens"])
+        jobs = []
+        for split in SPLITS:
+            for language, selection in self._select(corpus, split).items():
+                with disk_space(out):
+                    write_array(out / "selected" / split / f"{language}.npy", selection.rows)
+                path = out / split / f"{language}.bin"
+                jobs.append(PackJob(inputs["tokens"], split, language, selection, path))
+        splits: dict[str, dict[str, Any]] = {split: {} for split in SPLITS}
+        for done, (job, counts) in enumerate(zip(jobs, env.map(pack, jobs), strict=True), start=1):
+            blocks = block_count(counts["tokens"], self.blocks.context)
+            splits[job.split][job.language] = {**counts, "blocks": blocks, "cut": _cut(job.selection)}
+            env.log({"step": done, "steps": len(jobs), "tokens": counts["tokens"]})
+        about = {"context": self.blocks.context, "dtype": corpus.dtype.name, "vocab_size": corpus.vocab_size}
+        with disk_space(out):
+            write_json(out / "blocks.json", {**about, "languages": self.languages, "splits": splits})
+
+    def cost(self, inputs: Mapping[str, Path | None]) -> Cost:
+        """Tokens of the corpus, once they are counted."""
+        folder = inputs.get("tokens")
+        if folder is None:
+            return Cost()
+        splits = read_json(folder / "tokens.json", "tokens")["splits"]
+        return Cost(tokens=sum(counts["tokens"] for split in splits.values() for counts in split.values()))
+
+    def _select(self, corpus: EncodedCorpus, split: str) -> dict[str, Selection]:
+        lengths = {language: corpus.lengths(split, language) for language in self.languages}
+        options = self.blocks.balance
+        target = options.tokens_per_language if split == "train" else None
+        chosen = balance(lengths, split, self.seed, options.max_diff_percent, target)
+        smallest = min(chosen, key=lambda language: chosen[language].tokens)
+        if block_count(chosen[smallest].tokens, self.blocks.context) < 1:
+            raise CorpusError(
+                f"{smallest}: the {split} stream has {chosen[smallest].tokens:,} tokens, "
+                f"a block of context {self.blocks.context:,} takes {self.blocks.context + 1:,}",
+                where="blocks.context",
+                fix=f"set blocks.context={max(chosen[smallest].tokens - 1, 8)} or less, or {_more(split, smallest)}",
+            )
+        return chosen
+
+
+def _more(split: str, language: str) -> str:
+    if split == "train":
+        return f"give {language} more text (blocks.balance.tokens_per_language must allow it)"
+    return f"raise corpus.splits.{split}, or give {language} more text"
+
+
+def _cut(selection: Selection) -> dict[str, int] | None:
+    """What blocks.json says of a document that was cut to balance: its row, its tokens and how many were kept."""
+    if selection.cut_from is None:
+        return None
+    return {"row": int(selection.rows[-1]), "tokens": selection.cut_from, "kept": int(selection.lengths[-1])}

@@ -1,0 +1,90 @@
+"""The balanced dataset creator: which documents of each language, by the real tokenizer's counts.
+
+Documents are taken in an order shuffled from the seed, as long as they fit under the target: the number of tokens asked
+for, or all that the smallest language has. Where whole documents end too far below it (few, long documents), the next
+one is cut at a token boundary to hit it. A document counts with its `<s>` and `</s>`, as it is packed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from orchestrator.errors import CorpusError
+
+DELIMITERS = 2  # <s> and </s> around each document
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Documents of one language and split, in the order they are packed.
+
+    Attributes:
+        rows: their places in the corpus, int64 [documents].
+        lengths: tokens kept of each, without `<s>` and `</s>`, int64 [documents]; only the last may be cut.
+        cut_from: tokens the last document had before it was cut; None when it is whole.
+    """
+
+    rows: np.ndarray
+    lengths: np.ndarray
+    cut_from: int | None = None
+
+    @property
+    def tokens(self) -> int:
+        """Tokens in the packed stream."""
+        return packed_tokens(self.lengths)
+
+
+def packed_tokens(lengths: np.ndarray) -> int:
+    """Tokens that documents of these lengths take in a stream; empty ones are left out."""
+    return int(lengths.sum()) + DELIMITERS * int(np.count_nonzero(lengths))
+
+
+def balance(
+    lengths: Mapping[str, np.ndarray], split: str, seed: int, max_diff_percent: float, target: int | None = None
+) -> dict[str, Selection]:
+    """Choose documents so that the languages' tokens are within `max_diff_percent` of each other.
+
+    Args:
+        lengths: language -> tokens of each document of the split, int64 [documents].
+        split: name of the split; with the seed and the language's name it fixes the order.
+        seed: of the order.
+        max_diff_percent: largest difference between two languages, in percent of the larger.
+        target: tokens of each language; None: as many as the smallest has.
+
+    Raises:
+        CorpusError: a language has less than `target` (and the difference allowed).
+    """
+    available = {language: packed_tokens(each) for language, each in lengths.items()}
+    if target is None:
+        target = min(available.values())
+    # All lie between `least` and `target`: no two differ by more than max_diff_percent of the larger.
+    least = target * (1 - max_diff_percent / 100)
+    short = [language for language, tokens in available.items() if tokens < least]
+    if short:
+        counts = ", ".join(f"{language} {tokens:,}" for language, tokens in available.items())
+        most = min(available.values())
+        raise CorpusError(
+            f"{', '.join(short)}: fewer than the {target:,} {split} tokens asked for (there are: {counts})",
+            where="blocks.balance.tokens_per_language",
+            fix=f"set blocks.balance.tokens_per_language={most} or less, or give {short[0]} more text",
+        )
+    rngs = {language: np.random.default_rng([seed, *f"{split}/{language}".encode()]) for language in lengths}
+    return {language: _choose(each, target, least, rngs[language]) for language, each in lengths.items()}
+
+
+def _choose(lengths: np.ndarray, target: int, least: float, rng: np.random.Generator) -> Selection:
+    order = rng.permutation(np.flatnonzero(lengths))
+    ends = np.cumsum(lengths[order] + DELIMITERS)
+    whole = int(np.searchsorted(ends, target, side="right"))
+    reached = int(ends[whole - 1]) if whole else 0
+    rest = target - reached - DELIMITERS
+    if reached >= least or whole == len(order) or rest < 1:
+        rows = order[:whole]
+        return Selection(rows, lengths[rows])
+    rows = order[: whole + 1]
+    kept = lengths[rows]
+    kept[-1] = rest
+    return Selection(rows, kept, cut_from=int(lengths[rows[-1]]))

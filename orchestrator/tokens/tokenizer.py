@@ -1,0 +1,199 @@
+"""Byte-pair encoding that loses no text, with `<unk> <s> </s>` = 0, 1, 2.
+
+Tokenizers trained here work on bytes, so ``decode(encode(x)) == x`` for any text. Text that spells a special token
+("</s>" in a web page or a prompt) is encoded as text: only the packing of documents writes special ids.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+
+from orchestrator.errors import TokenizerError
+from orchestrator.tokens.storage import token_dtype, write_json
+
+SPECIAL_TOKENS = ("<unk>", "<s>", "</s>")
+UNK, BOS, EOS = 0, 1, 2
+
+
+def train_tokenizer(texts: Iterable[list[str]], vocab_size: int) -> Tokenizer:
+    """Train byte-level BPE on lists of texts; the same texts give the same tokenizer on any number of threads.
+
+    Args:
+        texts: lists of documents; consumed once.
+        vocab_size: tokens in all: 3 special ones, the 256 bytes, and merges seen at least twice.
+
+    Raises:
+        TokenizerError: the text does not support that many tokens.
+    """
+    tokenizer = Tokenizer(models.BPE(unk_token=SPECIAL_TOKENS[UNK]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        min_frequency=2,
+        special_tokens=list(SPECIAL_TOKENS),
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A", pair="<s> $A <s> $B", special_tokens=[(SPECIAL_TOKENS[BOS], BOS)]
+    )
+    reached = tokenizer.get_vocab_size()
+    if reached < vocab_size:
+        raise TokenizerError(
+            f"the text supports a vocabulary of {reached:,} tokens, fewer than the {vocab_size:,} asked for",
+            where="tokenizer.vocab_size",
+            fix=f"set tokenizer.vocab_size={reached} or less, or give the corpus more text",
+        )
+    tokenizer.encode_special_tokens = True
+    return tokenizer
+
+
+def load_tokenizer(folder: Path) -> Tokenizer:
+    """Open a folder's `tokenizer.json`, ours or another one with the same three special tokens.
+
+    Special tokens that occur in text are encoded as text.
+
+    Raises:
+        TokenizerError: there is none, it can't be read, or `<unk> <s> </s>` are not 0, 1, 2.
+    """
+    path = folder / "tokenizer.json"
+    if not path.is_file():
+        raise TokenizerError(
+            "there is no tokenizer.json",
+            where=str(folder),
+            fix="name a folder that holds a Hugging Face fast tokenizer",
+        )
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # tokenizers raises bare Exception
+        raise TokenizerError(f"the tokenizer can't be read: {error}", where=str(path), fix="copy it again") from None
+    ids = tuple(tokenizer.token_to_id(token) for token in SPECIAL_TOKENS)
+    if ids != (UNK, BOS, EOS):
+        raise TokenizerError(
+            f"the tokens {' '.join(SPECIAL_TOKENS)} must have the ids 0, 1, 2, here they have {ids}",
+            where=str(path),
+            fix="train a tokenizer: leave tokenizer.path out of the recipe",
+        )
+    tokenizer.encode_special_tokens = True
+    return tokenizer
+
+
+def save_tokenizer(tokenizer: Tokenizer, out: Path) -> None:
+    """Write a folder that `AutoTokenizer.from_pretrained` opens, encoding as here but with `<s>` put in front."""
+    out.mkdir(parents=True, exist_ok=True)
+    # Not Tokenizer.save: it reports a full disk as a bare Exception.
+    (out / "tokenizer.json").write_text(tokenizer.to_str(pretty=True), encoding="utf-8")
+    names = dict(zip(("unk_token", "bos_token", "eos_token"), SPECIAL_TOKENS, strict=True))
+    write_json(out / "special_tokens_map.json", names)
+    config = {"clean_up_tokenization_spaces": False, "split_special_tokens": True}
+    write_json(out / "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast", **names, **config})
+
+
+def copy_tokenizer(folder: Path, out: Path) -> None:
+    """Copy the files of a tokenizer folder, so that a model's folder is complete.
+
+    Raises:
+        TokenizerError: see :func:`load_tokenizer`.
+    """
+    load_tokenizer(folder)
+    out.mkdir(parents=True, exist_ok=True)
+    for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
+        if (folder / name).is_file():
+            shutil.copyfile(folder / name, out / name)
+
+
+def encode(tokenizer: Tokenizer, texts: Sequence[str]) -> list[np.ndarray]:
+    """Token ids of each text, without special tokens: a list of uint16 or uint32 [tokens]."""
+    dtype = token_dtype(tokenizer.get_vocab_size())
+    encodings = tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+    return [np.fromiter(encoding.ids, dtype, count=len(encoding)) for encoding in encodings]
+
+
+def decode(tokenizer: Tokenizer, ids: Sequence[int] | np.ndarray) -> str:
+    """The text of token ids; special tokens stand for nothing."""
+    text: str = tokenizer.decode([int(token) for token in ids], skip_special_tokens=True)
+    return text
+
+
+def token_bytes(tokenizer: Tokenizer) -> list[bytes]:
+    """UTF-8 bytes that each token id stands for, [V]; special tokens and unused ids stand for none.
+
+    Raises:
+        TokenizerError: neither byte-level nor ▁-for-space BPE.
+    """
+    description = json.loads(tokenizer.to_str())
+    decoder = json.dumps(description.get("decoder"))
+    if '"ByteLevel"' in decoder:
+        to_bytes = _byte_level_bytes
+    elif "▁" in json.dumps(description.get("decoder"), ensure_ascii=False):
+        to_bytes = _metaspace_bytes
+    else:
+        raise TokenizerError(
+            "can't tell which bytes the tokens of this tokenizer stand for",
+            where="tokenizer.path",
+            fix="use a byte-level or SentencePiece-style BPE tokenizer",
+        )
+    added = {entry["id"]: entry for entry in description.get("added_tokens", [])}
+    table = [b""] * (max(tokenizer.get_vocab(with_added_tokens=True).values()) + 1)
+    for token, index in tokenizer.get_vocab(with_added_tokens=True).items():
+        if index not in added:
+            table[index] = to_bytes(token)
+        elif not added[index]["special"]:
+            table[index] = token.encode()
+    return table
+
+
+def byte_lengths(tokenizer: Tokenizer) -> np.ndarray:
+    """Number of UTF-8 bytes each token id stands for, int64 [V], special tokens 0: for bits per byte.
+
+    Over the ids of a text they add up to its bytes exactly, plus :func:`prefix_bytes`.
+    """
+    return np.array([len(each) for each in token_bytes(tokenizer)], dtype=np.int64)
+
+
+def character_lengths(tokenizer: Tokenizer) -> np.ndarray:
+    """Number of characters that begin in each token id, int64 [V]; they add up to a text's characters as bytes do."""
+    begins = [sum((byte & 0xC0) != 0x80 for byte in each) for each in token_bytes(tokenizer)]
+    return np.array(begins, dtype=np.int64)
+
+
+def prefix_bytes(tokenizer: Tokenizer) -> int:
+    """Bytes that encoding puts in front of a text that is not empty: 1 (a space) for Llama-style tokenizers, else 0."""
+    normalizer: Any = json.loads(tokenizer.to_str()).get("normalizer") or {}
+    steps = normalizer.get("normalizers", [normalizer])
+    return sum(len(step["prepend"].replace("▁", " ").encode()) for step in steps if step.get("type") == "Prepend")
+
+
+def loses_text(tokenizer: Tokenizer) -> bool:
+    """Whether some characters become `<unk>`: the vocabulary lacks single bytes (as the paper's released one does)."""
+    table = token_bytes(tokenizer)
+    return not {bytes([byte]) for byte in range(256)} <= set(table)
+
+
+def _byte_level_bytes(token: str) -> bytes:
+    return bytes(_BYTE_OF[character] for character in token)
+
+
+def _metaspace_bytes(token: str) -> bytes:
+    if len(token) == 6 and token.startswith("<0x") and token.endswith(">"):
+        return bytes([int(token[3:5], 16)])
+    return token.replace("▁", " ").encode()
+
+
+def _byte_of_characters() -> dict[str, int]:
+    """Byte-level BPE writes a byte as its Latin-1 character where that is visible, else as the next from U+0100 on."""
+    visible = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    hidden = sorted(set(range(256)) - set(visible))
+    return {chr(byte): byte for byte in visible} | {chr(256 + rank): byte for rank, byte in enumerate(hidden)}
+
+
+_BYTE_OF = _byte_of_characters()
