@@ -1,0 +1,133 @@
+"""The application: `serve run serve.app:build run=runs/quickstart`, or :func:`deploy` from Python (`mome serve`)."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import ray
+from pydantic import BaseModel, ConfigDict, Field
+from ray import serve
+from ray.serve.config import AutoscalingConfig, HTTPOptions
+from ray.serve.handle import DeploymentHandle
+from ray.serve.schema import LoggingConfig
+
+from serve.expert import ExpertReplica
+from serve.files import MixtureFiles
+from serve.ingress import Ingress
+from serve.router import RouterReplica
+
+APPLICATION = "mome"
+
+
+class ServeArguments(BaseModel):
+    """Arguments of :func:`build`; on the command line `key=value`. Documented below each field."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    run: Path
+    """Run folder, readable at this path on every node."""
+    expert_cpus: float = Field(0.2, gt=0)
+    """CPUs reserved for each expert replica; it computes with that many threads, at least one. With the small default
+    four experts, the router and the ingress fit two CPUs."""
+    expert_gpus: float = Field(0.0, ge=0)
+    """GPUs reserved for each expert replica; above 0 it computes there."""
+    router_cpus: float = Field(0.1, gt=0)
+    """CPUs reserved for each router replica."""
+    ingress_cpus: float = Field(0.1, gt=0)
+    """CPUs reserved for each ingress replica."""
+    min_replicas: int = Field(1, ge=1)
+    """Replicas of each expert, of the router and of the ingress that are always there."""
+    max_replicas: int = Field(2, ge=1)
+    """Replicas of each that load may bring, as far as the cluster has room."""
+    target_ongoing_requests: float = Field(4.0, gt=0)
+    """Requests at work and waiting in one replica above which more replicas are started."""
+    max_ongoing_requests: int = Field(16, ge=1)
+    """Requests that one replica takes on; more wait before it."""
+    max_queued_requests: int = Field(64, ge=1)
+    """Requests that wait before a deployment; more are refused with 503."""
+    deadline_s: float = Field(60.0, gt=0)
+    """Longest time for an answer, whatever the client asks for, in seconds."""
+
+
+def build(arguments: ServeArguments) -> serve.Application:
+    """The application: an ingress, the router, and one deployment for each expert, each scaled by itself.
+
+    Raises:
+        ArtifactError: the run is not finished, or an artifact is missing or damaged.
+    """
+    files = MixtureFiles.of(arguments.run)
+    device = "cuda" if arguments.expert_gpus else "cpu"
+    threads = max(1, int(arguments.expert_cpus))
+    names = tuple(files.experts)
+    router = _deployment(RouterReplica, "router", arguments, arguments.router_cpus).bind(
+        files.tokenizer, files.router, names
+    )
+    experts: dict[str, Any] = {
+        name: _deployment(
+            ExpertReplica, f"expert-{name}", arguments, arguments.expert_cpus, arguments.expert_gpus
+        ).bind(folder, device, threads)
+        for name, folder in files.experts.items()
+    }
+    front = _deployment(serve.ingress()(Ingress), "ingress", arguments, arguments.ingress_cpus)
+    return front.bind(router, experts, arguments.deadline_s)
+
+
+def _deployment(cls: type, name: str, arguments: ServeArguments, cpus: float, gpus: float = 0.0) -> serve.Deployment:
+    return serve.deployment(
+        cls,
+        name=name,
+        ray_actor_options={"num_cpus": cpus, "num_gpus": gpus},
+        max_ongoing_requests=arguments.max_ongoing_requests,
+        max_queued_requests=arguments.max_queued_requests,
+        autoscaling_config=AutoscalingConfig(
+            min_replicas=arguments.min_replicas,
+            max_replicas=max(arguments.min_replicas, arguments.max_replicas),
+            target_ongoing_requests=arguments.target_ongoing_requests,
+        ),
+    )
+
+
+def deploy(
+    run: Path | str, host: str = "127.0.0.1", port: int = 8000, blocking: bool = True, **options: Any
+) -> DeploymentHandle:
+    """Serve a run's mixture over HTTP.
+
+    Uses the Ray that this process is connected to, or the cluster of RAY_ADDRESS, or starts one on this machine.
+
+    Args:
+        run: run folder.
+        host: address to listen at. The default takes no connections from other machines; there is no authentication, so
+            open it only behind something that has one.
+        port: port to listen at.
+        blocking: return at Ctrl-C or SIGTERM, with the application shut down.
+        **options: fields of :class:`ServeArguments`.
+
+    Raises:
+        ArtifactError: the run is not finished, or an artifact is missing or damaged.
+    """
+    application = build(ServeArguments(run=Path(run), **options))  # before Ray: a wrong run is refused in a second
+    if not ray.is_initialized():
+        ray.init(address=os.environ.get("RAY_ADDRESS", "local"), include_dashboard=False, log_to_driver=False)
+    serve.start(http_options=HTTPOptions(host=host, port=port))
+    logging = LoggingConfig(enable_access_log=False)
+    handle = serve.run(application, name=APPLICATION, route_prefix="/", logging_config=logging)
+    if blocking:
+        _wait(host, port)
+    return handle
+
+
+def _wait(host: str, port: int) -> None:
+    import signal
+    import threading
+
+    done = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: done.set())
+    print(f"serving at http://{host}:{port}/v1/completions (Ctrl-C ends it)", flush=True)
+    try:
+        done.wait()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        serve.shutdown()

@@ -1,0 +1,71 @@
+"""Why a request is not answered, each with its HTTP status and its place in OpenAI's error object."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from orchestrator.errors import ServingError
+
+
+class RequestError(ServingError):
+    """The request can't be answered as it is.
+
+    Class attributes:
+        status: HTTP status. kind, code, param: `type`, `code` and `param` of OpenAI's error object.
+    """
+
+    status: ClassVar[int] = 400
+    kind: ClassVar[str] = "invalid_request_error"
+    code: ClassVar[str | None] = None
+    param: ClassVar[str | None] = None
+
+
+class EmptyPromptError(RequestError):
+    """There is nothing to continue."""
+
+    param = "prompt"
+
+
+class ContextLengthError(RequestError):
+    """Prompt and answer together are longer than the model's context. Nothing is cut silently."""
+
+    code = "context_length_exceeded"
+    param = "prompt"
+
+
+class BodyTooLargeError(RequestError):
+    """The request's body is larger than the limit."""
+
+    status = 413
+
+
+class UnknownModelError(RequestError):
+    """No expert of that name."""
+
+    status = 404
+    code = "model_not_found"
+    param = "model"
+
+
+class DeadlineError(RequestError):
+    """The answer took longer than the server allows."""
+
+    status = 504
+    kind = "server_error"
+    code = "timeout"
+
+
+class OverloadedError(RequestError):
+    """More requests are waiting than the server admits."""
+
+    status = 503
+    kind = "server_error"
+    code = "overloaded"
+
+
+class ExpertUnavailableError(RequestError):
+    """A replica is not there, or was lost while it answered."""
+
+    status = 503
+    kind = "server_error"
+    code = "unavailable"

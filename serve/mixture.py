@@ -1,0 +1,91 @@
+"""A run's mixture in this process: routes and generates without Ray or HTTP (`mome generate`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from serve.files import MixtureFiles
+from serve.messages import AUTO, FinishReason, GenerationRequest, Route, Sampling
+from serve.router import PromptRouter
+
+if TYPE_CHECKING:
+    from serve.engine import Engine
+
+
+@dataclass(frozen=True)
+class Generation:
+    """A continued prompt and how it came about.
+
+    Attributes:
+        text: the continuation, without the prompt. expert: who wrote it.
+        probabilities: the router's probability of each language; None where the expert was named.
+        prompt_tokens, completion_tokens, finish_reason: see :class:`serve.messages.Completion`.
+    """
+
+    text: str
+    expert: str
+    probabilities: Mapping[str, float] | None
+    prompt_tokens: int
+    completion_tokens: int
+    finish_reason: FinishReason
+
+
+class Mixture:
+    """Router and experts of a run, each loaded when it is first needed.
+
+    Attributes:
+        files: where they are. device: "cpu" or "cuda".
+    """
+
+    def __init__(self, files: MixtureFiles, device: str = "cpu") -> None:
+        self.files = files
+        self.device = device
+        self._engines: dict[str, Engine] = {}
+
+    @classmethod
+    def open(cls, run: Path, device: str = "cpu") -> Mixture:
+        """The mixture of a run folder.
+
+        Raises:
+            ArtifactError: the run is not finished, or an artifact is missing or damaged.
+        """
+        return cls(MixtureFiles.of(run), device)
+
+    def generate(self, prompt: str, model: str = AUTO, sampling: Sampling | None = None) -> Generation:
+        """Continue a prompt.
+
+        Args:
+            prompt: text.
+            model: "auto" for the router's choice, or an expert's name.
+            sampling: how tokens are chosen; None: the defaults.
+
+        Raises:
+            UnknownModelError: no such expert. EmptyPromptError, ContextLengthError: the prompt can't be continued.
+            ArtifactError: a model or the router is damaged.
+        """
+        route = self._router.route([prompt])[0] if model == AUTO else Route(model)
+        request = GenerationRequest(prompt, sampling or Sampling())
+        completion = self._engine(route.expert).generate([request])[0]
+        return Generation(
+            text=completion.text,
+            expert=route.expert,
+            probabilities=route.probabilities,
+            prompt_tokens=completion.prompt_tokens,
+            completion_tokens=completion.completion_tokens,
+            finish_reason=completion.finish_reason,
+        )
+
+    @cached_property
+    def _router(self) -> PromptRouter:
+        return PromptRouter(self.files.tokenizer, self.files.router, tuple(self.files.experts))
+
+    def _engine(self, expert: str) -> Engine:
+        from serve.engine import Engine
+
+        if expert not in self._engines:
+            self._engines[expert] = Engine.load(self.files.expert(expert), self.device)
+        return self._engines[expert]
