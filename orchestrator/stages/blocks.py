@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+from orchestrator.artifacts import disk_errors, write_json
 from orchestrator.config.recipe import BlocksConfig
 from orchestrator.errors import CorpusError
 from orchestrator.stages.base import Cost, Environment, Stage
@@ -13,7 +14,7 @@ from orchestrator.tokens.balance import Selection, balance
 from orchestrator.tokens.blocks import block_count
 from orchestrator.tokens.encoding import EncodedCorpus
 from orchestrator.tokens.packing import PackJob, pack
-from orchestrator.tokens.storage import SPLITS, disk_space, read_json, write_array, write_json
+from orchestrator.tokens.storage import SPLITS, read_json, write_array
 
 
 class BlocksStage(Stage):
@@ -52,7 +53,7 @@ class BlocksStage(Stage):
         jobs = []
         for split in SPLITS:
             for language, selection in self._select(corpus, split).items():
-                with disk_space(out):
+                with disk_errors(out):
                     write_array(out / "selected" / split / f"{language}.npy", selection.rows)
                 path = out / split / f"{language}.bin"
                 jobs.append(PackJob(inputs["tokens"], split, language, selection, path))
@@ -62,7 +63,7 @@ class BlocksStage(Stage):
             splits[job.split][job.language] = {**counts, "blocks": blocks, "cut": _cut(job.selection)}
             env.log({"step": done, "steps": len(jobs), "tokens": counts["tokens"]})
         about = {"context": self.blocks.context, "dtype": corpus.dtype.name, "vocab_size": corpus.vocab_size}
-        with disk_space(out):
+        with disk_errors(out):
             write_json(out / "blocks.json", {**about, "languages": self.languages, "splits": splits})
 
     def cost(self, inputs: Mapping[str, Path | None]) -> Cost:

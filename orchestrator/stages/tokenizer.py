@@ -8,12 +8,12 @@ from typing import ClassVar
 
 from tokenizers import Tokenizer
 
+from orchestrator.artifacts import disk_errors, file_digest
 from orchestrator.config.recipe import TokenizerConfig
 from orchestrator.errors import TokenizerError
 from orchestrator.stages.base import Environment, Stage
 from orchestrator.tokens.sampling import balanced_text
-from orchestrator.tokens.storage import disk_space
-from orchestrator.tokens.tokenizer import load_tokenizer, loses_text, save_tokenizer, train_tokenizer
+from orchestrator.tokens.tokenizer import load_tokenizer, loses_text, save_tokenizer, tokenizer_file, train_tokenizer
 
 
 class TokenizerStage(Stage):
@@ -38,8 +38,18 @@ class TokenizerStage(Stage):
         tokenizer = self._load(Path(self.tokenizer.path)) if self.tokenizer.path else self._train(inputs["corpus"])
         if loses_text(tokenizer):
             env.log({"message": "this tokenizer has no single bytes: characters it does not know become <unk>"})
-        with disk_space(out):
+        with disk_errors(out):
             save_tokenizer(tokenizer, out)
+
+    def external(self) -> Mapping[str, str]:
+        """The given tokenizer's content.
+
+        Raises:
+            TokenizerError: there is none.
+        """
+        if self.tokenizer.path is None:
+            return {}
+        return {self.tokenizer.path: file_digest(tokenizer_file(Path(self.tokenizer.path)))}
 
     def _train(self, corpus: Path) -> Tokenizer:
         files = {language: corpus / "train" / f"{language}.parquet" for language in self.languages}

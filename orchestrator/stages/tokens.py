@@ -11,10 +11,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from orchestrator.artifacts import disk_errors, write_json
 from orchestrator.errors import CorpusError
 from orchestrator.stages.base import Environment, Stage
 from orchestrator.tokens.encoding import EncodedShard, Shard, encode_shard, shards_of
-from orchestrator.tokens.storage import SPLITS, disk_space, token_dtype, write_array, write_json
+from orchestrator.tokens.storage import SPLITS, token_dtype, write_array
 from orchestrator.tokens.tokenizer import byte_lengths, character_lengths, load_tokenizer, prefix_bytes
 
 
@@ -43,7 +44,7 @@ class TokensStage(Stage):
         encoded = env.map(partial(encode_shard, tokenizer_folder=inputs["tokenizer"]), shards)
         splits: dict[str, dict[str, Any]] = {split: {} for split in SPLITS}
         progress = _Progress(env, len(shards))
-        with disk_space(out):
+        with disk_errors(out):
             pairs = zip(shards, encoded, strict=True)
             for path, group in groupby(pairs, key=lambda pair: pair[0].path):
                 target = out / path.parent.name / f"{path.stem}.bin"

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from orchestrator.artifacts import disk_errors
 from orchestrator.tokens.balance import DELIMITERS, Selection
 from orchestrator.tokens.encoding import EncodedCorpus
-from orchestrator.tokens.storage import disk_space
 from orchestrator.tokens.tokenizer import BOS, EOS
 
 _CHUNK = 1 << 20  # tokens packed at once
@@ -41,7 +41,7 @@ def pack(job: PackJob) -> dict[str, int]:
     lengths = corpus.lengths(job.split, job.language)
     starts = (np.cumsum(lengths) - lengths)[job.selection.rows]
     histogram = np.zeros(corpus.vocab_size, dtype=np.int64)
-    with disk_space(job.path.parent):
+    with disk_errors(job.path.parent):
         job.path.parent.mkdir(parents=True, exist_ok=True)
         with job.path.open("wb") as file:
             for chunk in packed(corpus.ids(job.split, job.language), starts, job.selection.lengths):

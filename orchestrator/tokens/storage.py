@@ -1,18 +1,15 @@
-"""Files of token ids and their descriptions: written so that a full disk is told, read so that damage is told."""
+"""Files of token ids and their descriptions: read so that damage is told before it is used."""
 
 from __future__ import annotations
 
-import errno
 import io
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from orchestrator.errors import ArtifactError, ResourceError
+from orchestrator.errors import ArtifactError
 
 SPLITS = ("train", "validation", "test")
 
@@ -22,35 +19,12 @@ def token_dtype(vocab_size: int) -> np.dtype[Any]:
     return np.dtype(np.uint16 if vocab_size <= 2**16 else np.uint32)
 
 
-@contextmanager
-def disk_space(folder: Path) -> Iterator[None]:
-    """Turn "no space left on device" while writing below `folder` into a message.
-
-    Raises:
-        ResourceError: the disk, or the quota on it, is full.
-    """
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise ResourceError(
-            "no space left on the disk", where=str(folder), fix="free some space, then run the same command again"
-        ) from None
-
-
 def write_array(path: Path, array: np.ndarray) -> None:
     """Write a `.npy` file. Goes through a buffer because `ndarray.tofile` hides why a write failed."""
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(buffer.getbuffer())
-
-
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write an indented JSON object."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def read_json(path: Path, stage: str) -> dict[str, Any]:

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
+from orchestrator.artifacts import write_json
 from orchestrator.errors import TokenizerError
-from orchestrator.tokens.storage import token_dtype, write_json
+from orchestrator.tokens.storage import token_dtype
 
 SPECIAL_TOKENS = ("<unk>", "<s>", "</s>")
 UNK, BOS, EOS = 0, 1, 2
@@ -65,13 +66,7 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     Raises:
         TokenizerError: there is none, it can't be read, or `<unk> <s> </s>` are not 0, 1, 2.
     """
-    path = folder / "tokenizer.json"
-    if not path.is_file():
-        raise TokenizerError(
-            "there is no tokenizer.json",
-            where=str(folder),
-            fix="name a folder that holds a Hugging Face fast tokenizer",
-        )
+    path = tokenizer_file(folder)
     try:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # tokenizers raises bare Exception
@@ -85,6 +80,22 @@ def load_tokenizer(folder: Path) -> Tokenizer:
         )
     tokenizer.encode_special_tokens = True
     return tokenizer
+
+
+def tokenizer_file(folder: Path) -> Path:
+    """The `tokenizer.json` of a folder.
+
+    Raises:
+        TokenizerError: there is none.
+    """
+    path = folder / "tokenizer.json"
+    if not path.is_file():
+        raise TokenizerError(
+            "there is no tokenizer.json",
+            where=str(folder),
+            fix="name a folder that holds a Hugging Face fast tokenizer",
+        )
+    return path
 
 
 def save_tokenizer(tokenizer: Tokenizer, out: Path) -> None:
