@@ -1,0 +1,79 @@
+"""What the stages that train a model share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from orchestrator.artifacts import MANIFEST, digest
+from orchestrator.config.base import PluginSpec
+from orchestrator.config.recipe import TrainingConfig
+from orchestrator.stages.base import Cost, Stage
+
+CODE = (
+    *(
+        f"training.{name}"
+        for name in ("batches", "device", "loop", "lr", "objective", "publish", "step", "strategies._base")
+    ),
+    *(f"models.{name}" for name in ("build", "files", "zoo._base")),
+    *(f"losses.{name}" for name in ("_base", "_chunked")),
+    *(f"tokens.{name}" for name in ("blocks", "batches")),
+    *("schedules._base", "teacher._base", "stages._training"),
+)
+"""Modules that decide what a training run results in, plug-ins aside."""
+
+WEIGHT_BYTES = 16
+"""Of a parameter in training: weight, gradient and AdamW's two moments, fp32."""
+PROCESS_BYTES = 600_000_000
+"""Of a process that has imported torch and transformers."""
+
+
+def fingerprint(stage: Stage, inputs: Mapping[str, Path]) -> str:
+    """Identity of a training run, for its checkpoints: the stage, its fields, its inputs."""
+    read = {role: _artifact_fingerprint(folder) for role, folder in inputs.items()}
+    return digest({"stage": type(stage).__name__, "config": stage.model_dump(mode="json"), "inputs": read})
+
+
+def training_cost(
+    model: PluginSpec,
+    config: TrainingConfig,
+    blocks: Path | None,
+    languages: tuple[str, ...] | None = None,
+    teacher_parameters: int = 0,
+) -> Cost:
+    """FLOPs = 6 · N · tokens (+ 2 · N of a live teacher · tokens), after Kaplan et al. (arXiv:2001.08361, section 2.1).
+
+    Args:
+        model: architecture.
+        config: of the run.
+        blocks: the blocks artifact; None: vocabulary and data are not known yet, only tokens that the recipe fixes are.
+        languages: to train on; None: all.
+        teacher_parameters: of a teacher that runs beside it.
+
+    Raises:
+        ModelError: the model does not fit the vocabulary or context.
+        ArtifactError: the blocks are damaged.
+    """
+    from orchestrator.models import parameter_count
+    from orchestrator.tokens.blocks import TokenBlocks
+
+    if blocks is None:
+        return Cost(tokens=config.tokens or 0)
+    data = TokenBlocks.open(blocks, "train")
+    available = data.context * sum(data.count(language) for language in languages or data.languages)
+    tokens = config.tokens if config.tokens is not None else int(config.epochs * available)
+    parameters = parameter_count(model, data.vocab_size, data.context)
+    return Cost(
+        parameters=parameters,
+        tokens=tokens,
+        flops=float(6 * parameters + 2 * teacher_parameters) * tokens,
+        memory_bytes=PROCESS_BYTES + WEIGHT_BYTES * parameters + 4 * teacher_parameters,
+    )
+
+
+def _artifact_fingerprint(folder: Path) -> str:
+    try:
+        return str(json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["fingerprint"])
+    except (OSError, ValueError, KeyError):
+        return ""  # not an artifact of a run: made by hand, as in tests

@@ -1,0 +1,83 @@
+"""Stage: the multilingual teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from orchestrator.config.recipe import TeacherConfig
+from orchestrator.errors import ModelError
+from orchestrator.stages._training import CODE, fingerprint, training_cost
+from orchestrator.stages.base import Cost, Environment, Stage
+
+if TYPE_CHECKING:
+    from orchestrator.tokens.blocks import TokenBlocks
+
+
+class TeacherStage(Stage):
+    """Trains the teacher on all languages with cross-entropy, or takes a pretrained one as it is.
+
+    Writes `model/` (a Hugging Face folder with the tokenizer), `metrics.jsonl` and `training.json`.
+    """
+
+    code: ClassVar[tuple[str, ...]] = (*CODE, "stages.teacher")
+    distributed: ClassVar[bool] = True
+
+    teacher: TeacherConfig
+    """Model and training."""
+    seed: int
+    """Seed of weights, order and dropout."""
+
+    def run(self, inputs: Mapping[str, Path], out: Path, env: Environment) -> None:
+        """See :class:`orchestrator.stages.base.Stage`.
+
+        Raises:
+            ModelError: the model does not exist, or a pretrained one has another vocabulary.
+            TrainingError: see :func:`orchestrator.training.loop.train`.
+            ResourceError: no GPU, no space, or a pretrained model can't be fetched.
+        """
+        from orchestrator.models import build_model
+        from orchestrator.tokens.blocks import TokenBlocks
+        from orchestrator.training.loop import Task, train
+        from orchestrator.training.objective import CrossEntropyObjective
+        from orchestrator.training.publish import publish
+
+        blocks = TokenBlocks.open(inputs["blocks"], "train")
+        if not self.teacher.train:
+            self._take(inputs["tokenizer"], blocks, out, env)
+            return
+        task = Task(
+            new_model=lambda: build_model(self.teacher.model, blocks.vocab_size, blocks.context, self.seed),
+            objective=CrossEntropyObjective(),
+            config=self.teacher.training,
+            train=blocks,
+            validation=TokenBlocks.open(inputs["blocks"], "validation"),
+            languages=blocks.languages,
+            seed=self.seed,
+            fingerprint=fingerprint(self, inputs),
+        )
+        publish(task, train(task, env), inputs["tokenizer"], out, env)
+
+    def cost(self, inputs: Mapping[str, Path | None]) -> Cost:
+        """FLOPs, tokens, parameters and memory; what can be known before the blocks exist."""
+        cost = training_cost(self.teacher.model, self.teacher.training, inputs.get("blocks"))
+        return cost if self.teacher.train else Cost(parameters=cost.parameters)
+
+    def _take(self, tokenizer: Path, blocks: TokenBlocks, out: Path, env: Environment) -> None:
+        """Publish a pretrained model untrained; rank 0 only."""
+        from orchestrator.models import build_model, head
+        from orchestrator.training.publish import write_model
+
+        if env.rank:
+            return
+        model = build_model(self.teacher.model, blocks.vocab_size, blocks.context, self.seed)
+        rows = head(model)[0].shape[0]
+        if rows != blocks.vocab_size:
+            raise ModelError(
+                f"the teacher has a vocabulary of {rows} tokens, the tokenizer one of {blocks.vocab_size}",
+                "teacher.model",
+                "load the teacher's own tokenizer with tokenizer.path, or set teacher.train=true",
+            )
+        write_model(model, tokenizer, out, {"steps": 0, "tokens": 0, "seconds": 0.0, "world_size": env.world_size})
+        (out / "metrics.jsonl").touch()

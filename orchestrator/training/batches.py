@@ -1,0 +1,85 @@
+"""From the recipe's tokens to steps, micro-batches and workers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from orchestrator.config.recipe import TrainingConfig
+from orchestrator.errors import TrainingError
+from orchestrator.losses import IGNORED
+from orchestrator.tokens.blocks import TokenBlocks
+
+
+@dataclass(frozen=True)
+class BatchPlan:
+    """How a training run is cut up.
+
+    Attributes:
+        batch_blocks: blocks of an optimizer step, over all workers.
+        accumulation: micro-batches that a worker accumulates in a step.
+    """
+
+    batch_blocks: int
+    accumulation: int
+
+
+def plan_batches(config: TrainingConfig, context: int, available: int, world_size: int) -> BatchPlan:
+    """Cut a batch into blocks of `context` tokens, workers and micro-batches; there are `available` blocks in all.
+
+    Raises:
+        TrainingError: a batch is smaller than a block, larger than the data, or does not divide into micro-batches.
+    """
+    blocks = config.batch_tokens // context
+    if blocks == 0:
+        raise TrainingError(
+            f"a batch of {config.batch_tokens} tokens is smaller than a block of {context}",
+            where="training.batch_tokens",
+            fix=f"set batch_tokens to a multiple of {context}",
+        )
+    unit = config.micro_batch * world_size
+    if blocks % unit:
+        lower, upper = blocks // unit * unit * context, (blocks // unit + 1) * unit * context
+        nearest = " or ".join(str(value) for value in (lower, upper) if value)
+        raise TrainingError(
+            f"a batch of {blocks} blocks ({config.batch_tokens} tokens of context {context}) does not divide into "
+            f"micro-batches of {config.micro_batch} on {world_size} worker(s)",
+            where="training.batch_tokens",
+            fix=f"set batch_tokens to {nearest}, or change micro_batch",
+        )
+    if available < blocks:
+        raise TrainingError(
+            f"the data has {available} blocks of {context} tokens, fewer than a batch of {blocks}",
+            where="training.batch_tokens",
+            fix=f"set batch_tokens to at most {available // unit * unit * context or context}, or add text",
+        )
+    return BatchPlan(blocks, blocks // unit)
+
+
+def micro_batches(
+    blocks: TokenBlocks, rows: np.ndarray, size: int, rank: int, world_size: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """The worker's share of `rows` in micro-batches of `size`: inputs and labels, int64 [size, T] each.
+
+    Every worker gets equally many: where rows run out they are filled with repeats whose labels are −100.
+    """
+    unit = size * world_size
+    missing = -len(rows) % unit
+    filled = np.concatenate([rows, np.repeat(rows[:1], missing, axis=0)])
+    real = np.arange(len(filled)) < len(rows)
+    mine, mine_real = filled[rank::world_size], real[rank::world_size]
+    for start in range(0, len(mine), size):
+        tokens = torch.from_numpy(blocks.gather(mine[start : start + size]))
+        inputs, labels = tokens[:, :-1], tokens[:, 1:].clone()
+        labels[torch.from_numpy(~mine_real[start : start + size])] = IGNORED
+        yield inputs.contiguous(), labels
+
+
+def name_rows(blocks: TokenBlocks, rows: np.ndarray, limit: int = 8) -> str:
+    """Rows of a batch for a message: "en:12 fr:5 … (64 blocks)"."""
+    names = " ".join(f"{blocks.languages[language]}:{block}" for language, block in rows[:limit].tolist())
+    return names + (f" … ({len(rows)} blocks)" if len(rows) > limit else "")

@@ -1,0 +1,55 @@
+"""The device of a training worker, its precision, its memory, and sums over workers."""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor
+
+from orchestrator.errors import ResourceError
+
+if TYPE_CHECKING:
+    from orchestrator.stages.base import Environment
+
+
+def device_of(env: Environment) -> torch.device:
+    """The torch device of this worker.
+
+    Raises:
+        ResourceError: GPUs were asked for and there are none.
+    """
+    if env.device != "cuda":
+        return torch.device(env.device)
+    if not torch.cuda.is_available():
+        raise ResourceError(
+            "a GPU was asked for and there is none that torch can use",
+            where="resources.device",
+            fix="set resources.device=cpu, or install the CUDA build of torch; `mome doctor` shows what there is",
+        )
+    index = int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count()
+    torch.cuda.set_device(index)
+    return torch.device("cuda", index)
+
+
+def autocast(device: torch.device, precision: Literal["bf16", "fp32"]) -> torch.autocast:
+    """Forward passes in bf16 over fp32 weights, or nothing."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+
+
+def total(values: Tensor, world_size: int) -> Tensor:
+    """Sum of a small tensor over the workers, the same on each; in place."""
+    if world_size > 1:
+        torch.distributed.all_reduce(values)
+    return values
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    """Largest memory so far: resident on the CPU, allocated on a GPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -1,0 +1,218 @@
+"""The training loop: one for the teacher and for experts."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import nn
+
+from orchestrator.config.base import build
+from orchestrator.config.recipe import TrainingConfig
+from orchestrator.errors import TrainingError
+from orchestrator.schedules import LossHistory
+from orchestrator.tokens.batches import BatchOrder
+from orchestrator.tokens.blocks import TokenBlocks
+from orchestrator.training.batches import micro_batches, name_rows, plan_batches
+from orchestrator.training.checkpoints import Checkpoints, Progress
+from orchestrator.training.device import device_of, total
+from orchestrator.training.lr import learning_rate
+from orchestrator.training.metrics import Metrics
+from orchestrator.training.objective import Objective
+from orchestrator.training.step import Clock, MicroBatches, StepResult, mean_loss, train_step
+from orchestrator.training.strategies._base import Handle, State, Strategy
+
+if TYPE_CHECKING:
+    from orchestrator.stages.base import Environment
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is trained, on what, towards what.
+
+    Attributes:
+        new_model: builds the model in its initial state, fp32, on the CPU. objective: the loss. config: of the run.
+        train, validation: blocks. languages: those to learn and to validate on. seed: of everything random.
+        fingerprint: of all that decides the result; a checkpoint of another is refused.
+    """
+
+    new_model: Callable[[], nn.Module]
+    objective: Objective
+    config: TrainingConfig
+    train: TokenBlocks
+    validation: TokenBlocks
+    languages: tuple[str, ...]
+    seed: int
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A finished run: its last progress, and where its checkpoints are."""
+
+    progress: Progress
+    checkpoints: Checkpoints
+
+
+def train(task: Task, env: Environment) -> Outcome:
+    """Train from the newest checkpoint in ``env.work`` to the end; every worker calls it.
+
+    Killed at any moment and called again with as many workers, it ends with the same weights, bit for bit.
+
+    Raises:
+        TrainingError: batch sizes don't fit, a loss is not finite, a checkpoint is damaged or foreign.
+        ResourceError: no GPU where one was asked for, or no space left.
+    """
+    run = _Run(task, env)
+    progress = run.progress
+    while progress.step < run.steps:
+        started = time.perf_counter()
+        result, lr = run.step()
+        progress.step += 1
+        progress.tokens += result.tokens
+        validated = run.due(task.config.eval_every)
+        losses = run.validate() if validated else {}
+        progress.seconds += time.perf_counter() - started
+        run.metrics.step(progress, result, lr)
+        if validated:
+            run.metrics.validation(progress, losses)
+        if run.due(task.config.checkpoint_every):
+            run.save()
+    return Outcome(progress, run.checkpoints)
+
+
+class _Run:
+    """The parts of one :func:`train`, and what it does with them at a step."""
+
+    def __init__(self, task: Task, env: Environment) -> None:
+        self.task, self.env, self.device = task, env, device_of(env)
+        config = task.config
+        available = sum(task.train.count(language) for language in task.languages)
+        self.plan = plan_batches(config, task.train.context, available, env.world_size)
+        self.order = BatchOrder(task.train, task.languages, self.plan.batch_blocks, task.seed, config.sampling)
+        self.steps = self.order.steps_for(config.tokens, config.epochs)
+        self.checkpoints = Checkpoints(env.work / "checkpoints", task.fingerprint)
+        self.held_out = {language: self._held_out(language) for language in task.languages}
+        self.optimizer = build("training.optimizers", config.optimizer)
+        self.handle, self.progress = self._resume()
+        self.saved = self.progress.step or None
+        self.history = LossHistory(task.objective.window(self.steps))
+        self.history.load(self.progress.history)
+        self.metrics = Metrics(env, self.steps)
+        self.metrics.rewind(self.progress)
+
+    def step(self) -> tuple[StepResult, float]:
+        """Take one optimizer step; its means and its learning rate."""
+        step, config = self.progress.step, self.task.config
+        lr = learning_rate(step, self.steps, self.optimizer.lr, config.warmup, config.decay, config.final_lr)
+        clock = Clock(step, self.steps, self.task.seed, self.env.rank, self.env.world_size)
+        rows = self.order.rows(step)
+        batches = self._micro_batches(self.task.train, rows)
+        result = train_step(self.handle, self.task.objective, batches, self.history, lr, clock, self.device)
+        if not (math.isfinite(result.loss) and math.isfinite(result.grad_norm)):
+            raise TrainingError(
+                f"the loss is not finite at step {step}: loss {result.loss}, gradient norm {result.grad_norm}",
+                f"blocks {name_rows(self.task.train, rows)}; last good checkpoint: {self.checkpoints.path(self.saved)}",
+                "lower the optimizer's lr, raise warmup, or look at those blocks",
+            )
+        self.history.append(result.ce, result.soft)
+        return result, lr
+
+    def validate(self) -> dict[str, float]:
+        """Loss of each language; the weights are kept when the mean is the lowest so far."""
+        self.handle.mode(training=False)
+        losses = {
+            language: mean_loss(self.handle, batches, self.env.world_size, self.device)
+            for language, batches in self.held_out.items()
+        }
+        self.handle.mode(training=True)
+        mean = sum(losses.values()) / len(losses)
+        progress = self.progress
+        progress.validation_loss = mean
+        if progress.best_loss is None or mean < progress.best_loss:
+            progress.best_loss, progress.best_step = mean, progress.step
+            if self.task.config.publish == "best":
+                self._write(best=True)
+        return losses
+
+    def save(self) -> None:
+        """Write a checkpoint."""
+        self.progress.history = self.history.state()
+        self._write(best=False)
+        self.saved = self.progress.step
+
+    def due(self, every: int) -> bool:
+        """Whether something that happens every so many steps, and at the end, happens now."""
+        return self.progress.step % every == 0 or self.progress.step == self.steps
+
+    def _write(self, best: bool) -> None:
+        weights = self.handle.weights()
+        optimizer: State = {} if best else self.handle.optimizer_state()
+        if self.env.rank == 0:
+            if best:
+                self.checkpoints.save_best(self.progress.step, weights)
+            else:
+                self.checkpoints.save(self.progress, weights, optimizer)
+
+    def _resume(self) -> tuple[Handle, Progress]:
+        """The model under training, at the newest checkpoint that rank 0 sees."""
+        env = self.env
+        strategy: Strategy = build("training.strategies", env.strategy)
+        latest = self.checkpoints.latest()
+        progress, optimizer = Progress(), None
+        model = self.task.new_model()
+        if latest is not None:
+            progress, weights, optimizer = self.checkpoints.load(latest)
+            load_weights(model, weights)
+        model.train()
+        handle = strategy.setup(model, self.optimizer, self.task.config, env, self.plan.accumulation)
+        agreed = total(torch.tensor([progress.step], device=self.device), env.world_size)
+        if int(agreed) != progress.step * env.world_size:
+            raise TrainingError(
+                "the workers see different checkpoints",
+                str(self.checkpoints.folder),
+                "put the run's folder on storage that every node shares",
+            )
+        if optimizer is not None:
+            handle.load_optimizer_state(optimizer)
+        return handle, progress
+
+    def _held_out(self, language: str) -> MicroBatches:
+        """The worker's micro-batches of one language's validation blocks, spread evenly over the split."""
+        blocks = self.task.validation
+        count = blocks.count(language)
+        if count == 0:
+            raise TrainingError(
+                f"there is no validation block of {language!r}",
+                "blocks",
+                "raise corpus.splits.validation, or lower blocks.context",
+            )
+        wanted = min(self.task.config.eval_blocks, count)
+        indices = np.linspace(0, count - 1, wanted).round().astype(np.int64)
+        rows = np.stack([np.full_like(indices, blocks.languages.index(language)), indices], axis=1)
+        return self._micro_batches(blocks, rows)
+
+    def _micro_batches(self, blocks: TokenBlocks, rows: np.ndarray) -> MicroBatches:
+        size = self.task.config.micro_batch
+        return list(micro_batches(blocks, rows, size, self.env.rank, self.env.world_size))
+
+
+def load_weights(model: nn.Module, weights: State) -> None:
+    """Copy weights by parameter name into `model`.
+
+    Raises:
+        TrainingError: names or shapes differ.
+    """
+    parameters = dict(model.named_parameters())
+    if {n: p.shape for n, p in parameters.items()} != {n: w.shape for n, w in weights.items()}:
+        raise TrainingError(
+            "a checkpoint's weights are those of another model", "checkpoints", "type the command with --force"
+        )
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(weights[name])

@@ -1,0 +1,71 @@
+"""Rows of ``metrics.jsonl``: at steps that depend on the run's length only, written by rank 0."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from orchestrator.training.checkpoints import Progress
+from orchestrator.training.step import StepResult
+
+if TYPE_CHECKING:
+    from orchestrator.stages.base import Environment
+
+ROWS = 200
+"""Rows of training metrics that a run writes, about."""
+
+
+class Metrics:
+    """Writes the metrics of one run through ``env.log``; nothing on ranks other than 0.
+
+    Args:
+        env: where the rows go. steps: optimizer steps of the run.
+    """
+
+    def __init__(self, env: Environment, steps: int) -> None:
+        self.env, self.steps = env, steps
+        self.every = max(1, steps // ROWS)
+        self._last: tuple[float, int] | None = None
+
+    def rewind(self, progress: Progress) -> None:
+        """Drop the rows of steps that a resumed run takes again, and a row that a kill cut in two."""
+        self._last = (time.perf_counter(), progress.tokens)
+        path = self.env.work / "metrics.jsonl"
+        if self.env.rank or not path.exists():
+            return
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        kept = [line for line in lines if _step_of(line) <= progress.step]
+        temporary = path.with_name(".metrics.jsonl")
+        temporary.write_text("".join(kept), encoding="utf-8")
+        temporary.replace(path)
+
+    def step(self, progress: Progress, result: StepResult, lr: float) -> None:
+        """Log a step if its turn has come; "step" counts the steps taken."""
+        if self.env.rank or (progress.step % self.every and progress.step != self.steps):
+            return
+        now = time.perf_counter()
+        then, tokens = self._last or (now, progress.tokens)
+        self._last = (now, progress.tokens)
+        row = {"step": progress.step, "steps": self.steps, **asdict(result), "lr": lr}
+        speed = (progress.tokens - tokens) / max(now - then, 1e-9)
+        self.env.log({**row, "tokens": progress.tokens, "tokens_per_second": round(speed, 1)})
+
+    def validation(self, progress: Progress, losses: Mapping[str, float]) -> None:
+        """Log a validation: the mean and each language."""
+        if self.env.rank:
+            return
+        by_language = {f"validation_loss/{language}": loss for language, loss in losses.items()}
+        self.env.log(
+            {"step": progress.step, "steps": self.steps, "validation_loss": progress.validation_loss, **by_language}
+        )
+
+
+def _step_of(line: str) -> float:
+    """Step of a row; 0 for rows without one, infinity for what is not a whole row."""
+    try:
+        return float(json.loads(line).get("step", 0)) if line.endswith("\n") else float("inf")
+    except ValueError:
+        return float("inf")

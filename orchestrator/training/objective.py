@@ -1,0 +1,86 @@
+"""What a model is trained towards: cross-entropy alone, or cross-entropy and a teacher."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor, nn
+
+from orchestrator.losses import LazyLogits, LossSums, SoftLoss, distillation_loss
+from orchestrator.models import head, hidden_states
+from orchestrator.schedules import LossHistory, Schedule
+from orchestrator.teacher import Teacher
+
+
+class Objective(Protocol):
+    """A loss over a batch of blocks, as sums over its valid tokens."""
+
+    def window(self, steps: int) -> int:
+        """Steps of loss history that :meth:`weights` looks at, in a run of `steps`."""
+        ...
+
+    def weights(self, step: int, steps: int, history: LossHistory, micro: int) -> tuple[float, float]:
+        """Weights (alpha, beta) of cross-entropy and soft loss: equal on every worker."""
+        ...
+
+    def losses(self, model: nn.Module, inputs_BT: Tensor, labels_BT: Tensor, alpha: float, beta: float) -> LossSums:
+        """Sums over the tokens whose label is not −100; `loss` carries the gradient."""
+        ...
+
+
+@dataclass(frozen=True)
+class CrossEntropyObjective:
+    """Next-token cross-entropy: how the teacher is trained, and how every model is validated."""
+
+    def window(self, steps: int) -> int:  # noqa: ARG002
+        """No history."""
+        return 1
+
+    def weights(self, step: int, steps: int, history: LossHistory, micro: int) -> tuple[float, float]:  # noqa: ARG002
+        """Always (1, 0)."""
+        return 1.0, 0.0
+
+    def losses(self, model: nn.Module, inputs_BT: Tensor, labels_BT: Tensor, alpha: float, beta: float) -> LossSums:  # noqa: ARG002
+        """See :class:`Objective`."""
+        return distillation_loss(student_logits(model, inputs_BT), labels_BT)
+
+
+@dataclass(frozen=True)
+class DistillationObjective:
+    """alpha · CE + beta · soft (paper, equation 1).
+
+    Attributes:
+        soft: loss between the two distributions. schedule: alpha and beta. teacher: an opened teacher.
+    """
+
+    soft: SoftLoss
+    schedule: Schedule
+    teacher: Teacher
+
+    def window(self, steps: int) -> int:
+        """As the schedule asks."""
+        return self.schedule.window(steps)
+
+    def weights(self, step: int, steps: int, history: LossHistory, micro: int) -> tuple[float, float]:
+        """As the schedule says."""
+        return self.schedule.weights(step, steps, history, micro)
+
+    def losses(self, model: nn.Module, inputs_BT: Tensor, labels_BT: Tensor, alpha: float, beta: float) -> LossSums:
+        """See :class:`Objective`. A step without weight on the soft loss doesn't run the teacher."""
+        student = student_logits(model, inputs_BT)
+        if beta == 0:
+            return distillation_loss(student, labels_BT, alpha=alpha)
+        return distillation_loss(
+            student,
+            labels_BT,
+            teacher=LazyLogits(*self.teacher.states(inputs_BT)),
+            soft=self.soft,
+            alpha=alpha,
+            beta=beta,
+        )
+
+
+def student_logits(model: nn.Module, inputs_BT: Tensor) -> LazyLogits:
+    """A model's logits, not yet computed: last hidden states and output head."""
+    return LazyLogits(hidden_states(model, inputs_BT), *head(model))

@@ -1,0 +1,43 @@
+"""AdamW, the paper's optimizer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class AdamW:
+    """AdamW (arXiv:1711.05101) without decay on biases and norms.
+
+    An optimizer plug-in has `lr`, its highest learning rate, and :meth:`build`. A parameter group may carry
+    ``lr_scale``: its learning rate is that times the scheduled one.
+    """
+
+    lr: Annotated[float, Field(gt=0)] = 1e-3
+    """Learning rate after the warm-up."""
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.95)
+    """Decay of the running means of the gradient and of its square."""
+    eps: Annotated[float, Field(gt=0)] = 1e-8
+    """Added to the root of the mean square."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.05
+    """Decay of matrices and embeddings at each step, times the learning rate (the paper: 0.05)."""
+
+    def build(self, named_parameters: Iterable[tuple[str, torch.nn.Parameter]]) -> torch.optim.Optimizer:
+        """The torch optimizer of these parameters; those with fewer than two dimensions are not decayed."""
+        import torch
+
+        parameters = [parameter for _, parameter in named_parameters if parameter.requires_grad]
+        groups = [
+            {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": self.weight_decay},
+            {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+        ]
+        return torch.optim.AdamW(
+            [group for group in groups if group["params"]], lr=self.lr, betas=self.betas, eps=self.eps, fused=True
+        )

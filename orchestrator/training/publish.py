@@ -1,0 +1,54 @@
+"""From the checkpoints of a finished run to the artifact: model folder, metrics, facts."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from orchestrator.artifacts import write_json
+from orchestrator.models import save_model, weights_digest
+from orchestrator.training.device import device_of, peak_memory_bytes
+from orchestrator.training.loop import Outcome, Task, load_weights
+
+if TYPE_CHECKING:
+    from orchestrator.stages.base import Environment
+
+
+def publish(task: Task, outcome: Outcome, tokenizer: Path, out: Path, env: Environment) -> None:
+    """Write ``model/``, ``metrics.jsonl`` and ``training.json`` into `out`; rank 0 only.
+
+    The weights are those of the lowest validation loss or the last, as the recipe's `publish` says.
+    """
+    if env.rank:
+        return
+    progress = outcome.progress
+    best = task.config.publish == "best" and progress.best_step is not None
+    step = progress.best_step if best and progress.best_step is not None else progress.step
+    model = task.new_model()
+    load_weights(model, outcome.checkpoints.weights("best" if best else "step", step))
+    facts = {
+        "steps": progress.step,
+        "tokens": progress.tokens,
+        "seconds": round(progress.seconds, 3),
+        "tokens_per_second": round(progress.tokens / max(progress.seconds, 1e-9), 1),
+        "best_step": progress.best_step,
+        "best_validation_loss": progress.best_loss,
+        "final_validation_loss": progress.validation_loss,
+        "published_step": step,
+        "peak_memory_bytes": peak_memory_bytes(device_of(env)),
+        "strategy": env.strategy.type,
+        "world_size": env.world_size,
+    }
+    write_model(model, tokenizer, out, facts)
+    shutil.copyfile(env.work / "metrics.jsonl", out / "metrics.jsonl")
+
+
+def write_model(model: nn.Module, tokenizer: Path, out: Path, facts: Mapping[str, object]) -> None:
+    """Write ``model/`` and ``training.json`` (parameters, `facts`, SHA-256 of the weights)."""
+    save_model(model, tokenizer, out / "model")
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    write_json(out / "training.json", {"parameters": parameters, **facts, "weights_sha256": weights_digest(model)})

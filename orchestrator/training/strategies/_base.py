@@ -1,0 +1,110 @@
+"""What a training strategy is: how gradients, updates and state are spread over workers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from orchestrator.config.recipe import TrainingConfig
+from orchestrator.losses import LossSums
+
+if TYPE_CHECKING:
+    from orchestrator.stages.base import Environment
+
+State = dict[str, Tensor]
+Losses = Callable[[nn.Module, Tensor, Tensor], LossSums]
+"""(model, inputs int64 [B, T], labels int64 [B, T]) → sums over valid tokens."""
+
+
+class OptimizerPlugin(Protocol):
+    """A plug-in of `training.optimizers`."""
+
+    lr: float
+
+    def build(self, named_parameters: Iterable[tuple[str, nn.Parameter]]) -> torch.optim.Optimizer:
+        """The torch optimizer of these parameters."""
+        ...
+
+
+class Handle(Protocol):
+    """A model under training. Every worker calls every method, in the same order (they may be collective)."""
+
+    def forward(self, losses: Losses, inputs_BT: Tensor, labels_BT: Tensor) -> LossSums:
+        """``losses(model, inputs, labels)`` in the recipe's precision; weights are read nowhere else."""
+        ...
+
+    def backward(self, loss: Tensor) -> None:
+        """Add the gradient of this worker's share of the global mean loss."""
+        ...
+
+    def step(self, lr: float) -> Tensor:
+        """Clip, update the weights, clear the gradients; the gradient's norm before clipping, a scalar tensor."""
+        ...
+
+    def mode(self, training: bool) -> None:
+        """Turn dropout on or off."""
+        ...
+
+    def weights(self) -> State:
+        """All weights by parameter name, fp32, on the CPU."""
+        ...
+
+    def optimizer_state(self) -> State:
+        """Whole optimizer state, "<parameter>/<key>", on the CPU: the same for any strategy and number of workers."""
+        ...
+
+    def load_optimizer_state(self, state: State) -> None:
+        """Take over what :meth:`optimizer_state` gave. The weights are loaded before `setup`."""
+        ...
+
+
+class Strategy(Protocol):
+    """A plug-in of `training.strategies`."""
+
+    def setup(
+        self, model: nn.Module, optimizer: OptimizerPlugin, config: TrainingConfig, env: Environment, accumulation: int
+    ) -> Handle:
+        """Put `model` (fp32 weights) under training; `accumulation` backward calls precede each step.
+
+        Raises:
+            ResourceError: the device or a package is missing. TrainingError: the strategy can't do what is asked.
+        """
+        ...
+
+
+def prepare(strategy: object) -> None:
+    """What a strategy wants done once on a machine, before workers start (compiling); nothing for most."""
+    action = getattr(strategy, "prepare", None)
+    if action is not None:
+        action()
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Set every group's learning rate to `lr` times its `lr_scale`."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group.get("lr_scale", 1.0)
+
+
+def optimizer_state(optimizer: torch.optim.Optimizer, model: nn.Module) -> State:
+    """State of a plain torch optimizer by parameter name, "<parameter>/<key>", on the CPU."""
+    return {
+        f"{name}/{key}": on_cpu(value)
+        for name, parameter in model.named_parameters()
+        for key, value in optimizer.state[parameter].items()
+    }
+
+
+def load_optimizer_state(optimizer: torch.optim.Optimizer, model: nn.Module, state: State) -> None:
+    """Take over what :func:`optimizer_state` gave; copies, because the optimizer updates its state in place."""
+    parameters = dict(model.named_parameters())
+    for path, value in state.items():
+        name, key = path.rsplit("/", 1)
+        optimizer.state[parameters[name]][key] = value.to(parameters[name].device, copy=True)
+
+
+def on_cpu(tensor: Tensor) -> Tensor:
+    """A copy of `tensor` on the CPU that later updates don't change."""
+    return tensor.detach().to("cpu", copy=True).contiguous()

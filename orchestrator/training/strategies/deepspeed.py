@@ -1,0 +1,224 @@
+"""DeepSpeed: data parallel over any number of workers, with ZeRO (arXiv:1910.02054). The one file that imports it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from orchestrator.config.recipe import TrainingConfig
+from orchestrator.errors import ResourceError, TrainingError
+from orchestrator.losses import LossSums
+from orchestrator.training.device import autocast, device_of
+from orchestrator.training.strategies._base import (
+    Losses,
+    OptimizerPlugin,
+    State,
+    load_optimizer_state,
+    on_cpu,
+    optimizer_state,
+    set_learning_rate,
+)
+
+if TYPE_CHECKING:
+    from orchestrator.stages.base import Environment
+
+
+@dataclass(frozen=True)
+class DeepSpeed:
+    """ZeRO with the recipe's torch optimizer, on GPUs (nccl) or CPU workers (gloo).
+
+    Weights, gradients and optimizer state stay in fp32 and the forward pass runs under torch's autocast, exactly as in
+    `single`, so the losses are the same to rounding. State leaves and enters whole, by parameter name: checkpoints hold
+    no shards and no pickle, and fit any ZeRO stage and number of workers.
+    """
+
+    zero: Literal[0, 1, 2, 3] = 2
+    """ZeRO stage: 0 replicates everything; 1 splits optimizer state over the workers; 2 also gradients; 3 weights."""
+
+    def prepare(self) -> None:
+        """Compile DeepSpeed's CPU communication op, once on a machine; from the cache afterwards.
+
+        Raises:
+            ResourceError: DeepSpeed, ninja or a C++ compiler is missing.
+        """
+        _import()
+        from deepspeed.ops.op_builder.cpu.comm import ShareMemCommBuilder
+
+        if torch.cuda.is_available():
+            return
+        print("Preparing DeepSpeed's CPU op (compiled once on a machine, about a minute) …", flush=True)
+        try:
+            ShareMemCommBuilder().load(verbose=False)
+        except (RuntimeError, OSError) as error:
+            raise ResourceError(
+                f"DeepSpeed's CPU op can't be compiled: {str(error).splitlines()[0]}",
+                "resources.strategy",
+                "install a C++ compiler and ninja, or set resources.strategy=single",
+            ) from None
+
+    def setup(
+        self, model: nn.Module, optimizer: OptimizerPlugin, config: TrainingConfig, env: Environment, accumulation: int
+    ) -> _Handle:
+        """See :class:`orchestrator.training.strategies._base.Strategy`."""
+        deepspeed = _import(env)
+        device = device_of(env)
+        _join_workers(deepspeed, env, "nccl" if device.type == "cuda" else "gloo")
+        torch_optimizer = optimizer.build(model.named_parameters())
+        engine, *_ = deepspeed.initialize(
+            model=_Forward(model, config), optimizer=torch_optimizer, config=self._config(config, env, accumulation)
+        )
+        return _Handle(engine, model, torch_optimizer, self.zero, config.clip, env.world_size)
+
+    def _config(self, config: TrainingConfig, env: Environment, accumulation: int) -> dict[str, Any]:
+        return {
+            "train_micro_batch_size_per_gpu": config.micro_batch,
+            "gradient_accumulation_steps": accumulation,
+            "train_batch_size": config.micro_batch * accumulation * env.world_size,
+            "gradient_clipping": config.clip if self.zero else 0.0,
+            "zero_optimization": {"stage": self.zero},
+            "zero_allow_untested_optimizer": True,
+            "zero_force_ds_cpu_optimizer": False,
+            "steps_per_print": 10**9,
+        }
+
+
+class _Forward(nn.Module):
+    """The whole loss as one module's forward pass: under ZeRO-3 weights exist only inside of it."""
+
+    def __init__(self, model: nn.Module, config: TrainingConfig) -> None:
+        super().__init__()
+        self.model, self.precision = model, config.precision
+
+    def forward(self, losses: Losses, inputs_BT: Tensor, labels_BT: Tensor) -> LossSums:
+        with autocast(inputs_BT.device, self.precision):
+            return losses(self.model, inputs_BT, labels_BT)
+
+
+class _Handle:
+    def __init__(
+        self, engine: Any, model: nn.Module, optimizer: torch.optim.Optimizer, zero: int, clip: float, world_size: int
+    ) -> None:
+        self.engine, self.model, self.optimizer = engine, model, optimizer
+        self.zero, self.clip, self.world_size = zero, clip, world_size
+
+    def forward(self, losses: Losses, inputs_BT: Tensor, labels_BT: Tensor) -> LossSums:
+        return LossSums(*self.engine(losses, inputs_BT, labels_BT))
+
+    def backward(self, loss: Tensor) -> None:
+        # The engine averages over workers, where the sum is meant; dividing by the accumulation is done already.
+        self.engine.backward(loss * self.world_size, scale_wrt_gas=False)
+
+    def step(self, lr: float) -> Tensor:
+        set_learning_rate(self.optimizer, lr)
+        if self.zero:
+            self.engine.step()
+            return torch.as_tensor(self.engine.get_global_grad_norm())
+        # Without ZeRO the engine clips but does not tell the norm.
+        norm = nn.utils.clip_grad_norm_([p for p in self.model.parameters() if p.requires_grad], self.clip)
+        self.engine.step()
+        return norm
+
+    def mode(self, training: bool) -> None:
+        self.engine.train(training)
+
+    def weights(self) -> State:
+        from deepspeed.utils import safe_get_full_fp32_param
+
+        read = safe_get_full_fp32_param if self.zero else lambda parameter: parameter
+        return {name: on_cpu(read(parameter)) for name, parameter in self.model.named_parameters()}
+
+    def optimizer_state(self) -> State:
+        if not self.zero:
+            return optimizer_state(self.optimizer, self.model)
+        from deepspeed.utils import safe_get_full_optimizer_state
+
+        state: State = {}
+        first = self._shards()[0]
+        for name, parameter in self.model.named_parameters():
+            for key, value in self.optimizer.state[first].items():
+                whole = safe_get_full_optimizer_state(parameter, key) if value.shape == first.shape else value
+                state[f"{name}/{key}"] = on_cpu(whole)
+        return state
+
+    def load_optimizer_state(self, state: State) -> None:
+        if not self.zero:
+            load_optimizer_state(self.optimizer, self.model, state)
+            return
+        from deepspeed.utils import safe_set_full_optimizer_state
+
+        # What has the shape of its parameter is spread over the shards; the rest (the step) is the same for all.
+        shapes = {name: tuple(getattr(p, "ds_shape", p.shape)) for name, p in self.model.named_parameters()}
+        spread, shared = set[str](), State()
+        for path, value in state.items():
+            name, key = path.rsplit("/", 1)
+            if tuple(value.shape) == shapes[name] and key != "step":
+                spread.add(key)
+            else:
+                shared[key] = value
+        for shard in self._shards():
+            fresh = {key: value.to(shard.device, copy=True) for key, value in shared.items()}
+            self.optimizer.state[shard] = fresh | {key: torch.zeros_like(shard) for key in spread}
+        if self.zero < 3:
+            self.engine.optimizer._lazy_init_hp_params_optimizer_state()
+        for name, parameter in self.model.named_parameters():
+            for key in sorted(spread):
+                safe_set_full_optimizer_state(parameter, state[f"{name}/{key}"].to(parameter.device), key)
+
+    def _shards(self) -> list[Tensor]:
+        """The worker's flat fp32 shards of the weights, which the torch optimizer's state is keyed by."""
+        zero = self.engine.optimizer
+        shards: list[Tensor] = (
+            zero.fp32_partitioned_groups_flat if self.zero == 3 else zero.single_partition_of_fp32_groups
+        )
+        return shards
+
+
+def _import(env: Environment | None = None) -> Any:
+    """DeepSpeed, quiet, on the accelerator that the environment asks for."""
+    if env is not None and env.device == "cpu":
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    try:
+        import deepspeed
+    except ImportError:
+        raise ResourceError(
+            "DeepSpeed is not installed",
+            "resources.strategy",
+            "pip install 'mome-orchestrator[cluster]', or set resources.strategy=single",
+        ) from None
+    logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
+    return deepspeed
+
+
+def _join_workers(deepspeed: Any, env: Environment, backend: str) -> None:
+    """Join the process group: the one there is, the one the launcher describes, or a group of one."""
+    if not torch.distributed.is_initialized() and env.world_size == 1:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        alone = {
+            "RANK": "0",
+            "LOCAL_RANK": "0",
+            "WORLD_SIZE": "1",
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(port),
+        }
+        os.environ.update(alone)
+    if not torch.distributed.is_initialized() and "MASTER_ADDR" not in os.environ:
+        raise TrainingError(
+            f"{env.world_size} workers were asked for and nothing has connected them",
+            "resources.workers",
+            "run without --local (Ray starts the workers), or set resources.workers=1",
+        )
+    os.environ.setdefault("LOCAL_RANK", "0")
+    deepspeed.init_distributed(backend, auto_mpi_discovery=False, verbose=False)
+    if torch.distributed.get_world_size() != env.world_size:
+        raise TrainingError(
+            f"{torch.distributed.get_world_size()} workers are connected, {env.world_size} were asked for",
+            "resources.workers",
+        )

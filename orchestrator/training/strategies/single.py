@@ -1,0 +1,81 @@
+"""Plain torch in one process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from orchestrator.config.recipe import TrainingConfig
+from orchestrator.errors import TrainingError
+from orchestrator.losses import LossSums
+from orchestrator.training.device import autocast, device_of
+from orchestrator.training.strategies._base import (
+    Losses,
+    OptimizerPlugin,
+    State,
+    load_optimizer_state,
+    on_cpu,
+    optimizer_state,
+    set_learning_rate,
+)
+
+if TYPE_CHECKING:
+    from orchestrator.stages.base import Environment
+
+
+@dataclass(frozen=True)
+class Single:
+    """One worker, no communication; the reference that other strategies are held to."""
+
+    def setup(
+        self,
+        model: nn.Module,
+        optimizer: OptimizerPlugin,
+        config: TrainingConfig,
+        env: Environment,
+        accumulation: int,  # noqa: ARG002
+    ) -> _Handle:
+        """See :class:`orchestrator.training.strategies._base.Strategy`."""
+        if env.world_size > 1:
+            raise TrainingError(
+                f"strategy `single` trains in one worker, {env.world_size} were asked for",
+                where="resources.strategy",
+                fix="set resources.workers=1, or resources.strategy=deepspeed",
+            )
+        model.to(device_of(env))
+        return _Handle(model, optimizer.build(model.named_parameters()), config)
+
+
+class _Handle:
+    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer, config: TrainingConfig) -> None:
+        self.model, self.optimizer, self.config = model, optimizer, config
+        self.parameters = [p for p in model.parameters() if p.requires_grad]
+
+    def forward(self, losses: Losses, inputs_BT: Tensor, labels_BT: Tensor) -> LossSums:
+        with autocast(inputs_BT.device, self.config.precision):
+            return losses(self.model, inputs_BT, labels_BT)
+
+    def backward(self, loss: Tensor) -> None:
+        torch.autograd.backward(loss)
+
+    def step(self, lr: float) -> Tensor:
+        norm = nn.utils.clip_grad_norm_(self.parameters, self.config.clip)
+        set_learning_rate(self.optimizer, lr)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return norm
+
+    def mode(self, training: bool) -> None:
+        self.model.train(training)
+
+    def weights(self) -> State:
+        return {name: on_cpu(parameter) for name, parameter in self.model.named_parameters()}
+
+    def optimizer_state(self) -> State:
+        return optimizer_state(self.optimizer, self.model)
+
+    def load_optimizer_state(self, state: State) -> None:
+        load_optimizer_state(self.optimizer, self.model, state)
