@@ -33,7 +33,7 @@ def build_corpus(
     """Write ``<split>/<language>.parquet`` and ``corpus.json`` into `out`, and return what corpus.json holds.
 
     Args:
-        work: a folder for the staged documents: it needs room for one more copy of the corpus, and is removed at the end.
+        work: a folder for the staged documents: needs room for one more copy of the corpus, removed at the end.
         parallel: the map that cleaning and hashing run through; the result does not depend on it.
         log: takes progress rows.
 
@@ -44,7 +44,7 @@ def build_corpus(
     progress = _Progress(log)
     staged: list[Staged] = []
     for language in corpus.languages:
-        staged.append(stage(language, corpus, seed, work / language, parallel, progress.rows(language)))
+        staged.append(stage(language, corpus, seed, work / language, parallel, progress))
         log({"message": f"{language}: read {len(staged[-1].ids):,} documents, filtered out {staged[-1].filtered:,}"})
     removed = {s.language: _duplicates(s, corpus.deduplication) for s in staged}
     if corpus.common_articles:
@@ -124,7 +124,8 @@ def _splits(staged: list[Staged], removed: Mapping[str, dict[str, Mask]], corpus
 
 
 def _kept(masks: Mapping[str, Mask]) -> Mask:
-    return ~np.logical_or.reduce(list(masks.values()))
+    kept: Mask = ~np.logical_or.reduce(list(masks.values()))
+    return kept
 
 
 def _publish(staged: Staged, codes: npt.NDArray[np.int8], out: Path) -> dict[str, Counts]:
@@ -152,20 +153,12 @@ def _copy(staged: Staged, chosen: Mask, path: Path) -> Counts:
 
 
 class _Progress:
-    """Adds up what the languages report, so that the step of the log only grows."""
+    """Adds up what all languages report, so that the step of the log only grows."""
 
     def __init__(self, log: Log) -> None:
         self._log, self._documents, self._characters = log, 0, 0
 
-    def rows(self, language: str) -> Log:
-        def log(documents: int, characters: int) -> None: ...
-
-        before = [0]
-
-        def take(row: dict[str, Any]) -> None:
-            self._documents += row["documents_read"] - before[0]
-            before[0] = row["documents_read"]
-            self._characters += row["characters"]
-            self._log({"step": self._documents, "characters": self._characters})
-
-        return take
+    def __call__(self, row: dict[str, Any]) -> None:
+        self._documents += row["documents"]
+        self._characters += row["characters"]
+        self._log({"step": self._documents, "characters": self._characters})

@@ -146,7 +146,7 @@ def stage(language: str, corpus: CorpusConfig, seed: int, folder: Path, parallel
                 splits.append(np.full(len(part.ids), code, np.int8))
                 parts.append(_without_bulk(part))
                 read += len(part.ids) + part.filtered
-                log({"documents_read": read, "characters": part.characters})
+                log({"documents": len(part.ids) + part.filtered, "characters": part.characters})
             _check(where, read, sum(len(s) for s in splits if len(s) and s[0] == code))
     return Staged(
         language=language,

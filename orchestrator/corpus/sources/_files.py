@@ -100,7 +100,9 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> Iterator[d
                 yield from batch.to_pylist()
     except (pa.ArrowInvalid, OSError) as error:
         raise CorpusError(
-            f"not readable as Parquet: {str(error).splitlines()[0]}", where=str(path), fix="copy or download the file again"
+            f"not readable as Parquet: {str(error).splitlines()[0]}",
+            where=str(path),
+            fix="copy or download the file again",
         ) from None
 
 

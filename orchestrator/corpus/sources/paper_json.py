@@ -46,7 +46,9 @@ class PaperJson:
                     found = True
                     yield _document(entry[key], f"{file.stem}:{number}", self.licence, where)
         if not found:
-            raise CorpusError(f"no entry has the language {key!r}", where=str(files[0]), fix="set the option `language`")
+            raise CorpusError(
+                f"no entry has the language {key!r}", where=str(files[0]), fix="set the option `language`"
+            )
 
     def fingerprint(self, language: str) -> str:
         """Names, sizes and times of the files."""
@@ -62,9 +64,7 @@ def _document(article: Any, place: str, licence: str, where: str) -> Document:
         marked_title, text = plain_text(text)
         title = title or marked_title
     name = next((str(fields[key]) for key in _IDS if fields.get(key)), place)
-    return Document(
-        name, title, text, str(fields.get("source") or "paper_json"), str(fields.get("licence") or licence)
-    )
+    return Document(name, title, text, str(fields.get("source") or "paper_json"), str(fields.get("licence") or licence))
 
 
 def _entries(file: Path) -> Iterator[Any]:

@@ -18,7 +18,9 @@ from orchestrator.corpus.document import Document
 from orchestrator.errors import CorpusError
 
 # Folders that hold no source written for people to read, or no source of this distribution.
-_SKIPPED = frozenset({"site-packages", "dist-packages", "test", "tests", "testing", "idle_test", "__pycache__", "_vendor"})
+_SKIPPED = frozenset(
+    {"site-packages", "dist-packages", "test", "tests", "testing", "idle_test", "__pycache__", "_vendor"}
+)
 _PERMISSIVE = re.compile(
     r"\b(MIT(-CMU|-0)?|BSD([ -]\d-Clause)?|0BSD|Apache([ -]2\.0)?|ISC|PSF(-2\.0)?|Python-2\.0|Python Software Foundation|"
     r"Zlib|Unlicense|CC0(-1\.0)?|HPND)\b",
@@ -61,7 +63,9 @@ class PythonEnv:
             found.update(_package_files(distribution))
         if not found:
             raise CorpusError(
-                "there are no Python files to read", where="source python_env", fix="set `stdlib: true` or name `packages`"
+                "there are no Python files to read",
+                where="source python_env",
+                fix="set `stdlib: true` or name `packages`",
             )
         if self.max_files is not None:
             names = heapq.nsmallest(self.max_files, found, key=lambda name: xxhash.xxh3_64_intdigest(name.encode()))

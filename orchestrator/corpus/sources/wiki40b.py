@@ -13,8 +13,49 @@ from orchestrator.corpus.sources._hub import stream
 from orchestrator.errors import CorpusError
 
 _LANGUAGES = frozenset(
-    "ar bg ca cs da de el en es et fa fi fr he hi hr hu id it ja ko lt lv ms nl no pl pt ro ru sk sl sr sv th tl tr uk vi "
-    "zh-cn zh-tw".split()
+    [
+        "ar",
+        "bg",
+        "ca",
+        "cs",
+        "da",
+        "de",
+        "el",
+        "en",
+        "es",
+        "et",
+        "fa",
+        "fi",
+        "fr",
+        "he",
+        "hi",
+        "hr",
+        "hu",
+        "id",
+        "it",
+        "ja",
+        "ko",
+        "lt",
+        "lv",
+        "ms",
+        "nl",
+        "no",
+        "pl",
+        "pt",
+        "ro",
+        "ru",
+        "sk",
+        "sl",
+        "sr",
+        "sv",
+        "th",
+        "tl",
+        "tr",
+        "uk",
+        "vi",
+        "zh-cn",
+        "zh-tw",
+    ]
 )
 _REPOSITORY = "google/wiki40b"
 _MARKER = re.compile(r"\s*_START_(ARTICLE|SECTION|PARAGRAPH)_\s*")

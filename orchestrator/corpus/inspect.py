@@ -1,0 +1,53 @@
+"""What a built corpus holds, as plain data: printed by `mome data inspect` and drawn as the paper's Figure 1."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.errors import ArtifactError
+
+
+@dataclass(frozen=True)
+class SplitCounts:
+    """Documents, characters (code points) and bytes (UTF-8) of one split of one language."""
+
+    documents: int
+    characters: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class LanguageSummary:
+    """One language of a corpus.
+
+    Attributes:
+        splits: counts by split.
+        removed: documents taken out, by reason: filtered, exact_duplicates, near_duplicates, not_common.
+    """
+
+    splits: dict[str, SplitCounts]
+    removed: dict[str, int]
+
+
+def summary(corpus: Path) -> dict[str, LanguageSummary]:
+    """Counts of a corpus folder by language.
+
+    Raises:
+        ArtifactError: the folder holds no readable corpus.
+    """
+    file = corpus / "corpus.json"
+    try:
+        languages = json.loads(file.read_text(encoding="utf-8"))["languages"]
+        return {
+            language: LanguageSummary(
+                splits={name: SplitCounts(**counts) for name, counts in about["splits"].items()},
+                removed=dict(about["removed"]),
+            )
+            for language, about in languages.items()
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ArtifactError(
+            f"no readable corpus here ({type(error).__name__})", where=str(file), fix="build it: mome data build RECIPE"
+        ) from None

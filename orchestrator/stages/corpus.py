@@ -1,0 +1,35 @@
+"""Stage: sources to documents, cleaned, free of repeats and split."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar
+
+from orchestrator.config.recipe import CorpusConfig
+from orchestrator.corpus.build import build_corpus, source_fingerprints
+from orchestrator.stages.base import Environment, Stage
+
+
+class CorpusStage(Stage):
+    """Writes ``<split>/<language>.parquet`` and ``corpus.json`` (see :mod:`orchestrator.corpus.build`)."""
+
+    code: ClassVar[tuple[str, ...]] = ("corpus", "stages.corpus")
+
+    corpus: CorpusConfig
+    """Sources and what to do with them."""
+    seed: int
+    """Seed of the splits."""
+
+    def run(self, inputs: Mapping[str, Path], out: Path, env: Environment) -> None:
+        """Build the corpus.
+
+        Raises:
+            CorpusError: a source can't be read, or a language has too little text.
+            ResourceError: a source needs a package or a hub that can't be reached.
+        """
+        build_corpus(self.corpus, self.seed, out, env.work / "staged", env.map, env.log)
+
+    def source_fingerprints(self) -> dict[str, str]:
+        """Identity of the text outside the recipe, so that a changed source file is noticed."""
+        return source_fingerprints(self.corpus)
