@@ -15,7 +15,7 @@ from pydantic import Field
 from torch import Tensor
 
 FLOOR = -1e6
-"""Logits are never lower than this: a masked (−inf) entry has probability 0, and 0 · FLOOR is 0 where 0 · −inf is NaN."""
+"""Logits are never lower: a masked (−inf) entry has probability 0, and 0 · FLOOR is 0 where 0 · −inf is NaN."""
 
 Temperature = Annotated[float, Field(gt=0)]
 InsideUnit = Annotated[float, Field(gt=0, lt=1)]
@@ -98,6 +98,5 @@ def through_softmax(slope_NV: Tensor, q_NV: Tensor) -> Tensor:
 
 
 def log_mixture(q_NV: Tensor, p_NV: Tensor, share_of_q: float) -> Tensor:
-    """log(share · q + (1 − share) · p), finite where both underflow. Overwrites and returns `p_NV`."""
-    tiny = torch.finfo(q_NV.dtype).tiny
-    return p_NV.mul_(1 - share_of_q).add_(q_NV, alpha=share_of_q).clamp_(min=tiny).log_()
+    """log(share · q + (1 − share) · p), finite where both underflow."""
+    return torch.lerp(p_NV, q_NV, share_of_q).clamp(min=torch.finfo(q_NV.dtype).tiny).log()

@@ -31,7 +31,9 @@ class LazyLogits(NamedTuple):
     """Logits not yet computed: hidden states and the head.
 
     Attributes:
-        hidden: [N, D] or [B, T, D]. weight: [V, D]; may be the embedding's (tied). bias: [V] or None; −inf masks an entry.
+        hidden: [N, D] or [B, T, D].
+        weight: [V, D]; may be the embedding's (tied).
+        bias: [V] or None; −inf masks an entry.
     """
 
     hidden: Tensor
@@ -64,7 +66,7 @@ def distillation_loss(
     chunk: int | None = None,
     matmul: torch.dtype | None = None,
 ) -> LossSums:
-    """Loss = alpha · CE(student, targets) + beta · soft(student, teacher), summed over valid tokens (paper, equation 1).
+    """Sum of alpha · CE(student, targets) + beta · soft(student, teacher) over valid tokens (paper, equation 1).
 
     Args:
         student: hidden states, weight and bias that require it get a gradient; so backward may be called once.

@@ -11,7 +11,7 @@ from orchestrator.losses._base import SoftLoss, row_dot
 
 @dataclass(frozen=True)
 class ReverseKL(SoftLoss):
-    """D = KL(q ‖ p) = Σ q (log q − log p), as the paper's text has it, after MiniLLM (arXiv:2306.08543, equation 1).
+    """D = KL(q ‖ p) = Σ q (log q − log p), as the paper's text has it, after MiniLLM (arXiv:2306.08543).
 
     Gradient in z: q · (log q − log p − D).
     """

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from orchestrator.config.base import PluginSpec, build
+from orchestrator.errors import ModelError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -38,6 +39,8 @@ def build_model(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = architecture.build(vocab_size, context)
+    if not architecture.plain_head:
+        check_head(model)
     return model.to(device)
 
 
@@ -66,6 +69,31 @@ def head(model: nn.Module) -> tuple[Tensor, Tensor | None]:
     module: Any = model
     layer = module.get_output_embeddings()
     return layer.weight, getattr(layer, "bias", None)
+
+
+def check_head(model: nn.Module) -> None:
+    """Make sure that logits are the head applied to :func:`hidden_states`, as the losses assume.
+
+    Raises:
+        ModelError: the model does something else: scaled or soft-capped logits, a projection before the head.
+    """
+    module: Any = model
+    was_training = module.training
+    module.eval()
+    weight_VD, bias_V = head(module)
+    ids_BT = torch.arange(8, device=weight_VD.device).unsqueeze(0) % len(weight_VD)
+    with torch.no_grad():
+        hidden_BTD = hidden_states(module, ids_BT)
+        fits = hidden_BTD.shape[-1] == weight_VD.shape[1]
+        ours = nn.functional.linear(hidden_BTD, weight_VD, bias_V) if fits else None
+        theirs = module(input_ids=ids_BT, use_cache=False).logits
+    module.train(was_training)
+    if ours is None or not torch.allclose(ours, theirs, rtol=1e-3, atol=1e-3 * float(theirs.abs().max())):
+        raise ModelError(
+            f"the logits of {type(model).__name__} are not its head applied to its last hidden states",
+            where="models.zoo",
+            fix="take an architecture without logit scaling or soft-capping: gpt2, mistral, phi, llama, qwen, …",
+        )
 
 
 def resolve(spec: PluginSpec | Architecture) -> Architecture:

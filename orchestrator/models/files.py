@@ -7,7 +7,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -85,5 +85,6 @@ def weights_digest(weights: nn.Module | Mapping[str, Tensor]) -> str:
             continue
         seen.add(storage)
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(memoryview(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy()))
+        data: Any = tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy()
+        digest.update(data)
     return digest.hexdigest()

@@ -10,6 +10,8 @@ from typing import Annotated
 
 from pydantic import Field
 
+from orchestrator.errors import TrainingError
+
 Weight = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -71,3 +73,18 @@ class Schedule(ABC):
     def window(self, steps: int) -> int:  # noqa: ARG002
         """Steps of history that :meth:`weights` looks at, in a run of `steps`."""
         return 1
+
+
+def required(step: int, needed: int, history: LossHistory) -> bool:
+    """Whether the history holds `needed` steps by now.
+
+    Raises:
+        TrainingError: it holds fewer than were taken so far: it was lost, or its window is too small.
+    """
+    if len(history) < min(step, needed):
+        raise TrainingError(
+            f"the schedule needs the losses of the last {min(step, needed)} steps and was given {len(history)}",
+            where=f"step {step}",
+            fix="keep LossHistory(schedule.window(steps)) across steps and in checkpoints",
+        )
+    return len(history) >= needed

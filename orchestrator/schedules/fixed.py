@@ -12,7 +12,7 @@ from orchestrator.schedules._base import LossHistory, Schedule, Weight
 
 @dataclass(frozen=True)
 class Fixed(Schedule):
-    """alpha and beta as given (paper, section 3.3.1).
+    """alpha and beta as given (paper, sections 3.4 and 4.2).
 
     Attributes:
         alpha: weight of cross-entropy, in [0, 1]. beta: weight of the soft loss; None: 1 − alpha.

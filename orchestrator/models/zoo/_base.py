@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
@@ -22,8 +22,11 @@ BOS, EOS = 1, 2
 class Architecture(ABC):
     """A causal language model by its options; vocabulary and context come from the data."""
 
+    plain_head: ClassVar[bool] = True
+    """Whether its logits are known to be the head applied to the hidden states; otherwise it is checked when built."""
+
     @abstractmethod
-    def config(self, vocab_size: int, context: int) -> Any:
+    def configuration(self, vocab_size: int, context: int) -> Any:
         """The transformers configuration for a vocabulary and a context in tokens.
 
         Raises:
@@ -34,11 +37,11 @@ class Architecture(ABC):
         """A model in fp32 with fresh weights from torch's global generator, on the current default device.
 
         Raises:
-            ModelError: see :meth:`config`.
+            ModelError: see :meth:`configuration`.
         """
         from transformers import AutoModelForCausalLM
 
-        config = self.config(vocab_size, context)
+        config = self.configuration(vocab_size, context)
         return AutoModelForCausalLM.from_config(config, attn_implementation="sdpa")
 
 
@@ -46,7 +49,7 @@ def special_ids() -> dict[str, int | None]:
     """Special tokens for a configuration.
 
     The padding id stays out on purpose: Mistral, Phi and others hand it to ``nn.Embedding`` as `padding_idx`, which
-    would zero the embedding of ``</s>`` and keep it from learning. It goes into the generation configuration when saved.
+    would zero the embedding of ``</s>`` and keep it from learning. The generation configuration has it.
     """
     return {"bos_token_id": BOS, "eos_token_id": EOS, "pad_token_id": None}
 

@@ -26,7 +26,7 @@ class GPT2(Architecture):
     def __post_init__(self) -> None:
         check_heads(self.width, self.heads)
 
-    def config(self, vocab_size: int, context: int) -> Any:
+    def configuration(self, vocab_size: int, context: int) -> Any:
         """A `GPT2Config`."""
         from transformers import GPT2Config
 

@@ -1,0 +1,61 @@
+"""Students that begin as part of their teacher."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from orchestrator.errors import ModelError
+
+
+def initialise_from_teacher(student: nn.Module, teacher: nn.Module) -> None:
+    """Copy the teacher's embeddings, final norm, head and every k-th layer, evenly spaced (DistilBERT, 1910.01108).
+
+    With half as many layers these are the teacher's layers 0, 2, 4, …
+
+    Args:
+        student: overwritten.
+        teacher: of the same architecture and width, with at least as many layers; left alone.
+
+    Raises:
+        ModelError: the two don't fit.
+    """
+    sources, targets = _layers(teacher), _layers(student)
+    if len(targets) > len(sources):
+        raise ModelError(f"the student has {len(targets)} layers, its teacher only {len(sources)}", where=_WHERE)
+    weights = {
+        name: value for name, value in teacher.state_dict().items() if not name.startswith(_layers_name(teacher))
+    }
+    missing = [
+        name for name in student.state_dict() if not name.startswith(_layers_name(student)) and name not in weights
+    ]
+    if missing:
+        raise ModelError(f"the teacher has no {missing[0]}", where=_WHERE, fix="use one architecture for both")
+    try:
+        student.load_state_dict(weights, strict=False)
+        for index, layer in enumerate(targets):
+            layer.load_state_dict(sources[index * len(sources) // len(targets)].state_dict())
+    except RuntimeError as error:
+        detail = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
+        raise ModelError(
+            f"the student's weights don't fit its teacher's: {detail}",
+            where=_WHERE,
+            fix="use the same width and context",
+        ) from None
+
+
+_WHERE = "initialise_from_teacher"
+
+
+def _layers_name(model: nn.Module) -> str:
+    """Dotted name of the list of transformer blocks: the longest list of modules there is."""
+    lists = {name: module for name, module in model.named_modules() if isinstance(module, nn.ModuleList)}
+    if not lists:
+        raise ModelError(f"{type(model).__name__} has no list of layers", where=_WHERE)
+    sizes = {name: len(modules) for name, modules in lists.items()}
+    return min(sizes, key=lambda name: (-sizes[name], len(name)))
+
+
+def _layers(model: nn.Module) -> Any:
+    return model.get_submodule(_layers_name(model))

@@ -1,0 +1,111 @@
+"""Weights that exist: a folder, or a model of the Hugging Face hub."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+import torch
+
+from orchestrator.errors import ModelError, MomeError, ResourceError
+from orchestrator.models.zoo._base import Architecture
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Pretrained(Architecture):
+    """``{type: pretrained, name: path/to/folder}`` or ``{type: pretrained, name: distilgpt2, revision: …}``.
+
+    Attributes:
+        name: a folder (its path begins with ``/``, ``.`` or ``~``, or exists) or a name on the hub.
+        revision: branch, tag or commit on the hub; give a commit for results that can be repeated.
+    """
+
+    plain_head: ClassVar[bool] = False
+    name: str
+    revision: str | None = None
+
+    def configuration(self, vocab_size: int, context: int) -> Any:
+        """The configuration beside the weights.
+
+        Raises:
+            ModelError: no such model, another vocabulary, or fewer positions than the context has tokens.
+            ResourceError: the hub can't be reached.
+        """
+        from transformers import AutoConfig
+
+        config = self._fetch(AutoConfig.from_pretrained)
+        positions = getattr(config, "max_position_embeddings", None)
+        if positions is not None and context > positions:
+            raise ModelError(
+                f"{self.name} has {positions} positions, fewer than the context of {context} tokens",
+                where="blocks.context",
+                fix=f"set blocks.context={positions} or less",
+            )
+        if config.vocab_size != vocab_size:
+            raise ModelError(
+                f"{self.name} has {config.vocab_size} tokens, the tokenizer {vocab_size}",
+                where="tokenizer",
+                fix="set tokenizer.path to the folder of this model's own tokenizer",
+            )
+        return config
+
+    def build(self, vocab_size: int, context: int) -> PreTrainedModel:
+        """The pretrained model in fp32; on the meta device its shapes only."""
+        from transformers import AutoModelForCausalLM
+
+        config = self.configuration(vocab_size, context)
+        if torch.get_default_device().type == "meta":
+            return AutoModelForCausalLM.from_config(config)
+        return self._fetch(
+            AutoModelForCausalLM.from_pretrained,
+            config=config,
+            dtype=torch.float32,
+            use_safetensors=True,
+            attn_implementation="sdpa",
+        )
+
+    def _fetch(self, load: Callable[..., Result], **options: Any) -> Result:
+        """Load from the folder or the hub; never run code that comes with a model."""
+        path = Path(self.name).expanduser()
+        local = path.exists() or self.name.startswith(("/", ".", "~"))
+        if local and not (path / "config.json").is_file():
+            near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*")], n=1)
+            fix = f'did you mean "{path.parent / near[0]}"?' if near else "give a folder that save_pretrained wrote"
+            raise ModelError(f"there is no model in {self.name}", where="models.zoo.pretrained", fix=fix)
+        try:
+            return load(str(path) if local else self.name, revision=self.revision, trust_remote_code=False, **options)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise self._explained(error) from None
+
+    def _explained(self, error: Exception) -> MomeError:
+        from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
+
+        causes: list[BaseException] = [error]
+        while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None and cause not in causes:
+            causes.append(cause)
+        kinds = {kind.__name__ for cause in causes for kind in type(cause).__mro__}
+        text = str(error).splitlines()[0] if str(error) else type(error).__name__
+        unreachable = {
+            "LocalEntryNotFoundError",
+            "OfflineModeIsEnabled",
+            "ConnectionError",
+            "ConnectError",
+            "TimeoutException",
+        }
+        if kinds & unreachable:
+            return ResourceError(
+                f"the model hub can't be reached for {self.name}",
+                where="models.zoo.pretrained",
+                fix="check the network (or HF_ENDPOINT), or download the model and give its folder as `name`",
+            )
+        missing = (RepositoryNotFoundError, RevisionNotFoundError, EntryNotFoundError)
+        what = f"the hub has no model {self.name!r}" if any(isinstance(c, missing) for c in causes) else text
+        return ModelError(what, where="models.zoo.pretrained", fix="check `name` and `revision`")
