@@ -1,0 +1,1 @@
+"""Evaluation: perplexity of models on blocks, routing metrics, and the intervals that go with the numbers."""

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,6 +15,8 @@ from orchestrator.errors import ArtifactError
 from orchestrator.routers import _files
 from orchestrator.routers._classifiers import Classifier, rebuild
 from orchestrator.routers._tfidf import Tfidf
+
+Sequences = Sequence[ArrayLike] | NDArray[np.integer[Any]]
 
 CHUNK = 64
 """Sequences classified at once: bounds the memory of a large batch (a forest holds CHUNK × F float32)."""
@@ -34,7 +37,7 @@ class Router:
     classifier: Classifier
     prior: NDArray[np.float64]
 
-    def probabilities(self, sequences: Sequence[ArrayLike]) -> NDArray[np.float64]:
+    def probabilities(self, sequences: Sequences) -> NDArray[np.float64]:
         """Probability of each language for each sequence, alone: the others in the batch change nothing.
 
         Args:
@@ -50,7 +53,7 @@ class Router:
             result[start : start + CHUNK] = answers
         return result
 
-    def route(self, sequences: Sequence[ArrayLike]) -> list[str]:
+    def route(self, sequences: Sequences) -> list[str]:
         """The most probable language of each sequence; the first in `languages` of equally probable ones."""
         return [self.languages[label] for label in self.probabilities(sequences).argmax(axis=1)]
 

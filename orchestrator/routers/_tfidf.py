@@ -52,7 +52,7 @@ class Tfidf:
     tokens: NDArray[np.int64]
     idf: NDArray[np.float64]
 
-    def transform(self, sequences: Sequence[ArrayLike]) -> SparseRows:
+    def transform(self, sequences: Sequence[ArrayLike] | NDArray[np.integer[Any]]) -> SparseRows:
         """Features of token-id sequences of any lengths; ids that are no feature count for nothing."""
         ids = [np.asarray(sequence, dtype=np.int64).ravel() for sequence in sequences]
         lengths = [len(sequence) for sequence in ids]

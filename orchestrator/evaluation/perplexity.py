@@ -1,0 +1,122 @@
+"""Negative log-likelihood of packed blocks under a causal language model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import cross_entropy, linear
+
+from orchestrator.errors import ModelError
+from orchestrator.models import head, hidden_states
+from orchestrator.tokens.blocks import TokenBlocks
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+MAX_LOGITS = 2**24
+"""Logits held at once (64 MiB in fp32), whatever the batch and the vocabulary."""
+
+
+def block_losses(
+    model: PreTrainedModel,
+    blocks: TokenBlocks,
+    language: str,
+    count: int,
+    batch: int = 16,
+    precision: Literal["fp32", "bf16"] = "fp32",
+) -> NDArray[np.float64]:
+    """Summed negative log-likelihood, in nats, of each of the first `count` blocks of a language.
+
+    Divided by ``blocks.context`` it is the block's mean loss: every block has as many targets. Softmax is in fp32 and
+    sums are in float64; the result does not depend on `batch` but for floating-point order.
+
+    Args:
+        model: in evaluation mode, on the device to compute on.
+        blocks: the packed split.
+        language: of the blocks.
+        count: how many.
+        batch: blocks in memory at once.
+        precision: of the forward pass; bf16 by autocast, as in training.
+
+    Returns:
+        float64 [count].
+
+    Raises:
+        ModelError: the model does not fit the blocks, or a loss is not finite.
+    """
+    check_fit(model, blocks)
+    row, losses = blocks.languages.index(language), np.empty(count)
+    for start in range(0, count, batch):
+        stop = min(start + batch, count)
+        rows = np.stack([np.full(stop - start, row), np.arange(start, stop)], axis=1)
+        tokens = torch.from_numpy(blocks.gather(rows)).to(model.device)
+        with torch.inference_mode(), torch.autocast(model.device.type, torch.bfloat16, enabled=precision == "bf16"):
+            losses[start:stop] = token_losses(model, tokens).sum(dim=1, dtype=torch.float64).cpu().numpy()
+    if not np.isfinite(losses).all():
+        index = int(np.flatnonzero(~np.isfinite(losses))[0])
+        raise ModelError(
+            f"the loss of block {index} of {language!r} is not finite", fix="train the model again (--force)"
+        )
+    return losses
+
+
+def token_losses(model: PreTrainedModel, tokens: Tensor) -> Tensor:
+    """Negative log-likelihood of each next token; logits are made in chunks of positions.
+
+    Args:
+        model: the language model.
+        tokens: int64 [B, T+1].
+
+    Returns:
+        float32 [B, T].
+    """
+    hidden = hidden_states(model, tokens[:, :-1]).flatten(0, 1)
+    targets = tokens[:, 1:].reshape(-1)
+    weight, bias = head(model)
+    size = max(1, MAX_LOGITS // len(weight))
+    chunks = [
+        cross_entropy(linear(states, weight, bias).float(), labels, reduction="none")
+        for states, labels in zip(torch.split(hidden, size), torch.split(targets, size), strict=True)
+    ]
+    return torch.cat(chunks).view(len(tokens), -1)
+
+
+def check_fit(model: PreTrainedModel, blocks: TokenBlocks) -> None:
+    """Check that the model takes the blocks' tokens and length.
+
+    Raises:
+        ModelError: its vocabulary is smaller than the tokenizer's, or its context shorter than a block.
+    """
+    positions = getattr(model.config, "max_position_embeddings", None)
+    if len(head(model)[0]) < blocks.vocab_size:
+        raise ModelError(
+            f"the model knows {len(head(model)[0])} tokens, the blocks were made with {blocks.vocab_size}",
+            where=str(model.config.name_or_path),
+            fix="use the tokenizer that the model was trained with (tokenizer.path), or train the model again",
+        )
+    if positions is not None and positions < blocks.context:
+        raise ModelError(
+            f"the model sees {positions} tokens, the blocks hold {blocks.context}",
+            where=str(model.config.name_or_path),
+            fix=f"set blocks.context to {positions} or less",
+        )
+
+
+def block_bytes(blocks: TokenBlocks, language: str, count: int, byte_lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """UTF-8 bytes that the targets of each of the first `count` blocks stand for.
+
+    Args:
+        blocks: the packed split.
+        language: of the blocks.
+        count: how many.
+        byte_lengths: int64 [V], bytes of each token's text, 0 for special tokens.
+
+    Returns:
+        int64 [count].
+    """
+    targets = (np.asarray(blocks.block(language, index))[1:] for index in range(count))
+    return np.fromiter((byte_lengths[ids].sum() for ids in targets), np.int64, count)
