@@ -8,11 +8,10 @@ import yaml
 
 from orchestrator.reporting.document import Listing, Section
 from orchestrator.reporting.figures import Figure, draw, grouped_bars
-from orchestrator.reporting.formats import compact, count, duration, memory, significant
+from orchestrator.reporting.formats import GAP, compact, count, duration, memory, significant
 from orchestrator.reporting.tables import Cell, Table, table
 
 Results = dict[str, Any]
-REMOVED = ("exact_duplicates", "near_duplicates", "filtered")
 
 
 def corpus(results: Results) -> Section:
@@ -21,11 +20,11 @@ def corpus(results: Results) -> Section:
     train = {language: splits["train"]["tokens"] for language, splits in counts.items()}
     spread = 100 * (1 - min(train.values()) / max(train.values()))
     sentence = (
-        f"{len(counts)} languages with {count(sum(train.values()))} training tokens in all; the language with the fewest has "
-        f"{spread:.1f} % less than the one with the most. Splits are by document."
+        f"{len(counts)} languages with {count(sum(train.values()))} training tokens in all; the language with the "
+        f"fewest has {spread:.1f}{GAP}% less than the one with the most. Splits are by document."
     )
     tables = [_corpus_table(results)]
-    if any(results["removed"].values()):
+    if any(sum(removed.values()) for removed in results["removed"].values()):
         tables.append(_removed_table(results))
     return Section("corpus", "Corpus", (sentence,), (*tables, _corpus_figure(results)))
 
@@ -34,7 +33,11 @@ def tokenizer(results: Results) -> Section:
     """How the tokenizer fits each language."""
     facts = results["tokenizer"]
     rows = [
-        (language, significant(facts["characters_per_token"][language]), significant(facts["bytes_per_token"][language]))
+        (
+            language,
+            significant(facts["characters_per_token"][language]),
+            significant(facts["bytes_per_token"][language]),
+        )
         for language in results["languages"]
     ]
     sentence = (
@@ -65,7 +68,10 @@ def lineage(results: Results) -> Section:
         for step in results["steps"]
     ]
     columns = ("step", "fingerprint", "inputs", "time", "peak memory", "created")
-    note = "A fingerprint stands for a step's code, its part of the recipe and its inputs; equal fingerprints mean equal results."
+    note = (
+        "A fingerprint stands for a step's code, its part of the recipe and its inputs: equal fingerprints, equal "
+        "results. Created: when the step began. Peak memory: of all processes together, until the step's end."
+    )
     steps = table("Steps", columns, rows, words=(1, 2, 5), note=note)
     versions = table("Versions", ("software", "version"), list(results["versions"].items()), words=(1,))
     return Section("lineage", "Lineage and versions", (), (steps, versions))
@@ -77,14 +83,15 @@ def _corpus_table(results: Results) -> Table:
         for language, splits in results["corpus"].items()
         for split, entry in splits.items()
     ]
-    note = "Documents and characters after cleaning and deduplication; tokens and blocks after balancing, as the models see them."
+    note = "Documents and characters: cleaned and deduplicated. Tokens and blocks: balanced, as the models see them."
     columns = ("language", "split", "documents", "characters", "tokens", "blocks")
     return table("Corpus by language and split", columns, rows, words=(1,), note=note)
 
 
 def _removed_table(results: Results) -> Table:
-    rows = [(language, *(count(removed.get(key)) for key in REMOVED)) for language, removed in results["removed"].items()]
-    return table("Documents removed", ("language", "exact duplicates", "near duplicates", "filtered"), rows)
+    reasons = list(dict.fromkeys(reason for removed in results["removed"].values() for reason in removed))
+    rows = [(lang, *(count(removed.get(key, 0)) for key in reasons)) for lang, removed in results["removed"].items()]
+    return table("Documents removed", ("language", *(reason.replace("_", " ") for reason in reasons)), rows)
 
 
 def _corpus_figure(results: Results) -> Figure:
@@ -94,12 +101,17 @@ def _corpus_figure(results: Results) -> Figure:
     def paint(canvas: Any) -> None:
         left, right = canvas.subplots(1, 2)
         for axes, key in ((left, "documents"), (right, "tokens")):
-            values = {split: [counts[language].get(split, {}).get(key, 0) for language in languages] for split in splits}
+            values = {
+                split: [counts[language].get(split, {}).get(key, 0) for language in languages] for split in splits
+            }
             grouped_bars(axes, languages, values, key)
         canvas.legend(*left.get_legend_handles_labels(), loc="outside upper left", ncols=len(splits))
 
     alt = "Bars: " + "; ".join(
-        f"{language} " + ", ".join(f"{split} {compact(entry['tokens'])} tokens" for split, entry in counts[language].items())
+        f"{language} "
+        + ", ".join(f"{split} {compact(entry['tokens'])} tokens" for split, entry in counts[language].items())
         for language in languages
     )
-    return draw("corpus-splits", "Dataset splits for each language (the paper's Figure 1): documents and tokens.", alt, paint)
+    return draw(
+        "corpus-splits", "Dataset splits for each language (the paper's Figure 1): documents and tokens.", alt, paint
+    )

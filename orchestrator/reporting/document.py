@@ -1,4 +1,4 @@
-"""A report as data, and its two faces: one self-contained HTML page and one Markdown file with its figures beside it."""
+"""A report as data, and its two faces: one self-contained HTML page, and Markdown with its figures beside it."""
 
 from __future__ import annotations
 
@@ -56,7 +56,10 @@ class Document:
 
 
 def write(document: Document, results: Mapping[str, Any], out: Path) -> None:
-    """Write `index.html`, `report.md`, `figures/*.svg` and `results.json` into `out`. The same input gives the same bytes."""
+    """Write `index.html`, `report.md`, `figures/*.svg` and `results.json` into `out`.
+
+    The same document and results give the same bytes.
+    """
     out.mkdir(parents=True, exist_ok=True)
     figures = [block for section in document.sections for block in section.blocks if isinstance(block, Figure)]
     if figures:
@@ -84,13 +87,13 @@ def render(document: Document, template: str) -> str:
     environment.tests["table"] = lambda block: isinstance(block, Table)
     environment.tests["figure"] = lambda block: isinstance(block, Figure)
     # The figure's markup is our own: matplotlib has escaped every label in it.
-    environment.filters["inline_svg"] = lambda figure: Markup(figure.inline_svg())  # noqa: S704
+    environment.filters["inline_svg"] = lambda figure: Markup(figure.inline_svg())
     return environment.get_template(template).render(document=document)
 
 
 def markdown_text(text: str) -> str:
     """Text that Markdown shows as it is: on one line, with no markup, HTML or table cell of its own."""
-    line = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    line = re.sub(r"[ \t\r\n\f\v]+", " ", text).strip().replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"([\\`*\[\]|~$])", r"\\\1", line)
 
 

@@ -44,15 +44,18 @@ class Figure:
     svg: str
 
     def inline_svg(self) -> str:
-        """The `<svg>` element for an HTML page: colours of the page, no fixed size, ids of its own, no namespace links."""
+        """The `<svg>` element for an HTML page: its colours, no fixed size, ids of its own, no namespace links."""
         element = self.svg[self.svg.index("<svg") :]
+        size = re.search(r'viewBox="0 0 ([\d.]+) [\d.]+"', element)
+        width = float(size.group(1)) / 72 * 6.6 if size else 46.0  # rem: 7 inches fill the column
         for color, variable in THEME.items():
             element = element.replace(color, f"var({variable})")
         element = re.sub(r'\s(?:xmlns(?::\w+)?|version)="[^"]*"', "", element)
         element = re.sub(r'\bid="', f'id="{self.name}-', element)
         element = element.replace("url(#", f"url(#{self.name}-").replace('href="#', f'href="#{self.name}-')
         label = self.alt.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;").replace(">", "&gt;")
-        return re.sub(r'<svg\b[^>]*?(viewBox="[^"]*")[^>]*>', rf'<svg role="img" aria-label="{_literal(label)}" \1>', element, count=1)
+        opening = rf'<svg role="img" aria-label="{_literal(label)}" style="max-width: {width:.1f}rem" \1>'
+        return re.sub(r'<svg\b[^>]*?(viewBox="[^"]*")[^>]*>', opening, element, count=1)
 
 
 @contextmanager
@@ -94,7 +97,9 @@ def _style(salt: str) -> Iterator[None]:
         yield
 
 
-def draw(name: str, caption: str, alt: str, paint: Callable[[Any], None], size: tuple[float, float] = (7.0, 3.6)) -> Figure:
+def draw(
+    name: str, caption: str, alt: str, paint: Callable[[Any], None], size: tuple[float, float] = (7.0, 3.6)
+) -> Figure:
     """A figure `size` inches large that `paint(matplotlib figure)` fills."""
     with _style(name):
         from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -127,20 +132,22 @@ def grouped_bars(axes: Any, groups: Sequence[str], series: Mapping[str, Sequence
     axes.tick_params(length=0)
 
 
-def curves(axes: Any, lines: Mapping[str, Curve], ylabel: str, xlabel: str = "optimizer step", first: int = 0) -> None:
-    """One line with markers for each labelled curve; colours from series `first` on."""
-    for index, (label, points) in enumerate(lines.items(), first):
+def curves(axes: Any, lines: Mapping[str, Curve], ylabel: str, xlabel: str = "optimizer step") -> None:
+    """One line with markers for each labelled curve."""
+    for index, (label, points) in enumerate(lines.items()):
         x, y = np.asarray(points, dtype=float).reshape(-1, 2).T
         axes.plot(x, y, color=color_of(index), marker=MARKERS[index % len(MARKERS)], label=_legible(label))
     axes.set_ylabel(ylabel)
     axes.set_xlabel(xlabel)
 
 
-def backdrop(axes: Any, lines: Sequence[Curve], first: int = 0) -> None:
-    """Thin, pale lines behind :func:`curves`, in the same colours."""
-    for index, points in enumerate(lines, first):
-        x, y = np.asarray(points, dtype=float).reshape(-1, 2).T
-        axes.plot(x, y, color=color_of(index), linewidth=0.9, alpha=0.45)
+def thin_lines(axes: Any, lines: Mapping[str, Curve], colors: Sequence[str] = SERIES) -> None:
+    """Thin, pale lines without markers, behind :func:`curves`."""
+    for index, (label, points) in enumerate(lines.items()):
+        if points:
+            x, y = np.asarray(points, dtype=float).T
+            label = label if colors is not SERIES else "_"  # series have their label from `curves`
+            axes.plot(x, y, color=colors[index % len(colors)], linewidth=0.9, alpha=0.5, label=label)
 
 
 def band(axes: Any, x: Sequence[float], low: Sequence[float], high: Sequence[float], index: int) -> None:
@@ -150,13 +157,17 @@ def band(axes: Any, x: Sequence[float], low: Sequence[float], high: Sequence[flo
 
 def legend(axes: Any, columns: int = 4) -> None:
     """The legend above the axes, out of the way of the data."""
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=columns, borderaxespad=0.2, handlelength=1.6, columnspacing=1.4)
+    axes.legend(
+        loc="lower left", bbox_to_anchor=(0, 1.0), ncols=columns, borderaxespad=0.2, handlelength=1.6, columnspacing=1.4
+    )
 
 
 def intervals(
     axes: Any, groups: Sequence[str], series: Mapping[str, Sequence[tuple[float, float, float] | None]], xlabel: str
 ) -> None:
     """For each group a row of (value, low, high) points, one a series, on a log scale."""
+    from matplotlib.ticker import LogLocator, NullLocator
+
     offset = 0.7 / max(1, len(series))
     for index, (label, points) in enumerate(series.items()):
         rows = [(g + (index - (len(series) - 1) / 2) * offset, p) for g, p in enumerate(points) if p is not None]
@@ -165,12 +176,17 @@ def intervals(
         y = [place for place, _ in rows]
         value, low, high = np.array([point for _, point in rows]).T
         axes.errorbar(
-            value, y, xerr=[value - low, high - value], fmt=MARKERS[index % len(MARKERS)], color=color_of(index), label=_legible(label)
+            value,
+            y,
+            xerr=[value - low, high - value],
+            fmt=MARKERS[index % len(MARKERS)],
+            color=color_of(index),
+            label=_legible(label),
         )
     axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(lambda value, _: formats.significant(value))
-    axes.xaxis.set_minor_formatter(lambda value, _: formats.significant(value))
-    axes.tick_params(axis="x", which="minor", labelsize=8)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(lambda value, _: formats.significant(value, 1))
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.set_yticks(range(len(groups)), groups, color=INK)
     axes.invert_yaxis()
     axes.grid(axis="x")
@@ -198,10 +214,13 @@ def confusion(axes: Any, labels: Sequence[str], counts: Sequence[Sequence[int]])
 
 
 def thin(points: Sequence[tuple[float, float]], most: int = 200) -> list[list[float]]:
-    """At most `most` points: means over equal runs of neighbours, rounded to 6 digits; fewer points are kept as they are."""
+    """At most `most` points: means over equal runs of neighbours, rounded to 6 digits; fewer are kept as they are."""
     if len(points) <= most:
         return [[float(x), float(y)] for x, y in points]
-    return [[float(v) for v in np.round(chunk.mean(axis=0), 6)] for chunk in np.array_split(np.asarray(points, dtype=float), most)]
+    return [
+        [float(v) for v in np.round(chunk.mean(axis=0), 6)]
+        for chunk in np.array_split(np.asarray(points, dtype=float), most)
+    ]
 
 
 def _legible(label: str) -> str:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 MISSING = "–"
+GAP = "\N{NO-BREAK SPACE}"
 
 
 def count(value: float | None) -> str:
@@ -19,7 +20,7 @@ def compact(value: float | None) -> str:
         return MISSING
     for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= size:
-            return f"{significant(value / size)} {unit}"
+            return f"{significant(value / size)}{GAP}{unit}"
     return significant(value)
 
 
@@ -50,12 +51,12 @@ def signed(value: float, decimals: int = 3) -> str:
 
 def percent(ratio: float) -> str:
     """A ratio to 1 as a signed difference in percent: 1.034 is +3.4 %."""
-    return signed(100 * (ratio - 1), 1) + " %"
+    return signed(100 * (ratio - 1), 1) + GAP + "%"
 
 
 def share(value: float | None, decimals: int = 2) -> str:
     """A share of 1 in percent: 0.9995 is 99.95 %."""
-    return MISSING if value is None else f"{100 * value:.{decimals}f} %"
+    return MISSING if value is None else f"{100 * value:.{decimals}f}{GAP}%"
 
 
 def duration(seconds: float | None) -> str:
@@ -63,17 +64,19 @@ def duration(seconds: float | None) -> str:
     if seconds is None:
         return MISSING
     if seconds < 10:
-        return f"{seconds:.1f} s"
+        return f"{seconds:.1f}{GAP}s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes == 0:
-        return f"{rest} s"
+        return f"{rest}{GAP}s"
     hours, minutes_left = divmod(minutes, 60)
-    return f"{minutes} min {rest} s" if hours == 0 else f"{hours} h {minutes_left} min"
+    return f"{minutes}{GAP}min{GAP}{rest}{GAP}s" if hours == 0 else f"{hours}{GAP}h{GAP}{minutes_left}{GAP}min"
 
 
 def memory(size: float | None) -> str:
     """Bytes in decimal units: 1.23 GB."""
-    return MISSING if not size else f"{compact(size)}B"
+    if not size:
+        return MISSING
+    return f"{compact(size)}B" if size >= 1000 else f"{size:.0f}{GAP}B"
 
 
 def listing(items: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""Sections on what came out: models, learning curves, perplexity, the router."""
+"""Sections on what came out: perplexity, the router, models and their learning curves."""
 
 from __future__ import annotations
 
@@ -6,97 +6,76 @@ from typing import Any
 
 from orchestrator.reporting import sentences
 from orchestrator.reporting.document import Section
-from orchestrator.reporting.figures import Figure, backdrop, confusion, curves, draw, intervals, legend
+from orchestrator.reporting.figures import Figure, confusion, draw, intervals, legend
 from orchestrator.reporting.formats import compact, count, duration, interval, perplexity, share, significant
 from orchestrator.reporting.tables import Cell, Table, low_is_warm, table
 
 Results = dict[str, Any]
+Row = list[Cell | str]
 CLASSIFIERS = {"logistic_regression": "Logistic regression", "sgd": "SGD classifier", "random_forest": "Random forest"}
+SCORES = {"accuracy": "accuracy", "precision": "precision", "recall": "recall", "f1": "F1"}
+
+
+def perplexities(results: Results, paper: Results) -> Section:
+    """The expert-by-language matrix, the teacher, bits per byte, and Table 4."""
+    blocks = (_matrix(results), _interval_figure(results), _bits(results), _table4(results, paper))
+    return Section("perplexity", "Perplexity", (sentences.not_comparable(results, paper),), blocks)
+
+
+def router(results: Results, paper: Results) -> Section:
+    """Table 3 and Figure 9."""
+    facts = results["router"]
+    tables = (_table3(results, paper), _by_length(facts))
+    return Section("router", "Router", (sentences.router(facts),), (*tables, _confusion(facts)))
 
 
 def models(results: Results) -> Section:
     """Sizes, costs and losses of the teacher and the experts."""
     rows = [
         (
-            _model_name(name),
+            name if name == "teacher" else f"expert {name}",
             compact(facts["parameters"]),
-            count(facts["steps"]),
-            compact(facts["tokens"]),
-            duration(facts["seconds"]),
-            compact(facts["tokens_per_second"]),
-            significant(facts["best_validation_loss"], 4),
-            count(facts["published_step"]),
+            count(facts.get("steps")),
+            compact(facts.get("tokens")),
+            duration(facts.get("seconds")),
+            compact(facts.get("tokens_per_second")),
+            significant(facts.get("best_validation_loss"), 4),
+            count(facts.get("published_step")),
         )
         for name, facts in results["models"].items()
     ]
-    columns = ("model", "parameters", "steps", "tokens", "time", "tokens/s", "best validation loss", "step published")
-    note = "Validation loss: mean cross-entropy in nats a token, on all languages for the teacher and on its own for an expert."
+    columns = ("model", "parameters", "steps", "tokens", "time", "tokens/s", "best loss", "published step")
+    note = "Best loss: lowest validation cross-entropy in nats a token; an expert's is of its own language."
     return Section("models", "Models", (), (table("Models and their training", columns, rows, note=note),))
-
-
-def learning(results: Results) -> Section:
-    """Learning curves of the teacher and of the experts, and the weights of the two losses."""
-    found = results["learning_curves"]
-    figures = [f for f in (_teacher_curves(found["teacher"]), _expert_curves(results), _weights(results)) if f]
-    text = "Thin lines: training cross-entropy, averaged over neighbouring steps where there are many. Markers: validation loss."
-    return Section("learning", "Learning curves", (text,) if figures else ("No step metrics were kept.",), tuple(figures))
-
-
-def perplexities(results: Results, paper: Results) -> Section:
-    """The expert-by-language matrix, the teacher, bits per byte, and Table 4."""
-    ppl, languages = results["expert_perplexity"], results["languages"]
-    said = (
-        sentences.specialisation(ppl, results["expert_perplexity_interval"], languages),
-        sentences.routing_cost(results["routing_cost"], results["confidence"]),
-    )
-    blocks = (_matrix(results), _interval_figure(results), _bits(results), _table4(results, paper))
-    return Section("perplexity", "Perplexity", said, (*blocks,))
-
-
-def comparison(results: Results, paper: Results) -> Section:
-    """What may and what may not be compared with the paper."""
-    return Section("paper", "Beside the paper", (sentences.not_comparable(results, paper), f"Source: {paper['source']}."))
-
-
-def router(results: Results, paper: Results) -> Section:
-    """Table 3 and Figure 9."""
-    facts = results["router"]
-    said = (sentences.router(results["table3_router"], facts),)
-    figures = [_confusion(facts)] if facts["confusion"].get(facts["used"]) else []
-    return Section("router", "Router", said, (_table3(results, paper), *figures))
-
-
-def _model_name(name: str) -> str:
-    return name if name == "teacher" else f"expert {name}"
 
 
 def _matrix(results: Results) -> Table:
     ppl, bounds, languages = results["expert_perplexity"], results["expert_perplexity_interval"], results["languages"]
-    heat = {lang: dict(zip(languages, low_is_warm([ppl[e][lang] for e in languages]), strict=True)) for lang in languages}
-    best = {lang: min(languages, key=lambda e: ppl[e][lang]) for lang in languages}
-    rows = [
-        [f"expert {expert}"]
-        + [Cell(perplexity(ppl[expert][lang]), interval(bounds[expert][lang]), best[lang] == expert, heat[lang][expert]) for lang in languages]
-        for expert in languages
-    ]
-    shown = {"teacher": ("teacher_perplexity", "teacher_perplexity_interval"), "experts, routed": ("routed_perplexity", "routed_perplexity_interval")}
-    extra = [
-        [label, *(Cell(perplexity(results[value][lang]), interval(results[around].get(lang))) for lang in languages)]
-        for label, (value, around) in shown.items()
-    ]
+    columns = {lang: [ppl[expert][lang] for expert in languages] for lang in languages}
+    heat = {lang: dict(zip(languages, low_is_warm(values), strict=True)) for lang, values in columns.items()}
+
+    def cell(expert: str, lang: str) -> Cell:
+        best = ppl[expert][lang] == min(columns[lang])
+        return Cell(perplexity(ppl[expert][lang]), interval(bounds[expert][lang]), best, heat[lang][expert])
+
+    def plain(label: str, values: Results, around: Results) -> Row:
+        return [label, *(Cell(perplexity(values[lang]), interval(around[lang])) for lang in languages)]
+
+    routed, routed_around = results["table4_perplexity"]["ple"], results["table4_perplexity_interval"]["ple"]
+    rows: list[Row] = [[f"expert {expert}", *(cell(expert, lang) for lang in languages)] for expert in languages]
+    rows.append(plain("teacher", results["teacher_perplexity"], results["teacher_perplexity_interval"]))
+    rows.append(plain("experts, routed", routed, routed_around))
     note = (
-        f"On the {results['split']} split, with {share(results['confidence'], 0)} bootstrap intervals over blocks. Bold: the best expert "
-        "of a column; shaded: the lower within its column, the darker."
+        f"On the {results['split']} split, with {share(results['confidence'], 0)} bootstrap intervals over blocks. "
+        "Bold: the best expert of a column; the lower within its column, the stronger the shade."
     )
-    return table("Perplexity of each expert on each language", ("model", *languages), [*rows, *extra], note=note)
+    return table("Perplexity of each expert on each language", ("model", *languages), rows, note=note)
 
 
 def _bits(results: Results) -> Table:
     bits, languages = results["bits_per_byte"], results["languages"]
-    rows = [
-        [label, *(significant(bits[key].get(lang), 4) for lang in languages)]
-        for key, label in (("teacher", "teacher"), ("own_expert", "own expert"), ("routed", "experts, routed"))
-    ]
+    labels = {"teacher": "teacher", "own_expert": "own expert", "ple": "experts, routed"}
+    rows = [[label, *(significant(bits[key][lang], 4) for lang in languages)] for key, label in labels.items()]
     note = "Of UTF-8 text: unlike perplexity it does not depend on the tokenizer."
     return table("Bits per byte", ("model", *languages), rows, note=note)
 
@@ -107,41 +86,65 @@ def _table4(results: Results, paper: Results) -> Table:
         ["PLE, ours", *(perplexity(ours[lang]) for lang in results["languages"])],
         ["PLE, the paper's", *(perplexity(theirs.get(lang)) for lang in results["languages"])],
     ]
-    note = "Perplexity through the router. Corpus, tokenizer, context and sizes differ from the paper's: see “Beside the paper”."
-    return table("Independent experts (PLE) as in the paper's Table 4", ("set-up", *results["languages"]), rows, note=note)
+    note = f"Perplexity through the router. Source of the paper's row: {paper['source']}."
+    return table(
+        "Independent experts (PLE), as in the paper's Table 4", ("set-up", *results["languages"]), rows, note=note
+    )
 
 
 def _table3(results: Results, paper: Results) -> Table:
-    keys = ("accuracy", "precision", "recall", "f1")
-    scores, used = results["table3_router"], results["router"]["used"]
-    rows: list[list[Cell | str]] = []
-    for name, score in scores.items():
-        label = CLASSIFIERS.get(name, name)
-        rows.append([Cell(f"{label}, ours", strong=name == used), *(f"{score[key]:.4f}" for key in keys)])
-        if name in paper["table3_router"] and set(results["languages"]) == set(paper["table4_perplexity"]["ple"]):
-            rows.append([f"{label}, the paper's", *(f"{paper['table3_router'][name][key]:.4f}" for key in keys)])
-    note = "Bold: the classifier in use. The paper's are shown where the languages are the same; its sequences are 1,024 tokens long."
-    return table("Router as in the paper's Table 3", ("classifier", "accuracy", "precision", "recall", "F1"), rows, note=note)
+    used, same_languages = (
+        results["router"]["used"],
+        set(results["languages"]) == set(paper["table4_perplexity"]["ple"]),
+    )
+    rows: list[Row] = []
+    for name, scores in results["table3_router"].items():
+        label, theirs = CLASSIFIERS.get(name, name), paper["table3_router"].get(name)
+        rows.append([Cell(f"{label}, ours", strong=name == used), *(f"{scores[key]:.4f}" for key in SCORES)])
+        if theirs and same_languages:
+            rows.append([f"{label}, the paper's", *(f"{theirs[key]:.4f}" for key in SCORES)])
+    note = (
+        f"On held-out blocks of {results['blocks']['context']:,} tokens (the paper's: {paper['context_length']:,}). "
+        f"Precision, recall and F1 are {results['router']['averaging']} averages. Bold: the classifier in use."
+    )
+    return table("Router, as in the paper's Table 3", ("classifier", *SCORES.values()), rows, note=note)
+
+
+def _by_length(facts: Results) -> Table:
+    lengths = list(facts["classifiers"][facts["used"]])
+    rows: list[Row] = []
+    for name, by_length in facts["classifiers"].items():
+        scores = [by_length[length] for length in lengths]
+        cells = [
+            Cell(share(s["accuracy"]), f"[{share(s['accuracy_low'])}, {share(s['accuracy_high'])}]") for s in scores
+        ]
+        rows.append([Cell(CLASSIFIERS.get(name, name), strong=name == facts["used"]), *cells])
+    columns = ("classifier", *("whole block" if length == "full" else f"{length} tokens" for length in lengths))
+    note = f"With {share(facts['confidence'], 0)} Wilson intervals; “16 tokens”: the first 16 of each block."
+    return table("Accuracy by length of the text", columns, rows, note=note)
 
 
 def _confusion(facts: Results) -> Figure:
-    counts, languages = facts["confusion"][facts["used"]], facts["languages"]
+    counts, languages = facts["classifiers"][facts["used"]]["full"]["confusion"], facts["languages"]
     alt = "Confusion matrix: " + "; ".join(
         f"{lang} routed to " + ", ".join(f"{other} {n}" for other, n in zip(languages, row, strict=True) if n)
         for lang, row in zip(languages, counts, strict=True)
     )
-    caption = f"Confusion matrix of the router in use, {facts['used']} (the paper's Figure 9): sequences; shade: share of the row."
-    size = 1.4 + 0.75 * len(languages)
-    return draw("confusion", caption, alt, lambda canvas: confusion(canvas.subplots(), languages, counts), (max(6.0, size), max(3.2, size)))
+    caption = (
+        f"Confusion matrix of the router in use, {facts['used']} (the paper's Figure 9): numbers of held-out blocks, "
+        "shaded by their share of the row."
+    )
+    size = 1.4 + 0.7 * len(languages)
+    return draw("confusion", caption, alt, lambda canvas: confusion(canvas.subplots(), languages, counts), (size, size))
 
 
 def _interval_figure(results: Results) -> Figure:
-    languages, bounds = results["languages"], results["expert_perplexity_interval"]
+    languages, ppl, bounds = results["languages"], results["expert_perplexity"], results["expert_perplexity_interval"]
 
-    def points(value: Results, around: Results) -> list[tuple[float, float, float] | None]:
-        return [(value[lang], *around[lang]) if around.get(lang) else None for lang in languages]
+    def points(values: Results, around: Results) -> list[tuple[float, float, float]]:
+        return [(values[lang], *around[lang]) for lang in languages]
 
-    series = {f"expert {e}": points(results["expert_perplexity"][e], bounds[e]) for e in languages}
+    series = {f"expert {expert}": points(ppl[expert], bounds[expert]) for expert in languages}
     series["teacher"] = points(results["teacher_perplexity"], results["teacher_perplexity_interval"])
 
     def paint(canvas: Any) -> None:
@@ -150,56 +153,8 @@ def _interval_figure(results: Results) -> Figure:
         axes.set_ylabel("text in")
         legend(axes, columns=5)
 
-    caption = f"Perplexity of the experts and the teacher on each language, with {share(results['confidence'], 0)} intervals."
-    return draw("perplexity", caption, caption, paint, (7.0, 1.4 + 0.65 * len(languages)))
-
-
-def _teacher_curves(found: Results) -> Figure | None:
-    lines = found["validation_by_language"] or {"validation": found["validation"]}
-    if not found["train"] and not any(lines.values()):
-        return None
-
-    def paint(canvas: Any) -> None:
-        axes = canvas.subplots()
-        axes.plot(*zip(*found["train"], strict=True), color="#57606a", linewidth=0.9, alpha=0.6, label="training") if found["train"] else None
-        curves(axes, {key: line for key, line in lines.items() if line}, "cross-entropy, nats a token")
-        legend(axes, columns=5)
-
-    caption = "Teacher: training loss and validation loss by language."
-    return draw("learning-teacher", caption, _describe(caption, {"validation": found["validation"]}), paint)
-
-
-def _expert_curves(results: Results) -> Figure | None:
-    found = {lang: results["learning_curves"][lang] for lang in results["languages"]}
-    own = {f"expert {lang}": c["validation_by_language"].get(lang) or c["validation"] for lang, c in found.items()}
-    if not any(own.values()):
-        return None
-
-    def paint(canvas: Any) -> None:
-        axes = canvas.subplots()
-        backdrop(axes, [c["train"] for c in found.values()])
-        curves(axes, own, "cross-entropy, nats a token")
-        legend(axes, columns=4)
-
-    caption = "Experts: training cross-entropy and validation loss, each on its own language."
-    return draw("learning-experts", caption, _describe(caption, own), paint)
-
-
-def _weights(results: Results) -> Figure | None:
-    found = {lang: results["learning_curves"][lang] for lang in results["languages"]}
-    if not any(c["alpha"] for c in found.values()):
-        return None
-
-    def paint(canvas: Any) -> None:
-        left, right = canvas.subplots(1, 2, sharey=True)
-        for axes, key, title in ((left, "alpha", "alpha (cross-entropy)"), (right, "beta", "beta (distillation)")):
-            backdrop(axes, [c[key] for c in found.values()])
-            axes.set(title=title, xlabel="optimizer step", ylim=(-0.03, 1.03))
-
-    caption = "Weights of the two losses at each step; one line for each expert, in the colours of the figure above."
-    return draw("loss-weights", caption, caption, paint, (7.0, 2.4))
-
-
-def _describe(caption: str, lines: dict[str, Any]) -> str:
-    ends = [f"{label} from {line[0][1]:.2f} to {line[-1][1]:.2f}" for label, line in lines.items() if line]
-    return f"{caption} {'; '.join(ends)}."
+    caption = (
+        f"Perplexity of the experts and the teacher on each language, with {share(results['confidence'], 0)} intervals."
+    )
+    alt = " ".join([caption, *(f"Expert {e}: {sentences.all_perplexities(ppl[e])}." for e in languages)])
+    return draw("perplexity", caption, alt, paint, (7.0, 1.4 + 0.65 * len(languages)))

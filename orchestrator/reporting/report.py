@@ -11,10 +11,11 @@ from typing import Any
 from orchestrator.reporting import data_sections, model_sections, sentences
 from orchestrator.reporting.document import Document, write
 from orchestrator.reporting.formats import compact, duration, memory, share
+from orchestrator.reporting.learning_section import learning
 from orchestrator.reporting.results import collect
 
 
-def write_report(inputs: Mapping[str, Path], recipe: dict[str, Any], out: Path) -> None:
+def write_report(inputs: Mapping[str, Path], recipe: dict[str, Any], out: Path) -> tuple[str, ...]:
     """Write `index.html`, `report.md`, `results.json` and `figures/` into `out` from the artifacts of one run.
 
     Args:
@@ -22,11 +23,16 @@ def write_report(inputs: Mapping[str, Path], recipe: dict[str, Any], out: Path) 
         recipe: the recipe as plain data, without resources and tracking.
         out: an empty folder.
 
+    Returns:
+        The summary, in sentences.
+
     Raises:
         ArtifactError: an artifact is missing or damaged.
     """
     results = collect(inputs, recipe)
-    write(report(results, paper_figures()), results, out)
+    document = report(results, paper_figures())
+    write(document, results, out)
+    return document.summary
 
 
 def report(results: dict[str, Any], paper: dict[str, Any]) -> Document:
@@ -34,8 +40,8 @@ def report(results: dict[str, Any], paper: dict[str, Any]) -> Document:
     experts = [results["models"][lang]["parameters"] for lang in results["languages"]]
     facts = (
         ("Languages", ", ".join(results["languages"])),
-        ("Teacher", f"{compact(results['models']['teacher']['parameters'])} parameters"),
-        ("Experts", f"{len(experts)} × {compact(max(experts))} parameters"),
+        ("Teacher parameters", compact(results["models"]["teacher"]["parameters"])),
+        ("Expert parameters", f"{len(experts)} × {compact(max(experts))}"),
         ("Router accuracy", share(results["table3_router"][results["router"]["used"]]["accuracy"])),
         ("Time, all steps", duration(results["seconds"]["total"])),
         ("Largest memory", memory(results["peak_memory_bytes"]["largest"])),
@@ -43,9 +49,8 @@ def report(results: dict[str, Any], paper: dict[str, Any]) -> Document:
     sections = (
         model_sections.perplexities(results, paper),
         model_sections.router(results, paper),
-        model_sections.comparison(results, paper),
         model_sections.models(results),
-        model_sections.learning(results),
+        learning(results),
         data_sections.corpus(results),
         data_sections.tokenizer(results),
         data_sections.recipe(results),

@@ -7,12 +7,13 @@ The dictionary is `results.json`. Where a number is one of the paper's it has th
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import ArtifactError
 from orchestrator.reporting.figures import thin
+from orchestrator.reporting.paired import comparisons
 
 Json = dict[str, Any]
 
@@ -36,9 +37,11 @@ def collect(inputs: Mapping[str, Path], recipe: Json) -> Json:
     results["blocks"] = {key: blocks[key] for key in ("context", "dtype", "vocab_size")}
     results["tokenizer"] = _tokenizer(folder(inputs, "tokenizer"), blocks, languages)
     results["models"] = {name: read_json(path / "training.json") for name, path in models.items()}
-    results["learning_curves"] = {name: learning_curves(path / "metrics.jsonl") for name, path in models.items()}
+    results["learning_curves"] = {
+        name: learning_curves(path / "metrics.jsonl", languages) for name, path in models.items()
+    }
     results |= _router(folder(inputs, "router"))
-    results |= _evaluation(read_json(folder(inputs, "evaluation") / "evaluation.json"))
+    results |= _evaluation(folder(inputs, "evaluation"), languages)
     return results | _lineage(manifests)
 
 
@@ -68,12 +71,16 @@ def read_json(path: Path) -> Json:
     return value
 
 
-def learning_curves(path: Path) -> Json:
+def learning_curves(path: Path, languages: Sequence[str]) -> Json:
     """Curves over the optimizer step from a training's `metrics.jsonl`, thinned for plots; a missing file has none.
 
+    Args:
+        path: the file.
+        languages: in the order to show them.
+
     Returns:
-        "train" (cross-entropy where it was logged, otherwise the loss), "validation", "validation_by_language" (language
-        -> curve), "alpha", "beta", "soft": lists of [step, value].
+        "train" (cross-entropy where it was logged, otherwise the loss), "validation", "validation_by_language"
+        (language -> curve), "alpha", "beta", "soft": lists of [step, value].
     """
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
@@ -82,13 +89,12 @@ def learning_curves(path: Path) -> Json:
         found = {row["step"]: row[key] for key in reversed(keys) for row in rows if row.get(key) is not None}
         return thin(sorted(found.items()))
 
-    prefix = "validation_loss/"
-    languages = sorted({key.removeprefix(prefix) for row in rows for key in row if key.startswith(prefix)})
+    by_language = {language: curve(f"validation_loss/{language}") for language in languages}
     return {
         "train": curve("ce", "loss"),
         "soft": curve("soft"),
         "validation": curve("validation_loss"),
-        "validation_by_language": {language: curve(prefix + language) for language in languages},
+        "validation_by_language": {language: points for language, points in by_language.items() if points},
         "alpha": curve("alpha"),
         "beta": curve("beta"),
     }
@@ -96,7 +102,9 @@ def learning_curves(path: Path) -> Json:
 
 def _damaged(path: Path, reason: str) -> ArtifactError:
     return ArtifactError(
-        f"{path.name} can't be read: {reason}", str(path), f"delete {path.parent} and type the same command: the stage runs again"
+        f"{path.name} can't be read: {reason}",
+        str(path),
+        f"delete {path.parent} and type the same command: the stage runs again",
     )
 
 
@@ -115,44 +123,50 @@ def _corpus(corpus: Json, blocks: Json, languages: list[str]) -> Json:
 
 
 def _router(path: Path) -> Json:
-    """Table 3, and the confusion matrices (rows: true languages) in the order of the router's languages."""
+    """Table 3 on whole blocks; by length of the text, metrics with confusion matrices (rows: truth)."""
     chosen, metrics = read_json(path / "router.json"), read_json(path / "metrics.json")
-    scores = metrics["classifiers"]
-    keys = ("accuracy", "precision", "recall", "f1")
-    return {
-        "table3_router": {name: {key: float(score[key]) for key in keys} for name, score in scores.items()},
-        "router": {
-            "used": chosen["classifier"],
-            "languages": chosen["languages"],
-            "confusion": {name: score["confusion"] for name, score in scores.items()},
-        },
-    }
+    facts = {"used": chosen["classifier"], "languages": metrics["languages"], "averaging": metrics["averaging"]}
+    facts |= {key: metrics[key] for key in ("confidence", "sequence_tokens", "training_sequences")}
+    return {"table3_router": metrics["table3_router"], "router": facts | {"classifiers": metrics["classifiers"]}}
 
 
-def _evaluation(found: Json) -> Json:
-    """Perplexities, their intervals, bits per byte and the cost of routing."""
+def _evaluation(path: Path, languages: Sequence[str]) -> Json:
+    """Perplexities with their intervals, bits per byte, and the paired comparisons."""
+    from safetensors.numpy import load_file
+
+    found = read_json(path / "evaluation.json")
     teacher, experts, routed = found["teacher"], found["experts"], found["routed"]
-
-    def pick(entries: Json, key: str) -> Json:
-        return {language: entry[key] for language, entry in entries.items()}
-
+    try:
+        tensors = load_file(path / "block_losses.safetensors")
+    except Exception as error:  # safetensors has an exception of its own, and OSError
+        raise _damaged(path / "block_losses.safetensors", str(error)) from None
     return {
         "split": found["split"],
         "confidence": found["confidence"],
-        "expert_perplexity": {expert: pick(entries, "perplexity") for expert, entries in experts.items()},
-        "expert_perplexity_interval": {expert: pick(entries, "interval") for expert, entries in experts.items()},
-        "teacher_perplexity": pick(teacher, "perplexity"),
-        "teacher_perplexity_interval": pick(teacher, "interval"),
-        "table4_perplexity": {"ple": pick(routed, "perplexity")},
-        "routed_perplexity": pick(routed, "perplexity"),
-        "routed_perplexity_interval": pick(routed, "interval"),
-        "routing_cost": found["routing_cost"],
+        "evaluated_blocks": found["blocks"],
+        "expert_perplexity": {expert: _perplexity(entries) for expert, entries in experts.items()},
+        "expert_perplexity_interval": {expert: _interval(entries) for expert, entries in experts.items()},
+        "teacher_perplexity": _perplexity(teacher),
+        "teacher_perplexity_interval": _interval(teacher),
+        "table4_perplexity": {"ple": _perplexity(routed)},
+        "table4_perplexity_interval": {"ple": _interval(routed)},
         "bits_per_byte": {
-            "teacher": pick(teacher, "bits_per_byte"),
+            "teacher": {language: entry["bits_per_byte"] for language, entry in teacher.items()},
             "own_expert": {language: experts[language][language]["bits_per_byte"] for language in experts},
-            "routed": pick(routed, "bits_per_byte"),
+            "ple": {language: entry["bits_per_byte"] for language, entry in routed.items()},
         },
+        "routed_right": {language: entry["accuracy"] for language, entry in routed.items()},
+        "mean_perplexity": found["means"],
+        "comparisons": comparisons(tensors, languages, found["context"], found["confidence"]),
     }
+
+
+def _perplexity(entries: Json) -> Json:
+    return {language: entry["perplexity"] for language, entry in entries.items()}
+
+
+def _interval(entries: Json) -> Json:
+    return {language: [entry["low"], entry["high"]] for language, entry in entries.items()}
 
 
 def _tokenizer(path: Path, blocks: Json, languages: list[str]) -> Json:

@@ -6,42 +6,61 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from orchestrator.reporting.formats import duration, interval, listing, memory, percent, perplexity, share, significant
+from orchestrator.reporting.formats import (
+    GAP,
+    compact,
+    duration,
+    listing,
+    memory,
+    percent,
+    perplexity,
+    share,
+    significant,
+)
 
 Perplexities = Mapping[str, Mapping[str, float]]
-Interval = Sequence[float]
+Ratios = Mapping[str, Mapping[str, Any]]
+"""Language -> {"ratio", "low", "high"} of two perplexities, see `paired.py`."""
 
 
 def summary(results: Mapping[str, Any]) -> tuple[str, ...]:
     """What came out of a run, in sentences."""
+    found, confidence = results["comparisons"], results["confidence"]
     return (
-        specialisation(results["expert_perplexity"], results["expert_perplexity_interval"], results["languages"]),
+        specialisation(found["next_best_to_own"], results["languages"], confidence),
         own_text(results["expert_perplexity"], results["languages"]),
-        routing_cost(results["routing_cost"], results["confidence"]),
-        against_teacher(results["table4_perplexity"]["ple"], results["teacher_perplexity"]),
-        router(results["table3_router"], results["router"]),
+        routing_cost(found["routed_to_true_language"]),
+        against_teacher(found["routed_to_teacher"]),
+        router(results["router"]),
         effort(results["seconds"], results["peak_memory_bytes"]),
     )
 
 
-def specialisation(ppl: Perplexities, bounds: Mapping[str, Mapping[str, Interval]], languages: Sequence[str]) -> str:
-    """On each language's text: is its own expert the best of all, and do the intervals of the two best overlap?"""
-    if len(languages) < 2:
-        return f"There is one expert, with a perplexity of {perplexity(ppl[languages[0]][languages[0]])} on its language."
-    rivals = {lang: min((e for e in languages if e != lang), key=lambda e: ppl[e][lang]) for lang in languages}
-    lost = [lang for lang in languages if ppl[lang][lang] >= ppl[rivals[lang]][lang]]
+def specialisation(rivals: Ratios, languages: Sequence[str], confidence: float) -> str:
+    """On each language's text: is its own expert the best of all, beyond the paired interval?
+
+    Args:
+        rivals: language -> the best other expert ("rival") with the ratio of its perplexity to the own expert's.
+        languages: all of them.
+        confidence: coverage of the intervals.
+    """
+    if not rivals:
+        return f"There is one expert, {languages[0]}, and no other to compare it with."
+    lost = [lang for lang in languages if rivals[lang]["ratio"] <= 1]
     if lost:
-        cases = [f"{lang} (expert {rivals[lang]} {perplexity(ppl[rivals[lang]][lang])}, its own {perplexity(ppl[lang][lang])})" for lang in lost]
+        cases = [f"on {lang} expert {rivals[lang]['rival']} is at least as good" for lang in lost]
         won = len(languages) - len(lost)
-        return f"Not every expert is the best on its own language: {won} of {len(languages)} are, but not on {listing(cases)}."
-    factors = {lang: ppl[rivals[lang]][lang] / ppl[lang][lang] for lang in languages}
-    close = min(factors, key=lambda lang: factors[lang])
+        return f"Only {won} of {len(languages)} experts are the best on their own language: {listing(cases)}."
+    closest = min(languages, key=lambda lang: float(rivals[lang]["ratio"]))
+    near = rivals[closest]
+    bounds = f"{significant(near['low'])} to {significant(near['high'])}"
     text = (
-        f"On the text of every language its own expert has the lowest perplexity of the {len(languages)} experts; the next best "
-        f"is higher by a factor of at least {significant(factors[close])} (expert {rivals[close]} on {close})"
+        f"On the text of every language its own expert has the lowest perplexity of the {len(languages)} experts. The "
+        f"closest rival, expert {near['rival']} on {closest}, is higher by a factor of {significant(near['ratio'])} "
+        f"({share(confidence, 0)} interval {bounds})"
     )
-    unclear = [lang for lang in languages if bounds[lang][lang][1] >= bounds[rivals[lang]][lang][0]]
-    return text + (f", but the intervals overlap on {listing(unclear)}." if unclear else ", and no interval overlaps.")
+    unclear = [lang for lang in languages if rivals[lang]["low"] <= 1]
+    return text + (f"; on {listing(unclear)} the interval includes no difference." if unclear else ".")
 
 
 def own_text(ppl: Perplexities, languages: Sequence[str]) -> str:
@@ -49,48 +68,45 @@ def own_text(ppl: Perplexities, languages: Sequence[str]) -> str:
     best = {expert: min(languages, key=lambda lang: ppl[expert][lang]) for expert in languages}
     odd = [f"expert {expert} is lowest on {best[expert]}" for expert in languages if best[expert] != expert]
     if odd:
-        return f"Not every expert has its lowest perplexity on its own language: {listing(odd)}; languages differ in how predictable they are."
-    return "Each expert also has a lower perplexity on its own language than on any other."
+        return (
+            f"Not every expert has its lowest perplexity on its own language: {listing(odd)}. Languages differ in how "
+            "predictable they are."
+        )
+    return "Each expert has a lower perplexity on its own language than on any other."
 
 
-def routing_cost(cost: Mapping[str, Mapping[str, Any]], confidence: float) -> str:
-    """What routing costs in perplexity against knowing the true language.
-
-    Args:
-        cost: language -> "ratio" of the routed perplexity to that with the true language, and its "interval".
-        confidence: coverage of the intervals.
-    """
-    if all(entry["ratio"] == 1.0 for entry in cost.values()):
-        return "Routing costs nothing here: every sequence went to the expert of its true language, so the perplexities are the same."
-    cases = [f"{lang} {percent(entry['ratio'])}{_percent_bounds(entry.get('interval'))}" for lang, entry in cost.items()]
-    worse = [lang for lang, entry in cost.items() if entry.get("interval") and entry["interval"][0] > 1]
-    verdict = f"; above zero beyond the interval on {listing(worse)}" if worse else "; no interval excludes zero on the side of a cost"
-    return (
-        "Routed by the router instead of by the true language, perplexity changes by "
-        f"{listing(cases)} ({share(confidence, 0)} intervals){verdict}."
-    )
+def routing_cost(cost: Ratios) -> str:
+    """What routing costs in perplexity against knowing the true language."""
+    if all(entry["ratio"] == entry["low"] == entry["high"] == 1 for entry in cost.values()):
+        return "Routing costs nothing: every block goes to its own language's expert, so perplexities are the same."
+    worse = [lang for lang, entry in cost.items() if entry["low"] > 1]
+    better = [lang for lang, entry in cost.items() if entry["high"] < 1]
+    verdicts = [f"worse on {listing(worse)}"] * bool(worse) + [f"better on {listing(better)}"] * bool(better)
+    verdict = f"beyond the interval it is {listing(verdicts)}" if verdicts else "no interval excludes zero"
+    cases = listing([f"{lang} {_change(entry)}" for lang, entry in cost.items()])
+    return f"Perplexity through the router, against that with the true language: {cases}; {verdict}."
 
 
-def against_teacher(routed: Mapping[str, float], teacher: Mapping[str, float]) -> str:
+def against_teacher(ratios: Ratios) -> str:
     """The routed experts beside their teacher."""
-    cases = [f"{lang} {percent(routed[lang] / teacher[lang])}" for lang in routed]
-    mean = math.exp(sum(math.log(routed[lang] / teacher[lang]) for lang in routed) / len(routed))
-    word = "below" if mean < 1 else "above"
+    mean = math.exp(sum(math.log(entry["ratio"]) for entry in ratios.values()) / len(ratios))
+    cases = listing([f"{lang} {_change(entry)}" for lang, entry in ratios.items()])
+    word = "lower" if mean < 1 else "higher"
     return (
-        f"The routed experts' perplexity is {word} the teacher's by {abs(100 * (mean - 1)):.1f} % in the geometric mean "
-        f"({listing(cases)})."
+        f"The routed experts' perplexity is {abs(100 * (mean - 1)):.1f}{GAP}% {word} than the teacher's in the "
+        f"geometric mean: {cases}."
     )
 
 
-def router(scores: Mapping[str, Mapping[str, float]], facts: Mapping[str, Any]) -> str:
+def router(facts: Mapping[str, Any]) -> str:
     """How often the router in use is right, on how many sequences."""
-    used = facts["used"]
-    counts = facts["confusion"].get(used)
-    if not counts:
-        return f"The router in use ({used}) sends {share(scores[used]['accuracy'])} of the sequences to the right expert."
-    total = sum(sum(row) for row in counts)
-    wrong = total - sum(row[index] for index, row in enumerate(counts))
-    return f"The router in use ({used}) sends {share(scores[used]['accuracy'])} of {total:,} held-out sequences to the right expert ({wrong:,} wrong)."
+    score = facts["classifiers"][facts["used"]]["full"]
+    wrong = score["count"] - score["correct"]
+    bounds = f"{share(score['accuracy_low'])} to {share(score['accuracy_high'])}"
+    return (
+        f"The router in use, {facts['used']}, sends {share(score['accuracy'])} of {score['count']:,} held-out blocks "
+        f"to the right expert ({share(facts['confidence'], 0)} interval {bounds}); {wrong:,} went wrong."
+    )
 
 
 def effort(seconds: Mapping[str, float], peak: Mapping[str, int]) -> str:
@@ -98,39 +114,44 @@ def effort(seconds: Mapping[str, float], peak: Mapping[str, int]) -> str:
     steps = {step: value for step, value in seconds.items() if step != "total"}
     longest = max(steps, key=lambda step: steps[step])
     text = (
-        f"All steps together took {duration(seconds['total'])}, summed as if they had run one after another; "
-        f"the longest was {longest} with {duration(steps[longest])}"
+        f"The steps took {duration(seconds['total'])}, counted one after another though some ran at the same time; the "
+        f"longest was {longest} with {duration(steps[longest])}."
     )
-    return text + (f"; the largest process of a step held {memory(peak['largest'])}." if peak["largest"] else ".")
+    return text + (f" All processes together held {memory(peak['largest'])} at most." if peak["largest"] else "")
 
 
 def not_comparable(results: Mapping[str, Any], paper: Mapping[str, Any]) -> str:
     """Why the paper's absolute perplexities are no yardstick for ours."""
     expert = results["models"][results["languages"][0]]
     tokens = sum(splits["train"]["tokens"] for splits in results["corpus"].values())
+    blocks = results["blocks"]
     return (
-        "The paper's perplexities stand here for orientation only, and a lower figure is no win: the corpus "
-        f"({paper['corpus']}), the tokenizer ({paper['vocabulary']:,} tokens of vocabulary, here {results['blocks']['vocab_size']:,}), "
-        f"the training text ({paper['training_tokens']:,} tokens, here {tokens:,}), the context ({paper['context_length']:,}, here "
-        f"{results['blocks']['context']:,}) and the models' size ({paper['student']}; here {expert['parameters']:,}) all change "
-        "perplexity. The pattern across experts can be compared; bits per byte can be where the text is the same."
+        "The paper's perplexities stand here for orientation only, and a lower figure is no win. Perplexity depends on "
+        f"the corpus (the paper: {paper['corpus']}), the tokenizer ({paper['vocabulary']:,} tokens of vocabulary; here "
+        f"{blocks['vocab_size']:,}), the training text ({compact(paper['training_tokens'])} tokens; here "
+        f"{compact(tokens)}), the context ({paper['context_length']:,}; here {blocks['context']:,}) and the experts' "
+        f"size ({paper['student']}; here {compact(expert['parameters'])}). The pattern across experts "
+        "and languages can be compared."
     )
 
 
-def difference(value: float, margin: float, confidence: float = 0.95) -> str:
+def difference(value: float, margin: float) -> str:
     """A verdict on a paired difference of losses, lower being better, from its interval `value` ± `margin`."""
-    shown = f"{value:+.3f} ± {margin:.3f}".replace("-", "−")
     if not math.isfinite(margin):
         return f"{value:+.3f}, without an interval: that takes two seeds or more".replace("-", "−")
+    shown = f"{value:+.3f} ± {margin:.3f}".replace("-", "−")
     if abs(value) <= margin:
         return f"no difference seen at this scale: {shown}"
-    return f"{'lower' if value < 0 else 'higher'} loss at this scale: {shown} ({share(confidence, 0)} interval)"
+    return f"{'lower' if value < 0 else 'higher'} loss at this scale: {shown}"
 
 
-def _percent_bounds(bounds: Interval | None) -> str:
-    return "" if bounds is None else f" [{percent(bounds[0])}, {percent(bounds[1])}]"
+def _change(entry: Mapping[str, Any]) -> str:
+    """A ratio as a change in percent with its interval."""
+    if entry["low"] == entry["high"]:
+        return percent(entry["ratio"])
+    return f"{percent(entry['ratio'])} [{percent(entry['low'])}, {percent(entry['high'])}]"
 
 
-def bounded(value: float, bounds: Interval | None) -> str:
-    """A perplexity with its interval: 105.2 [101.0, 110.3]."""
-    return f"{perplexity(value)} {interval(bounds)}".strip()
+def all_perplexities(values: Mapping[str, float]) -> str:
+    """Perplexities by language in a line, for descriptions of figures."""
+    return ", ".join(f"{language} {perplexity(value)}" for language, value in values.items())

@@ -19,9 +19,10 @@ class ReportStage(Stage):
     """The recipe as plain data, without resources and tracking; shown in the report."""
 
     def run(self, inputs: Mapping[str, Path], out: Path, env: Environment) -> None:
-        """Read the artifacts of every step (role -> folder), write the report into `out`.
+        """See :class:`~orchestrator.stages.base.Stage`.
 
         Raises:
             ArtifactError: an artifact is missing or damaged.
         """
-        write_report(inputs, self.recipe, out)
+        for sentence in write_report(inputs, self.recipe, out):
+            env.log({"message": sentence})

@@ -7,14 +7,18 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from safetensors.numpy import save_file
+
 LANGUAGES = ("en", "fr", "de", "py")
+CONTEXT = 128
 SPLITS = {"train": 100, "validation": 8, "test": 12}
 RECIPE: dict[str, Any] = {
     "name": "made-up",
     "description": "Four languages, <script>alert(1)</script> & a | pipe.",
     "seed": 17,
     "corpus": {"languages": {lang: {"source": {"type": "miniwiki"}} for lang in LANGUAGES}},
-    "blocks": {"context": 128},
+    "blocks": {"context": CONTEXT},
 }
 PERPLEXITY = {  # expert -> language
     "en": {"en": 210.0, "fr": 900.0, "de": 1100.0, "py": 800.0},
@@ -34,8 +38,14 @@ def write_run(root: Path) -> dict[str, Path]:
         "tokens": {"tokens.json": {}},
         "blocks": {"blocks.json": blocks()},
         "teacher": {"training.json": training(2_600_000, 5.2)},
-        **{f"expert-{lang}": {"training.json": training(900_000, math.log(PERPLEXITY[lang][lang]))} for lang in LANGUAGES},
-        "router": {"router.json": {"classifier": "logistic_regression", "languages": LANGUAGES}, "metrics.json": router()},
+        **{
+            f"expert-{lang}": {"training.json": training(900_000, math.log(PERPLEXITY[lang][lang]))}
+            for lang in LANGUAGES
+        },
+        "router": {
+            "router.json": {"classifier": "logistic_regression", "languages": LANGUAGES},
+            "metrics.json": router(),
+        },
         "evaluation": {"evaluation.json": evaluation()},
     }
     inputs = {role: root / role for role in files}
@@ -45,21 +55,28 @@ def write_run(root: Path) -> dict[str, Path]:
             (inputs[role] / name).write_text(json.dumps(value))
         if "training.json" in contents:
             (inputs[role] / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in metrics(role)))
+    save_file(block_losses(), inputs["evaluation"] / "block_losses.safetensors")
     return inputs
 
 
 def corpus() -> dict[str, Any]:
     counts = {split: {"documents": n, "characters": n * 4000, "bytes": n * 4100} for split, n in SPLITS.items()}
-    removed = {"exact_duplicates": 1, "near_duplicates": 2, "filtered": 3}
+    removed = {"exact_duplicates": 1, "near_duplicates": 2, "filtered": 3, "not_common": 0}
     return {"languages": {lang: {"splits": counts, "removed": removed} for lang in LANGUAGES}}
 
 
 def blocks() -> dict[str, Any]:
     def counts(n: int) -> dict[str, int]:
-        return {"documents": n, "tokens": n * 1000, "blocks": n * 1000 // 128, "characters": n * 4000, "bytes": n * 4100}
+        return {
+            "documents": n,
+            "tokens": n * 1000,
+            "blocks": n * 1000 // CONTEXT,
+            "characters": n * 4000,
+            "bytes": n * 4100,
+        }
 
     splits = {split: {lang: counts(n) for lang in LANGUAGES} for split, n in SPLITS.items()}
-    return {"context": 128, "dtype": "uint16", "vocab_size": 4096, "languages": list(LANGUAGES), "splits": splits}
+    return {"context": CONTEXT, "dtype": "uint16", "vocab_size": 4096, "languages": list(LANGUAGES), "splits": splits}
 
 
 def training(parameters: int, loss: float) -> dict[str, Any]:
@@ -76,7 +93,15 @@ def metrics(role: str) -> list[dict[str, Any]]:
     languages = LANGUAGES if role == "teacher" else (role.removeprefix("expert-"),)
     for step in [*range(1, 121), *range(120, 301)]:
         ce = 8.3 - 0.5 * math.log(step) + 0.1 * math.sin(step)
-        row = {"step": step, "steps": 300, "tokens": step * 1024, "loss": ce, "lr": 1e-3, "grad_norm": 1.0, "tokens_per_second": 5e3}
+        row = {
+            "step": step,
+            "steps": 300,
+            "tokens": step * 1024,
+            "loss": ce,
+            "lr": 1e-3,
+            "grad_norm": 1.0,
+            "tokens_per_second": 5e3,
+        }
         rows.append(row if role == "teacher" else {**row, "ce": ce, "soft": ce / 2, "alpha": 0.5, "beta": 0.5})
         if step % 50 == 0:
             by_language = {f"validation_loss/{lang}": ce + 0.1 * i for i, lang in enumerate(languages)}
@@ -85,33 +110,63 @@ def metrics(role: str) -> list[dict[str, Any]]:
 
 
 def router() -> dict[str, Any]:
-    score = {"accuracy": 241 / 244, "precision": 0.988, "recall": 0.9877, "f1": 0.9878, "confusion": CONFUSION}
-    return {"classifiers": {name: score for name in ("logistic_regression", "sgd", "random_forest")}}
+    score = {"accuracy": 241 / 244, "precision": 0.988, "recall": 0.9877, "f1": 0.9878}
+    details = {
+        **score,
+        "accuracy_low": 0.96,
+        "accuracy_high": 0.99,
+        "count": 244,
+        "correct": 241,
+        "confusion": CONFUSION,
+    }
+    names = ("logistic_regression", "sgd", "random_forest")
+    return {
+        "languages": list(LANGUAGES), "averaging": "macro", "confidence": 0.95, "sequence_tokens": CONTEXT,
+        "training_sequences": dict.fromkeys(LANGUAGES, 700), "table3_router": dict.fromkeys(names, score),
+        "classifiers": {name: dict.fromkeys(("16", "64", "full"), details) for name in names},
+    }  # fmt: skip
 
 
 def _score(perplexity: float) -> dict[str, Any]:
     loss = math.log(perplexity)
+    low, high = perplexity * 0.95, perplexity * 1.05
     return {
-        "loss": loss, "perplexity": perplexity, "interval": [perplexity * 0.95, perplexity * 1.05],
-        "bits_per_byte": loss / math.log(2) / 4.1,
+        "loss": loss, "perplexity": perplexity, "bits_per_byte": loss / math.log(2) / 4.1, "low": low, "high": high,
     }  # fmt: skip
 
 
 def evaluation() -> dict[str, Any]:
     experts = {expert: {lang: _score(value) for lang, value in row.items()} for expert, row in PERPLEXITY.items()}
+    routing = {"accuracy": 59 / 60, "accuracy_low": 0.9, "accuracy_high": 1.0, "routes": {}}
     return {
-        "split": "test",
-        "confidence": 0.95,
+        "split": "test", "context": CONTEXT, "confidence": 0.95, "bootstrap": 1000,
+        "blocks": dict.fromkeys(LANGUAGES, 60), "tokens": {}, "bytes": {}, "means": {},
         "teacher": {lang: _score(value) for lang, value in TEACHER.items()},
         "experts": experts,
-        "routed": {lang: _score(PERPLEXITY[lang][lang] * 1.002) for lang in LANGUAGES},
-        "routing_cost": {lang: {"ratio": 1.002, "interval": [0.999, 1.005]} for lang in LANGUAGES},
-    }
+        "true_language": {lang: experts[lang][lang] for lang in LANGUAGES},
+        "routed": {lang: _score(PERPLEXITY[lang][lang] * 1.002) | routing for lang in LANGUAGES},
+    }  # fmt: skip
+
+
+def block_losses() -> dict[str, np.ndarray[Any, np.dtype[Any]]]:
+    """Sixty blocks a language, whose difficulty the models share; one English block goes to the French expert."""
+    rng = np.random.default_rng(0)
+    tensors: dict[str, np.ndarray[Any, np.dtype[Any]]] = {}
+    for index, language in enumerate(LANGUAGES):
+        difficulty = rng.normal(0, 0.2, 60)
+        for model, row in {**PERPLEXITY, "teacher": TEACHER}.items():
+            tensors[f"loss/{model}/{language}"] = CONTEXT * (
+                math.log(row[language]) + difficulty + rng.normal(0, 0.02, 60)
+            )
+        tensors[f"route/{language}"] = np.full(60, index)
+    tensors["route/en"][7] = 1
+    return tensors
 
 
 def manifest(role: str) -> dict[str, Any]:
     return {
-        "step": role, "stage": role.title(), "fingerprint": role.encode().hex().ljust(64, "0"), "config": {}, "code": "c" * 64,
-        "inputs": {} if role == "corpus" else {"blocks": "b" * 64, "tokenizer": "d" * 64}, "files": {}, "seconds": 12.25,
-        "peak_memory_bytes": 800_000_000, "versions": {"python": "3.11.2", "torch": "2.13.0"}, "created": "2026-11-22T00:10:00Z",
+        "step": role, "stage": role.title(), "fingerprint": role.encode().hex().ljust(64, "0"), "code": "c" * 64,
+        "inputs": {} if role == "corpus" else {"blocks": "b" * 64, "tokenizer": "d" * 64}, "files": {}, "config": {},
+        "seconds": 12.25, "peak_memory_bytes": 800_000_000, "versions": {"python": "3.11.2", "torch": "2.13.0"},
+        "created": "2026-11-22T00:10:00+00:00",
     }  # fmt: skip
