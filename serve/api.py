@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serve.errors import BodyTooLargeError, DeadlineError, RequestError
+from serve.errors import DeadlineError, RequestError
 from serve.messages import AUTO, Completion, GenerationRequest, Route
 from serve.schemas import (
     CompletionRequest,
@@ -126,13 +126,10 @@ class BodyLimit:
             message = await receive()
             seen += len(message.get("body", b""))
             if seen > self.limit:
-                raise BodyTooLargeError(f"the request is larger than {self.limit} bytes")
+                raise HTTPException(413, f"the request is larger than {self.limit} bytes")
             return message
 
-        try:
-            await self.app(scope, counted, send)
-        except BodyTooLargeError as error:
-            await _json(error.status, error_response(error))(scope, receive, send)
+        await self.app(scope, counted, send)
 
 
 async def _refused(_: Request, error: Exception) -> JSONResponse:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
+import signal
+import socket
+import threading
 from pathlib import Path
 from typing import Any
 
 import ray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ray import serve
 from ray.serve.config import AutoscalingConfig, HTTPOptions
-from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import LoggingConfig
 
+from orchestrator.cluster.session import session
+from orchestrator.config.recipe import ResourcesConfig
+from orchestrator.errors import ResourceError, ServingError
 from serve.expert import ExpertReplica
 from serve.files import MixtureFiles
 from serve.ingress import Ingress
@@ -89,9 +94,7 @@ def _deployment(cls: type, name: str, arguments: ServeArguments, cpus: float, gp
     )
 
 
-def deploy(
-    run: Path | str, host: str = "127.0.0.1", port: int = 8000, blocking: bool = True, **options: Any
-) -> DeploymentHandle:
+def deploy(run: Path | str, host: str = "127.0.0.1", port: int = 8000, blocking: bool = True, **options: Any) -> None:
     """Serve a run's mixture over HTTP.
 
     Uses the Ray that this process is connected to, or the cluster of RAY_ADDRESS, or starts one on this machine.
@@ -101,33 +104,58 @@ def deploy(
         host: address to listen at. The default takes no connections from other machines; there is no authentication, so
             open it only behind something that has one.
         port: port to listen at.
-        blocking: return at Ctrl-C or SIGTERM, with the application shut down.
+        blocking: return at Ctrl-C or SIGTERM, with the application shut down. False: return as soon as it answers, and
+            leave it running on the cluster.
         **options: fields of :class:`ServeArguments`.
 
     Raises:
         ArtifactError: the run is not finished, or an artifact is missing or damaged.
+        ServingError: an option is wrong or the port is taken.
+        ResourceError: the cluster can't be reached, or `blocking` is false and there is none to leave it on.
     """
-    application = build(ServeArguments(run=Path(run), **options))  # before Ray: a wrong run is refused in a second
-    if not ray.is_initialized():
-        ray.init(address=os.environ.get("RAY_ADDRESS", "local"), include_dashboard=False, log_to_driver=False)
-    serve.start(http_options=HTTPOptions(host=host, port=port))
-    logging = LoggingConfig(enable_access_log=False)
-    handle = serve.run(application, name=APPLICATION, route_prefix="/", logging_config=logging)
-    if blocking:
-        _wait(host, port)
-    return handle
+    application = build(_arguments(run, options))  # before Ray: a wrong run is refused in a second
+    if not (ray.is_initialized() or os.environ.get("RAY_ADDRESS")):
+        if not blocking:
+            raise ResourceError(
+                "there is no Ray cluster to serve on", fix="set RAY_ADDRESS, or serve in the foreground"
+            )
+        _check_port(host, port)
+    with session(ResourcesConfig()):
+        serve.start(proxy_location="HeadOnly", http_options=HTTPOptions(host=host, port=port))
+        try:
+            logging = LoggingConfig(enable_access_log=False)
+            serve.run(application, name=APPLICATION, route_prefix="/", logging_config=logging)
+            if blocking:
+                print(f"serving at http://{host}:{port}/v1/completions (Ctrl-C ends it)", flush=True)
+                _wait_for_signal()
+        finally:
+            if blocking:
+                serve.shutdown()
 
 
-def _wait(host: str, port: int) -> None:
-    import signal
-    import threading
+def _arguments(run: Path | str, options: dict[str, Any]) -> ServeArguments:
+    try:
+        return ServeArguments(run=Path(run), **options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ServingError(f"{first['loc'][0]}: {first['msg']}", fix="see serve.app.ServeArguments") from None
 
+
+def _check_port(host: str, port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise ServingError(f"can't listen at {host}:{port}: {error.strerror}", fix="choose another port") from None
+
+
+def _wait_for_signal() -> None:
+    """Until Ctrl-C or SIGTERM; handlers are put back."""
     done = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: done.set())
-    print(f"serving at http://{host}:{port}/v1/completions (Ctrl-C ends it)", flush=True)
+    before = {name: signal.signal(name, lambda *_: done.set()) for name in (signal.SIGINT, signal.SIGTERM)}
     try:
         done.wait()
-    except KeyboardInterrupt:
-        pass
     finally:
-        serve.shutdown()
+        for name, handler in before.items():
+            signal.signal(name, handler)

@@ -33,12 +33,6 @@ class ContextLengthError(RequestError):
     param = "prompt"
 
 
-class BodyTooLargeError(RequestError):
-    """The request's body is larger than the limit."""
-
-    status = 413
-
-
 class UnknownModelError(RequestError):
     """No expert of that name."""
 

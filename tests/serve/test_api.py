@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from serve.api import create_app
+from serve.errors import ContextLengthError, OverloadedError, UnknownModelError
+from serve.messages import Completion, GenerationRequest, Route
+
+
+class FakeBackend:
+    """Routes by the first letter, answers with what it was asked."""
+
+    experts = ("en", "fr")
+    started = 1_700_000_000
+    deadline_s = 0.3
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, list[GenerationRequest]]] = []
+
+    async def route(self, model: str, prompts: Sequence[str]) -> list[Route]:
+        if model != "auto" and model not in self.experts:
+            raise UnknownModelError(f"there is no model {model!r}", fix="use one of: auto, en, fr")
+        if model != "auto":
+            return [Route(model)] * len(prompts)
+        return [
+            Route("fr", {"en": 0.1, "fr": 0.9}) if p[0] == "l" else Route("en", {"en": 1.0, "fr": 0.0}) for p in prompts
+        ]
+
+    async def generate(self, expert: str, requests: Sequence[GenerationRequest], seconds: float) -> list[Completion]:
+        self.calls.append((expert, list(requests)))
+        match requests[0].prompt:
+            case "slow":
+                await asyncio.sleep(5)
+            case "long":
+                raise ContextLengthError("this model's context is 8 tokens", fix="shorten the prompt")
+            case "busy":
+                raise OverloadedError("too many requests are waiting")
+            case "bug":
+                raise KeyError("a secret")
+        return [Completion(f" {expert} {r.prompt} {r.stream}", 3, 2, "length") for r in requests]
+
+
+@pytest.fixture
+def backend() -> FakeBackend:
+    return FakeBackend()
+
+
+@pytest.fixture
+def client(backend: FakeBackend) -> Iterator[TestClient]:
+    with TestClient(create_app(backend), raise_server_exceptions=False) as client:
+        yield client
+
+
+def post(client: TestClient, **body: Any) -> Any:
+    return client.post("/v1/completions", json=body)
+
+
+def test_one_prompt_has_openais_shape_and_its_route(client: TestClient) -> None:
+    body = post(client, model="auto", prompt="la mer", user="me", stream=False).json()
+    assert body["id"].startswith("cmpl-")
+    assert (body["object"], body["model"]) == ("text_completion", "fr")
+    assert body["route"] == {"expert": "fr", "probabilities": {"en": 0.1, "fr": 0.9}}
+    assert body["choices"] == [
+        {"index": 0, "text": " fr la mer 0", "finish_reason": "length", "logprobs": None, "route": body["route"]}
+    ]
+    assert body["usage"] == {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
+
+
+def test_prompts_of_several_languages_go_to_their_experts_as_one_batch_each(
+    client: TestClient, backend: FakeBackend
+) -> None:
+    body = post(client, prompt=["la", "the", "le"], n=2, temperature=0, stop=".", max_tokens=7, seed=4).json()
+    assert [choice["text"] for choice in body["choices"]] == [
+        " fr la 0", " fr la 1", " en the 0", " en the 1", " fr le 0", " fr le 1",
+    ]  # fmt: skip
+    assert [choice["index"] for choice in body["choices"]] == list(range(6))
+    assert [choice["route"]["expert"] for choice in body["choices"]] == ["fr", "fr", "en", "en", "fr", "fr"]
+    assert (body["model"], body["route"]["expert"]) == ("auto", "fr")
+    assert body["usage"] == {"prompt_tokens": 9, "completion_tokens": 12, "total_tokens": 21}
+    assert sorted((expert, len(batch)) for expert, batch in backend.calls) == [("en", 2), ("fr", 4)]
+    sampling = backend.calls[0][1][0].sampling
+    assert (sampling.temperature, sampling.stop, sampling.max_tokens, sampling.seed) == (0.0, (".",), 7, 4)
+
+
+def test_defaults_are_openais(client: TestClient, backend: FakeBackend) -> None:
+    assert (
+        post(client, model="en", prompt="x", max_tokens=None, temperature=None).json()["route"]["probabilities"] is None
+    )
+    sampling = backend.calls[0][1][0].sampling
+    assert (sampling.max_tokens, sampling.temperature, sampling.top_p, sampling.stop) == (16, 1.0, 1.0, ())
+
+
+def test_models_and_health(client: TestClient) -> None:
+    listing = client.get("/v1/models").json()
+    assert listing["object"] == "list"
+    assert [(m["id"], m["object"]) for m in listing["data"]] == [("auto", "model"), ("en", "model"), ("fr", "model")]
+    assert client.get("/health").json() == {"status": "ok", "experts": ["en", "fr"]}
+
+
+@pytest.mark.parametrize(
+    ("bad", "param"),
+    [
+        ({}, "prompt"),
+        ({"prompt": ""}, "prompt"),
+        ({"prompt": []}, "prompt"),
+        ({"prompt": ["a", ""]}, "prompt"),
+        ({"prompt": [1, 2]}, "prompt"),
+        ({"prompt": 7}, "prompt"),
+        ({"prompt": "a" * 200_001}, "prompt"),
+        ({"prompt": ["a"] * 33}, "prompt"),
+        ({"prompt": "a", "model": 3}, "model"),
+        ({"prompt": "a", "temperature": -0.1}, "temperature"),
+        ({"prompt": "a", "temperature": "1"}, "temperature"),
+        ({"prompt": "a", "temperature": True}, "temperature"),
+        ({"prompt": "a", "top_p": 1.1}, "top_p"),
+        ({"prompt": "a", "max_tokens": 0}, "max_tokens"),
+        ({"prompt": "a", "max_tokens": 1.5}, "max_tokens"),
+        ({"prompt": "a", "n": 17}, "n"),
+        ({"prompt": "a", "stop": ["a"] * 5}, "stop"),
+        ({"prompt": "a", "stop": ""}, "stop"),
+        ({"prompt": "a", "seed": 2**63}, "seed"),
+        ({"prompt": "a", "colour": "red"}, "colour"),
+        ({"prompt": "a", "stream": True}, None),
+        ({"prompt": ["a"] * 20, "n": 4}, None),
+    ],
+)
+def test_bad_requests_are_400_and_name_the_parameter(
+    client: TestClient, bad: dict[str, Any], param: str | None
+) -> None:
+    response = post(client, **bad)
+    error = response.json()["error"]
+    assert (response.status_code, error["type"], error["param"]) == (400, "invalid_request_error", param)
+    assert error["message"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{", b"[]", b'"text"', b"null", b'{"prompt": "\\ud800"}', b'{"\\ud800": 1, "prompt": "a"}', b"\xff\xfe",
+     b'{"prompt": "a", "temperature": NaN}', b"[" * 100_000],
+)  # fmt: skip
+def test_bodies_that_are_no_request_are_400(client: TestClient, body: bytes) -> None:
+    response = client.post("/v1/completions", content=body, headers={"content-type": "application/json"})
+    assert (response.status_code, response.json()["error"]["type"]) == (400, "invalid_request_error")
+
+
+@pytest.mark.parametrize(
+    ("request_", "status", "code"),
+    [
+        ({"model": "klingon", "prompt": "a"}, 404, "model_not_found"),
+        ({"prompt": "long"}, 400, "context_length_exceeded"),
+        ({"prompt": "busy"}, 503, "overloaded"),
+        ({"prompt": "slow"}, 504, "timeout"),
+        ({"prompt": "bug"}, 500, None),
+    ],
+)
+def test_refusals_have_their_status_and_code(
+    client: TestClient, request_: dict[str, Any], status: int, code: str | None
+) -> None:
+    response = client.post("/v1/completions", json=request_, headers={"x-request-timeout-seconds": "0"})
+    assert (response.status_code, response.json()["error"]["code"]) == (status, code)
+    assert "secret" not in response.text
+
+
+def test_a_body_over_the_limit_is_refused_whatever_its_headers_say(client: TestClient) -> None:
+    def chunks() -> Iterator[bytes]:
+        yield b'{"prompt": "'
+        for _ in range(9):
+            yield b"a" * 2**20
+        yield b'"}'
+
+    response = client.post("/v1/completions", content=chunks(), headers={"content-type": "application/json"})
+    assert (response.status_code, response.json()["error"]["type"]) == (413, "invalid_request_error")
+
+
+def test_unknown_paths_and_methods_have_the_same_shape(client: TestClient) -> None:
+    for response, status in [(client.get("/v2"), 404), (client.get("/v1/completions"), 405)]:
+        assert (response.status_code, response.json()["error"]["type"]) == (status, "invalid_request_error")
