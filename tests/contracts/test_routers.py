@@ -1,0 +1,90 @@
+"""Laws of every router plug-in: trained from labelled sequences, stored safely, each sequence judged by itself."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from orchestrator.errors import ArtifactError
+from orchestrator.plugins import available, create
+from orchestrator.routers import Router
+from orchestrator.routers._router import save_routers
+
+ODD = [[], [0, 1, 2], [10**9, -1], list(range(10, 400)), [11] * 5000]
+
+
+@pytest.fixture(params=available("routers"))
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def data(languages: tuple[str, ...] = ("en", "fr", "py")) -> dict[str, list[np.ndarray]]:
+    rng = np.random.default_rng(0)
+    return {lang: list(rng.integers(10 + 40 * i, 70 + 40 * i, (15, 24))) for i, lang in enumerate(languages)}
+
+
+def train(name: str, *languages: str) -> tuple[Any, dict[str, Router]]:
+    plugin = create("routers", name, {})
+    return plugin, plugin.train(data(languages or ("en", "fr", "py")), seed=1, threads=1)
+
+
+def test_the_chosen_one_is_trained_and_right(name: str) -> None:
+    plugin, routers = train(name)
+    router = routers[plugin.classifier]
+    assert router.languages == ("en", "fr", "py")
+    for language, sequences in data().items():
+        assert router.route(sequences) == [language] * len(sequences)
+
+
+def test_rows_are_distributions_of_each_sequence_alone(name: str) -> None:
+    for router in train(name)[1].values():
+        result = router.probabilities(ODD)
+        assert result.dtype == np.float64
+        assert result.min() >= 0
+        assert_allclose(result.sum(axis=1), 1)
+        assert_allclose(result[::-1], router.probabilities(ODD[::-1]), atol=1e-12)
+        assert_allclose(result, np.concatenate([router.probabilities([one]) for one in ODD]), atol=1e-12)
+
+
+@pytest.mark.parametrize("languages", [("en",), ("en", "fr"), ("en", "fr", "de", "py")])
+def test_stored_and_loaded_it_is_the_same(name: str, languages: tuple[str, ...], tmp_path: Path) -> None:
+    plugin, routers = train(name, *languages)
+    save_routers(tmp_path, name, routers, plugin.classifier)
+    for classifier, router in routers.items():
+        loaded = Router.load(tmp_path, classifier)
+        assert loaded.languages == languages
+        assert np.array_equal(loaded.probabilities(ODD), router.probabilities(ODD))
+    chosen = routers[plugin.classifier]
+    assert np.array_equal(Router.load(tmp_path).probabilities(ODD), chosen.probabilities(ODD))
+
+
+def test_damage_anywhere_is_refused(name: str, tmp_path: Path) -> None:
+    plugin, routers = train(name)
+    save_routers(tmp_path, name, routers, plugin.classifier)
+    path = tmp_path / f"{plugin.classifier}.safetensors"
+    whole = path.read_bytes()
+    for at in (0, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 0xFF]) + whole[at + 1 :])
+        with pytest.raises(ArtifactError, match="damaged"):
+            Router.load(tmp_path)
+
+
+def test_the_same_seed_gives_the_same_files(name: str, tmp_path: Path) -> None:
+    for folder in (tmp_path / "a", tmp_path / "b"):
+        folder.mkdir()
+        plugin, routers = train(name)
+        save_routers(folder, name, routers, plugin.classifier)
+    for path in (tmp_path / "a").iterdir():
+        assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
+
+
+def test_it_pickles(name: str) -> None:
+    plugin, routers = train(name)
+    assert pickle.loads(pickle.dumps(plugin)) == plugin
+    router = routers[plugin.classifier]
+    assert np.array_equal(pickle.loads(pickle.dumps(router)).probabilities(ODD), router.probabilities(ODD))

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from orchestrator.config.recipe import RouterConfig
+from orchestrator.errors import CorpusError, RecipeError
+from orchestrator.routers import Router
+from orchestrator.stages.base import Environment
+from orchestrator.stages.router import RouterStage
+
+CONTEXT = 32
+LANGUAGES = ("en", "fr", "py")
+
+
+def write_blocks(folder: Path, blocks: dict[str, dict[str, int]]) -> Path:
+    """Streams of languages that share part of their tokens; as many blocks as asked for by split and language."""
+    rng = np.random.default_rng(0)
+    splits: dict[str, dict[str, dict[str, int]]] = {}
+    for split, counts in blocks.items():
+        (folder / split).mkdir(parents=True)
+        splits[split] = {}
+        for i, language in enumerate(LANGUAGES):
+            tokens = rng.integers(10 + 50 * i, 110 + 50 * i, counts[language] * CONTEXT + 1, dtype=np.uint16)
+            tokens.tofile(folder / split / f"{language}.bin")
+            splits[split][language] = {"tokens": len(tokens), "blocks": counts[language]}
+    about = {"context": CONTEXT, "dtype": "uint16", "vocab_size": 300, "languages": list(LANGUAGES), "splits": splits}
+    (folder / "blocks.json").write_text(json.dumps(about))
+    return folder
+
+
+@pytest.fixture
+def blocks(tmp_path: Path) -> Path:
+    counts = {"train": {"en": 60, "fr": 50, "py": 20}, "test": {"en": 9, "fr": 8, "py": 7}}
+    return write_blocks(tmp_path / "blocks", counts)
+
+
+def stage(**router: object) -> RouterStage:
+    return RouterStage(router=RouterConfig(sequences_per_language=40, **router), languages=LANGUAGES, seed=3)
+
+
+def run(stage: RouterStage, blocks: Path, folder: Path) -> dict:
+    out = folder / "out"
+    out.mkdir(parents=True)
+    stage.run({"blocks": blocks, "tokenizer": blocks}, out, Environment(work=folder / "work"))
+    return json.loads((out / "metrics.json").read_text())
+
+
+def test_trains_measures_and_stores(blocks: Path, tmp_path: Path) -> None:
+    metrics = run(stage(type={"type": "paper", "classifier": "sgd"}), blocks, tmp_path)
+    assert metrics["training_sequences"] == {"en": 40, "fr": 40, "py": 20}
+    assert set(metrics["table3_router"]) == {"logistic_regression", "sgd", "random_forest"}
+    for name, row in metrics["table3_router"].items():
+        assert set(row) == {"accuracy", "precision", "recall", "f1"}
+        assert row["accuracy"] == metrics["classifiers"][name]["accuracy"] > 0.9
+        assert np.sum(metrics["classifiers"][name]["confusion"], axis=1).tolist() == [9, 8, 7]
+        assert metrics["classifiers"][name]["lengths"]["16"]["count"] == 24
+        assert "64" not in metrics["classifiers"][name]["lengths"], "longer than the context"
+    out = tmp_path / "out"
+    assert json.loads((out / "router.json").read_text())["classifier"] == "sgd"
+    assert Router.load(out).languages == LANGUAGES
+    assert "accuracy" in (tmp_path / "work" / "metrics.jsonl").read_text()
+
+
+def test_the_same_seed_gives_the_same_files(blocks: Path, tmp_path: Path) -> None:
+    for name in "ab":
+        run(stage(), blocks, tmp_path / name)
+    for path in (tmp_path / "a" / "out").iterdir():
+        assert path.read_bytes() == (tmp_path / "b" / "out" / path.name).read_bytes()
+
+
+def test_short_training_sequences_are_pieces_of_blocks(blocks: Path, tmp_path: Path) -> None:
+    metrics = run(stage(type={"type": "paper", "sequence_tokens": 10}), blocks, tmp_path)
+    assert metrics["sequence_tokens"] == 10
+    assert metrics["training_sequences"] == {"en": 40, "fr": 40, "py": 40}
+
+
+def test_sequences_longer_than_the_context_are_refused(blocks: Path, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="longer than the context of 32"):
+        run(stage(type={"type": "paper", "sequence_tokens": 33}), blocks, tmp_path)
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_a_language_without_blocks_is_refused(tmp_path: Path, split: str) -> None:
+    counts = {name: {"en": 12, "fr": 0 if name == split else 12, "py": 12} for name in ("train", "test")}
+    with pytest.raises(CorpusError, match=f"{split} split of 'fr'"):
+        run(stage(), write_blocks(tmp_path / "blocks", counts), tmp_path)
