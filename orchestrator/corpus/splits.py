@@ -1,4 +1,4 @@
-"""Splits by document: a seeded hash of the article id decides, so an article lands in the same split in every language."""
+"""Splits by document: a seeded hash of the id decides, so an article lands in the same split in every language."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def work_hash(article_id: str, seed: int) -> int:
 def assign(works: Mapping[str, U64], shares: SplitConfig) -> dict[str, Codes]:
     """The split of every document of every language.
 
-    Languages that have works in common are split together. Works are ranked by hash; the first ones, as many as hold the
-    test share of the documents, are for testing, the next for validation, the rest for training. The counts are exact
-    where a work is one document, and at least one.
+    Languages that have works in common are split together. Works are ranked by hash; the first ones, as many as hold
+    the test share of the documents, are for testing, the next for validation, the rest for training. The counts are
+    exact where a work is one document, and at least one.
 
     Args:
         works: `work_hash` of each document, by language.

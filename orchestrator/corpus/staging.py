@@ -36,7 +36,9 @@ Result = TypeVar("Result")
 class OrderedMap(Protocol):
     """Map over picklable items, maybe in other processes; results in the order of the items, few items in flight."""
 
-    def __call__(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]: ...
+    def __call__(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        """The results."""
+        ...
 
 
 Log = Callable[[dict[str, Any]], None]

@@ -24,7 +24,7 @@ def to_table(documents: Sequence[Document]) -> Any:
 
 
 class TableWriter:
-    """Writes tables of documents to a Parquet file (zstd), collected to row groups of 4 MiB of text, the unit of parallel work downstream."""
+    """Writes tables of documents to a Parquet file (zstd) in row groups of about 4 MiB, the later unit of work."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)

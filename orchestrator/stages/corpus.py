@@ -14,14 +14,18 @@ from orchestrator.stages.base import Environment, Stage
 class CorpusStage(Stage):
     """Writes ``<split>/<language>.parquet`` and ``corpus.json`` (see :mod:`orchestrator.corpus.build`)."""
 
-    code: ClassVar[tuple[str, ...]] = ("corpus", "stages.corpus")
+    code: ClassVar[tuple[str, ...]] = (
+        *(f"corpus.{name}" for name in ("build", "staging", "cleaning", "deduplication", "splits", "storage")),
+        *(f"corpus.sources.{name}" for name in ("_files", "_hub", "_markers")),
+        "stages.corpus",
+    )
 
     corpus: CorpusConfig
     """Sources and what to do with them."""
     seed: int
     """Seed of the splits."""
 
-    def run(self, inputs: Mapping[str, Path], out: Path, env: Environment) -> None:
+    def run(self, inputs: Mapping[str, Path], out: Path, env: Environment) -> None:  # noqa: ARG002 (the first stage)
         """Build the corpus.
 
         Raises:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import glob
 import json
 from collections.abc import Iterator, Sequence
+from glob import glob
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ def find_files(path: str, language: str, suffixes: Sequence[str] = ()) -> list[P
     elif place.is_file():
         found = [place]
     else:
-        found = [p for p in map(Path, glob.glob(str(place), recursive=True)) if p.is_file()]
+        found = [p for p in map(Path, glob(str(place), recursive=True)) if p.is_file()]  # noqa: PTH207 (absolute or not)
     if not found:
         kinds = f" with {', '.join(suffixes)}" if suffixes else ""
         raise CorpusError(f"there are no files{kinds} to read", where=str(place), fix="check the source's path")

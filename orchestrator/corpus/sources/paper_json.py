@@ -10,7 +10,7 @@ from typing import Any
 
 from orchestrator.corpus.document import Document
 from orchestrator.corpus.sources._files import files_fingerprint, find_files
-from orchestrator.corpus.sources.wiki40b import plain_text
+from orchestrator.corpus.sources._markers import plain_text
 from orchestrator.errors import CorpusError
 
 _IDS = ("wikidata_id", "article_id", "id")

@@ -9,8 +9,10 @@ import sysconfig
 import tokenize
 from collections.abc import Iterator
 from dataclasses import dataclass
+from email.message import Message
 from importlib import metadata
 from pathlib import Path, PurePath
+from typing import cast
 
 import xxhash
 
@@ -18,12 +20,10 @@ from orchestrator.corpus.document import Document
 from orchestrator.errors import CorpusError
 
 # Folders that hold no source written for people to read, or no source of this distribution.
-_SKIPPED = frozenset(
-    {"site-packages", "dist-packages", "test", "tests", "testing", "idle_test", "__pycache__", "_vendor"}
-)
+_SKIPPED = frozenset({"site-packages", "dist-packages", "test", "tests", "testing", "idle_test", "_vendor"})
 _PERMISSIVE = re.compile(
-    r"\b(MIT(-CMU|-0)?|BSD([ -]\d-Clause)?|0BSD|Apache([ -]2\.0)?|ISC|PSF(-2\.0)?|Python-2\.0|Python Software Foundation|"
-    r"Zlib|Unlicense|CC0(-1\.0)?|HPND)\b",
+    r"\b(MIT(-CMU|-0)?|BSD([ -]\d-Clause)?|0BSD|Apache([ -]2\.0)?|ISC|PSF(-2\.0)?|Python-2\.0|"
+    r"Python Software Foundation|Zlib|Unlicense|CC0(-1\.0)?|HPND)\b",
     re.IGNORECASE,
 )
 _COPYLEFT = re.compile(r"\b([AL]?GPL|GNU|MPL|Mozilla|EPL|EUPL|CDDL|Proprietary)", re.IGNORECASE)
@@ -40,7 +40,7 @@ class PythonEnv:
     max_files: int | None = None
     """Read at most this many files, spread over the whole by a hash of their names; null: all."""
 
-    def documents(self, language: str) -> Iterator[Document]:
+    def documents(self, language: str) -> Iterator[Document]:  # noqa: ARG002 (it is all Python)
         """Files by name: the standard library, then packages. Files that declare no readable encoding are left out.
 
         Raises:
@@ -51,7 +51,7 @@ class PythonEnv:
             if text is not None:
                 yield Document(name, name, text, "python_env", licence)
 
-    def fingerprint(self, language: str) -> str:
+    def fingerprint(self, language: str) -> str:  # noqa: ARG002
         """Versions of the interpreter and of the packages."""
         versions = [f"{d.name} {d.version}" for d in self._distributions()]
         runtime = f"{sys.implementation.name} {sys.version}" if self.stdlib else ""
@@ -118,7 +118,7 @@ def _named(name: str) -> metadata.Distribution:
 
 def _licence(distribution: metadata.Distribution) -> str:
     """SPDX expression, else the trove classifiers, else the first line of the licence field."""
-    about = distribution.metadata
+    about = cast(Message, distribution.metadata)
     if about.get("License-Expression"):
         return str(about["License-Expression"])
     classifiers = [c.rpartition(" :: ")[2] for c in about.get_all("Classifier") or [] if c.startswith("License :: OSI")]

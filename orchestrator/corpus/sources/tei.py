@@ -32,9 +32,7 @@ class Tei:
         """
         for file in find_files(self.path, language, (".xml",)):
             reader = _Reader()
-            number = 0
-            for text in _chapters(file, reader):
-                number += 1
+            for number, text in enumerate(_chapters(file, reader), start=1):
                 title = ", ".join(part for part in (reader.author, reader.title) if part)
                 yield Document(f"{file.stem}#{number}", title, text, "tei", self.licence)
 

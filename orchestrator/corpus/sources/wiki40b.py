@@ -10,55 +10,14 @@ from typing import Literal
 from orchestrator.corpus.document import Document
 from orchestrator.corpus.sources._files import field, files_fingerprint, find_files, read_parquet
 from orchestrator.corpus.sources._hub import stream
+from orchestrator.corpus.sources._markers import plain_text
 from orchestrator.errors import CorpusError
 
-_LANGUAGES = frozenset(
-    [
-        "ar",
-        "bg",
-        "ca",
-        "cs",
-        "da",
-        "de",
-        "el",
-        "en",
-        "es",
-        "et",
-        "fa",
-        "fi",
-        "fr",
-        "he",
-        "hi",
-        "hr",
-        "hu",
-        "id",
-        "it",
-        "ja",
-        "ko",
-        "lt",
-        "lv",
-        "ms",
-        "nl",
-        "no",
-        "pl",
-        "pt",
-        "ro",
-        "ru",
-        "sk",
-        "sl",
-        "sr",
-        "sv",
-        "th",
-        "tl",
-        "tr",
-        "uk",
-        "vi",
-        "zh-cn",
-        "zh-tw",
-    ]
+_LANGUAGES = (
+    "ar bg ca cs da de el en es et fa fi fr he hi hr hu id it ja ko lt lv ms nl no pl pt ro ru sk sl sr sv th tl tr uk "
+    "vi zh-cn zh-tw"
 )
 _REPOSITORY = "google/wiki40b"
-_MARKER = re.compile(r"\s*_START_(ARTICLE|SECTION|PARAGRAPH)_\s*")
 _BYTES_LITERAL = re.compile(r"""b(['"])(.*)\1""", re.DOTALL)
 
 
@@ -106,21 +65,13 @@ class Wiki40b:
 
     def _edition(self, language: str) -> str:
         edition = self.language or language
-        if edition not in _LANGUAGES:
+        if edition not in _LANGUAGES.split():
             raise CorpusError(
                 f"Wiki-40B has no language {edition!r}",
                 where="source wiki40b",
-                fix=f"set its option `language` to one of: {', '.join(sorted(_LANGUAGES))}",
+                fix=f"set its option `language` to one of: {_LANGUAGES}",
             )
         return edition
-
-
-def plain_text(marked: str) -> tuple[str, str]:
-    """(title, text) of an article: headings and paragraphs apart by empty lines, the title first."""
-    parts = _MARKER.split(marked.replace("_NEWLINE_", "\n"))
-    # re.split with a group alternates text and marker names: ["", "ARTICLE", title, "SECTION", heading, …]
-    title = next((text for kind, text in zip(parts[1::2], parts[2::2], strict=True) if kind == "ARTICLE"), "")
-    return title.strip(), "\n\n".join(part.strip() for part in parts[::2] if part.strip())
 
 
 def _decoded(value: str) -> str:

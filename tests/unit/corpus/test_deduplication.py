@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orchestrator.corpus.deduplication import (
+    PERMUTATIONS,
+    comparable_words,
+    exact_duplicates,
+    exact_key,
+    near_duplicates,
+    signature,
+)
+
+WORDS = [f"w{i}" for i in range(5000)]
+
+
+def shingles(words: list[str]) -> set[tuple[str, ...]]:
+    return {tuple(words[i : i + 5]) for i in range(max(1, len(words) - 4))}
+
+
+def sample(seed: int, length: int = 400) -> list[str]:
+    return list(np.random.default_rng(seed).choice(WORDS, length))
+
+
+def altered(words: list[str], share: float, seed: int) -> list[str]:
+    """The words with one run of them replaced, so that the similarity of shingles is easy to choose."""
+    run = int(len(words) * share)
+    return [*words[: len(words) - run], *sample(seed, run)]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.05, 0.2, 0.5, 1.0])
+def test_signatures_estimate_jaccard_similarity(share: float) -> None:
+    errors = []
+    for seed in range(10):
+        first = sample(seed)
+        second = altered(first, share, 100 + seed)
+        a, b = shingles(first), shingles(second)
+        errors.append((signature(first) == signature(second)).mean() - len(a & b) / len(a | b))
+    assert abs(np.mean(errors)) < 0.03
+    assert np.abs(errors).max() < 0.15
+
+
+def test_signature_ignores_order_of_shingles_and_repeats() -> None:
+    words = sample(1, 50)
+    assert (signature(words * 2) == signature(words * 3)).all()
+
+
+@pytest.mark.parametrize("words", [[], ["one"], ["one", "two", "three"]])
+def test_short_texts_have_signatures(words: list[str]) -> None:
+    assert signature(words).shape == (PERMUTATIONS,)
+    assert (signature(words) == signature(["other", "words"])).mean() < 0.2
+
+
+def test_keys_ignore_case_and_white_space() -> None:
+    assert exact_key(comparable_words("Ein  Haus\n")) == exact_key(comparable_words("ein haus"))
+    assert exact_key(comparable_words("einhaus")) != exact_key(comparable_words("ein haus"))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.integers(0, 10)))
+def test_exact_keeps_the_first_of_each(keys: list[int]) -> None:
+    removed = exact_duplicates(np.array(keys, np.uint64))
+    kept = [key for key, gone in zip(keys, removed, strict=True) if not gone]
+    assert kept == list(dict.fromkeys(keys))
+
+
+def test_near_duplicates_keep_the_first_of_each_cluster() -> None:
+    first, second = sample(1), sample(2)
+    texts = [sample(3), first, altered(first, 0.03, 7), second, altered(first, 0.05, 8), altered(second, 0.02, 9), []]
+    removed = near_duplicates(np.array([signature(t) for t in texts]), 0.8)
+    assert removed.tolist() == [False, False, True, False, True, True, False]
+
+
+def test_unlike_documents_stay() -> None:
+    signatures = np.array([signature(altered(sample(1), 0.5, seed)) for seed in range(20)])
+    assert not near_duplicates(signatures, 0.8).any()
+    assert near_duplicates(signatures, 0.2).sum() == 19
+
+
+def test_nearly_every_pair_above_the_threshold_is_found() -> None:
+    pairs = 200
+    originals = [sample(seed, 200) for seed in range(pairs)]
+    copies = [altered(words, 0.03, 1000 + i) for i, words in enumerate(originals)]
+    removed = near_duplicates(np.array([signature(t) for t in originals + copies]), 0.8)
+    assert not removed[:pairs].any()
+    assert removed[pairs:].mean() > 0.97
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(0, 5), max_size=30), st.sampled_from([0.5, 0.8, 1.0]))
+def test_identical_signatures_are_always_found(which: list[int], threshold: float) -> None:
+    texts = {i: signature(sample(i, 60)) for i in range(6)}
+    signatures = np.array([texts[i] for i in which], np.uint32).reshape(-1, PERMUTATIONS)
+    removed = near_duplicates(signatures, threshold)
+    assert removed.tolist() == [i in which[:place] for place, i in enumerate(which)]
