@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from orchestrator.errors import ArtifactError
-from orchestrator.models.zoo._base import EOS
+from orchestrator.models.zoo._base import EOS, check_complete, quiet
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -46,7 +46,8 @@ def save_model(model: nn.Module, tokenizer_folder: Path, out: Path) -> None:
         eos_token_id=config.eos_token_id,
         pad_token_id=EOS if config.eos_token_id is None else config.eos_token_id,
     )
-    model.save_pretrained(out, safe_serialization=True)
+    with quiet():
+        model.save_pretrained(out)
     for name in TOKENIZER_FILES:
         if (tokenizer_folder / name).is_file():
             shutil.copyfile(tokenizer_folder / name, out / name)
@@ -62,9 +63,16 @@ def load_model(folder: Path, device: str | torch.device = "cpu") -> PreTrainedMo
     from transformers import AutoModelForCausalLM
 
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, trust_remote_code=False, attn_implementation="sdpa"
-        )
+        with quiet():
+            model, report = AutoModelForCausalLM.from_pretrained(
+                folder,
+                local_files_only=True,
+                use_safetensors=True,
+                trust_remote_code=False,
+                attn_implementation="sdpa",
+                output_loading_info=True,
+            )
+        check_complete(report)
     except (OSError, ValueError, RuntimeError, KeyError, json.JSONDecodeError, SafetensorError) as error:
         raise ArtifactError(
             f"the model can't be opened: {str(error).splitlines()[0]}",

@@ -54,7 +54,8 @@ def _layers_name(model: nn.Module) -> str:
     if not lists:
         raise ModelError(f"{type(model).__name__} has no list of layers", where=_WHERE)
     sizes = {name: len(modules) for name, modules in lists.items()}
-    return min(sizes, key=lambda name: (-sizes[name], len(name)))
+    name: str = min(sizes, key=lambda name: (-sizes[name], len(name)))
+    return name
 
 
 def _layers(model: nn.Module) -> Any:

@@ -15,7 +15,7 @@ class LossBalance(Schedule):
     """alpha ∝ 1 / mean(ce), beta ∝ 1 / mean(soft), alpha + beta = 1: then alpha · ce = beta · soft.
 
     Inverse losses are the weights that uncertainty weighting (Kendall et al., arXiv:1705.07115) settles on: minimising
-    L / s + log s over s gives s = L (analytically in arXiv:2408.07985). A soft loss that falls faster than cross-entropy
+    L / s + log s over s gives s = L (see arXiv:2408.07985). A soft loss that falls faster than cross-entropy
     is weighted up, so the student keeps following its teacher to the end.
 
     Attributes:

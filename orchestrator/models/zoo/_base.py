@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -66,3 +68,33 @@ def check_heads(width: int, heads: int, kv_heads: int | None = None) -> None:
         raise ValueError(f"{heads} heads don't divide a width of {width}; {best} would")
     if kv_heads is not None and heads % kv_heads:
         raise ValueError(f"{kv_heads} key-value heads don't divide {heads} heads")
+
+
+def check_complete(report: Mapping[str, Any]) -> None:
+    """Every weight was in the file: transformers fills gaps with random ones and goes on.
+
+    Args:
+        report: what `from_pretrained` gives with `output_loading_info`.
+
+    Raises:
+        ValueError: a weight was missing, or had another shape.
+    """
+    for kind in ("missing_keys", "mismatched_keys"):
+        if names := sorted(str(name) for name in report.get(kind, ())):
+            raise ValueError(f"{len(names)} {kind.split('_')[0]} weights, the first is {names[0]}")
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without transformers' progress bars and loading reports: ours say what happens."""
+    from transformers.utils import logging
+
+    bars, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()

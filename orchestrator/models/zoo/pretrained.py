@@ -6,17 +6,15 @@ import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
 from orchestrator.errors import ModelError, MomeError, ResourceError
-from orchestrator.models.zoo._base import Architecture
+from orchestrator.models.zoo._base import Architecture, check_complete, quiet
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -64,15 +62,23 @@ class Pretrained(Architecture):
         config = self.configuration(vocab_size, context)
         if torch.get_default_device().type == "meta":
             return AutoModelForCausalLM.from_config(config)
-        return self._fetch(
-            AutoModelForCausalLM.from_pretrained,
-            config=config,
-            dtype=torch.float32,
-            use_safetensors=True,
-            attn_implementation="sdpa",
-        )
+        with quiet():
+            model, report = self._fetch(
+                AutoModelForCausalLM.from_pretrained,
+                config=config,
+                dtype=torch.float32,
+                use_safetensors=True,
+                attn_implementation="sdpa",
+                output_loading_info=True,
+            )
+        try:
+            check_complete(report)
+        except ValueError as error:
+            raise ModelError(f"{self.name} is not whole: {error}", where="models.zoo.pretrained") from None
+        loaded: PreTrainedModel = model
+        return loaded
 
-    def _fetch(self, load: Callable[..., Result], **options: Any) -> Result:
+    def _fetch(self, load: Callable[..., Any], **options: Any) -> Any:
         """Load from the folder or the hub; never run code that comes with a model."""
         path = Path(self.name).expanduser()
         local = path.exists() or self.name.startswith(("/", ".", "~"))
@@ -80,9 +86,11 @@ class Pretrained(Architecture):
             near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*")], n=1)
             fix = f'did you mean "{path.parent / near[0]}"?' if near else "give a folder that save_pretrained wrote"
             raise ModelError(f"there is no model in {self.name}", where="models.zoo.pretrained", fix=fix)
+        from safetensors import SafetensorError
+
         try:
             return load(str(path) if local else self.name, revision=self.revision, trust_remote_code=False, **options)
-        except (OSError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             raise self._explained(error) from None
 
     def _explained(self, error: Exception) -> MomeError:

@@ -18,7 +18,7 @@ class Transformers(Architecture):
     """A model type with random weights: ``{type: transformers, config: {model_type: llama, hidden_size: 256, …}}``.
 
     Attributes:
-        config: `model_type` and keys of its configuration class; vocabulary, context and special ids come from elsewhere.
+        config: `model_type` and keys of its configuration class, without vocabulary, context and special ids.
     """
 
     plain_head: ClassVar[bool] = False

@@ -1,0 +1,132 @@
+"""Sizes of the named models, and what the zoo refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from orchestrator.config.base import PluginSpec
+from orchestrator.errors import ModelError, PluginError, ResourceError
+from orchestrator.models import build_model, parameter_count, save_model
+
+
+def spec(name: str, /, **options: object) -> PluginSpec:
+    return PluginSpec.model_validate({"type": name, **options})
+
+
+# Paper, Table 2 and figure 2. Distil-GPT2's 82M is with GPT-2's own vocabulary, as Phi-1.5's 1.42B would be.
+@pytest.mark.parametrize(
+    ("name", "vocab", "millions", "tolerance"),
+    [
+        ("gpt2-medium", 32_000, 340, 0.02),
+        ("gpt2-small", 32_000, 110, 0.01),
+        ("distil-gpt2", 50_257, 82, 0.01),
+        ("distil-gpt2", 32_000, 67.9, 0.01),
+        ("moe-student", 32_000, 46.6, 0.01),
+        ("mistral-440m", 32_000, 440, 0.01),
+        ("mistral-1-6b", 32_000, 1600, 0.01),
+        ("phi-1-34b", 32_000, 1340, 0.01),
+    ],
+)
+def test_parameters_of_the_papers_models(name: str, vocab: int, millions: float, tolerance: float) -> None:
+    assert parameter_count(spec(name), vocab, 1024) == pytest.approx(millions * 1e6, rel=tolerance)
+
+
+def test_parameters_of_the_tiny_models() -> None:
+    assert parameter_count(spec("gpt2-tiny-teacher"), 4096, 128) == pytest.approx(2.6e6, rel=0.02)
+    assert parameter_count(spec("gpt2-tiny-expert"), 4096, 128) == pytest.approx(0.94e6, rel=0.02)
+    assert parameter_count(spec("gpt2-nano"), 512, 64) <= 100_000
+
+
+def test_unknown_model_names_the_nearest() -> None:
+    with pytest.raises(PluginError, match="gpt2-medium"):
+        build_model(spec("gpt2-medum"), 64, 16, 0)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "mistral", "phi"])
+def test_heads_must_divide_the_width(name: str) -> None:
+    with pytest.raises(PluginError, match="5 heads don't divide a width of 64; 4 would"):
+        build_model(spec(name, width=64, heads=5), 64, 16, 0)
+
+
+def test_key_value_heads_must_divide_the_heads() -> None:
+    with pytest.raises(PluginError, match="3 key-value heads don't divide 4"):
+        build_model(spec("mistral", width=64, heads=4, kv_heads=3), 64, 16, 0)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"model_type": "lama"}, "no model type 'lama'"),
+        ({"model_type": "llama", "hiden_size": 8}, 'no option .hiden_size.[\\s\\S]*"hidden_size"'),
+        ({"model_type": "t5"}, "causal"),
+    ],
+)
+def test_transformers_configuration_that_does_not_fit(config: dict[str, object], message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        build_model(spec("transformers", config=config), 64, 16, 0)
+
+
+def test_transformers_needs_a_model_type() -> None:
+    with pytest.raises(PluginError, match="model_type"):
+        build_model(spec("transformers"), 64, 16, 0)
+
+
+def test_logits_that_are_not_the_head_are_refused() -> None:
+    config = {
+        "model_type": "cohere",
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "logit_scale": 0.1,
+    }
+    with pytest.raises(ModelError, match="its head applied to its last hidden states"):
+        build_model(spec("transformers", config=config), 64, 16, 0)
+
+
+# ---------------------------------------------------------------- pretrained
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    tokenizer = tmp_path / "tokenizer"
+    tokenizer.mkdir()
+    (tokenizer / "tokenizer.json").write_text("{}")
+    save_model(build_model(spec("gpt2-nano"), 64, 16, 3), tokenizer, tmp_path / "teacher")
+    return tmp_path / "teacher"
+
+
+def test_pretrained_folder(folder: Path) -> None:
+    pretrained = spec("pretrained", name=str(folder))
+    assert parameter_count(pretrained, 64, 16) == parameter_count(spec("gpt2-nano"), 64, 16)
+    assert build_model(pretrained, 64, 8, 0).config.n_positions == 16
+
+
+def test_pretrained_with_another_vocabulary(folder: Path) -> None:
+    with pytest.raises(ModelError, match=r"64 tokens, the tokenizer 65[\s\S]*tokenizer.path"):
+        build_model(spec("pretrained", name=str(folder)), 65, 16, 0)
+
+
+def test_context_longer_than_the_positions(folder: Path) -> None:
+    with pytest.raises(ModelError, match=r"16 positions, fewer than the context of 32[\s\S]*blocks.context=16"):
+        build_model(spec("pretrained", name=str(folder)), 64, 32, 0)
+
+
+def test_pretrained_folder_that_is_not_there(folder: Path) -> None:
+    with pytest.raises(ModelError, match=r"did you mean .*teacher"):
+        build_model(spec("pretrained", name=str(folder.parent / "techer")), 64, 16, 0)
+
+
+def test_pretrained_folder_with_damaged_weights(folder: Path) -> None:
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:100])
+    with pytest.raises(ModelError, match="header"):
+        build_model(spec("pretrained", name=str(folder)), 64, 16, 0)
+
+
+def test_no_hub_reachable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(ResourceError, match=r"hub can't be reached for distilgpt2[\s\S]*folder"):
+        build_model(spec("pretrained", name="distilgpt2"), 64, 16, 0)
