@@ -1,0 +1,50 @@
+"""What Ray's errors mean: a stage's own error comes back as itself, a killed worker as a want of resources."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskError, WorkerCrashedError
+from ray.train import ControllerError, TrainingFailedError, WorkerGroupError
+
+from orchestrator.errors import MomeError, ResourceError
+
+_KILLED = (RayActorError, WorkerCrashedError, OutOfMemoryError)
+
+
+class WorkerDiedError(ResourceError):
+    """A worker process died without an error of its own: killed, most often for want of memory."""
+
+
+def translate(error: BaseException, step: str) -> BaseException:
+    """The error to raise in the place of `error`, which Ray raised for `step`."""
+    causes = list(_causes(error))
+    for cause in causes:
+        if isinstance(cause, MomeError):
+            return cause
+    if any(isinstance(cause, _KILLED) for cause in causes):
+        return WorkerDiedError(
+            "a worker process was killed, most likely for want of memory",
+            step,
+            "the same command goes on from the last checkpoint; fewer slots or a smaller micro_batch need less memory",
+        )
+    if isinstance(error, ControllerError):
+        fix = "set resources.slots, resources.workers or resources.cpus lower, or add nodes to the cluster"
+        return WorkerDiedError(f"the training workers could not be started: {error.controller_failure}", step, fix)
+    if causes and not isinstance(causes[-1], RayError):
+        causes[-1].add_note(f"in stage {step}:\n{error}")  # a bug: keep the worker's traceback
+        return causes[-1]
+    return error
+
+
+def _causes(error: BaseException) -> Iterable[BaseException]:
+    """The errors wrapped in one of Ray's, the workers' in the order of their ranks."""
+    if isinstance(error, WorkerGroupError):
+        for _, failure in sorted(error.worker_failures.items()):
+            yield from _causes(failure)
+    elif isinstance(error, RayTaskError):
+        yield from _causes(error.cause) if isinstance(error.cause, BaseException) else (error,)
+    elif not isinstance(error, TrainingFailedError):
+        # Ray Train wraps a worker's own exception, and what it learned of a worker's death, without naming a cause.
+        inner = getattr(error, "_base_exc", None) or getattr(error, "health_check_failure", None)
+        yield from _causes(inner) if isinstance(inner, BaseException) else (error,)

@@ -1,0 +1,138 @@
+"""Steps on Ray: trainings through Ray Train behind our admission, everything else as tasks."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Mapping
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import ray
+from ray.exceptions import RayError
+
+from orchestrator.cluster.admission import Admission
+from orchestrator.cluster.allocation import Allocation, allocate
+from orchestrator.cluster.errors import translate
+from orchestrator.cluster.map import RayMap
+from orchestrator.cluster.session import DECLARED, is_own_cluster
+from orchestrator.config.base import PluginSpec, build
+from orchestrator.config.recipe import ResourcesConfig
+from orchestrator.stages.base import Environment, Stage
+
+if TYPE_CHECKING:
+    from orchestrator.pipeline.graph import Step
+
+_say = partial(print, flush=True)
+
+
+class RayRunner:
+    """A :class:`orchestrator.pipeline.execute.Runner` over the Ray session in use."""
+
+    def __init__(self, resources: ResourcesConfig) -> None:
+        self._resources = resources
+        self._lock = threading.Lock()
+        self._prepared = False
+
+    @cached_property
+    def allocation(self) -> Allocation:
+        """What each training gets of the cluster.
+
+        Raises:
+            ResourceError: see :func:`orchestrator.cluster.allocation.allocate`.
+        """
+        return allocate(self._resources, *cluster_size())
+
+    @property
+    def slots(self) -> int:
+        """Trainings at the same time."""
+        return self.allocation.slots
+
+    @cached_property
+    def _admission(self) -> Admission:
+        return Admission(self.slots, _say)
+
+    def run(self, step: Step, inputs: Mapping[str, Path], out: Path, work: Path) -> None:
+        """Run a step to its end, on whichever node has room; `out` and `work` are on storage that all nodes share.
+
+        Raises:
+            ResourceError: too little of something, or a worker was killed. Whatever the stage raises.
+        """
+        if step.stage.distributed:
+            self._train(step, inputs, out, work)
+        else:
+            self._task(step, inputs, out, work)
+
+    def close(self) -> None:
+        """Nothing is left open: the session ends what it started."""
+
+    def _train(self, step: Step, inputs: Mapping[str, Path], out: Path, work: Path) -> None:
+        from orchestrator.cluster.trainer import Training, train
+
+        self._prepare()
+        with self._admission.admit(step.name):
+            train(
+                step.name, Training(step.stage, inputs, out, work, self.allocation), self._resources.max_failures, _say
+            )
+
+    def _task(self, step: Step, inputs: Mapping[str, Path], out: Path, work: Path) -> None:
+        allocation = self.allocation
+        environment = Environment(
+            work=work,
+            map=RayMap(allocation.cpus, step.name),
+            device=allocation.device,
+            threads=allocation.cpus,
+        )
+        task = _run_stage.options(
+            name=step.name,
+            num_gpus=allocation.gpus_per_worker if step.stage.accelerated else 0,
+            max_retries=self._resources.max_failures,
+        )
+        try:
+            ray.get(task.remote(step.stage, dict(inputs), out, environment))
+        except RayError as error:
+            raise translate(error, step.name) from None
+
+    def _prepare(self) -> None:
+        """Compile, once, what the strategy wants compiled, before workers start that would each wait for it."""
+        with self._lock:
+            if self._prepared:
+                return
+            if self.allocation.strategy.type == "deepspeed" and self.allocation.device == "cpu":
+                _say("DeepSpeed's CPU op: compiling, once on a machine, about a minute; or taken from the cache")
+                try:
+                    ray.get(_prepare_strategy.remote(self.allocation.strategy))
+                except RayError as error:
+                    raise translate(error, "resources.strategy") from None
+            self._prepared = True
+
+
+def cluster_size() -> tuple[float, float]:
+    """CPUs and GPUs of the cluster in use; of one of our own, what this machine really has."""
+    total = ray.cluster_resources()
+    cpus = float(total.get("CPU", 1.0))
+    return (cpus / DECLARED if is_own_cluster() else cpus), float(total.get("GPU", 0.0))
+
+
+@ray.remote(num_cpus=1)  # type: ignore[untyped-decorator]
+def _run_stage(stage: Stage, inputs: Mapping[str, Path], out: Path, environment: Environment) -> None:
+    _clear(out)
+    if stage.accelerated:
+        import torch
+
+        torch.set_num_threads(environment.threads)
+    stage.run(inputs, out, environment)
+
+
+@ray.remote(num_cpus=1)  # type: ignore[untyped-decorator]
+def _prepare_strategy(strategy: PluginSpec) -> None:
+    from orchestrator.training.strategies._base import prepare
+
+    prepare(build("training.strategies", strategy))
+
+
+def _clear(folder: Path) -> None:
+    """Remove what a killed attempt at this task wrote."""
+    for path in folder.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -1,0 +1,111 @@
+"""One training on Ray Train: the same stage on every worker, restarted from its own checkpoints when a worker dies."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.train
+from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train.backend import BackendConfig
+from ray.train.v2._internal.callbacks import DatasetsCallback
+from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
+from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+
+from orchestrator.cluster.allocation import Allocation
+from orchestrator.cluster.errors import WorkerDiedError, translate
+from orchestrator.cluster.session import is_own_cluster
+from orchestrator.stages.base import Environment, Stage
+
+
+@dataclass(frozen=True)
+class Training:
+    """What every worker of a training is given."""
+
+    stage: Stage
+    inputs: Mapping[str, Path]
+    out: Path
+    work: Path
+    allocation: Allocation
+
+
+def train(name: str, training: Training, max_failures: int, say: Callable[[str], None]) -> None:
+    """Run a distributed stage to its end. A stage's own error ends it at once: a restart would only meet it again.
+
+    Raises:
+        WorkerDiedError: workers died more than `max_failures` times. Whatever the stage raises.
+    """
+    for attempt in range(max_failures + 1):
+        try:
+            _fit(name, training)
+        except ray.train.TrainingFailedError as error:
+            cause = translate(error, name)
+            if not isinstance(cause, WorkerDiedError) or attempt == max_failures:
+                raise cause from None
+            say(f"{name}: {cause.what}; restart {attempt + 1} of {max_failures} from the last checkpoint")
+        else:
+            return
+
+
+def _fit(name: str, training: Training) -> None:
+    allocation = training.allocation
+    storage = training.work / "ray"
+    shutil.rmtree(storage, ignore_errors=True)  # Ray Train's own state; our loop resumes from its checkpoints in `work`
+    worker = {"CPU": allocation.cpus_per_worker, "GPU": allocation.gpus_per_worker}
+    _Trainer(
+        run_worker,
+        train_loop_config={"training": ray.put(training)},  # by reference: the controller imports nothing of ours
+        backend_config=_backend(allocation),
+        scaling_config=ScalingConfig(
+            num_workers=allocation.workers, use_gpu=worker["GPU"] > 0, resources_per_worker=worker
+        ),
+        run_config=RunConfig(
+            name=name,
+            storage_path=str(storage),
+            failure_config=FailureConfig(max_failures=0, controller_failure_limit=0),
+        ),
+    ).fit()
+
+
+def _backend(allocation: Allocation) -> BackendConfig:
+    """A process group where the strategy needs one. Without it the controller is spared torch: 3 s and 150 MB."""
+    needed = allocation.workers > 1 or allocation.strategy.type != "single"
+    if not needed:
+        return BackendConfig()
+    from ray.train.torch import TorchConfig
+
+    return TorchConfig()
+
+
+class _Trainer(DataParallelTrainer):  # type: ignore[misc]
+    """Ray's TorchTrainer less two helper processes a run: start-up is dominated by starting processes.
+
+    The one manages Ray Data sets, which we don't use; the other cleans up after a controller that died while its
+    cluster lives on, which does not happen on a cluster that ends with this process.
+    """
+
+    def _create_default_callbacks(self) -> list[Any]:
+        unused = (DatasetsCallback, PlacementGroupCleanerCallback) if is_own_cluster() else (DatasetsCallback,)
+        return [callback for callback in super()._create_default_callbacks() if not isinstance(callback, unused)]
+
+
+def run_worker(config: Mapping[str, Any]) -> None:
+    """The train function: run the stage with this worker's place among the workers."""
+    import torch
+
+    training: Training = ray.get(config["training"])
+    allocation, context = training.allocation, ray.train.get_context()
+    torch.set_num_threads(allocation.threads)
+    environment = Environment(
+        work=training.work,
+        device=allocation.device,
+        threads=allocation.threads,
+        strategy=allocation.strategy,
+        rank=context.get_world_rank(),
+        world_size=context.get_world_size(),
+    )
+    training.stage.run(training.inputs, training.out, environment)

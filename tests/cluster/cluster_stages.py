@@ -1,0 +1,79 @@
+"""Tiny stages in a module that workers can import."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar
+
+from orchestrator.errors import TrainingError
+from orchestrator.stages.base import Environment, Stage
+
+
+class Sleep(Stage):
+    """Trains nothing for a while, and says when."""
+
+    distributed: ClassVar[bool] = True
+    seconds: float = 0.0
+
+    def run(self, inputs: Mapping[str, Path], out: Path, env: Environment) -> None:
+        start = time.time()
+        time.sleep(self.seconds)
+        facts = {"start": start, "end": time.time(), "rank": env.rank, "world": env.world_size, "threads": env.threads}
+        (out / f"rank{env.rank}.json").write_text(json.dumps({**facts, "strategy": env.strategy.type}))
+
+
+class Dies(Stage):
+    """Its worker is killed in the first attempts."""
+
+    distributed: ClassVar[bool] = True
+    deaths: int = 1
+
+    def run(self, inputs: Mapping[str, Path], out: Path, env: Environment) -> None:
+        attempts = len(list(env.work.glob("attempt*")))
+        (env.work / f"attempt{attempts}").touch()
+        if attempts < self.deaths:
+            os.kill(os.getpid(), signal.SIGKILL)
+        (out / "alive").touch()
+
+
+class Fails(Stage):
+    """Meets an error that a person can mend, or a bug."""
+
+    distributed: ClassVar[bool] = True
+    bug: bool = False
+
+    def run(self, inputs: Mapping[str, Path], out: Path, env: Environment) -> None:
+        (env.work / f"attempt{len(list(env.work.glob('attempt*')))}").touch()
+        if self.bug:
+            raise ZeroDivisionError("a bug")
+        raise TrainingError("the loss is not finite", "step 7", "a lower learning rate")
+
+
+class FailsAsTask(Fails):
+    """The same, in a task."""
+
+    distributed: ClassVar[bool] = False
+
+
+class Squares(Stage):
+    """Maps over numbers in parallel, the early ones slowest."""
+
+    count: int = 10
+    fail_at: int = -1
+
+    def run(self, inputs: Mapping[str, Path], out: Path, env: Environment) -> None:
+        results = list(env.map(_square, ((i, self.count, self.fail_at) for i in range(self.count))))
+        (out / "squares.json").write_text(json.dumps(results))
+
+
+def _square(item: tuple[int, int, int]) -> int:
+    number, count, fail_at = item
+    time.sleep((count - number) * 0.01)
+    if number == fail_at:
+        raise TrainingError("an odd number", f"item {number}", "another one")
+    return number * number

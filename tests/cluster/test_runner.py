@@ -1,0 +1,103 @@
+"""Stages through Ray: at the same time where slots allow, in a queue where not, errors as they were raised."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cluster_stages
+import pytest
+
+from orchestrator.cluster.runner import RayRunner
+from orchestrator.config.recipe import ResourcesConfig
+from orchestrator.errors import ResourceError, TrainingError
+from orchestrator.stages.base import Stage
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
+
+
+class Step(NamedTuple):
+    name: str
+    stage: Stage
+
+
+def run(runner: RayRunner, stage: Stage, folder: Path, name: str = "step") -> Path:
+    out, work = folder / name / "out", folder / name / "work"
+    out.mkdir(parents=True)
+    work.mkdir(parents=True)
+    runner.run(Step(name, stage), {}, out, work)
+    return out
+
+
+def run_together(runner: RayRunner, folder: Path, count: int, seconds: float) -> list[dict[str, Any]]:
+    names = [f"expert-{i}" for i in range(count)]
+    threads = [
+        threading.Thread(target=run, args=(runner, cluster_stages.Sleep(seconds=seconds), folder, n)) for n in names
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return [json.loads((folder / name / "out" / "rank0.json").read_text()) for name in names]
+
+
+def test_two_cpus_as_four_slots_train_four_at_the_same_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    facts = run_together(RayRunner(ResourcesConfig(cpus=2, slots=4)), tmp_path, 4, 15.0)
+    assert max(f["start"] for f in facts) < min(f["end"] for f in facts)
+    assert {f["strategy"] for f in facts} == {"single"}
+    assert "training in slot 4 of 4" in capsys.readouterr().out
+
+
+def test_with_one_slot_they_queue(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    facts = sorted(
+        run_together(RayRunner(ResourcesConfig(cpus=2, slots=1)), tmp_path, 2, 0.5), key=lambda f: f["start"]
+    )
+    assert facts[0]["end"] <= facts[1]["start"]
+    assert [f["threads"] for f in facts] == [2, 2]
+    assert "queued, 1 of 1 training slots are in use" in capsys.readouterr().out
+
+
+def test_two_workers_form_one_training(tmp_path: Path) -> None:
+    out = run(RayRunner(ResourcesConfig(cpus=2, workers=2, strategy="single")), cluster_stages.Sleep(), tmp_path)
+    ranks = [json.loads(path.read_text()) for path in sorted(out.iterdir())]
+    assert [(r["rank"], r["world"]) for r in ranks] == [(0, 2), (1, 2)]
+
+
+def test_a_killed_worker_is_restarted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = run(RayRunner(ResourcesConfig(cpus=2, max_failures=1)), cluster_stages.Dies(deaths=1), tmp_path)
+    assert (out / "alive").exists()
+    assert "restart 1 of 1 from the last checkpoint" in capsys.readouterr().out
+
+
+def test_a_worker_killed_too_often_is_a_want_of_resources(tmp_path: Path) -> None:
+    with pytest.raises(ResourceError, match="killed"):
+        run(RayRunner(ResourcesConfig(cpus=2, max_failures=0)), cluster_stages.Dies(deaths=9), tmp_path)
+
+
+@pytest.mark.parametrize("stage", [cluster_stages.Fails(), cluster_stages.FailsAsTask()], ids=["training", "task"])
+def test_an_error_comes_back_as_itself_and_is_not_tried_again(tmp_path: Path, stage: Stage) -> None:
+    with pytest.raises(TrainingError) as caught:
+        run(RayRunner(ResourcesConfig(cpus=2, max_failures=2)), stage, tmp_path)
+    assert type(caught.value) is TrainingError
+    assert caught.value.args == ("the loss is not finite", "step 7", "a lower learning rate")
+    assert len(list((tmp_path / "step" / "work").glob("attempt*"))) == 1
+
+
+def test_a_bug_keeps_its_type_and_the_workers_traceback(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError) as caught:
+        run(RayRunner(ResourcesConfig(cpus=2)), cluster_stages.Fails(bug=True), tmp_path)
+    assert "cluster_stages.py" in "".join(caught.value.__notes__)
+
+
+def test_the_map_keeps_the_order(tmp_path: Path) -> None:
+    out = run(RayRunner(ResourcesConfig(cpus=2)), cluster_stages.Squares(count=12), tmp_path)
+    assert json.loads((out / "squares.json").read_text()) == [i * i for i in range(12)]
+
+
+def test_an_error_in_the_map_comes_back_as_itself(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError) as caught:
+        run(RayRunner(ResourcesConfig(cpus=2)), cluster_stages.Squares(fail_at=3), tmp_path)
+    assert type(caught.value) is TrainingError
+    assert caught.value.where == "item 3"
