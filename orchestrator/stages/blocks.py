@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
+
+import numpy as np
 
 from orchestrator.artifacts import disk_errors, write_json
 from orchestrator.config.recipe import BlocksConfig
 from orchestrator.errors import CorpusError
 from orchestrator.stages.base import Cost, Environment, Stage
-from orchestrator.tokens.balance import Selection, balance
+from orchestrator.tokens.balance import Selection, balance, packed_tokens
 from orchestrator.tokens.blocks import block_count
 from orchestrator.tokens.encoding import EncodedCorpus
 from orchestrator.tokens.packing import PackJob, pack
 from orchestrator.tokens.storage import SPLITS, read_json, write_array
+
+SHORTEST_CONTEXT = 8  # that a recipe may ask for
 
 
 class BlocksStage(Stage):
@@ -79,21 +84,26 @@ class BlocksStage(Stage):
         options = self.blocks.balance
         target = options.tokens_per_language if split == "train" else None
         chosen = balance(lengths, split, self.seed, options.max_diff_percent, target)
-        smallest = min(chosen, key=lambda language: chosen[language].tokens)
-        if block_count(chosen[smallest].tokens, self.blocks.context) < 1:
-            raise CorpusError(
-                f"{smallest}: the {split} stream has {chosen[smallest].tokens:,} tokens, "
-                f"a block of context {self.blocks.context:,} takes {self.blocks.context + 1:,}",
-                where="blocks.context",
-                fix=f"set blocks.context={max(chosen[smallest].tokens - 1, 8)} or less, or {_more(split, smallest)}",
-            )
+        shortest = min(selection.tokens for selection in chosen.values())
+        if block_count(shortest, self.blocks.context) < 1:
+            raise self._too_short(split, lengths, shortest)
         return chosen
 
-
-def _more(split: str, language: str) -> str:
-    if split == "train":
-        return f"give {language} more text (blocks.balance.tokens_per_language must allow it)"
-    return f"raise corpus.splits.{split}, or give {language} more text"
+    def _too_short(self, split: str, lengths: Mapping[str, np.ndarray], shortest: int) -> CorpusError:
+        """The error for streams shorter than a block; all are as short as the smallest language, or as asked for."""
+        available = {language: packed_tokens(each) for language, each in lengths.items()}
+        least, context = min(available, key=lambda language: available[language]), self.blocks.context
+        fixes = [f"give {least} more text" if split == "train" else f"raise corpus.splits.{split}"]
+        if split == "train" and (self.blocks.balance.tokens_per_language or math.inf) <= context:
+            fixes = [f"set blocks.balance.tokens_per_language={2 * context} or more"]
+        if shortest > SHORTEST_CONTEXT:
+            fixes.append(f"set blocks.context={shortest - 1} or less")
+        return CorpusError(
+            f"a {split} stream has {shortest:,} tokens, a block of context {context:,} takes {context + 1:,} "
+            f"(the least text is {least}'s: {available[least]:,} tokens)",
+            where="blocks.context",
+            fix=", or ".join(fixes),
+        )
 
 
 def _cut(selection: Selection) -> dict[str, int] | None:

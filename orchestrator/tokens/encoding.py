@@ -45,16 +45,16 @@ class EncodedShard:
 
 
 def shards_of(path: Path) -> list[Shard]:
-    """The row groups of a Parquet file of the corpus, in order.
+    """The row groups of a Parquet file of the corpus, in order; none where it has no documents.
 
     Raises:
         ArtifactError: the file is missing or damaged.
     """
     try:
-        groups = pq.read_metadata(path).num_row_groups
+        about = pq.read_metadata(path)
     except (OSError, pa.ArrowException) as error:
         raise damaged(path, "corpus", f"{path.name} can't be read ({type(error).__name__})") from None
-    return [Shard(path, group) for group in range(groups)]
+    return [Shard(path, group) for group in range(about.num_row_groups) if about.row_group(group).num_rows]
 
 
 def encode_shard(shard: Shard, tokenizer_folder: Path) -> EncodedShard:
