@@ -22,6 +22,9 @@ from orchestrator.stages.base import Cost, Environment, Stage, serial_map
 from orchestrator.tokens.blocks import TokenBlocks
 from orchestrator.tokens.tokenizer import byte_lengths, load_tokenizer
 
+PARALLEL_TOKENS = 2**21
+"""With fewer tokens (of all models together), starting processes that import torch takes longer than computing here."""
+
 
 class EvaluationStage(Stage):
     """Measures every model on every language's held-out blocks.
@@ -35,7 +38,15 @@ class EvaluationStage(Stage):
     Routing is by block, on the block's own tokens, as the paper routes a sequence.
     """
 
-    code: ClassVar[tuple[str, ...]] = ("evaluation", "models.build", "models.files", "routers", "tokens.blocks")
+    code: ClassVar[tuple[str, ...]] = (
+        "evaluation",
+        "models.build",
+        "models.files",
+        "routers",
+        "tokens.blocks",
+        "tokens.tokenizer",
+    )
+    accelerated: ClassVar[bool] = True
 
     evaluation: EvaluationConfig
     languages: tuple[str, ...]
@@ -51,7 +62,7 @@ class EvaluationStage(Stage):
         """
         blocks = TokenBlocks.open(inputs["blocks"], self.evaluation.split)
         counts = self._counts(blocks)
-        losses = self._losses(inputs, counts, env)
+        losses = self._losses(inputs, blocks, counts, env)
         lengths = byte_lengths(load_tokenizer(inputs["tokenizer"]))
         router = Router.load(inputs["router"])
         measured = {
@@ -91,9 +102,9 @@ class EvaluationStage(Stage):
         return {language: min(blocks.count(language), most or blocks.count(language)) for language in self.languages}
 
     def _losses(
-        self, inputs: Mapping[str, Path], counts: Mapping[str, int], env: Environment
+        self, inputs: Mapping[str, Path], blocks: TokenBlocks, counts: Mapping[str, int], env: Environment
     ) -> dict[tuple[str, str], NDArray[np.float64]]:
-        """Losses of blocks by (model, language), computed in parallel where there are CPUs for it."""
+        """Losses of blocks by (model, language), in several processes on CPUs when there is much to compute."""
         models = {TEACHER: inputs["teacher"], **{language: inputs[f"expert-{language}"] for language in self.languages}}
         options = self.evaluation
         jobs = {
@@ -103,11 +114,14 @@ class EvaluationStage(Stage):
             for model, folder in models.items()
             for language, count in counts.items()
         }
-        run = env.map if env.device == "cpu" else serial_map  # the GPU belongs to this process
+        tokens = sum(counts.values()) * blocks.context * len(models)
+        run = (
+            env.map if env.device == "cpu" and tokens >= PARALLEL_TOKENS else serial_map
+        )  # a GPU belongs to this process
         found: dict[tuple[str, str], NDArray[np.float64]] = {}
         for (model, language), losses in zip(jobs, run(_evaluate, jobs.values()), strict=True):
             found[model, language] = losses
-            perplexity = float(np.exp(losses.mean() / TokenBlocks.open(inputs["blocks"], options.split).context))
+            perplexity = np.exp(losses.mean() / blocks.context)
             name = model if model == TEACHER else f"expert {model}"
             env.log(
                 {

@@ -14,6 +14,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from orchestrator.config.recipe import EvaluationConfig, RouterConfig
 from orchestrator.errors import ArtifactError, CorpusError
 from orchestrator.models import save_model
+from orchestrator.stages import evaluation
 from orchestrator.stages.base import Environment
 from orchestrator.stages.evaluation import EvaluationStage
 from orchestrator.stages.router import RouterStage
@@ -92,15 +93,20 @@ def test_loss_is_that_of_transformers(inputs: dict[str, Path], tmp_path: Path) -
     assert result["teacher"]["en"]["loss"] == pytest.approx(np.mean(losses), rel=1e-6)
 
 
-def test_in_parallel_the_same(inputs: dict[str, Path], tmp_path: Path) -> None:
+def test_in_parallel_the_same(inputs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation, "PARALLEL_TOKENS", 0)
+    calls = []
+
     def elsewhere(function, items) -> Iterator:
         """What other processes do: work on pickled copies, in any order; results in the order of the items."""
+        calls.append(function)
         jobs = [pickle.dumps((function, item)) for item in items]
         results = [function(item) for function, item in map(pickle.loads, reversed(jobs))]
         return iter(results[::-1])
 
     evaluate(inputs, tmp_path / "serial")
     evaluate(inputs, tmp_path / "parallel", Environment(work=tmp_path / "work", map=elsewhere))
+    assert calls
     for name in ("evaluation.json", "block_losses.safetensors"):
         assert (tmp_path / "serial" / "out" / name).read_bytes() == (tmp_path / "parallel" / "out" / name).read_bytes()
 
