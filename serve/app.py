@@ -1,6 +1,6 @@
 """The application: `serve run serve.app:build run=runs/quickstart`, or :func:`deploy` from Python (`mome serve`)."""
 
-from __future__ import annotations
+# No postponed annotations: Serve reads the class of `build`'s argument from its signature as it stands.
 
 import os
 import signal
