@@ -83,7 +83,6 @@ class DeepSpeed:
             "gradient_clipping": config.clip if self.zero else 0.0,
             "zero_optimization": {"stage": self.zero},
             "zero_allow_untested_optimizer": True,
-            "zero_force_ds_cpu_optimizer": False,
             "steps_per_print": 10**9,
         }
 
@@ -113,6 +112,8 @@ class _Handle:
     def backward(self, loss: Tensor) -> None:
         # The engine averages over workers, where the sum is meant; dividing by the accumulation is done already.
         self.engine.backward(loss * self.world_size, scale_wrt_gas=False)
+        if not self.engine.is_gradient_accumulation_boundary():
+            self.engine.step()  # updates nothing; the engine counts micro-batches by it
 
     def step(self, lr: float) -> Tensor:
         set_learning_rate(self.optimizer, lr)
@@ -138,11 +139,12 @@ class _Handle:
             return optimizer_state(self.optimizer, self.model)
         from deepspeed.utils import safe_get_full_optimizer_state
 
+        self._link()
         state: State = {}
-        first = self._shards()[0]
+        kept = self.optimizer.state[self._shards()[0]]
         for name, parameter in self.model.named_parameters():
-            for key, value in self.optimizer.state[first].items():
-                whole = safe_get_full_optimizer_state(parameter, key) if value.shape == first.shape else value
+            for key, value in kept.items():
+                whole = safe_get_full_optimizer_state(parameter, key) if value.ndim else value
                 state[f"{name}/{key}"] = on_cpu(whole)
         return state
 
@@ -152,23 +154,26 @@ class _Handle:
             return
         from deepspeed.utils import safe_set_full_optimizer_state
 
-        # What has the shape of its parameter is spread over the shards; the rest (the step) is the same for all.
-        shapes = {name: tuple(getattr(p, "ds_shape", p.shape)) for name, p in self.model.named_parameters()}
-        spread, shared = set[str](), State()
-        for path, value in state.items():
-            name, key = path.rsplit("/", 1)
-            if tuple(value.shape) == shapes[name] and key != "step":
-                spread.add(key)
-            else:
-                shared[key] = value
+        # Moments are spread over the shards; scalars (the step) are the same for all.
+        keyed = {path.rsplit("/", 1)[1]: value for path, value in state.items()}
+        spread = sorted(key for key, value in keyed.items() if value.ndim)
+        shared = {key: value for key, value in keyed.items() if not value.ndim}
         for shard in self._shards():
             fresh = {key: value.to(shard.device, copy=True) for key, value in shared.items()}
             self.optimizer.state[shard] = fresh | {key: torch.zeros_like(shard) for key in spread}
-        if self.zero < 3:
-            self.engine.optimizer._lazy_init_hp_params_optimizer_state()
+        self._link()
         for name, parameter in self.model.named_parameters():
-            for key in sorted(spread):
+            for key in spread:
                 safe_set_full_optimizer_state(parameter, state[f"{name}/{key}"].to(parameter.device), key)
+
+    def _link(self) -> None:
+        """Let every parameter find its part of the optimizer's state.
+
+        ZeRO 1 and 2 do so once, after the step of the first parameter group, when later groups have no state yet.
+        """
+        if self.zero < 3:
+            self.engine.optimizer._hp_optimizer_states_linked = False
+            self.engine.optimizer._lazy_init_hp_params_optimizer_state()
 
     def _shards(self) -> list[Tensor]:
         """The worker's flat fp32 shards of the weights, which the torch optimizer's state is keyed by."""
