@@ -81,12 +81,10 @@ def _duplicates(staged: Staged, rules: DeduplicationConfig) -> dict[str, Mask]:
     if not rules.exact:
         # Repeats within a split may stay; what training shares with a held-out split never does.
         exact &= _first_split(staged) != staged.splits
-    near = np.zeros(len(exact), np.bool_)
+    near = none = np.zeros(len(exact), np.bool_)
     if rules.near is not None:
-        kept = np.flatnonzero(~exact)
-        signatures = staged.signatures()
-        near[kept] = near_duplicates(signatures if len(kept) == len(exact) else signatures[kept], rules.near)
-    return {_EXACT: exact, _NEAR: near, _UNCOMMON: np.zeros(len(exact), np.bool_)}
+        near = near_duplicates(staged.signatures(), rules.near, among=np.flatnonzero(~exact))
+    return {_EXACT: exact, _NEAR: near, _UNCOMMON: none}
 
 
 def _first_split(staged: Staged) -> Codes:

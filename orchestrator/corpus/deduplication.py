@@ -68,23 +68,27 @@ def exact_duplicates(keys: U64) -> Mask:
     return repeated
 
 
-def near_duplicates(signatures: U32, threshold: float) -> Mask:
+def near_duplicates(signatures: U32, threshold: float, among: I64 | None = None) -> Mask:
     """True for every document but the first of each cluster of similar ones.
 
     Args:
         signatures: [N, PERMUTATIONS], may be memory-mapped.
         threshold: least estimated Jaccard similarity of two documents that belong together. Clusters are the connected
             components of such pairs.
+        among: indices, ascending, of the documents to compare; None: all.
     """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
     count = len(signatures)
+    members = np.arange(count) if among is None else among
     rows = _rows_per_band(threshold)
     pairs = [
         pair
         for band in range(PERMUTATIONS // rows)
-        for pair in _similar_pairs(signatures, _band_keys(signatures[:, band * rows : (band + 1) * rows]), threshold)
+        for pair in _similar_pairs(
+            signatures, members, _band_keys(signatures[:, band * rows : (band + 1) * rows]), threshold
+        )
     ]
     if not pairs:
         return np.zeros(count, np.bool_)
@@ -94,12 +98,12 @@ def near_duplicates(signatures: U32, threshold: float) -> Mask:
     return exact_duplicates(cluster.astype(np.uint64))
 
 
-def _similar_pairs(signatures: U32, keys: U64, threshold: float) -> Iterator[tuple[I64, I64]]:
-    """Pairs of documents with equal band keys whose signatures agree.
+def _similar_pairs(signatures: U32, members: I64, keys: U64, threshold: float) -> Iterator[tuple[I64, I64]]:
+    """Pairs of members with equal band keys whose signatures agree.
 
     Each bucket's first document is compared with the others; those unlike it form a bucket of their own, and so on.
     """
-    members = np.argsort(keys, kind="stable")
+    members = members[np.argsort(keys[members], kind="stable")]
     buckets = keys[members]
     while len(members):
         starts = np.flatnonzero(np.concatenate(([True], buckets[1:] != buckets[:-1])))

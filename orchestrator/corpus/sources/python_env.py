@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import os
 import re
 import sys
 import sysconfig
@@ -69,7 +70,8 @@ class PythonEnv:
             )
         if self.max_files is not None:
             names = heapq.nsmallest(self.max_files, found, key=lambda name: xxhash.xxh3_64_intdigest(name.encode()))
-            found = {name: found[name] for name in found if name in set(names)}
+            chosen = set(names)
+            found = {name: place for name, place in found.items() if name in chosen}
         return found
 
     def _distributions(self) -> list[metadata.Distribution]:
@@ -83,11 +85,16 @@ class PythonEnv:
 
 def _stdlib_files() -> Iterator[tuple[str, tuple[Path, str]]]:
     root = Path(sysconfig.get_path("stdlib"))
-    for file in sorted(root.rglob("*.py")):
-        inside = file.relative_to(root)
+    for inside in sorted(_python_files(root)):
         # _sysconfigdata_… and config-… are written by the build of this interpreter, not by people.
         if not _skipped(inside) and not inside.parts[0].startswith(("_sysconfigdata", "config-")):
-            yield f"stdlib/{inside.as_posix()}", (file, "PSF-2.0")
+            yield f"stdlib/{inside.as_posix()}", (root / inside, "PSF-2.0")
+
+
+def _python_files(root: Path) -> Iterator[Path]:
+    for folder, inner, files in os.walk(root):
+        inner[:] = [name for name in inner if name not in _SKIPPED]  # site-packages may hold far more than the rest
+        yield from (Path(folder, name).relative_to(root) for name in files if name.endswith(".py"))
 
 
 def _package_files(distribution: metadata.Distribution) -> Iterator[tuple[str, tuple[Path, str]]]:

@@ -62,6 +62,7 @@ class _Reader:
     _path: list[str] = field(default_factory=list)
     _blocks: list[str] = field(default_factory=list)
     _paragraphs: int = 0
+    _last: str = ""
     _chapter_depth: int | None = None
 
     def start(self, element: ET.Element) -> str:
@@ -102,8 +103,8 @@ class _Reader:
     def _add(self, element: ET.Element, name: str) -> None:
         text = _plain(element)
         if text:
-            verse = name == "l" and bool(self._blocks)
-            self._blocks.append(("\n" if verse else "\n\n") + text)
+            self._blocks.append(("\n" if name == self._last == "l" else "\n\n") + text)
+            self._last = name
             self._paragraphs += name != "head"
 
     def _flush(self) -> str:

@@ -20,7 +20,9 @@ def test_prose_is_normalised() -> None:
 def test_prose_cleaning_is_idempotent_and_encodable(text: str) -> None:
     once = clean_prose(text)
     assert clean_prose(once) == once
-    assert once == once.strip() and "  " not in once and "\n\n\n" not in once
+    assert once == once.strip()
+    assert "  " not in once
+    assert "\n\n\n" not in once
     assert unicodedata.is_normalized("NFC", once)
     once.encode("utf-8")
 

@@ -33,17 +33,21 @@ def test_no_split_is_empty(count: int, validation: float, test: float, seed: int
     sizes = np.bincount(assign({"en": works(ids("a", count), seed)}, shares)["en"], minlength=3)
     assert sizes[TEST] == max(1, round(count * test))
     assert sizes[VALIDATION] == max(1, round(count * validation))
-    assert sizes.sum() == count and sizes[TRAIN] > 0
+    assert sizes.sum() == count
+    assert sizes[TRAIN] > 0
 
 
 def test_an_article_lands_in_the_same_split_in_every_language() -> None:
     english, german = ids("q", 300), ids("q", 400)[100:]
     code = ids("file", 40)
-    codes = assign({"en": works(english), "py": works(code), "de": works(german)}, SplitConfig(validation=0.1, test=0.1))
+    codes = assign(
+        {"en": works(english), "py": works(code), "de": works(german)}, SplitConfig(validation=0.1, test=0.1)
+    )
     of_english = dict(zip(english, codes["en"], strict=True))
     of_german = dict(zip(german, codes["de"], strict=True))
     shared = of_english.keys() & of_german.keys()
-    assert len(shared) == 200 and all(of_english[name] == of_german[name] for name in shared)
+    assert len(shared) == 200
+    assert all(of_english[name] == of_german[name] for name in shared)
     assert np.bincount(codes["py"]).tolist() == [32, 4, 4]
 
 
@@ -63,7 +67,8 @@ def test_the_seed_decides() -> None:
 def test_too_few_works(names: list[str]) -> None:
     with pytest.raises(CorpusError, match="too little text to split") as error:
         assign({"fr": works(names)}, SplitConfig())
-    assert error.value.where == "corpus.languages.fr" and SPLITS[0] in error.value.what
+    assert error.value.where == "corpus.languages.fr"
+    assert SPLITS[0] in error.value.what
 
 
 def test_common_ids() -> None:

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from orchestrator.corpus.sources.tei import Tei
+from orchestrator.errors import CorpusError
+
+NOVEL = """<?xml version="1.0" encoding="UTF-8"?>
+<TEI xmlns="http://www.tei-c.org/ns/1.0" xml:id="ENG001" xml:lang="en">
+ <teiHeader><fileDesc>
+  <titleStmt><title>The Mill : ELTeC edition</title><author ref="viaf:1">Eliot, George (1819-1880)</author>
+   <respStmt><name>Somebody</name></respStmt></titleStmt>
+  <sourceDesc><bibl><title>Another title</title></bibl><p>Paragraph of the header.</p></sourceDesc>
+ </fileDesc></teiHeader>
+ <text>
+  <front><div type="titlepage"><p>THE MILL</p></div></front>
+  <body>
+   <div type="liminal"><head>Preface</head><p>To the reader.</p></div>
+   <div type="group">
+    <head>BOOK ONE</head>
+    <div type="chapter" n="1">
+     <head>Chapter I</head>
+     <p>A wide
+        plain, where the <hi>broadening</hi> Floss<ref target="#n1">*</ref> hurries<pb n="2"/> on.</p>
+     <note><p>A note.</p></note>
+     <p>Second <note place="foot">aside</note>paragraph.</p>
+     <milestone unit="subchapter"/>
+     <quote><l>Verse one,</l><l>verse two.</l></quote>
+     <div type="letter"><p>Dear <foreign>ami</foreign>,</p></div>
+     <p>After the letter.</p>
+    </div>
+    <div type="chapter" n="2"><p>The end.</p></div>
+   </div>
+  </body>
+  <back><div type="notes"><note xml:id="n1">A river.</note><p>Back matter.</p></div></back>
+ </text>
+</TEI>
+"""
+
+
+@pytest.fixture
+def novel(tmp_path: Path) -> Path:
+    file = tmp_path / "ENG001.xml"
+    file.write_text(NOVEL, encoding="utf-8")
+    return file
+
+
+def test_chapters_of_the_body(novel: Path) -> None:
+    documents = list(Tei(path=str(novel.parent)).documents("en"))
+    assert [d.id for d in documents] == ["ENG001#1", "ENG001#2", "ENG001#3"]
+    assert {d.title for d in documents} == {"Eliot, George (1819-1880), The Mill : ELTeC edition"}
+    assert [d.text for d in documents] == [
+        "Preface\n\nTo the reader.",
+        "Chapter I\n\nA wide plain, where the broadening Floss* hurries on.\n\nSecond paragraph.\n\n"
+        "Verse one,\nverse two.\n\nDear ami,\n\nAfter the letter.",
+        "The end.",
+    ]
+
+
+def test_body_without_divisions(tmp_path: Path) -> None:
+    (tmp_path / "a.xml").write_text("<TEI><text><body><head>One</head><p>Two.</p></body></text></TEI>")
+    assert [d.text for d in Tei(path=str(tmp_path)).documents("en")] == ["One\n\nTwo."]
+
+
+def test_broken_xml_names_file_and_line(novel: Path) -> None:
+    novel.write_text(NOVEL[: len(NOVEL) // 2])
+    with pytest.raises(CorpusError, match=r"not well-formed XML.*line") as error:
+        list(Tei(path=str(novel)).documents("en"))
+    assert error.value.where == str(novel)
+
+
+def test_folder_without_xml(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("x")
+    with pytest.raises(CorpusError, match=r"no files with \.xml"):
+        Tei(path=str(tmp_path)).fingerprint("en")
