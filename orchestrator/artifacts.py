@@ -82,7 +82,9 @@ def disk_errors(where: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise ResourceError("no space left on the disk", str(where), "free some space, then type the same command") from None
+            raise ResourceError(
+                "no space left on the disk", str(where), "free some space, then type the same command"
+            ) from None
         raise
 
 
@@ -143,11 +145,13 @@ class Store:
         folder = self.folder(step, fingerprint)
         return Artifact.open(folder) if folder.exists() else None
 
-    def publish(self, step: str, fingerprint: str, manifest: Mapping[str, Any], write: Callable[[Path], None]) -> Artifact:
+    def publish(
+        self, step: str, fingerprint: str, manifest: Mapping[str, Any], write: Callable[[Path], None]
+    ) -> Artifact:
         """Let `write` fill a temporary folder, add the manifest, and move it into place in one step.
 
-        `manifest` holds what the caller knows before; `write` may return nothing more. Whatever goes wrong, nothing of it
-        stays behind.
+        `manifest` is read after `write` has returned, so the caller may add to it. Whatever goes wrong, nothing stays
+        behind.
 
         Raises:
             ResourceError: no space left. Whatever `write` raises.
@@ -213,7 +217,9 @@ def locked(root: Path) -> Iterator[None]:
         except OSError:
             file.seek(0)
             holder = file.read().strip() or "another process"
-            raise RunLockedError(f"this run is at work already ({holder})", str(root), "wait for it, or give this run another name") from None
+            raise RunLockedError(
+                f"this run is at work already ({holder})", str(root), "wait for it, or give this run another name"
+            ) from None
         file.truncate(0)
         file.write(f"process {os.getpid()} on {os.uname().nodename}")
         file.flush()

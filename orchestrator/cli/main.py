@@ -21,8 +21,12 @@ app = typer.Typer(
 data = typer.Typer(no_args_is_help=True, help="Build, inspect and export the corpus of a recipe.")
 app.add_typer(data, name="data")
 
-RecipeFile = Annotated[Path, typer.Argument(help="A recipe, for example jobs/recipes/quickstart.yaml.", show_default=False)]
-Overrides = Annotated[list[str] | None, typer.Argument(help="Fields to change: section.field=value.", show_default=False)]
+RecipeFile = Annotated[
+    Path, typer.Argument(help="A recipe, for example jobs/recipes/quickstart.yaml.", show_default=False)
+]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(help="Fields to change: section.field=value.", show_default=False)
+]
 Runs = Annotated[Path, typer.Option(help="Folder that holds the runs.")]
 RunName = Annotated[str, typer.Argument(help="Name of a run, or its folder.", show_default=False)]
 Local = Annotated[bool, typer.Option("--local", help="Run in this process, without Ray.")]
@@ -34,7 +38,9 @@ DEFAULT_RUNS = Path("runs")
 def run(
     recipe: RecipeFile,
     overrides: Overrides = None,
-    plan: Annotated[bool, typer.Option("--plan", help="Print the stages, what is cached, and what the rest costs.")] = False,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Print the stages, what is cached, and what the rest costs.")
+    ] = False,
     local: Local = False,
     until: Annotated[list[str] | None, typer.Option(help="Stop after this stage.")] = None,
     force: Force = None,
@@ -188,7 +194,9 @@ def schema() -> None:
 
 
 @data.command("build")
-def data_build(recipe: RecipeFile, overrides: Overrides = None, local: Local = False, runs: Runs = DEFAULT_RUNS) -> None:
+def data_build(
+    recipe: RecipeFile, overrides: Overrides = None, local: Local = False, runs: Runs = DEFAULT_RUNS
+) -> None:
     """Build the balanced, packed corpus of a recipe, and print its counts.
 
     Example:
@@ -206,7 +214,7 @@ def data_build(recipe: RecipeFile, overrides: Overrides = None, local: Local = F
 def data_inspect(
     recipe: RecipeFile,
     overrides: Overrides = None,
-    plot: Annotated[Path | None, typer.Option(help="Write Figure 1's plot here (.svg, .png or .pdf).")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Write Figure 1's plot here (SVG).")] = None,
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
     """Print documents, tokens, characters and duplicates per language and split, and draw Figure 1's plot.
@@ -225,7 +233,9 @@ def data_export(
     recipe: RecipeFile,
     out: Annotated[Path, typer.Argument(help="Folder to write to.", show_default=False)],
     overrides: Overrides = None,
-    format: Annotated[str, typer.Option(help="parquet, or json: the paper's list of {language: article}.")] = "parquet",
+    layout: Annotated[
+        str, typer.Option("--format", help="parquet, or json: the paper's list of {language: article}.")
+    ] = "parquet",
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
     """Write the balanced documents of a recipe as Parquet or in the paper's JSON layout.
@@ -236,11 +246,11 @@ def data_export(
     """
     from orchestrator.cli.data import export
 
-    export(recipe, out, overrides or (), format, runs)
+    export(recipe, out, overrides or (), layout, runs)
 
 
 def main() -> None:
-    """Run the command line: what a person can mend ends with a message and exit code 2, anything else with a traceback."""
+    """Run the command line: what a person can mend ends in a message and exit code 2, a bug in a traceback."""
     try:
         app()
     except MomeError as error:

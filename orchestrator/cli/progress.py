@@ -42,7 +42,12 @@ class TerminalProgress:
     bars: dict[str, TaskID] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        columns = (TextColumn("{task.description:<14}"), BarColumn(bar_width=24), TextColumn("{task.fields[note]}"), TimeRemainingColumn())
+        columns = (
+            TextColumn("{task.description:<14}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[note]}"),
+            TimeRemainingColumn(),
+        )
         self.progress = Progress(*columns, console=self.console)
         self.progress.start()
 

@@ -105,7 +105,9 @@ def _ray_runner(recipe: Recipe, stack: ExitStack):  # type: ignore[no-untyped-de
         from orchestrator.cluster.runner import RayRunner
         from orchestrator.cluster.session import session
     except ImportError as error:
-        raise ResourceError(f"Ray is not installed ({error})", fix="pip install 'mome-orchestrator[cluster]', or add --local") from None
+        raise ResourceError(
+            f"Ray is not installed ({error})", fix="pip install 'mome-orchestrator[cluster]', or add --local"
+        ) from None
     stack.enter_context(session(recipe.resources))
     return RayRunner(recipe.resources)
 
@@ -160,3 +162,7 @@ def _short(number: float) -> str:
         if number >= limit:
             return f"{number / limit:.1f}{unit}"
     return f"{number:.0f}" if number else ""
+
+
+def _tracker(recipe: Recipe, plan: Plan) -> Observer | None:
+    return None

@@ -26,7 +26,7 @@ class LanguageConfig(Section):
     test: plugin_of("corpus.sources") | None = None  # type: ignore[valid-type]
     """Source of the test documents, for corpora that come with their own splits."""
     kind: Literal["prose", "code"] = "prose"
-    """How to clean it: prose as paragraphs, code as files (length, line length and share of letters, as the paper filters)."""
+    """How to clean it: prose as paragraphs, code as files with `code_filter`."""
 
     @model_validator(mode="after")
     def _both_or_none(self) -> LanguageConfig:
@@ -56,7 +56,7 @@ class DeduplicationConfig(Section):
     exact: bool = True
     """Remove documents whose text is equal after white space and case are normalised."""
     near: float | None = Field(0.8, gt=0, le=1)
-    """Remove documents whose estimated Jaccard similarity of 5-word shingles is at least this (MinHash); null: keep them."""
+    """Remove documents whose Jaccard similarity of 5-word shingles, by MinHash, is at least this; null: keep them."""
 
 
 class SplitConfig(Section):
@@ -224,8 +224,8 @@ class ResourcesConfig(Section):
     threads: int | None = Field(None, ge=1)
     """Compute threads of a training worker; null: the CPUs divided by the workers at work."""
     strategy: plugin_of("training.strategies") | Literal["auto"] = "auto"  # type: ignore[valid-type]
-    """`single` (plain torch, one worker) or `deepspeed` (any number of workers, ZeRO 0 to 3); auto: deepspeed on GPUs or
-    with several workers, single otherwise."""
+    """`single` (plain torch, one worker) or `deepspeed` (any number of workers, ZeRO 0 to 3); auto: deepspeed on GPUs
+    or with several workers, single otherwise."""
     max_failures: int = Field(2, ge=0)
     """Restarts of a training whose worker died, from its last checkpoint."""
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Protocol
@@ -129,7 +130,7 @@ class _Execution:
     def _follow(self) -> None:
         for name, follower in self.followers.items():
             if rows := follower.read():
-                self._tell(lambda observer, name=name, rows=rows: observer.metrics(name, rows))
+                self._tell(partial(_pass_on, name, rows))
 
     def _tell(self, call: Callable[[Observer], None]) -> None:
         for observer in self.observers:
@@ -154,6 +155,10 @@ class _Follower:
             complete, newline, _ = file.read().rpartition(b"\n")
         self.offset += len(complete) + len(newline)
         return [json.loads(line) for line in complete.splitlines() if line.strip()]
+
+
+def _pass_on(step: str, rows: list[dict[str, Any]], observer: Observer) -> None:
+    observer.metrics(step, rows)
 
 
 def _identity(planned: PlannedStep, inputs: Mapping[str, Artifact]) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from orchestrator.stages.tokens import TokensStage
 
 @dataclass(frozen=True)
 class Step:
-    """A stage in the graph: its name, its configuration, and which step fills each of its inputs (role -> step name)."""
+    """A stage in the graph: its name, its configuration, and which step fills each input (role -> step name)."""
 
     name: str
     stage: Stage
@@ -42,7 +42,11 @@ def steps_of(recipe: Recipe) -> tuple[Step, ...]:
     trained = {**data, "teacher": "teacher"}
     steps = [
         Step("corpus", CorpusStage(corpus=recipe.corpus, seed=seed)),
-        Step("tokenizer", TokenizerStage(tokenizer=recipe.tokenizer, languages=languages, seed=seed), {"corpus": "corpus"}),
+        Step(
+            "tokenizer",
+            TokenizerStage(tokenizer=recipe.tokenizer, languages=languages, seed=seed),
+            {"corpus": "corpus"},
+        ),
         Step("tokens", TokensStage(languages=languages), {"corpus": "corpus", "tokenizer": "tokenizer"}),
         Step("blocks", BlocksStage(blocks=recipe.blocks, languages=languages, seed=seed), {"tokens": "tokens"}),
         Step("teacher", TeacherStage(teacher=recipe.teacher, seed=teacher_seed), data),

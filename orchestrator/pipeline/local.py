@@ -52,14 +52,18 @@ class LocalRunner:
         resources = self._resources
         if resources.workers > 1:
             raise ResourceError(
-                f"{resources.workers} training workers need Ray", "resources.workers", "leave out --local, or set resources.workers=1"
+                f"{resources.workers} training workers need Ray",
+                "resources.workers",
+                "leave out --local, or set resources.workers=1",
             )
         strategy = PluginSpec(type="single") if resources.strategy == "auto" else resources.strategy
-        return Environment(work=work, map=self._map, device=choose_device(resources.device), threads=threads, strategy=strategy)
+        return Environment(
+            work=work, map=self._map, device=choose_device(resources.device), threads=threads, strategy=strategy
+        )
 
 
 def choose_device(wanted: str) -> str:
-    """ "cpu" or "cuda" for "auto", "cpu" or "cuda".
+    """The device, "cpu" or "cuda", for what a recipe wants: "auto", "cpu" or "cuda".
 
     Raises:
         ResourceError: "cuda" asked for where torch sees no GPU.
@@ -67,7 +71,9 @@ def choose_device(wanted: str) -> str:
     import torch
 
     if wanted == "cuda" and not torch.cuda.is_available():
-        raise ResourceError("a GPU was asked for and torch sees none", "resources.device", "mome doctor, or resources.device=cpu")
+        raise ResourceError(
+            "a GPU was asked for and torch sees none", "resources.device", "mome doctor, or resources.device=cpu"
+        )
     return "cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu"
 
 
@@ -100,7 +106,9 @@ class ProcessMap:
                 yield pending.popleft().result()
         except BrokenProcessPool:
             self._pool = None
-            raise ResourceError("a worker process was killed, most likely for want of memory", fix="set resources.cpus lower") from None
+            raise ResourceError(
+                "a worker process was killed, most likely for want of memory", fix="set resources.cpus lower"
+            ) from None
         finally:
             for future in pending:
                 future.cancel()

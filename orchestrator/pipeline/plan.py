@@ -14,8 +14,8 @@ from orchestrator.pipeline.graph import Step, fingerprints, steps_of
 from orchestrator.plugins import suggest
 from orchestrator.stages.base import Cost
 
-# Seconds that a step takes whatever its size, and the share of a plain matrix product's speed that training reaches on a
-# CPU and on a GPU: measured with `mome bench train`.
+# Seconds that a step takes whatever its size (True: distributed), and the share of a plain matrix product's speed that
+# training reaches on a CPU and on a GPU.
 STARTUP_SECONDS = {True: 20.0, False: 4.0}
 EFFICIENCY = {"cpu": 0.25, "cuda": 0.4}
 
@@ -73,7 +73,9 @@ def make_plan(recipe: Recipe, store: Store, until: Sequence[str] = (), force: Se
     return Plan(
         store,
         tuple(
-            PlannedStep(step, known[step.name], None if step.name in forced else store.find(step.name, known[step.name]))
+            PlannedStep(
+                step, known[step.name], None if step.name in forced else store.find(step.name, known[step.name])
+            )
             for step in steps
             if step.name in wanted
         ),

@@ -1,0 +1,103 @@
+"""Our training step through the whole stack beside a bare torch loop on the same model and blocks."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.artifacts import Store
+from orchestrator.bench._rows import Row, compare
+from orchestrator.config.base import PluginSpec
+from orchestrator.config.recipe import Recipe, ResourcesConfig
+from orchestrator.pipeline.execute import execute
+from orchestrator.pipeline.graph import Step, steps_of
+from orchestrator.pipeline.local import LocalRunner
+from orchestrator.pipeline.plan import make_plan
+
+
+@dataclass(frozen=True)
+class Train:
+    """The quickstart's teacher: a Ray Train worker with `single`, one with `deepspeed`, and a bare loop, in turn."""
+
+    steps: int = 40
+    warmup: int = 8
+    batch_blocks: int = 16
+    context: int = 128
+    threads: int = 2
+    repeats: int = 3
+
+    def rows(self) -> Iterator[Row]:
+        """Tokens a second in the training loop, start-up not counted: medians over steps, then over repeats."""
+        from orchestrator.cluster.runner import RayRunner
+        from orchestrator.cluster.session import session
+
+        speeds: dict[str, list[float]] = {"bare": [], "single": [], "deepspeed": []}
+        with tempfile.TemporaryDirectory() as folder:
+            root, recipe = Path(folder), self._recipe()
+            inputs = _prepare(recipe, root)
+            step = next(step for step in steps_of(recipe) if step.name == "teacher")
+            with session(recipe.resources):
+                for repeat in range(self.repeats):
+                    speeds["bare"].append(self._bare(inputs))
+                    for strategy in ("single", "deepspeed"):
+                        resources = recipe.resources.model_copy(update={"strategy": PluginSpec(type=strategy)})
+                        runner = RayRunner(resources)
+                        speeds[strategy].append(self._ours(runner, step, inputs, root / f"{strategy}-{repeat}"))
+                        runner.close()
+        for strategy in ("single", "deepspeed"):
+            case = f"Ray Train worker, {strategy}, beside a bare torch loop"
+            yield compare(case, "speed", "tokens/s", speeds[strategy], speeds["bare"])
+
+    def _recipe(self) -> Recipe:
+        tokens = self.batch_blocks * self.context
+        training = {
+            "tokens": tokens * self.steps,
+            "batch_tokens": tokens,
+            "micro_batch": self.batch_blocks,
+            "eval_every": 10**6,
+            "eval_blocks": 1,
+            "checkpoint_every": 10**6,
+            "publish": "last",
+        }
+        return Recipe.model_validate(
+            {
+                "name": "bench",
+                "corpus": {"languages": {code: {"source": "miniwiki"} for code in ("en", "fr", "de")}},
+                "tokenizer": {"vocab_size": 4096},
+                "blocks": {"context": self.context},
+                "teacher": {"model": "gpt2-tiny-teacher", "training": training},
+                "experts": {"model": "gpt2-tiny-expert"},
+                "resources": {"slots": 1, "cpus": self.threads, "threads": self.threads, "device": "cpu"},
+            }
+        )
+
+    def _ours(self, runner: object, step: Step, inputs: Mapping[str, Path], folder: Path) -> float:
+        out, work = folder / "out", folder / "work"
+        out.mkdir(parents=True)
+        work.mkdir()
+        runner.run(step, inputs, out, work)  # type: ignore[attr-defined]
+        rows = [json.loads(line) for line in (work / "metrics.jsonl").read_text().splitlines()]
+        speeds = [row["tokens_per_second"] for row in rows if "tokens_per_second" in row]
+        return float(statistics.median(speeds[self.warmup : -1]))  # the last step includes an evaluation
+
+    def _bare(self, inputs: Mapping[str, Path]) -> float:
+        options = [str(inputs["blocks"]), str(self.steps), str(self.batch_blocks), str(self.threads)]
+        command = [sys.executable, "-m", "orchestrator.bench._bare", *options]
+        seconds = json.loads(
+            subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
+        )
+        return self.batch_blocks * self.context / float(statistics.median(seconds[self.warmup : -1]))
+
+
+def _prepare(recipe: Recipe, root: Path) -> dict[str, Path]:
+    plan = make_plan(recipe, Store(root / "run"), until=["blocks"])
+    runner = LocalRunner(ResourcesConfig(cpus=1))
+    artifacts = execute(plan, runner, [])
+    runner.close()
+    return {name: artifacts[name].folder for name in ("blocks", "tokenizer")}

@@ -1,0 +1,99 @@
+"""`mome data`: what the corpus of a recipe holds, and its way out to other tools."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from orchestrator.artifacts import Store
+from orchestrator.config.loading import load_recipe
+from orchestrator.corpus.export import export_paper_json, export_parquet
+from orchestrator.corpus.inspect import summary
+from orchestrator.errors import ArtifactError, RecipeError
+from orchestrator.pipeline.plan import make_plan, run_folder
+from orchestrator.tokens.inspect import block_counts, imbalance_percent
+
+_EXPORTS = {"parquet": export_parquet, "json": export_paper_json}
+
+
+def inspect(recipe_file: Path, overrides: Sequence[str], runs: Path, plot: Path | None) -> None:
+    """Print counts by language and split, and what was removed; draw Figure 1's plot.
+
+    Raises:
+        ArtifactError: the corpus of this recipe isn't built yet.
+    """
+    folders = _folders(recipe_file, overrides, runs)
+    documents = summary(folders["corpus"])
+    packed = {(row["language"], row["split"]): row for row in block_counts(folders["blocks"])}
+    table = _table("Corpus", "language", "split", "documents", "characters", "balanced tokens", "bytes/token")
+    counts: dict[str, dict[str, Any]] = {}
+    for language, about in documents.items():
+        for split, count in about.splits.items():
+            row = packed[language, split]
+            figures = (
+                f"{count.documents:,}",
+                f"{count.characters:,}",
+                f"{row['tokens']:,}",
+                f"{row['bytes_per_token']:.2f}",
+            )
+            table.add_row(language, split, *figures)
+            counts.setdefault(language, {})[split] = {"documents": count.documents, "tokens": row["tokens"]}
+    reasons = sorted({reason for about in documents.values() for reason in about.removed})
+    removed = _table("Removed", "language", *(reason.replace("_", " ") for reason in reasons))
+    for language, about in documents.items():
+        removed.add_row(language, *(f"{about.removed.get(reason, 0):,}" for reason in reasons))
+    console = Console()
+    console.print(table)
+    console.print(f"training tokens differ by {imbalance_percent(folders['blocks']):.2f} % at most")
+    console.print(removed)
+    console.print(f"plot: {_draw(counts, plot or folders['run'] / 'corpus.svg')}", markup=False)
+
+
+def export(recipe_file: Path, out: Path, overrides: Sequence[str], layout: str, runs: Path) -> None:
+    """Write the balanced documents, a file a split.
+
+    Raises:
+        RecipeError: no layout of that name. ArtifactError: the corpus of this recipe isn't built yet.
+    """
+    if layout not in _EXPORTS:
+        raise RecipeError(f"there is no layout {layout!r}", "--format", "known: " + ", ".join(_EXPORTS))
+    folders = _folders(recipe_file, overrides, runs)
+
+    def chosen(split: str, language: str) -> np.ndarray:
+        rows: np.ndarray = np.load(folders["blocks"] / "selected" / split / f"{language}.npy", allow_pickle=False)
+        return rows
+
+    for path in _EXPORTS[layout](folders["corpus"], out, chosen):
+        print(path)
+
+
+def _folders(recipe_file: Path, overrides: Sequence[str], runs: Path) -> dict[str, Path]:
+    """Folders of the run and of its corpus and blocks."""
+    recipe = load_recipe(recipe_file, overrides)
+    store = Store(run_folder(runs, recipe))
+    plan = make_plan(recipe, store, until=["blocks"])
+    missing = [planned.name for planned in plan.missing]
+    if missing:
+        command = " ".join(["mome data build", str(recipe_file), *map(json.dumps, overrides)])
+        raise ArtifactError(f"the corpus isn't built yet (missing: {', '.join(missing)})", str(store.root), command)
+    return {"run": store.root, **{planned.name: planned.artifact.folder for planned in plan.steps if planned.artifact}}
+
+
+def _table(title: str, *headings: str) -> Table:
+    table = Table(title=title, title_justify="left")
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading in ("language", "split") else "right")
+    return table
+
+
+def _draw(counts: dict[str, dict[str, Any]], path: Path) -> Path:
+    from orchestrator.reporting.data_sections import splits_figure
+
+    path.write_text(splits_figure(counts).svg, encoding="utf-8")
+    return path

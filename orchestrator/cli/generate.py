@@ -1,0 +1,47 @@
+"""`mome generate` and `mome serve`: a finished run at work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+
+from orchestrator.cli.show import open_run
+from orchestrator.errors import ResourceError
+
+
+def generate_text(
+    name: str, prompt: str, model: str, max_tokens: int, temperature: float, seed: int | None, runs: Path
+) -> None:
+    """Continue a prompt by the expert it is routed to, and say which that was.
+
+    Raises:
+        MomeError: no such run or expert, an empty or too long prompt.
+    """
+    from serve.messages import Sampling
+    from serve.mixture import Mixture
+
+    sampling = Sampling(max_tokens=max_tokens, temperature=temperature, seed=seed)
+    made = Mixture.open(open_run(name, runs).root).generate(prompt, model, sampling)
+    console = Console(highlight=False)
+    console.print(prompt, style="bold", end="", markup=False)
+    console.print(made.text, markup=False)
+    route = "as asked"
+    if made.probabilities:
+        ranked = sorted(made.probabilities.items(), key=lambda item: -item[1])
+        route = "routed: " + ", ".join(f"{language} {probability:.1%}" for language, probability in ranked)
+    console.print(f"expert {made.expert} ({route}); {made.completion_tokens} tokens, {made.finish_reason}", style="dim")
+
+
+def serve_run(name: str, host: str, port: int, runs: Path) -> None:
+    """Serve a run until interrupted.
+
+    Raises:
+        MomeError: no such run, or the port is taken. ResourceError: Ray is not installed.
+    """
+    root = open_run(name, runs).root
+    try:
+        from serve.app import deploy
+    except ImportError as error:
+        raise ResourceError(f"Ray is not installed ({error})", fix="pip install 'mome-orchestrator[cluster]'") from None
+    deploy(root, host=host, port=port, blocking=True)
