@@ -85,10 +85,8 @@ def near_duplicates(signatures: U32, threshold: float, among: I64 | None = None)
     rows = _rows_per_band(threshold)
     pairs = [
         pair
-        for band in range(PERMUTATIONS // rows)
-        for pair in _similar_pairs(
-            signatures, members, _band_keys(signatures[:, band * rows : (band + 1) * rows]), threshold
-        )
+        for start in range(0, PERMUTATIONS - rows + 1, rows)
+        for pair in _similar_pairs(signatures, members, _band_keys(signatures[:, start : start + rows]), threshold)
     ]
     if not pairs:
         return np.zeros(count, np.bool_)

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from email.message import Message
 from importlib import metadata
 from pathlib import Path, PurePath
-from typing import cast
+from typing import Annotated, cast
 
 import xxhash
+from pydantic import Field
 
 from orchestrator.corpus.document import Document
 from orchestrator.errors import CorpusError
@@ -38,7 +39,7 @@ class PythonEnv:
     """Read the standard library."""
     packages: bool | tuple[str, ...] = False
     """Read installed distributions: all whose licence is permissive, or these by name."""
-    max_files: int | None = None
+    max_files: Annotated[int, Field(ge=1)] | None = None
     """Read at most this many files, spread over the whole by a hash of their names; null: all."""
 
     def documents(self, language: str) -> Iterator[Document]:  # noqa: ARG002 (it is all Python)

@@ -74,6 +74,12 @@ def test_near_duplicates_keep_the_first_of_each_cluster() -> None:
     assert removed.tolist() == [False, False, True, False, True, True, False]
 
 
+def test_only_those_asked_for_are_compared() -> None:
+    signatures = np.array([signature(sample(1))] * 4)
+    assert near_duplicates(signatures, 0.8, among=np.array([1, 3])).tolist() == [False, False, False, True]
+    assert not near_duplicates(signatures, 0.8, among=np.array([], np.int64)).any()
+
+
 def test_unlike_documents_stay() -> None:
     signatures = np.array([signature(altered(sample(1), 0.5, seed)) for seed in range(20)])
     assert not near_duplicates(signatures, 0.8).any()
