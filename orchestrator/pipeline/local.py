@@ -121,8 +121,11 @@ class ProcessMap:
 
     def _start(self) -> ProcessPoolExecutor:
         if self._pool is None:
-            # Not fork: this process has threads. Not the workers' own pools of threads on top of processes, either.
-            os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-            context = multiprocessing.get_context("forkserver")
-            self._pool = ProcessPoolExecutor(self._workers, mp_context=context)
+            context = multiprocessing.get_context("forkserver")  # not fork: this process has threads
+            self._pool = ProcessPoolExecutor(self._workers, mp_context=context, initializer=_one_thread)
         return self._pool
+
+
+def _one_thread() -> None:
+    """The workers are the parallelism: no thread pools on top of them. Read when torch and tokenizers are imported."""
+    os.environ.update(OMP_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false")
