@@ -54,7 +54,7 @@ class Figure:
         element = re.sub(r'\bid="', f'id="{self.name}-', element)
         element = element.replace("url(#", f"url(#{self.name}-").replace('href="#', f'href="#{self.name}-')
         label = self.alt.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;").replace(">", "&gt;")
-        opening = rf'<svg role="img" aria-label="{_literal(label)}" style="max-width: {width:.1f}rem" \1>'
+        opening = rf'<svg role="img" aria-label="{_literal(label)}" style="--width: {width:.1f}rem" \1>'
         return re.sub(r'<svg\b[^>]*?(viewBox="[^"]*")[^>]*>', opening, element, count=1)
 
 

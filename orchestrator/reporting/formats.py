@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 MISSING = "–"
 GAP = "\N{NO-BREAK SPACE}"
+_UNITS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
 def count(value: float | None) -> str:
@@ -15,13 +16,12 @@ def count(value: float | None) -> str:
 
 
 def compact(value: float | None) -> str:
-    """A large number in three digits: 1.23 M."""
+    """A large number in up to three digits: 1.23 M, 900 k, 8."""
     if value is None:
         return MISSING
-    for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= size:
-            return f"{significant(value / size)}{GAP}{unit}"
-    return significant(value)
+    size, unit = next(((s, u) for s, u in _UNITS if abs(value) >= s), (1.0, ""))
+    digits = significant(value / size)
+    return (digits.rstrip("0").rstrip(".") if "." in digits else digits) + (GAP + unit if unit else "")
 
 
 def significant(value: float | None, digits: int = 3) -> str:
@@ -30,7 +30,8 @@ def significant(value: float | None, digits: int = 3) -> str:
         return MISSING
     if value == 0:
         return "0"
-    decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
+    exponent = int(f"{value:.{digits - 1}e}".partition("e")[2])  # after rounding: 9.999 is 10.0
+    decimals = max(0, digits - 1 - exponent)
     return f"{value:,.{min(decimals, 9)}f}"
 
 

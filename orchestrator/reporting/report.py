@@ -47,7 +47,8 @@ def report(results: dict[str, Any], paper: dict[str, Any]) -> Document:
         ("Largest memory", memory(results["peak_memory_bytes"]["largest"])),
     )
     sections = (
-        model_sections.perplexities(results, paper),
+        model_sections.perplexities(results),
+        model_sections.beside_paper(results, paper),
         model_sections.router(results, paper),
         model_sections.models(results),
         learning(results),

@@ -28,6 +28,17 @@ def collect(inputs: Mapping[str, Path], recipe: Json) -> Json:
     Raises:
         ArtifactError: an artifact, a file of it, or a value in it is missing.
     """
+    try:
+        return _collect(inputs, recipe)
+    except KeyError as error:
+        raise ArtifactError(
+            f"the artifacts of this run lack {error}, which the report needs",
+            where=", ".join(str(path) for path in inputs.values()),
+            fix="they are of another version: mome run RECIPE --force corpus",
+        ) from error
+
+
+def _collect(inputs: Mapping[str, Path], recipe: Json) -> Json:
     blocks = read_json(folder(inputs, "blocks") / "blocks.json")
     languages = [str(language) for language in blocks["languages"]]
     models = {"teacher": folder(inputs, "teacher")} | {lang: folder(inputs, f"expert-{lang}") for lang in languages}

@@ -147,8 +147,8 @@ def difference(value: float, margin: float) -> str:
 
 def _change(entry: Mapping[str, Any]) -> str:
     """A ratio as a change in percent with its interval."""
-    if entry["low"] == entry["high"]:
-        return percent(entry["ratio"])
+    if entry["ratio"] == entry["low"] == entry["high"] == 1:
+        return "unchanged"
     return f"{percent(entry['ratio'])} [{percent(entry['low'])}, {percent(entry['high'])}]"
 
 

@@ -204,7 +204,7 @@ def _unfinished(configurations: Sequence[Configuration]) -> Table:
         for trial in configuration.trials
         if trial["status"] != FINISHED
     ]
-    return table("Trials that did not finish", ("configuration", "seed", "status", "reason"), rows, words=(2, 3))
+    return table("Why", ("configuration", "seed", "status", "reason"), rows, words=(2, 3))
 
 
 def _plot(configurations: Sequence[Configuration]) -> Figure:

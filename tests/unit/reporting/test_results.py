@@ -1,0 +1,87 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from orchestrator.errors import ArtifactError
+from orchestrator.reporting.report import write_report
+from orchestrator.reporting.results import collect, learning_curves
+
+
+def rows(path: Path, *found: dict) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in found))
+    return path
+
+
+def test_curves_take_cross_entropy_where_it_is_logged_and_the_later_of_two_rows(tmp_path: Path) -> None:
+    path = rows(
+        tmp_path / "metrics.jsonl",
+        {"step": 1, "loss": 9.0, "ce": 8.0, "alpha": 0.5, "beta": 0.5},
+        {"step": 2, "loss": 8.0, "ce": 7.0},
+        {"step": 2, "loss": 8.0, "ce": 6.0},
+        {"message": "a line to print"},
+        {"step": 2, "validation_loss": 5.0, "validation_loss/fr": 4.0, "validation_loss/en": 6.0},
+    )
+    found = learning_curves(path, ["en", "fr"])
+    assert found["train"] == [[1, 8.0], [2, 6.0]]
+    assert found["validation"] == [[2, 5.0]]
+    assert list(found["validation_by_language"]) == ["en", "fr"]
+    assert found["alpha"] == [[1, 0.5]]
+
+
+def test_long_curves_are_thinned_to_means(tmp_path: Path) -> None:
+    found = learning_curves(rows(tmp_path / "m", *({"step": i, "loss": float(i % 2)} for i in range(10_000))), [])
+    assert len(found["train"]) == 200
+    assert found["train"][0] == [24.5, 0.5]
+
+
+def test_a_pretrained_teacher_has_no_training_to_show(inputs, made_up, tmp_path: Path) -> None:
+    (inputs["teacher"] / "metrics.jsonl").unlink()
+    (inputs["teacher"] / "training.json").write_text(json.dumps({"parameters": 5_000, "weights_sha256": "0"}))
+    write_report(inputs, made_up.RECIPE, tmp_path / "out")
+    assert "| teacher | 5 k | – | – |" in (tmp_path / "out" / "report.md").read_text().replace(
+        "\N{NO-BREAK SPACE}", " "
+    )
+    assert not (tmp_path / "out" / "figures" / "learning-teacher.svg").exists()
+
+
+def test_routing_comparison_is_paired_by_block(inputs, made_up) -> None:
+    found = collect(inputs, made_up.RECIPE)["comparisons"]
+    assert found["routed_to_true_language"]["fr"] == {"ratio": 1.0, "low": 1.0, "high": 1.0}
+    assert 1.0 < found["routed_to_true_language"]["en"]["ratio"] < 1.05  # one block of sixty at the wrong expert
+    assert found["next_best_to_own"]["en"]["rival"] == "fr"
+    assert found["next_best_to_own"]["en"]["ratio"] == pytest.approx(700 / 210, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "corpus/corpus.json",
+        "blocks/blocks.json",
+        "teacher/training.json",
+        "evaluation/block_losses.safetensors",
+        "router/manifest.json",
+    ],
+)
+@pytest.mark.parametrize("content", [None, b"{", b"[]"])
+def test_a_damaged_artifact_is_named(inputs, made_up, name: str, content: bytes | None) -> None:
+    path = inputs["corpus"].parent / name
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ArtifactError) as error:
+        collect(inputs, made_up.RECIPE)
+    assert error.value.where == str(path)
+    assert str(path.parent) in error.value.fix
+
+
+def test_a_value_that_is_missing_is_an_error_for_people(inputs, made_up) -> None:
+    (inputs["router"] / "metrics.json").write_text(json.dumps({"languages": ["en"]}))
+    with pytest.raises(ArtifactError, match="averaging"):
+        collect(inputs, made_up.RECIPE)
+
+
+def test_versions_that_differ_between_steps_are_all_shown(inputs, made_up) -> None:
+    path = inputs["router"] / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"versions": {"torch": "2.14.0"}}))
+    assert collect(inputs, made_up.RECIPE)["versions"]["torch"] == "2.13.0, 2.14.0"
