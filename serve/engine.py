@@ -50,7 +50,7 @@ class Engine:
         Raises:
             ArtifactError: the model is missing or damaged. TokenizerError: its tokenizer is.
         """
-        return cls(load_model(folder, device), Tokenizer.load(folder))
+        return cls(load_model(folder, device), Tokenizer(folder))
 
     @torch.inference_mode()
     def generate(

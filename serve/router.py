@@ -25,7 +25,7 @@ class PromptRouter:
         Raises:
             ArtifactError: one is damaged, or the router knows none of the experts.
         """
-        self._tokenizer = Tokenizer.load(tokenizer)
+        self._tokenizer = Tokenizer(tokenizer)
         self._router = Router.load(router)
         self._columns = {name: column for column, name in enumerate(self._router.languages) if name in experts}
         if not self._columns:

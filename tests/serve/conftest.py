@@ -65,7 +65,7 @@ def write_router(folder: Path, tokenizer: Path) -> None:
     from orchestrator.routers._tfidf import fit
     from serve.text import Tokenizer
 
-    encode = Tokenizer.load(tokenizer).encode
+    encode = Tokenizer(tokenizer).encode
     texts = [(language, text) for language in LANGUAGES for text in documents(language, 40)]
     features, matrix = fit([np.asarray(encode(text)) for _, text in texts])
     labels = [LANGUAGES.index(language) for language, _ in texts]
