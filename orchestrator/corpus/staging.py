@@ -90,6 +90,10 @@ class _Prepared:
     keys: U64
     signatures: U32
 
+    def without_bulk(self) -> _Prepared:
+        """What stays in memory: 24 bytes a document."""
+        return replace(self, table=None, signatures=self.signatures[:0].copy())
+
 
 @dataclass(frozen=True)
 class Staged:
@@ -134,30 +138,26 @@ def stage(language: str, corpus: CorpusConfig, seed: int, folder: Path, parallel
         near=corpus.deduplication.near is not None,
         seed=seed,
     )
-    parts: list[_Prepared] = []
-    splits: list[Codes] = []
+    parts: list[tuple[int, _Prepared]] = []
     folder.mkdir(parents=True, exist_ok=True)
     with TableWriter(folder / "documents.parquet") as writer, (folder / "signatures.bin").open("wb") as signatures:
         for code, source in _sources(config):
-            where = f"corpus.languages.{language}" + (f".{SPLITS[code]}" if code > 0 else ".source")
-            read = 0
             documents = islice(source.documents(language), corpus.max_documents)
             for part in parallel(prepare, batches(documents, _BATCH_CHARACTERS, _BATCH_DOCUMENTS)):
                 writer.write(part.table)
-                part.signatures.tofile(signatures)
-                splits.append(np.full(len(part.ids), code, np.int8))
-                parts.append(_without_bulk(part))
-                read += len(part.ids) + part.filtered
+                signatures.write(part.signatures.tobytes())
+                parts.append((code, part.without_bulk()))
                 log({"documents": len(part.ids) + part.filtered, "characters": part.characters})
-            _check(where, read, sum(len(s) for s in splits if len(s) and s[0] == code))
+            role = "source" if code in (UNASSIGNED, SPLITS.index("train")) else SPLITS[code]
+            _check(f"corpus.languages.{language}.{role}", [part for of, part in parts if of == code])
     return Staged(
         language=language,
         folder=folder,
-        ids=np.concatenate([p.ids for p in parts]),
-        works=np.concatenate([p.works for p in parts]),
-        keys=np.concatenate([p.keys for p in parts]),
-        splits=np.concatenate(splits),
-        filtered=sum(p.filtered for p in parts),
+        ids=np.concatenate([part.ids for _, part in parts]),
+        works=np.concatenate([part.works for _, part in parts]),
+        keys=np.concatenate([part.keys for _, part in parts]),
+        splits=np.concatenate([np.full(len(part.ids), code, np.int8) for code, part in parts]),
+        filtered=sum(part.filtered for _, part in parts),
     )
 
 
@@ -170,19 +170,16 @@ def _sources(config: LanguageConfig) -> Iterator[tuple[int, Source]]:
     yield SPLITS.index("train"), build("corpus.sources", config.source)
 
 
-def _check(where: str, read: int, kept: int) -> None:
+def _check(where: str, parts: list[_Prepared]) -> None:
+    read = sum(len(part.ids) + part.filtered for part in parts)
     if not read:
         raise CorpusError("the source holds no documents", where=where, fix="check its path and options")
-    if not kept:
+    if read == sum(part.filtered for part in parts):
         raise CorpusError(
             f"all {read} documents were filtered out as too short or not fit",
             where=where,
             fix="lower corpus.min_characters, change corpus.code_filter, or check `kind` (prose or code)",
         )
-
-
-def _without_bulk(part: _Prepared) -> _Prepared:
-    return replace(part, table=None, signatures=np.empty((0, PERMUTATIONS), np.uint32))
 
 
 def _u64(values: Iterable[int]) -> npt.NDArray[np.uint64]:

@@ -34,6 +34,10 @@ class CorpusStage(Stage):
         """
         build_corpus(self.corpus, self.seed, out, env.work / "staged", env.map, env.log)
 
-    def source_fingerprints(self) -> dict[str, str]:
-        """Identity of the text outside the recipe, so that a changed source file is noticed."""
+    def external(self) -> Mapping[str, str]:
+        """Identity of the sources' text, so that a changed file is noticed.
+
+        Raises:
+            CorpusError: a source is missing.
+        """
         return source_fingerprints(self.corpus)

@@ -63,5 +63,5 @@ def test_user_errors_come_through(tmp_path: Path) -> None:
         run(tmp_path, stage(type="miniwiki", language="es"))
 
 
-def test_source_fingerprints_name_what_is_read() -> None:
-    assert set(stage().source_fingerprints()) == {"en.source", "py.source"}
+def test_what_lies_outside_the_recipe() -> None:
+    assert set(stage().external()) == {"en.source", "py.source"}
