@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from orchestrator.artifacts import file_digest
 from orchestrator.reporting import data_sections, model_sections, sentences
 from orchestrator.reporting.document import Document, write
 from orchestrator.reporting.formats import compact, duration, memory, share
 from orchestrator.reporting.learning_section import learning
 from orchestrator.reporting.results import collect
+
+_ROOM = Path(__file__).parent
 
 
 def write_report(inputs: Mapping[str, Path], recipe: dict[str, Any], out: Path) -> tuple[str, ...]:
@@ -63,5 +65,10 @@ def report(results: dict[str, Any], paper: dict[str, Any]) -> Document:
 
 def paper_figures() -> dict[str, Any]:
     """The paper's figures that a report compares with (`paper.json`, with their source)."""
-    text = resources.files("orchestrator.reporting").joinpath("paper.json").read_text(encoding="utf-8")
-    return dict(json.loads(text))
+    return dict(json.loads((_ROOM / "paper.json").read_text(encoding="utf-8")))
+
+
+def data_digests() -> dict[str, str]:
+    """SHA-256 of the templates, the style sheet and the paper's figures: a report depends on them as on the code."""
+    files = sorted([_ROOM / "paper.json", *(_ROOM / "templates").iterdir()])
+    return {file.name: file_digest(file) for file in files}

@@ -13,7 +13,7 @@ import numpy as np
 from orchestrator.reporting import sentences
 from orchestrator.reporting.document import Document, Section, write
 from orchestrator.reporting.figures import Figure, band, curves, draw, legend
-from orchestrator.reporting.formats import count, share, signed
+from orchestrator.reporting.formats import MISSING, count, share
 from orchestrator.reporting.tables import Cell, Table, table
 
 FINISHED = "finished"
@@ -58,10 +58,12 @@ class Estimate:
         error = float(np.std(values, ddof=1)) / math.sqrt(n)
         return cls(float(np.mean(values)), float(stdtrit(n - 1, (1 + confidence) / 2)) * error, n)
 
-    def __str__(self) -> str:
+    def __format__(self, sign: str) -> str:
+        """Four decimals with the margin, where there is one; "+" shows the sign of the mean, for differences."""
         if not self.n:
-            return "–"
-        return f"{self.mean:.4f}" + ("" if math.isnan(self.margin) else f" ± {self.margin:.4f}")
+            return MISSING
+        margin = "" if math.isnan(self.margin) else f" ± {self.margin:.4f}"
+        return f"{self.mean:{sign}.4f}{margin}".replace("-", "−")
 
 
 @dataclass(frozen=True)
@@ -80,11 +82,14 @@ class Configuration:
             if trial["status"] == FINISHED and (loss := trial["final_loss"]) is not None and math.isfinite(loss)
         }
 
+    def mean(self, confidence: float) -> Estimate:
+        """The final loss over the seeds."""
+        return Estimate.of(list(self.losses.values()), confidence)
+
     def minus(self, other: Configuration, confidence: float) -> Estimate:
         """The paired difference of final losses over the seeds that both finished."""
-        return Estimate.of(
-            [self.losses[seed] - other.losses[seed] for seed in sorted(self.losses.keys() & other.losses)], confidence
-        )
+        both = sorted(self.losses.keys() & other.losses)
+        return Estimate.of([self.losses[seed] - other.losses[seed] for seed in both], confidence)
 
 
 def write_sweep_report(
@@ -107,7 +112,7 @@ def write_sweep_report(
     """
     configurations = group(trials)
     verdicts = [_verdict(c, configurations[0], confidence) for c in configurations[1:]]
-    plots = (_plot(configurations),) if any(trial["curve"] for trial in trials) else ()
+    plots = (_plot(configurations),) if any(trial["curve"] and trial["status"] == FINISHED for trial in trials) else ()
     lost = [trial for trial in trials if trial["status"] != FINISHED]
     sections = [Section("comparison", "Comparison", (), (_comparison(configurations, confidence), *plots))]
     if lost:
@@ -119,9 +124,8 @@ def write_sweep_report(
         ("Seeds", ", ".join(str(seed) for seed in sorted({trial["seed"] for trial in trials}))),
     )
     summary = tuple(verdicts) or ("There is only one configuration: nothing to compare.",)
-    write(
-        Document(title, description, facts, summary, tuple(sections)), _results(title, configurations, confidence), out
-    )
+    document = Document(title, description, facts, summary, tuple(sections))
+    write(document, _results(title, configurations, confidence), out)
     return "\n".join(verdicts)
 
 
@@ -147,7 +151,9 @@ def group(trials: Sequence[Trial]) -> list[Configuration]:
 
 def _label(config: Mapping[str, Any], fields: Sequence[str]) -> str:
     """The fields' last names with their values; a plug-in reads as a call: schedule=fixed(alpha=0.5)."""
-    parts = [f"{field.rsplit('.', 1)[-1]}={_value(config[field])}" for field in fields if field in config]
+    last = [field.rsplit(".", 1)[-1] for field in fields]
+    names = {field: name if last.count(name) == 1 else field for field, name in zip(fields, last, strict=True)}
+    parts = [f"{names[field]}={_value(config[field])}" for field in fields if field in config]
     return ", ".join(parts) or "as in the recipe"
 
 
@@ -168,33 +174,18 @@ def _verdict(configuration: Configuration, baseline: Configuration, confidence: 
 
 
 def _comparison(configurations: Sequence[Configuration], confidence: float) -> Table:
-    best = min(configurations, key=lambda c: _sortable(Estimate.of(list(c.losses.values()), confidence).mean))
+    baseline, means = configurations[0], [configuration.mean(confidence) for configuration in configurations]
+    best = min((mean.mean for mean in means if mean.n), default=math.nan)
     rows: list[list[Cell | str]] = []
-    for configuration in configurations:
-        mean = Estimate.of(list(configuration.losses.values()), confidence)
-        difference = configuration.minus(configurations[0], confidence)
-        delta = "baseline" if configuration is configurations[0] else str(_Signed(difference))
+    for configuration, mean in zip(configurations, means, strict=True):
+        difference = "baseline" if configuration is baseline else f"{configuration.minus(baseline, confidence):+}"
         finished = f"{len(configuration.losses)} of {len(configuration.trials)}"
-        rows.append(
-            [configuration.label, Cell(str(mean), strong=configuration is best and mean.n > 0), delta, finished]
-        )
+        rows.append([configuration.label, Cell(f"{mean}", strong=mean.mean == best), difference, finished])
     note = (
         f"Final validation loss in nats a token: mean over seeds ± half of the {share(confidence, 0)} t interval "
         "(wide with few seeds). Differences are paired by seed; below zero beats the baseline. Bold: the lowest mean."
     )
     return table("Final validation loss", ("configuration", "loss", "difference", "seeds finished"), rows, note=note)
-
-
-@dataclass(frozen=True)
-class _Signed:
-    """An estimate of a difference, shown with its sign."""
-
-    of: Estimate
-
-    def __str__(self) -> str:
-        if not self.of.n:
-            return "–"
-        return signed(self.of.mean, 4) + ("" if math.isnan(self.of.margin) else f" ± {self.of.margin:.4f}")
 
 
 def _unfinished(configurations: Sequence[Configuration]) -> Table:
@@ -208,17 +199,16 @@ def _unfinished(configurations: Sequence[Configuration]) -> Table:
 
 
 def _plot(configurations: Sequence[Configuration]) -> Figure:
-    """Mean validation loss over the seeds against the step, with bands from the lowest to the highest seed."""
+    """Mean validation loss over the finished seeds against the step, with bands from the lowest to the highest."""
     means: dict[str, list[list[float]]] = {}
     bands: list[tuple[list[int], list[float], list[float]]] = []
     for configuration in configurations:
         by_step: dict[int, list[float]] = {}
         for trial in configuration.trials:
-            for step, loss in trial["curve"]:
+            # A curve that ends early would make the mean jump.
+            for step, loss in trial["curve"] if trial["status"] == FINISHED else ():
                 by_step.setdefault(step, []).append(loss)
-        # Steps that only some seeds reached would make the mean jump.
-        most = max(map(len, by_step.values()), default=0)
-        steps = sorted(step for step, losses in by_step.items() if len(losses) == most)
+        steps = sorted(by_step)
         means[configuration.label] = [[step, float(np.mean(by_step[step]))] for step in steps]
         bands.append((steps, [min(by_step[s]) for s in steps], [max(by_step[s]) for s in steps]))
 
@@ -235,7 +225,7 @@ def _plot(configurations: Sequence[Configuration]) -> Figure:
 
 def _results(title: str, configurations: Sequence[Configuration], confidence: float) -> dict[str, Any]:
     def entry(configuration: Configuration) -> dict[str, Any]:
-        mean = Estimate.of(list(configuration.losses.values()), confidence)
+        mean = configuration.mean(confidence)
         difference = configuration.minus(configurations[0], confidence)
         return {
             "label": configuration.label,
@@ -251,7 +241,3 @@ def _results(title: str, configurations: Sequence[Configuration], confidence: fl
         }
 
     return {"title": title, "confidence": confidence, "configurations": [entry(c) for c in configurations]}
-
-
-def _sortable(value: float) -> float:
-    return math.inf if math.isnan(value) else value

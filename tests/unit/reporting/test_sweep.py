@@ -33,13 +33,19 @@ def test_configurations_are_labelled_by_what_varies() -> None:
     ]
 
 
+def test_fields_of_equal_last_names_keep_their_full_names() -> None:
+    trials = [{**trial("x", 1, 5.0), "config": {"teacher.lr": a, "experts.lr": b}} for a, b in ((1, 2), (2, 1))]
+    assert [c.label for c in group(trials)] == ["teacher.lr=1, experts.lr=2", "teacher.lr=2, experts.lr=1"]
+
+
 def test_estimate_is_a_t_interval() -> None:
     values = [5.0, 5.2, 5.1]
     low, high = stats.t.interval(0.9, 2, loc=np.mean(values), scale=stats.sem(values))
     found = Estimate.of(values, 0.9)
     assert (found.mean - found.margin, found.mean + found.margin) == pytest.approx((low, high))
     assert math.isnan(Estimate.of([1.0], 0.9).margin)
-    assert Estimate.of([], 0.9).n == 0
+    assert f"{Estimate.of([], 0.9)}" == "–"
+    assert f"{Estimate.of([-0.5], 0.9):+}" == "−0.5000"
 
 
 def test_report(tmp_path: Path) -> None:
