@@ -1,0 +1,144 @@
+"""A run as MLflow's own store gives it back: SQLite, and servers that are not there."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+mlflow = pytest.importorskip("mlflow")
+
+from mlflow.tracking import MlflowClient  # noqa: E402
+
+from orchestrator.tracking import RunFacts, mlflow_tracker  # noqa: E402
+from orchestrator.tracking.mlflow import MlflowRun, leaves, local_store, numbers  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder whose SQLite store is made once: that takes seconds."""
+    folder = tmp_path_factory.mktemp("run")
+    MlflowClient(tracking_uri=local_store(folder), registry_uri=local_store(folder)).search_experiments()
+    return folder
+
+
+def facts(folder: Path, name: str = "quick", **recipe: Any) -> RunFacts:
+    recipe = {"name": name, "seed": 17, "corpus": {"languages": {"en": "miniwiki"}}, **recipe}
+    configs = {"teacher": {"seed": 1, "teacher": {"lr": 0.1}}, "corpus": {"seed": 17}}
+    return RunFacts(name, folder, f"test-{name}", recipe, {"teacher": "f" * 64, "corpus": "c" * 64}, configs)
+
+
+def client(folder: Path) -> MlflowClient:
+    return MlflowClient(tracking_uri=local_store(folder), registry_uri=local_store(folder))
+
+
+def runs(folder: Path, name: str) -> dict[str, Any]:
+    experiment = client(folder).get_experiment_by_name(f"test-{name}")
+    found = client(folder).search_runs([experiment.experiment_id])
+    assert len({run.info.run_name for run in found}) == len(found)
+    return {run.info.run_name: run for run in found}
+
+
+def publish(folder: Path) -> Path:
+    artifact = folder / "stages" / "teacher" / "ffff"
+    (artifact / "model").mkdir(parents=True, exist_ok=True)
+    (artifact / "model" / "config.json").write_text("{}")
+    (artifact / "manifest.json").write_text("{}")
+    report = folder / "report"
+    report.mkdir(exist_ok=True)
+    (report / "index.html").write_text("<p>")
+    (report / "results.json").write_text(json.dumps({"teacher_perplexity": {"en": 31.5}, "versions": {"torch": "2"}}))
+    return artifact
+
+
+def test_a_run_has_nested_runs_metrics_report_and_registered_models(store: Path) -> None:
+    artifact = publish(store)
+    run = MlflowRun(local_store(store), facts(store))
+    run.started("teacher")
+    run.metrics(
+        "teacher", [{"step": 1, "steps": 2, "loss": 5.0, "message": "hi"}, {"step": 2, "loss": float("nan"), "lr": 0.1}]
+    )
+    manifest = {"seconds": 3.5, "peak_memory_bytes": 7, "fingerprint": "f" * 64, "inputs": {"blocks": "b" * 64}}
+    run.finished("teacher", manifest, artifact)
+    run.close(store / "report")
+
+    found = runs(store, "quick")
+    parent, teacher = found["quick"], found["teacher"]
+    assert teacher.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    assert (parent.info.status, teacher.info.status) == ("FINISHED", "FINISHED")
+    assert parent.data.params["corpus.languages.en"] == "miniwiki"
+    assert teacher.data.params["teacher.lr"] == "0.1"
+    assert parent.data.metrics["teacher_perplexity.en"] == 31.5
+    assert teacher.data.metrics["seconds"] == 3.5
+    history = client(store).get_metric_history(teacher.info.run_id, "loss")
+    assert [(point.step, point.value) for point in history] == [(1, 5.0)]
+    assert [item.path for item in client(store).list_artifacts(parent.info.run_id, "report")] == [
+        "report/index.html",
+        "report/results.json",
+    ]
+    (version,) = client(store).search_model_versions("name='quick-teacher'")
+    assert version.run_id == teacher.info.run_id
+    assert version.tags["mome.input.blocks"] == "b" * 64
+    assert version.source == (artifact / "model").as_uri()
+
+
+def test_an_interrupted_run_goes_on_in_the_same_runs(store: Path) -> None:
+    first = MlflowRun(local_store(store), facts(store, "resumed"))
+    first.started("corpus")
+    first.finished("corpus", {}, store)
+    first.started("teacher")
+    before = runs(store, "resumed")
+
+    second = MlflowRun(local_store(store), facts(store, "resumed"))  # killed: no close
+    second.started("teacher")
+    second.failed("teacher", ValueError("out of luck"))
+    second.close(None)
+    after = runs(store, "resumed")
+    assert {name: run.info.run_id for name, run in after.items()} == {
+        name: run.info.run_id for name, run in before.items()
+    }
+    assert after["teacher"].data.tags["mome.error"] == "out of luck"
+    assert {name: run.info.status for name, run in after.items()} == {
+        "resumed": "FAILED",
+        "corpus": "FINISHED",
+        "teacher": "FAILED",
+    }
+
+
+def test_another_recipe_gets_runs_of_its_own(store: Path) -> None:
+    first = MlflowRun(local_store(store), facts(store, "changed"))
+    second = MlflowRun(local_store(store), facts(store, "changed", seed=18))
+    assert first._parent != second._parent
+
+
+def test_what_is_still_open_at_the_end_was_killed(store: Path) -> None:
+    run = MlflowRun(local_store(store), facts(store, "open"))
+    run.started("teacher")
+    run.close(None)
+    assert {r.info.status for r in runs(store, "open").values()} == {"KILLED"}
+
+
+def test_a_closed_port_does_not_stop_a_run(tmp_path: Path) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+    lines: list[str] = []
+    tracker = mlflow_tracker(facts(tmp_path), f"http://127.0.0.1:{port}", lines.append)
+    assert tracker is not None
+    tracker.started("teacher")
+    tracker.metrics("teacher", [{"step": 1, "loss": 1.0}])
+    tracker.close(None)
+    assert f"http://127.0.0.1:{port} can't be written to" in lines[0]
+    assert "the run goes on" in lines[0]
+
+
+def test_only_finite_numbers_of_a_step_are_metrics() -> None:
+    rows = [{"step": 3, "steps": 9, "loss": 2, "nan": float("nan"), "ok": True, "text": "x"}, {"message": "m", "x": 1}]
+    assert list(numbers(rows)) == [("loss", 2.0, 3)]
+
+
+def test_leaves_have_dotted_names() -> None:
+    assert dict(leaves({"a": {"b": 1, "c": []}, "d": {}})) == {"a.b": 1, "a.c": [], "d": {}}
