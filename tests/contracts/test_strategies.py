@@ -1,0 +1,127 @@
+"""Laws of every training strategy: same losses as plain torch, and a resumed run ends bit for bit like an undisturbed one."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import pickle
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from orchestrator import plugins
+from orchestrator.errors import PluginError
+
+WORKER = Path(__file__).with_name("strategy_worker.py")
+FP32, BF16 = 1e-5, 2e-2
+"""Relative tolerances on losses: rounding of sums in another order; rounding of bf16 products."""
+
+needs_deepspeed = pytest.mark.skipif(importlib.util.find_spec("deepspeed") is None, reason="DeepSpeed is not installed")
+ZERO = [{"type": "deepspeed", "zero": stage} for stage in range(4)]
+
+
+@pytest.fixture(scope="module")
+def blocks(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("blocks")
+    rng = np.random.default_rng(0)
+    splits: dict[str, Any] = {}
+    for split, tokens in (("train", 1000), ("validation", 200)):
+        (folder / split).mkdir()
+        splits[split] = {}
+        for language, words in (("en", 20), ("fr", 40)):
+            rng.integers(3, words, tokens).astype(np.uint16).tofile(folder / split / f"{language}.bin")
+            counts = {"documents": 1, "tokens": tokens, "characters": tokens, "bytes": tokens}
+            splits[split][language] = {**counts, "blocks": (tokens - 1) // 16}
+    about = {"context": 16, "dtype": "uint16", "vocab_size": 60, "languages": ["en", "fr"], "splits": splits}
+    (folder / "blocks.json").write_text(json.dumps(about))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def compiled() -> None:
+    plugins.create("training.strategies", "deepspeed", {}).prepare()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def train(blocks: Path, out: Path, *strategies: dict[str, Any], workers: int = 1, precision: str = "fp32") -> list[Any]:
+    """Results of each strategy, trained by `workers` processes."""
+    out.mkdir(parents=True, exist_ok=True)
+    group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(workers)}
+    processes = []
+    for rank in range(workers):
+        joins = {**group, "RANK": str(rank), "LOCAL_RANK": str(rank)} if workers > 1 else {}
+        command = [sys.executable, str(WORKER), str(blocks), str(out), str(rank), str(workers), precision]
+        environment = {**os.environ, **joins, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+        processes.append(
+            subprocess.Popen(
+                [*command, *map(json.dumps, strategies)],
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+            )
+        )
+    outputs = [process.communicate()[0].decode() for process in processes]
+    assert all(process.returncode == 0 for process in processes), "\n".join(outputs)[-4000:]
+    found: list[Any] = json.loads((out / "results.json").read_text())
+    return found
+
+
+@pytest.fixture(scope="module")
+def reference(blocks, tmp_path_factory) -> Any:
+    """Plain torch in fp32."""
+    return train(blocks, tmp_path_factory.mktemp("reference"), {"type": "single"})[0]
+
+
+def assert_same(found: dict[str, Any], reference: dict[str, Any], tolerance: float) -> None:
+    for series in ("loss", "validation_loss"):
+        np.testing.assert_allclose(found[series], reference[series], rtol=tolerance)
+    for series in ("soft", "grad_norm"):  # small numbers, of larger relative error
+        np.testing.assert_allclose(found[series], reference[series], rtol=20 * tolerance)
+
+
+@pytest.mark.parametrize("name", plugins.available("training.strategies"))
+def test_is_a_plugin_that_pickles(name):
+    strategy = plugins.create("training.strategies", name, {})
+    assert pickle.loads(pickle.dumps(strategy)) == strategy
+    assert callable(strategy.setup)
+
+
+def test_an_unknown_zero_stage_is_refused():
+    with pytest.raises(PluginError, match="zero"):
+        plugins.create("training.strategies", "deepspeed", {"zero": 4})
+
+
+def test_single_resumes_bit_for_bit(reference):
+    assert reference["resumed"] == reference["digest"]
+    assert reference["loss"][-1] < reference["loss"][0]
+    assert max(reference["grad_norm"]) > 0.1, "clipping was not at work"
+
+
+@needs_deepspeed
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("stages", [[2], pytest.param([0, 1, 3], marks=pytest.mark.slow)])
+def test_deepspeed_equals_single(blocks, reference, compiled, tmp_path, stages, workers):
+    for found in train(blocks, tmp_path, *(ZERO[stage] for stage in stages), workers=workers):
+        assert_same(found, reference, FP32)
+        assert found["resumed"] == found["digest"]
+
+
+@needs_deepspeed
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_bf16_is_the_same_to_its_rounding(blocks, reference, compiled, tmp_path):
+    for found in train(blocks, tmp_path, {"type": "single"}, *ZERO, precision="bf16"):
+        assert_same(found, reference, BF16)
+        assert found["resumed"] == found["digest"]
