@@ -7,10 +7,10 @@ import signal
 import socket
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import ray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from ray import serve
 from ray.serve.config import AutoscalingConfig, HTTPOptions
 from ray.serve.schema import LoggingConfig
@@ -55,6 +55,12 @@ class ServeArguments(BaseModel):
     deadline_s: float = Field(60.0, gt=0)
     """Longest time for an answer, whatever the client asks for, in seconds."""
 
+    @model_validator(mode="after")
+    def _replicas_in_order(self) -> Self:
+        if self.max_replicas < self.min_replicas:
+            raise ValueError("max_replicas must not be less than min_replicas")
+        return self
+
 
 def build(arguments: ServeArguments) -> serve.Application:
     """The application: an ingress, the router, and one deployment for each expert, each scaled by itself.
@@ -88,7 +94,7 @@ def _deployment(cls: type, name: str, arguments: ServeArguments, cpus: float, gp
         max_queued_requests=arguments.max_queued_requests,
         autoscaling_config=AutoscalingConfig(
             min_replicas=arguments.min_replicas,
-            max_replicas=max(arguments.min_replicas, arguments.max_replicas),
+            max_replicas=arguments.max_replicas,
             target_ongoing_requests=arguments.target_ongoing_requests,
         ),
     )
@@ -138,7 +144,8 @@ def _arguments(run: Path | str, options: dict[str, Any]) -> ServeArguments:
         return ServeArguments(run=Path(run), **options)
     except ValidationError as error:
         first = error.errors()[0]
-        raise ServingError(f"{first['loc'][0]}: {first['msg']}", fix="see serve.app.ServeArguments") from None
+        field = f"{first['loc'][0]}: " if first["loc"] else ""
+        raise ServingError(f"{field}{first['msg']}", fix="see serve.app.ServeArguments") from None
 
 
 def _check_port(host: str, port: int) -> None:

@@ -25,6 +25,8 @@ def test_what_can_not_be_served_is_refused_before_ray_starts(
         app.deploy(tmp_path)
     with pytest.raises(ServingError, match="max_replicas"):
         app.deploy(run_folder, max_replicas=0)
+    with pytest.raises(ServingError, match="less than min_replicas"):
+        app.deploy(run_folder, min_replicas=3)
     with pytest.raises(ResourceError, match="no Ray cluster"):
         app.deploy(run_folder, blocking=False)
     with socket.socket() as taken:

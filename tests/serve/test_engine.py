@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from orchestrator.errors import ArtifactError
 from serve.engine import Engine
 from serve.errors import ContextLengthError, DeadlineError, EmptyPromptError, RequestError
 from serve.messages import Completion, GenerationRequest, Sampling
+from serve.text import Tokenizer
 
 PROMPTS = ["the house", "la maison près du fleuve où", "é", "river river river river river river </s> x"]
 
@@ -46,6 +48,22 @@ def test_greedy_tokens_are_those_of_transformers_generate_alone_and_in_a_batch(e
         assert done.text.rstrip("\ufffd") == text_of(engine, reference)
         assert done.completion_tokens == len(reference)
         assert done.finish_reason == ("stop" if reference[-1] == engine.tokenizer.end else "length")
+        assert done == one(engine, prompt, max_tokens=20, temperature=0.0)
+
+
+@pytest.mark.parametrize("architecture", ["mistral", "phi"])
+def test_rotary_models_continue_the_same_alone_and_in_a_batch(architecture: str, tokenizer_folder: Path) -> None:
+    torch.manual_seed(1)
+    config = AutoConfig.for_model(
+        architecture, vocab_size=400, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=1, max_position_embeddings=48, initializer_range=0.3, bos_token_id=1, eos_token_id=2,
+        **({"sliding_window": 12} if architecture == "mistral" else {}),
+    )  # fmt: skip
+    engine = Engine(AutoModelForCausalLM.from_config(config).eval(), Tokenizer(tokenizer_folder))
+    sampling = Sampling(max_tokens=20, temperature=0.0)
+    batch = engine.generate([GenerationRequest(prompt, sampling) for prompt in PROMPTS])
+    for prompt, done in zip(PROMPTS, batch, strict=True):
+        assert done.text.rstrip("\ufffd") == text_of(engine, greedy_reference(engine, prompt, 20))
         assert done == one(engine, prompt, max_tokens=20, temperature=0.0)
 
 
