@@ -92,8 +92,11 @@ def learning_curves(path: Path, languages: Sequence[str]) -> Json:
     Returns:
         "train" (cross-entropy where it was logged, otherwise the loss), "validation", "validation_by_language"
         (language -> curve), "alpha", "beta", "soft": lists of [step, value].
+
+    Raises:
+        ArtifactError: a row is not JSON.
     """
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+    rows = _read_lines(path) if path.exists() else []
 
     def curve(*keys: str) -> list[list[float]]:
         # A training that was killed and went on logs some steps twice; the later row is the one that counts.
@@ -109,6 +112,13 @@ def learning_curves(path: Path, languages: Sequence[str]) -> Json:
         "alpha": curve("alpha"),
         "beta": curve("beta"),
     }
+
+
+def _read_lines(path: Path) -> list[Json]:
+    try:
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, ValueError) as error:
+        raise _damaged(path, str(error)) from None
 
 
 def _damaged(path: Path, reason: str) -> ArtifactError:

@@ -75,6 +75,13 @@ def test_a_damaged_artifact_is_named(inputs, made_up, name: str, content: bytes 
     assert str(path.parent) in error.value.fix
 
 
+def test_metrics_cut_short_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1, "loss": 2.0}\n{"step": 2, "lo')
+    with pytest.raises(ArtifactError, match=r"metrics\.jsonl"):
+        learning_curves(path, [])
+
+
 def test_a_value_that_is_missing_is_an_error_for_people(inputs, made_up) -> None:
     (inputs["router"] / "metrics.json").write_text(json.dumps({"languages": ["en"]}))
     with pytest.raises(ArtifactError, match="averaging"):
