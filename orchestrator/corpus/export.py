@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,18 @@ import pyarrow.parquet as pq
 from orchestrator.corpus.document import Document
 from orchestrator.corpus.inspect import summary
 from orchestrator.corpus.splits import SPLITS
-from orchestrator.corpus.storage import SCHEMA, read_documents, read_tables, split_file
+from orchestrator.corpus.storage import SCHEMA, read_tables, split_file
 
 
-def export_parquet(corpus: Path, out: Path) -> list[Path]:
+Chosen = Callable[[str, str], np.ndarray]
+"""(split, language) -> rows of the documents to export, in any order: the balanced set's, say."""
+
+
+def export_parquet(corpus: Path, out: Path, chosen: Chosen | None = None) -> list[Path]:
     """Write ``<split>.parquet`` with every language's documents and a column `language`; returns the files.
+
+    Args:
+        corpus: folder of the corpus stage. out: folder to write to. chosen: which documents; None: all.
 
     Raises:
         ArtifactError: `corpus` holds no readable corpus.
@@ -36,16 +43,19 @@ def export_parquet(corpus: Path, out: Path) -> list[Path]:
         temporary = _beside(file)
         with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
             for language in languages:
-                for table in read_tables(split_file(corpus, split, language)):
+                for table in _tables(corpus, split, language, chosen):
                     writer.write_table(table.append_column("language", pa.array([language] * table.num_rows)))
         temporary.replace(file)
     return files
 
 
-def export_paper_json(corpus: Path, out: Path) -> list[Path]:
+def export_paper_json(corpus: Path, out: Path, chosen: Chosen | None = None) -> list[Path]:
     """Write ``<split>.json``, a list of {language: article}; articles of equal id share an entry. Returns the files.
 
     An article is an object with id, title, text, source and licence. Texts are read from disk as they are needed.
+
+    Args:
+        corpus: folder of the corpus stage. out: folder to write to. chosen: which documents; None: all.
 
     Raises:
         ArtifactError: `corpus` holds no readable corpus.
@@ -57,7 +67,7 @@ def export_paper_json(corpus: Path, out: Path) -> list[Path]:
         temporary = _beside(file)
         with temporary.open("w", encoding="utf-8") as stream:
             before = "[\n"
-            for entry in _entries(corpus, split, languages):
+            for entry in _entries(corpus, split, languages, chosen):
                 stream.write(before + json.dumps(entry, ensure_ascii=False))
                 before = ",\n"
             stream.write("\n]\n" if before != "[\n" else "[]\n")
@@ -65,13 +75,13 @@ def export_paper_json(corpus: Path, out: Path) -> list[Path]:
     return files
 
 
-def _entries(corpus: Path, split: str, languages: Sequence[str]) -> Iterator[dict[str, Any]]:
+def _entries(corpus: Path, split: str, languages: Sequence[str], chosen: Chosen | None) -> Iterator[dict[str, Any]]:
     """Every document once, those of equal id together, in the order of the first language that has the id."""
     with tempfile.TemporaryDirectory() as folder:
-        others = {name: _Lookup(split_file(corpus, split, name), Path(folder) / name) for name in languages[1:]}
+        others = {name: _Lookup(_tables(corpus, split, name, chosen), Path(folder) / name) for name in languages[1:]}
         for place, language in enumerate(languages):
             taken = others[language].taken if language in others else None
-            for row, document in enumerate(read_documents(corpus, split, language)):
+            for row, document in enumerate(_documents(_tables(corpus, split, language, chosen))):
                 if taken is not None and taken[row]:
                     continue
                 found = {name: others[name].take(document.id) for name in languages[place + 1 :]}
@@ -80,13 +90,29 @@ def _entries(corpus: Path, split: str, languages: Sequence[str]) -> Iterator[dic
             lookup.close()
 
 
+def _tables(corpus: Path, split: str, language: str, chosen: Chosen | None) -> Iterator[Any]:
+    """The chosen documents of a file, by row groups, in the file's order."""
+    wanted = None if chosen is None else np.sort(chosen(split, language).astype(np.int64))
+    start = 0
+    for table in read_tables(split_file(corpus, split, language)):
+        if wanted is not None:
+            low, high = np.searchsorted(wanted, (start, start + table.num_rows))
+            start, table = start + table.num_rows, table.take(pa.array(wanted[low:high] - start))
+        yield table
+
+
+def _documents(tables: Iterator[Any]) -> Iterator[Document]:
+    for table in tables:
+        yield from (Document(**row) for row in table.to_pylist())
+
+
 class _Lookup:
     """Documents of a file by id, each handed out once. The texts stay in a memory-mapped file."""
 
-    def __init__(self, parquet: Path, scratch: Path) -> None:
+    def __init__(self, tables: Iterator[Any], scratch: Path) -> None:
         ids: list[str] = []
         with pa.OSFile(str(scratch), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
-            for table in read_tables(parquet):
+            for table in tables:
                 writer.write_table(table)
                 ids += table.column("id").to_pylist()
         self._map = pa.memory_map(str(scratch))

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
@@ -69,3 +70,14 @@ def test_no_corpus(tmp_path: Path) -> None:
         export_paper_json(tmp_path, tmp_path / "out")
     with pytest.raises(ArtifactError):
         export_parquet(tmp_path, tmp_path / "out")
+
+
+@pytest.mark.parametrize("export", [export_paper_json, export_parquet])
+def test_only_the_chosen_documents_leave(corpus: Path, tmp_path: Path, export) -> None:
+    export(corpus, tmp_path, lambda split, language: np.array([4, 1] if split == "train" and language == "fr" else []))
+    if export is export_parquet:
+        exported = [row["id"] for row in pq.read_table(tmp_path / "train.parquet").to_pylist()]
+    else:
+        exported = [entry["fr"]["id"] for entry in json.loads((tmp_path / "train.json").read_text(encoding="utf-8"))]
+    train = [document.id for document in read_documents(corpus, "train", "fr")]
+    assert exported == [train[1], train[4]]
