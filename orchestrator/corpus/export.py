@@ -21,7 +21,6 @@ from orchestrator.corpus.inspect import summary
 from orchestrator.corpus.splits import SPLITS
 from orchestrator.corpus.storage import SCHEMA, read_tables, split_file
 
-
 Chosen = Callable[[str, str], np.ndarray]
 """(split, language) -> rows of the documents to export, in any order: the balanced set's, say."""
 
@@ -44,7 +43,9 @@ def export_parquet(corpus: Path, out: Path, chosen: Chosen | None = None) -> lis
         with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
             for language in languages:
                 for table in _tables(corpus, split, language, chosen):
-                    writer.write_table(table.append_column("language", pa.array([language] * table.num_rows)))
+                    writer.write_table(
+                        table.append_column("language", pa.array([language] * table.num_rows, pa.string()))
+                    )
         temporary.replace(file)
     return files
 
