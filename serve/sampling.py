@@ -20,9 +20,9 @@ def sample(logits_BV: Tensor, temperature_B: Tensor, top_p_B: Tensor, uniform_B:
     greedy_B = logits_BV.argmax(dim=-1)
     if not bool((temperature_B > 0).any()):
         return greedy_B
-    scaled_BV = logits_BV.float() / temperature_B.clamp(min=_COLDEST)[:, None]
-    probability_BV, order_BV = scaled_BV.softmax(dim=-1).double().sort(dim=-1, descending=True, stable=True)
-    cumulative_BV = probability_BV.cumsum(dim=-1)
+    scaled_BV = logits_BV.float() / temperature_B.float().clamp(min=_COLDEST)[:, None]
+    probability_BV, order_BV = scaled_BV.softmax(dim=-1).sort(dim=-1, descending=True, stable=True)
+    cumulative_BV = probability_BV.cumsum(dim=-1, dtype=torch.float64)
     kept_BV = cumulative_BV - probability_BV < top_p_B[:, None]
     kept_BV[:, 0] = True
     mass_B = cumulative_BV.masked_fill(~kept_BV, 0).amax(dim=-1)
