@@ -120,9 +120,8 @@ def _by_length(facts: Results) -> Table:
     rows: list[Row] = []
     for name, by_length in facts["classifiers"].items():
         scores = [by_length[length] for length in lengths]
-        cells = [
-            Cell(share(s["accuracy"]), f"[{share(s['accuracy_low'])}, {share(s['accuracy_high'])}]") for s in scores
-        ]
+        around = [", ".join(share(bound) for bound in s["accuracy_interval"]) for s in scores]
+        cells = [Cell(share(s["accuracy"]), f"[{bounds}]") for s, bounds in zip(scores, around, strict=True)]
         rows.append([Cell(CLASSIFIERS.get(name, name), strong=name == facts["used"]), *cells])
     columns = ("classifier", *("whole block" if length == "full" else f"{length} tokens" for length in lengths))
     note = f"With {share(facts['confidence'], 0)} Wilson intervals; “16 tokens”: the first 16 of each block."

@@ -19,7 +19,7 @@ Losses = Mapping[str, NDArray[Any]]
 
 def paired_ratio(
     losses: NDArray[np.float64], others: NDArray[np.float64], context: int, confidence: float
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """Ratio of the perplexity of `losses` to that of `others`, with its interval.
 
     Args:
@@ -28,16 +28,16 @@ def paired_ratio(
         confidence: coverage of the interval: normal, over the blocks' differences.
 
     Returns:
-        "ratio", "low" and "high"; with a single block the interval is open: 0 to infinity.
+        "ratio" and its "interval" [low, high]; with a single block that is open: 0 to infinity.
     """
     from scipy.special import ndtri
 
     differences = (losses - others) / context
     mean, n = float(differences.mean()), len(differences)
     if n < 2:
-        return {"ratio": math.exp(mean), "low": 0.0, "high": math.inf}
+        return {"ratio": math.exp(mean), "interval": [0.0, math.inf]}
     half = float(ndtri((1 + confidence) / 2)) * float(differences.std(ddof=1)) / math.sqrt(n)
-    return {"ratio": math.exp(mean), "low": math.exp(mean - half), "high": math.exp(mean + half)}
+    return {"ratio": math.exp(mean), "interval": [math.exp(mean - half), math.exp(mean + half)]}
 
 
 def comparisons(tensors: Losses, languages: Sequence[str], context: int, confidence: float) -> dict[str, Any]:
@@ -45,16 +45,14 @@ def comparisons(tensors: Losses, languages: Sequence[str], context: int, confide
 
     Returns:
         "next_best_to_own": the best other expert ("rival") against the language's own, empty with a single language;
-        "routed_to_true_language": through the router against the true language's expert;
         "routed_to_teacher": through the router against the teacher. Each is a :func:`paired_ratio`.
     """
-    found: dict[str, Any] = {"next_best_to_own": {}, "routed_to_true_language": {}, "routed_to_teacher": {}}
+    found: dict[str, Any] = {"next_best_to_own": {}, "routed_to_teacher": {}}
     for language in languages:
         experts = {expert: tensors[f"loss/{expert}/{language}"] for expert in languages}
         own, routes = experts[language], tensors[f"route/{language}"]
-        routed = np.stack([experts[expert] for expert in languages])[routes, np.arange(len(own))]
+        routed = np.stack(list(experts.values()))[routes, np.arange(len(own))]
         teacher = tensors[f"loss/teacher/{language}"]
-        found["routed_to_true_language"][language] = paired_ratio(routed, own, context, confidence)
         found["routed_to_teacher"][language] = paired_ratio(routed, teacher, context, confidence)
         rivals = [expert for expert in languages if expert != language]
         if rivals:

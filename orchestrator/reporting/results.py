@@ -148,7 +148,14 @@ def _router(path: Path) -> Json:
     chosen, metrics = read_json(path / "router.json"), read_json(path / "metrics.json")
     facts = {"used": chosen["classifier"], "languages": metrics["languages"], "averaging": metrics["averaging"]}
     facts |= {key: metrics[key] for key in ("confidence", "sequence_tokens", "training_sequences")}
-    return {"table3_router": metrics["table3_router"], "router": facts | {"classifiers": metrics["classifiers"]}}
+    facts["classifiers"] = {name: _by_length(found) for name, found in metrics["classifiers"].items()}
+    return {"table3_router": metrics["table3_router"], "router": facts}
+
+
+def _by_length(metrics: Json) -> Json:
+    """Length of the text in tokens -> metrics; "full" is a whole block."""
+    whole = {key: value for key, value in metrics.items() if key != "lengths"}
+    return {**metrics.get("lengths", {}), "full": whole}
 
 
 def _evaluation(path: Path, languages: Sequence[str]) -> Json:
@@ -178,6 +185,7 @@ def _evaluation(path: Path, languages: Sequence[str]) -> Json:
         },
         "routed_right": {language: entry["accuracy"] for language, entry in routed.items()},
         "mean_perplexity": found["means"],
+        "routing_cost": found["routing_cost"],
         "comparisons": comparisons(tensors, languages, found["context"], found["confidence"]),
     }
 
@@ -187,7 +195,7 @@ def _perplexity(entries: Json) -> Json:
 
 
 def _interval(entries: Json) -> Json:
-    return {language: [entry["low"], entry["high"]] for language, entry in entries.items()}
+    return {language: entry["interval"] for language, entry in entries.items()}
 
 
 def _tokenizer(path: Path, blocks: Json, languages: list[str]) -> Json:

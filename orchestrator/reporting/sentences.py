@@ -20,7 +20,7 @@ from orchestrator.reporting.formats import (
 
 Perplexities = Mapping[str, Mapping[str, float]]
 Ratios = Mapping[str, Mapping[str, Any]]
-"""Language -> {"ratio", "low", "high"} of two perplexities, see `paired.py`."""
+"""Language -> {"ratio" of two perplexities, "interval": [low, high]}."""
 
 
 def summary(results: Mapping[str, Any]) -> tuple[str, ...]:
@@ -29,7 +29,7 @@ def summary(results: Mapping[str, Any]) -> tuple[str, ...]:
     return (
         specialisation(found["next_best_to_own"], results["languages"], confidence),
         own_text(results["expert_perplexity"], results["languages"]),
-        routing_cost(found["routed_to_true_language"]),
+        routing_cost(results["routing_cost"]),
         against_teacher(found["routed_to_teacher"]),
         router(results["router"]),
         effort(results["seconds"], results["peak_memory_bytes"]),
@@ -53,13 +53,13 @@ def specialisation(rivals: Ratios, languages: Sequence[str], confidence: float) 
         return f"Only {won} of {len(languages)} experts are the best on their own language: {listing(cases)}."
     closest = min(languages, key=lambda lang: float(rivals[lang]["ratio"]))
     near = rivals[closest]
-    bounds = f"{significant(near['low'])} to {significant(near['high'])}"
+    bounds = " to ".join(significant(bound) for bound in near["interval"])
     text = (
         f"On the text of every language its own expert has the lowest perplexity of the {len(languages)} experts. The "
         f"closest rival, expert {near['rival']} on {closest}, is higher by a factor of {significant(near['ratio'])} "
         f"({share(confidence, 0)} interval {bounds})"
     )
-    unclear = [lang for lang in languages if rivals[lang]["low"] <= 1]
+    unclear = [lang for lang in languages if rivals[lang]["interval"][0] <= 1]
     return text + (f"; on {listing(unclear)} the interval includes no difference." if unclear else ".")
 
 
@@ -77,10 +77,10 @@ def own_text(ppl: Perplexities, languages: Sequence[str]) -> str:
 
 def routing_cost(cost: Ratios) -> str:
     """What routing costs in perplexity against knowing the true language."""
-    if all(entry["ratio"] == entry["low"] == entry["high"] == 1 for entry in cost.values()):
+    if all(_unchanged(entry) for entry in cost.values()):
         return "Routing costs nothing: every block goes to its own language's expert, so perplexities are the same."
-    worse = [lang for lang, entry in cost.items() if entry["low"] > 1]
-    better = [lang for lang, entry in cost.items() if entry["high"] < 1]
+    worse = [lang for lang, entry in cost.items() if entry["interval"][0] > 1]
+    better = [lang for lang, entry in cost.items() if entry["interval"][1] < 1]
     verdicts = [f"worse on {listing(worse)}"] * bool(worse) + [f"better on {listing(better)}"] * bool(better)
     verdict = f"beyond the interval it is {listing(verdicts)}" if verdicts else "no interval excludes zero"
     cases = listing([f"{lang} {_change(entry)}" for lang, entry in cost.items()])
@@ -102,7 +102,7 @@ def router(facts: Mapping[str, Any]) -> str:
     """How often the router in use is right, on how many sequences."""
     score = facts["classifiers"][facts["used"]]["full"]
     wrong = score["count"] - score["correct"]
-    bounds = f"{share(score['accuracy_low'])} to {share(score['accuracy_high'])}"
+    bounds = " to ".join(share(bound) for bound in score["accuracy_interval"])
     return (
         f"The router in use, {facts['used']}, sends {share(score['accuracy'])} of {score['count']:,} held-out blocks "
         f"to the right expert ({share(facts['confidence'], 0)} interval {bounds}); {wrong:,} went wrong."
@@ -147,9 +147,14 @@ def difference(value: float, margin: float) -> str:
 
 def _change(entry: Mapping[str, Any]) -> str:
     """A ratio as a change in percent with its interval."""
-    if entry["ratio"] == entry["low"] == entry["high"] == 1:
+    if _unchanged(entry):
         return "unchanged"
-    return f"{percent(entry['ratio'])} [{percent(entry['low'])}, {percent(entry['high'])}]"
+    low, high = entry["interval"]
+    return f"{percent(entry['ratio'])} [{percent(low)}, {percent(high)}]"
+
+
+def _unchanged(entry: Mapping[str, Any]) -> bool:
+    return [entry["ratio"], *entry["interval"]] == [1, 1, 1]
 
 
 def all_perplexities(values: Mapping[str, float]) -> str:

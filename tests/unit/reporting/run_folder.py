@@ -113,8 +113,7 @@ def router() -> dict[str, Any]:
     score = {"accuracy": 241 / 244, "precision": 0.988, "recall": 0.9877, "f1": 0.9878}
     details = {
         **score,
-        "accuracy_low": 0.96,
-        "accuracy_high": 0.99,
+        "accuracy_interval": [0.96, 0.99],
         "count": 244,
         "correct": 241,
         "confusion": CONFUSION,
@@ -123,21 +122,21 @@ def router() -> dict[str, Any]:
     return {
         "languages": list(LANGUAGES), "averaging": "macro", "confidence": 0.95, "sequence_tokens": CONTEXT,
         "training_sequences": dict.fromkeys(LANGUAGES, 700), "table3_router": dict.fromkeys(names, score),
-        "classifiers": {name: dict.fromkeys(("16", "64", "full"), details) for name in names},
+        "classifiers": dict.fromkeys(names, {**details, "lengths": {"16": details, "64": details}}),
     }  # fmt: skip
 
 
 def _score(perplexity: float) -> dict[str, Any]:
     loss = math.log(perplexity)
-    low, high = perplexity * 0.95, perplexity * 1.05
+    interval = [perplexity * 0.95, perplexity * 1.05]
     return {
-        "loss": loss, "perplexity": perplexity, "bits_per_byte": loss / math.log(2) / 4.1, "low": low, "high": high,
+        "loss": loss, "perplexity": perplexity, "bits_per_byte": loss / math.log(2) / 4.1, "interval": interval,
     }  # fmt: skip
 
 
 def evaluation() -> dict[str, Any]:
     experts = {expert: {lang: _score(value) for lang, value in row.items()} for expert, row in PERPLEXITY.items()}
-    routing = {"accuracy": 59 / 60, "accuracy_low": 0.9, "accuracy_high": 1.0, "routes": {}}
+    routing = {"accuracy": 59 / 60, "accuracy_interval": [0.9, 1.0], "routes": {}}
     return {
         "split": "test", "context": CONTEXT, "confidence": 0.95, "bootstrap": 1000,
         "blocks": dict.fromkeys(LANGUAGES, 60), "tokens": {}, "bytes": {}, "means": {},
@@ -145,6 +144,7 @@ def evaluation() -> dict[str, Any]:
         "experts": experts,
         "true_language": {lang: experts[lang][lang] for lang in LANGUAGES},
         "routed": {lang: _score(PERPLEXITY[lang][lang] * 1.002) | routing for lang in LANGUAGES},
+        "routing_cost": {lang: {"ratio": 1.002, "interval": [0.999, 1.005]} for lang in LANGUAGES},
     }  # fmt: skip
 
 

@@ -148,7 +148,7 @@ def test_the_papers_rows_stand_beside_ours_only_where_languages_match(inputs, ma
     evaluation.write_text(json.dumps(found))
     metrics = json.loads((inputs["router"] / "metrics.json").read_text())
     for lengths in metrics["classifiers"].values():
-        lengths["full"]["confusion"] = [[60, 1], [0, 61]]
+        lengths["confusion"] = [[60, 1], [0, 61]]
     (inputs["router"] / "metrics.json").write_text(json.dumps(metrics))
     write_report(inputs, made_up.RECIPE, tmp_path / "out")
     markdown = (tmp_path / "out" / "report.md").read_text()

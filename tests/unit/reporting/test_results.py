@@ -45,12 +45,13 @@ def test_a_pretrained_teacher_has_no_training_to_show(inputs, made_up, tmp_path:
     assert not (tmp_path / "out" / "figures" / "learning-teacher.svg").exists()
 
 
-def test_routing_comparison_is_paired_by_block(inputs, made_up) -> None:
+def test_comparisons_are_paired_by_block(inputs, made_up) -> None:
     found = collect(inputs, made_up.RECIPE)["comparisons"]
-    assert found["routed_to_true_language"]["fr"] == {"ratio": 1.0, "low": 1.0, "high": 1.0}
-    assert 1.0 < found["routed_to_true_language"]["en"]["ratio"] < 1.05  # one block of sixty at the wrong expert
     assert found["next_best_to_own"]["en"]["rival"] == "fr"
     assert found["next_best_to_own"]["en"]["ratio"] == pytest.approx(700 / 210, rel=0.02)
+    assert found["routed_to_teacher"]["fr"]["ratio"] == pytest.approx(150 / 160, rel=0.02)
+    low, high = found["routed_to_teacher"]["fr"]["interval"]
+    assert high - low < 0.05  # far narrower than the perplexities' own intervals
 
 
 @pytest.mark.parametrize(

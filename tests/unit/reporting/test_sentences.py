@@ -6,7 +6,7 @@ from orchestrator.reporting import sentences
 
 
 def ratio(value: float, low: float, high: float, **more: str) -> dict:
-    return {"ratio": value, "low": low, "high": high, **more}
+    return {"ratio": value, "interval": [low, high], **more}
 
 
 def test_every_expert_best_with_the_closest_rival_named() -> None:
