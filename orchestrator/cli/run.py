@@ -7,16 +7,20 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
-from orchestrator.artifacts import Artifact, Store, locked, write_json
+from orchestrator.artifacts import MANIFEST, Artifact, Store, disk_errors, locked, write_json
 from orchestrator.config.loading import load_recipe
 from orchestrator.config.recipe import Recipe
 from orchestrator.errors import MomeError, ResourceError
 from orchestrator.pipeline.plan import Plan, expected_seconds, make_plan, matmul_flops_per_second, run_folder
-from orchestrator.tracking import Observer
+from orchestrator.tracking import Observer, RunFacts, mlflow_tracker
+
+if TYPE_CHECKING:
+    from orchestrator.pipeline.execute import Runner
 
 DEFAULT_RUNS = Path("runs")
 
@@ -42,11 +46,12 @@ def run_recipe(
         plan = make_plan(recipe, store, until, force)
         if plan.missing:
             artifacts = _execute(recipe, plan, local)
-            write_json(store.root / "recipe.json", recipe.model_dump(mode="json"))
         else:
             artifacts = {p.name: p.artifact for p in plan.steps if p.artifact is not None}
+            _settle(recipe, store, artifacts)
             print(f"nothing to do: all {len(plan.steps)} stages of {recipe.name} are done")
-        _finish(recipe, store, artifacts, renew=bool(plan.missing))
+    if "report" in artifacts:
+        print(f"report: {_shown(store.root / 'report' / 'index.html')}")
     return artifacts
 
 
@@ -83,24 +88,26 @@ def print_plan(
 
 
 def _execute(recipe: Recipe, plan: Plan, local: bool) -> dict[str, Artifact]:
+    from orchestrator.pipeline.execute import execute
+
     for planned in plan.missing:  # a configuration that can't work is found before anything starts
         plan.cost(planned)
     with ExitStack() as stack:
         observers = stack.enter_context(_observers(recipe, plan))
         runner = _local_runner(recipe) if local else _ray_runner(recipe, stack)
         stack.callback(runner.close)
-        from orchestrator.pipeline.execute import execute
+        artifacts = execute(plan, runner, observers)
+        _settle(recipe, plan.store, artifacts)
+    return artifacts
 
-        return execute(plan, runner, observers)
 
-
-def _local_runner(recipe: Recipe):  # type: ignore[no-untyped-def]
+def _local_runner(recipe: Recipe) -> Runner:
     from orchestrator.pipeline.local import LocalRunner
 
     return LocalRunner(recipe.resources)
 
 
-def _ray_runner(recipe: Recipe, stack: ExitStack):  # type: ignore[no-untyped-def]
+def _ray_runner(recipe: Recipe, stack: ExitStack) -> Runner:
     try:
         from orchestrator.cluster.runner import RayRunner
         from orchestrator.cluster.session import session
@@ -127,20 +134,37 @@ def _observers(recipe: Recipe, plan: Plan) -> Iterator[list[Observer]]:
             observer.close(report if report.is_dir() else None)
 
 
-def _finish(recipe: Recipe, store: Store, artifacts: Mapping[str, Artifact], *, renew: bool) -> None:
-    """Point the run at its artifacts, and put the report where people look for it."""
-    if renew or not (store.root / "artifacts.json").exists():
-        store.set_current(recipe.name, artifacts)
-    if "report" not in artifacts:
+def _tracker(recipe: Recipe, plan: Plan) -> Observer | None:
+    if recipe.tracking.type == "none":
+        return None
+    facts = RunFacts(
+        name=recipe.name,
+        folder=plan.store.root,
+        experiment=recipe.tracking.experiment,
+        parameters=recipe.model_dump(mode="json", exclude={"resources", "tracking"}),
+        fingerprints={planned.name: planned.fingerprint for planned in plan.steps},
+        configs={planned.name: planned.step.stage.model_dump(mode="json") for planned in plan.steps},
+    )
+    return mlflow_tracker(facts)
+
+
+def _settle(recipe: Recipe, store: Store, artifacts: Mapping[str, Artifact]) -> None:
+    """Point the run's folder at these artifacts: `artifacts.json`, `recipe.json`, and the report where people look."""
+    store.set_current(recipe.name, artifacts)
+    write_json(store.root / "recipe.json", recipe.model_dump(mode="json"))
+    report, current = store.root / "report", artifacts.get("report")
+    if current is None or _same(report / MANIFEST, current.folder / MANIFEST):
         return
-    report = store.root / "report"
-    if renew or not report.exists():
-        fresh = store.root / ".report.new"
-        shutil.rmtree(fresh, ignore_errors=True)
-        shutil.copytree(artifacts["report"].folder, fresh)
-        shutil.rmtree(report, ignore_errors=True)
-        fresh.rename(report)
-    print(f"report: {_shown(report / 'index.html')}")
+    fresh = store.root / ".report.new"
+    shutil.rmtree(fresh, ignore_errors=True)
+    with disk_errors(fresh):
+        shutil.copytree(current.folder, fresh)
+    shutil.rmtree(report, ignore_errors=True)
+    fresh.rename(report)
+
+
+def _same(one: Path, other: Path) -> bool:
+    return one.is_file() and one.read_bytes() == other.read_bytes()
 
 
 def _shown(path: Path) -> str:
@@ -162,7 +186,3 @@ def _short(number: float) -> str:
         if number >= limit:
             return f"{number / limit:.1f}{unit}"
     return f"{number:.0f}" if number else ""
-
-
-def _tracker(recipe: Recipe, plan: Plan) -> Observer | None:
-    return None
