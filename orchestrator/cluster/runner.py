@@ -30,19 +30,19 @@ _say = partial(print, flush=True)
 class RayRunner:
     """A :class:`orchestrator.pipeline.execute.Runner` over the Ray session in use."""
 
-    def __init__(self, resources: ResourcesConfig) -> None:
-        self._resources = resources
+    def __init__(self, resources: ResourcesConfig, allocation: Allocation | None = None) -> None:
+        self._resources, self._given = resources, allocation
         self._lock = threading.Lock()
         self._prepared = False
 
     @cached_property
     def allocation(self) -> Allocation:
-        """What each training gets of the cluster.
+        """What each training gets of the cluster: what was given, or its share of all there is.
 
         Raises:
             ResourceError: see :func:`orchestrator.cluster.allocation.allocate`.
         """
-        return allocate(self._resources, *cluster_size())
+        return self._given or allocate(self._resources, *cluster_size())
 
     @property
     def slots(self) -> int:
