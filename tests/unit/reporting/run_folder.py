@@ -122,7 +122,7 @@ def router() -> dict[str, Any]:
     return {
         "languages": list(LANGUAGES), "averaging": "macro", "confidence": 0.95, "sequence_tokens": CONTEXT,
         "training_sequences": dict.fromkeys(LANGUAGES, 700), "table3_router": dict.fromkeys(names, score),
-        "classifiers": dict.fromkeys(names, {**details, "lengths": {"16": details, "64": details}}),
+        "classifiers": {name: details | {"lengths": {"16": details, "64": details}, "name": name} for name in names},
     }  # fmt: skip
 
 
