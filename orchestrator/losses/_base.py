@@ -88,8 +88,9 @@ def log_probabilities(logits_NV: Tensor) -> Tensor:
 
 
 def row_dot(a_NV: Tensor, b_NV: Tensor) -> Tensor:
-    """Σ over the vocabulary of a · b, [N], without a buffer of N × V."""
-    return torch.bmm(a_NV.unsqueeze(1), b_NV.unsqueeze(2)).flatten()
+    """Σ over the vocabulary of a · b, [N]."""
+    product_N: Tensor = torch.linalg.vecdot(a_NV, b_NV)
+    return product_N
 
 
 def through_softmax(slope_NV: Tensor, q_NV: Tensor) -> Tensor:

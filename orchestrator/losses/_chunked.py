@@ -2,10 +2,9 @@
 
 Gradients are computed in the forward pass, chunk by chunk, so that logits exist for one chunk only: memory is
 chunk × vocabulary instead of tokens × vocabulary, and backward is a multiplication by a number (the idea of Liger
-kernel's chunked losses, arXiv:2410.10989). Within a chunk, softmaxes and losses go by a few rows that fit the cache.
+kernel's chunked losses, arXiv:2410.10989).
 
-Shape legend: N tokens, C tokens of a chunk, R rows of a slice of it, V vocabulary, D width (each model
-has its own).
+Shape legend: N tokens, C tokens of a chunk, V vocabulary, D width (each model has its own).
 """
 
 from __future__ import annotations
@@ -18,13 +17,11 @@ import torch
 from torch import Tensor
 
 from orchestrator.errors import ModelError, TrainingError
-from orchestrator.losses._base import FLOOR, SoftLoss
+from orchestrator.losses._base import SoftLoss
+from orchestrator.losses._chunk import ChunkHead, Objective, add_outer, exact_type, product_type
 
 IGNORED = -100
 """Target of a position that is not to be learned."""
-
-_SLICE = 1 << 19
-"""Logits of a slice on the CPU: 2 MB in fp32, so that a dozen passes over them stay in the cache."""
 
 
 class LazyLogits(NamedTuple):
@@ -76,7 +73,8 @@ def distillation_loss(
         alpha: weight of cross-entropy.
         beta: weight of the soft loss.
         chunk: tokens whose logits are held at once, None: by device; it changes no result beyond rounding.
-        matmul: type of the matrix products; None: autocast's where it is on, else that of the hidden states.
+        matmul: type of the matrix products; None: autocast's where it is on, else that of the hidden states, but fp32
+            for fp32 heads on CPUs that are no faster in bf16.
             Softmaxes and sums are in fp32 (fp64 for fp64 inputs).
 
     Raises:
@@ -95,7 +93,7 @@ def distillation_loss(
         alpha=alpha,
         beta=beta,
         chunk=chunk or _default_chunk(student.weight),
-        matmul=matmul or _matmul_type(student.hidden),
+        matmul=matmul or product_type(student.hidden, student.weight),
         differentiate=torch.is_grad_enabled(),
     )
     loss, ce, soft_sum = _ChunkedLoss.apply(*student, plan)  # type: ignore[no-untyped-call]
@@ -129,7 +127,7 @@ class _ChunkedLoss(torch.autograd.Function):
         needs = [need and plan.differentiate for need in ctx.needs_input_grad[:3]]
         with torch.autocast(hidden_ND.device.type, enabled=False):
             ce, soft, ctx.gradients = _run(LazyLogits(hidden_ND, weight_VD, bias_V), plan, needs)
-        exact = _exact(hidden_ND)
+        exact = exact_type(hidden_ND)
         loss = (plan.alpha * ce + plan.beta * soft).to(exact)
         ce, soft = ce.to(exact), soft.to(exact)
         ctx.mark_non_differentiable(ce, soft)
@@ -145,124 +143,33 @@ class _ChunkedLoss(torch.autograd.Function):
 
 def _run(student: LazyLogits, plan: _Plan, needs: list[bool]) -> tuple[Tensor, Tensor, tuple[Tensor | None, ...]]:
     """Sums of CE and soft loss in fp64, and the gradients of the weighted sum in hidden states, weight and bias."""
-    exact = _exact(student.hidden)
+    exact = exact_type(student.hidden)
     grad_hidden, grad_weight, grad_bias = (
         torch.zeros_like(tensor, dtype=dtype) if need and tensor is not None else None
         for tensor, need, dtype in zip(student, needs, (None, exact, exact), strict=True)
     )
-    head = _Head(student, plan.matmul)
-    teacher = None if plan.teacher is None else _Head(plan.teacher, plan.matmul)
+    head = ChunkHead(*student, plan.matmul, plan.chunk)
+    teacher = None if plan.teacher is None else ChunkHead(*plan.teacher, plan.matmul, plan.chunk)
+    objective = Objective(plan.soft, plan.alpha, plan.beta, differentiate=any(needs))
     sums = torch.zeros(2, dtype=torch.float64, device=student.hidden.device)
     for rows in plan.chunks():
-        hidden_CD = head.hidden(rows)
-        logits_CV = head.logits(hidden_CD)
-        teacher_CV = None if teacher is None else teacher.logits(teacher.hidden(rows))
-        sums += _losses(logits_CV, teacher_CV, rows, head, teacher, plan, any(needs))
-        grad_CV = logits_CV
+        head.project(rows)
+        if teacher is not None:
+            teacher.project(rows)
+        sums += objective(head, teacher, plan.targets[rows])
+        grad_CV = head.logits_CV  # replaced by the gradient in them
         if grad_hidden is not None:
             grad_hidden[rows] = (grad_CV @ head.weight_VD).to(grad_hidden.dtype)
         if grad_weight is not None:
-            _add_outer(grad_weight, grad_CV, hidden_CD)
+            add_outer(grad_weight, grad_CV, head.hidden_CD)
         if grad_bias is not None:
             grad_bias += grad_CV.sum(0, dtype=exact)
     gradients = (grad_hidden, _like(grad_weight, student.weight), _like(grad_bias, student.bias))
     return sums[0], sums[1], gradients
 
 
-class _Head:
-    """A head in the type of the matrix products, applied to one chunk after another."""
-
-    def __init__(self, side: LazyLogits, matmul: torch.dtype) -> None:
-        self.hidden_ND, self.matmul = side.hidden, matmul
-        self.weight_VD = side.weight.to(matmul)
-        self.bias_V = None if side.bias is None else side.bias.to(_exact(side.hidden)).clamp(min=FLOOR)
-        self.exact = _exact(side.hidden)
-
-    def hidden(self, rows: slice | Tensor) -> Tensor:
-        """Hidden states [C, D] of some tokens."""
-        return self.hidden_ND[rows].to(self.matmul)
-
-    def logits(self, hidden_CD: Tensor) -> Tensor:
-        """[C, V] without the bias, in the type of the matrix products."""
-        return hidden_CD @ self.weight_VD.t()
-
-    def complete(self, logits_RV: Tensor) -> Tensor:
-        """The logits of a slice of rows in exact arithmetic, bias added."""
-        logits_RV = logits_RV.to(self.exact)
-        return logits_RV if self.bias_V is None else logits_RV + self.bias_V
-
-
-def _losses(
-    logits_CV: Tensor,
-    teacher_CV: Tensor | None,
-    rows: slice | Tensor,
-    head: _Head,
-    teacher: _Head | None,
-    plan: _Plan,
-    differentiate: bool,
-) -> Tensor:
-    """Sums (CE, soft) of a chunk in fp64; replaces its student logits by the gradient in them."""
-    targets_C = plan.targets[rows]
-    count, vocab = logits_CV.shape
-    step = max(1, _SLICE // vocab) if logits_CV.device.type == "cpu" else count
-    sums = torch.zeros(2, dtype=torch.float64, device=logits_CV.device)
-    for start in range(0, count, step):
-        part = slice(start, start + step)
-        log_q_RV = torch.log_softmax(head.complete(logits_CV[part]), -1)
-        teacher_RV = None if teacher_CV is None or teacher is None else teacher.complete(teacher_CV[part])
-        ce_R, soft_R, grad_RV = _rows(log_q_RV, teacher_RV, targets_C[part].unsqueeze(1), plan, differentiate)
-        sums[0] += ce_R.sum(dtype=torch.float64)
-        if soft_R is not None:
-            sums[1] += soft_R.sum(dtype=torch.float64)
-        if grad_RV is not None:
-            logits_CV[part] = grad_RV
-    return sums
-
-
-def _rows(
-    log_q_RV: Tensor, teacher_RV: Tensor | None, targets_R1: Tensor, plan: _Plan, differentiate: bool
-) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """CE [R], soft loss [R] and the gradient of alpha · CE + beta · soft in the student's logits [R, V]."""
-    ce_R1 = -log_q_RV.gather(1, targets_R1)
-    q_RV = log_q_RV.exp() if differentiate else None
-    soft_R, grad_RV = None, None
-    if teacher_RV is not None and plan.soft is not None:
-        if differentiate and q_RV is not None and plan.beta:
-            soft_R, grad_RV = plan.soft.from_log_probabilities(log_q_RV, teacher_RV, q_RV)
-            grad_RV.mul_(plan.beta)
-        else:
-            soft_R = plan.soft.per_token(log_q_RV, teacher_RV)
-    if q_RV is not None and plan.alpha:
-        grad_RV = q_RV.mul_(plan.alpha) if grad_RV is None else grad_RV.add_(q_RV, alpha=plan.alpha)
-        grad_RV.scatter_add_(1, targets_R1, torch.full_like(ce_R1, -plan.alpha))
-    if q_RV is not None and grad_RV is None:
-        grad_RV = q_RV.zero_()
-    return ce_R1, soft_R, grad_RV
-
-
-def _add_outer(grad_VD: Tensor, grad_CV: Tensor, hidden_CD: Tensor) -> None:
-    """grad_VD += grad_CVᵀ · hidden_CD, summed in the type of grad_VD."""
-    if grad_VD.dtype == grad_CV.dtype:
-        grad_VD.addmm_(grad_CV.t(), hidden_CD)
-        return
-    block = max(1, (1 << 22) // grad_VD.shape[1])  # the low-precision product is held for so many rows only
-    for start in range(0, len(grad_VD), block):
-        part = slice(start, start + block)
-        grad_VD[part] += grad_CV[:, part].t() @ hidden_CD
-
-
-def _exact(tensor: Tensor) -> torch.dtype:
-    """Type of softmaxes, losses and sums of gradients."""
-    return torch.float64 if tensor.dtype == torch.float64 else torch.float32
-
-
 def _like(gradient: Tensor | None, parameter: Tensor | None) -> Tensor | None:
     return None if gradient is None or parameter is None else gradient.to(parameter.dtype)
-
-
-def _matmul_type(hidden: Tensor) -> torch.dtype:
-    device = hidden.device.type
-    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
 
 
 def _default_chunk(weight_VD: Tensor) -> int:

@@ -1,0 +1,123 @@
+"""The work on one chunk of tokens: products with a head, and the losses of its logits.
+
+On the CPU softmaxes and losses go by a few rows, so that the dozen passes over them stay in the cache.
+Shape legend: C tokens of a chunk, R rows of a slice of it, V vocabulary, D width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from orchestrator.losses._base import FLOOR, SoftLoss
+
+_SLICE = 1 << 17
+"""Logits of a slice on the CPU: half a megabyte in fp32."""
+
+
+class ChunkHead:
+    """A head in the type of the matrix products, applied to one chunk of tokens after another, in one buffer."""
+
+    def __init__(
+        self, hidden_ND: Tensor, weight_VD: Tensor, bias_V: Tensor | None, product: torch.dtype, chunk: int
+    ) -> None:
+        self._hidden_ND, self._exact = hidden_ND, exact_type(hidden_ND)
+        self.weight_VD = weight_VD.to(product)
+        self._bias_V = None if bias_V is None else bias_V.to(self._exact).clamp(min=FLOOR)
+        chunk = min(chunk, len(hidden_ND))
+        self._buffer_CV = torch.empty(chunk, len(weight_VD), dtype=product, device=hidden_ND.device)
+
+    def project(self, rows: slice | Tensor) -> None:
+        """Take up the tokens at `rows`: their `hidden_CD`, and `logits_CV`, still without the bias."""
+        self.hidden_CD = self._hidden_ND[rows].to(self.weight_VD.dtype)
+        self.logits_CV = self._buffer_CV[: len(self.hidden_CD)]
+        torch.mm(self.hidden_CD, self.weight_VD.t(), out=self.logits_CV)
+
+    def logits(self, part: slice) -> Tensor:
+        """The logits [R, V] of a slice of the chunk in exact arithmetic, bias added; may be a view of `logits_CV`."""
+        logits_RV = self.logits_CV[part].to(self._exact)
+        return logits_RV if self._bias_V is None else logits_RV + self._bias_V
+
+
+@dataclass(frozen=True)
+class Objective:
+    """alpha · CE + beta · soft on the logits of a chunk."""
+
+    soft: SoftLoss | None
+    alpha: float
+    beta: float
+    differentiate: bool
+
+    def __call__(self, student: ChunkHead, teacher: ChunkHead | None, targets_C: Tensor) -> Tensor:
+        """Sums (CE, soft) in fp64 [2]; replaces the student's `logits_CV` by the gradient in them."""
+        count, vocab = student.logits_CV.shape
+        step = max(1, _SLICE // vocab) if targets_C.device.type == "cpu" else count
+        ce_C, soft_C = torch.zeros(2, count, dtype=torch.float64, device=targets_C.device)
+        for start in range(0, count, step):
+            part = slice(start, start + step)
+            log_q_RV = torch.log_softmax(student.logits(part), -1)
+            ce_C[part] = -log_q_RV.gather(1, targets_C[part, None]).squeeze(1)
+            teacher_RV = None if teacher is None else teacher.logits(part)
+            if self.differentiate:
+                soft_R = self._gradient(log_q_RV, teacher_RV, targets_C[part, None], student.logits_CV[part])
+            else:
+                soft_R = self._measure(log_q_RV, teacher_RV)
+            if soft_R is not None:
+                soft_C[part] = soft_R
+        return torch.stack((ce_C.sum(), soft_C.sum()))
+
+    def _measure(self, log_q_RV: Tensor, teacher_RV: Tensor | None) -> Tensor | None:
+        return None if self.soft is None or teacher_RV is None else self.soft.per_token(log_q_RV, teacher_RV)
+
+    def _gradient(
+        self, log_q_RV: Tensor, teacher_RV: Tensor | None, targets_R1: Tensor, out_RV: Tensor
+    ) -> Tensor | None:
+        """Write the gradient in the student's logits to `out_RV`; give the soft loss [R]."""
+        q_RV = log_q_RV.exp()
+        if self.soft is None or teacher_RV is None or not self.beta:
+            soft_R = self._measure(log_q_RV, teacher_RV)
+            grad_RV = q_RV.mul_(self.alpha)
+        else:
+            soft_R, grad_RV = self.soft.from_log_probabilities(log_q_RV, teacher_RV, q_RV)
+            grad_RV.mul_(self.beta).add_(q_RV, alpha=self.alpha)
+        out_RV.copy_(grad_RV.scatter_add_(1, targets_R1, grad_RV.new_full(targets_R1.shape, -self.alpha)))
+        return soft_R
+
+
+def add_outer(grad_VD: Tensor, grad_CV: Tensor, hidden_CD: Tensor) -> None:
+    """grad_VD += grad_CVᵀ · hidden_CD, summed in the type of `grad_VD`."""
+    if grad_VD.dtype == grad_CV.dtype:
+        grad_VD.addmm_(grad_CV.t(), hidden_CD)
+        return
+    block = max(1, (1 << 22) // grad_VD.shape[1])  # the low-precision product is held for so many rows only
+    for start in range(0, len(grad_VD), block):
+        part = slice(start, start + block)
+        grad_VD[part] += grad_CV[:, part].t() @ hidden_CD
+
+
+def exact_type(tensor: Tensor) -> torch.dtype:
+    """Type of softmaxes, losses and sums of gradients: fp32, or fp64 for fp64 inputs."""
+    return torch.float64 if tensor.dtype == torch.float64 else torch.float32
+
+
+def product_type(hidden: Tensor, weight: Tensor) -> torch.dtype:
+    """Type of the matrix products: autocast's where it is on, else that of the hidden states.
+
+    On a CPU without AMX products in bf16 are slower than in fp32 (72 against 115 GFLOP/s on one core of a Xeon with
+    avx512_bf16), so there an fp32 head is not rounded.
+    """
+    device = hidden.device.type
+    wanted = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
+    slow = device == "cpu" and wanted != torch.float64 and not fast_bf16()
+    return weight.dtype if slow and weight.dtype == torch.float32 else wanted
+
+
+def fast_bf16() -> bool:
+    """Whether this CPU multiplies bf16 matrices in hardware (AMX)."""
+    capabilities: dict[str, Any] = getattr(
+        torch.cpu, "get_capabilities", dict
+    )()  # torch 2.11 can't say; fp32 is always right
+    return bool(capabilities.get("amx_bf16", False))
