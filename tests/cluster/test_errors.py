@@ -1,0 +1,58 @@
+"""Ray's errors in the terms of the person who typed the command."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("ray")
+
+from ray.exceptions import ActorDiedError, RayTaskError
+from ray.train import ControllerError, WorkerGroupError
+from ray.train.v2._internal.exceptions import UserExceptionWithTraceback, WorkerHealthCheckFailedError
+
+from orchestrator.cluster.errors import WorkerDiedError, translate
+from orchestrator.errors import ResourceError, TrainingError
+
+
+def group(*failures: Exception) -> WorkerGroupError:
+    return WorkerGroupError("…", dict(enumerate(failures)))
+
+
+def user(error: Exception) -> UserExceptionWithTraceback:
+    return UserExceptionWithTraceback(error, "Traceback …")
+
+
+DEATH = WorkerHealthCheckFailedError("A worker health check failed.", ActorDiedError())
+
+
+def test_a_stages_own_error_comes_first() -> None:
+    own = TrainingError("the loss is not finite", "step 3", "less")
+    collateral = user(RuntimeError("Connection closed by peer"))
+    assert translate(group(collateral, user(own)), "teacher") is own
+    assert translate(group(user(own), DEATH), "teacher") is own
+
+
+def test_a_death_comes_before_what_it_did_to_the_others() -> None:
+    error = translate(group(user(RuntimeError("Connection closed by peer")), DEATH), "teacher")
+    assert isinstance(error, WorkerDiedError)
+    assert isinstance(error, ResourceError)
+    assert error.where == "teacher"
+
+
+def test_workers_that_never_started_are_a_want_of_resources() -> None:
+    error = translate(ControllerError(TimeoutError("no room in 900 seconds")), "expert-en")
+    assert isinstance(error, ResourceError)
+    assert "no room in 900 seconds" in str(error)
+
+
+def test_a_bug_stays_a_bug() -> None:
+    bug = KeyError("x")
+    error = translate(group(user(bug)), "teacher")
+    assert error is bug
+    assert "in stage teacher" in error.__notes__[0]
+
+
+def test_errors_of_tasks_are_unwrapped_however_deep() -> None:
+    own = TrainingError("a", "b", "c")
+    inner = RayTaskError("inner", "Traceback …", own)
+    assert translate(RayTaskError("outer", "Traceback …", inner), "corpus") is own
