@@ -35,6 +35,15 @@ def fingerprint(stage: Stage, inputs: Mapping[str, Path]) -> str:
     return digest({"stage": type(stage).__name__, "config": stage.model_dump(mode="json"), "inputs": read})
 
 
+def pretrained_files(model: PluginSpec) -> dict[str, str]:
+    """Identity of the files that a pretrained model is read from, if it is in a folder: names, sizes, times."""
+    folder = Path(str(model.options.get("name", ""))).expanduser()
+    if model.type != "pretrained" or not (folder / "config.json").is_file():
+        return {}
+    facts = {path.name: path.stat() for path in sorted(folder.iterdir()) if path.is_file()}
+    return {"model": digest([[name, stat.st_size, stat.st_mtime_ns] for name, stat in facts.items()])}
+
+
 def training_cost(
     model: PluginSpec,
     config: TrainingConfig,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from orchestrator.config.base import build
 from orchestrator.config.recipe import ExpertsConfig
-from orchestrator.stages._training import CODE, fingerprint, training_cost
+from orchestrator.stages._training import CODE, fingerprint, pretrained_files, training_cost
 from orchestrator.stages.base import Cost, Environment, Stage
 
 if TYPE_CHECKING:
@@ -56,6 +56,10 @@ class ExpertStage(Stage):
             fingerprint=fingerprint(self, inputs),
         )
         publish(task, train(task, env), inputs["tokenizer"], out, env)
+
+    def external(self) -> Mapping[str, str]:
+        """A pretrained model's files."""
+        return pretrained_files(self.experts.model)
 
     def cost(self, inputs: Mapping[str, Path | None]) -> Cost:
         """FLOPs, tokens, parameters and memory; what can be known before blocks and teacher exist."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from orchestrator.config.recipe import TeacherConfig
 from orchestrator.errors import ModelError
-from orchestrator.stages._training import CODE, fingerprint, training_cost
+from orchestrator.stages._training import CODE, fingerprint, pretrained_files, training_cost
 from orchestrator.stages.base import Cost, Environment, Stage
 
 if TYPE_CHECKING:
@@ -59,6 +59,10 @@ class TeacherStage(Stage):
         )
         publish(task, train(task, env), inputs["tokenizer"], out, env)
 
+    def external(self) -> Mapping[str, str]:
+        """A pretrained model's files."""
+        return pretrained_files(self.teacher.model)
+
     def cost(self, inputs: Mapping[str, Path | None]) -> Cost:
         """FLOPs, tokens, parameters and memory; what can be known before the blocks exist."""
         cost = training_cost(self.teacher.model, self.teacher.training, inputs.get("blocks"))
@@ -66,18 +70,16 @@ class TeacherStage(Stage):
 
     def _take(self, tokenizer: Path, blocks: TokenBlocks, out: Path, env: Environment) -> None:
         """Publish a pretrained model untrained; rank 0 only."""
-        from orchestrator.models import build_model, head
+        from orchestrator.models import build_model
         from orchestrator.training.publish import write_model
 
-        if env.rank:
-            return
-        model = build_model(self.teacher.model, blocks.vocab_size, blocks.context, self.seed)
-        rows = head(model)[0].shape[0]
-        if rows != blocks.vocab_size:
+        if self.teacher.model.type != "pretrained":
             raise ModelError(
-                f"the teacher has a vocabulary of {rows} tokens, the tokenizer one of {blocks.vocab_size}",
-                "teacher.model",
-                "load the teacher's own tokenizer with tokenizer.path, or set teacher.train=true",
+                f"the teacher {self.teacher.model.type!r} is neither pretrained nor to be trained",
+                "teacher.train",
+                "set teacher.train=true, or teacher.model.type=pretrained",
             )
-        write_model(model, tokenizer, out, {"steps": 0, "tokens": 0, "seconds": 0.0, "world_size": env.world_size})
-        (out / "metrics.jsonl").touch()
+        if env.rank == 0:
+            model = build_model(self.teacher.model, blocks.vocab_size, blocks.context, self.seed)
+            write_model(model, tokenizer, out, {"steps": 0, "tokens": 0, "seconds": 0.0, "world_size": env.world_size})
+            (out / "metrics.jsonl").touch()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -31,16 +33,14 @@ class Metrics:
         self._last: tuple[float, int] | None = None
 
     def rewind(self, progress: Progress) -> None:
-        """Drop the rows of steps that a resumed run takes again, and a row that a kill cut in two."""
+        """Cut the file at the first row of a step that a resumed run takes again, or that a kill left half written."""
         self._last = (time.perf_counter(), progress.tokens)
         path = self.env.work / "metrics.jsonl"
         if self.env.rank or not path.exists():
             return
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        kept = [line for line in lines if _step_of(line) <= progress.step]
-        temporary = path.with_name(".metrics.jsonl")
-        temporary.write_text("".join(kept), encoding="utf-8")
-        temporary.replace(path)
+        with path.open("rb") as file:
+            kept = sum(len(line) for line in itertools.takewhile(lambda line: _step_of(line) <= progress.step, file))
+        os.truncate(path, kept)
 
     def step(self, progress: Progress, result: StepResult, lr: float) -> None:
         """Log a step if its turn has come; "step" counts the steps taken."""
@@ -63,9 +63,9 @@ class Metrics:
         )
 
 
-def _step_of(line: str) -> float:
+def _step_of(line: bytes) -> float:
     """Step of a row; 0 for rows without one, infinity for what is not a whole row."""
     try:
-        return float(json.loads(line).get("step", 0)) if line.endswith("\n") else float("inf")
+        return float(json.loads(line).get("step", 0)) if line.endswith(b"\n") else float("inf")
     except ValueError:
         return float("inf")

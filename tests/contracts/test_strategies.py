@@ -1,4 +1,4 @@
-"""Laws of every training strategy: same losses as plain torch, and a resumed run ends bit for bit like an undisturbed one."""
+"""Laws of every training strategy: the losses of plain torch, and a resumed run ends bit for bit as it would have."""
 
 from __future__ import annotations
 

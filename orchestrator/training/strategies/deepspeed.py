@@ -24,6 +24,7 @@ from orchestrator.training.strategies._base import (
     optimizer_state,
     set_learning_rate,
 )
+from orchestrator.training.strategies._extension import sole_builder
 
 if TYPE_CHECKING:
     from orchestrator.stages.base import Environment
@@ -48,19 +49,8 @@ class DeepSpeed:
             ResourceError: DeepSpeed, ninja or a C++ compiler is missing.
         """
         _import()
-        from deepspeed.ops.op_builder.cpu.comm import ShareMemCommBuilder
-
-        if torch.cuda.is_available():
-            return
-        print("Preparing DeepSpeed's CPU op (compiled once on a machine, about a minute) …", flush=True)
-        try:
-            ShareMemCommBuilder().load(verbose=False)
-        except (RuntimeError, OSError) as error:
-            raise ResourceError(
-                f"DeepSpeed's CPU op can't be compiled: {str(error).splitlines()[0]}",
-                "resources.strategy",
-                "install a C++ compiler and ninja, or set resources.strategy=single",
-            ) from None
+        if not torch.cuda.is_available():
+            _load_cpu_op()
 
     def setup(
         self, model: nn.Module, optimizer: OptimizerPlugin, config: TrainingConfig, env: Environment, accumulation: int
@@ -68,6 +58,8 @@ class DeepSpeed:
         """See :class:`orchestrator.training.strategies._base.Strategy`."""
         deepspeed = _import(env)
         device = device_of(env)
+        if device.type == "cpu":
+            _load_cpu_op()
         _join_workers(deepspeed, env, "nccl" if device.type == "cuda" else "gloo")
         torch_optimizer = optimizer.build(model.named_parameters())
         engine, *_ = deepspeed.initialize(
@@ -198,6 +190,23 @@ def _import(env: Environment | None = None) -> Any:
         ) from None
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
     return deepspeed
+
+
+def _load_cpu_op() -> None:
+    """Load the op that DeepSpeed sums gradients with on CPU workers; compile it where that has not been done."""
+    from deepspeed.ops.op_builder.cpu.comm import ShareMemCommBuilder
+
+    try:
+        with sole_builder(ShareMemCommBuilder.NAME) as built:
+            if not built:
+                print("DeepSpeed's CPU op: compiling it, once on a machine, about a minute", flush=True)
+            ShareMemCommBuilder().load(verbose=False)
+    except (RuntimeError, OSError) as error:
+        raise ResourceError(
+            f"DeepSpeed's CPU op can't be compiled: {str(error).splitlines()[0]}",
+            "resources.strategy",
+            "install a C++ compiler and ninja, or set resources.strategy=single",
+        ) from None
 
 
 def _join_workers(deepspeed: Any, env: Environment, backend: str) -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.config.recipe import TrainingConfig
@@ -44,6 +44,7 @@ def test_less_data_than_a_batch_is_refused():
     assert "at most 768" in error.value.fix
 
 
+@settings(max_examples=40, deadline=None)
 @given(rows=st.integers(1, 20), size=st.integers(1, 5), world_size=st.integers(1, 3))
 def test_workers_share_every_row_once_and_get_equally_many_micro_batches(blocks_folder, rows, size, world_size):
     blocks = TokenBlocks.open(blocks_folder, "train")

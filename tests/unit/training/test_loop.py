@@ -61,9 +61,10 @@ def test_stopped_and_started_again_it_ends_with_the_same_weights(make_task, env,
         return original(*args)
 
     original = loop.train_step
-    with monkeypatch.context() as patch, pytest.raises(Interrupted):
-        patch.setattr(loop, "train_step", interrupted)
+    monkeypatch.setattr(loop, "train_step", interrupted)
+    with pytest.raises(Interrupted):
         train(make_task(), env)
+    monkeypatch.setattr(loop, "train_step", original)
     outcome = train(make_task(), env)
     assert final_weights(outcome) == final_weights(expected)
     assert replace(outcome.progress, seconds=0) == replace(expected.progress, seconds=0)
@@ -173,7 +174,9 @@ from orchestrator.training.objective import CrossEntropyObjective
 
 torch.set_num_threads(1)
 folder, work = Path(sys.argv[1]), Path(sys.argv[2])
-config = TrainingConfig(tokens=16 * 8 * 150, batch_tokens=16 * 8, micro_batch=4, eval_every=4, eval_blocks=6, checkpoint_every=3)
+batch = 16 * 8
+config = TrainingConfig(tokens=150 * batch, batch_tokens=batch, micro_batch=4,
+                        eval_every=4, eval_blocks=6, checkpoint_every=3)
 model = PluginSpec(type="gpt2", layers=1, width=32, heads=2, dropout=0.1)
 task = Task(lambda: build_model(model, 300, 16, 1), CrossEntropyObjective(), config, TokenBlocks.open(folder, "train"),
             TokenBlocks.open(folder, "validation"), ("en", "fr"), 1, "f")

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.training.lr import learning_rate
@@ -26,6 +26,7 @@ def test_constant_stays():
     assert learning_rate(99, 100, 3.0, warmup=0.1, decay="constant") == 3.0
 
 
+@settings(max_examples=40, deadline=None)
 @given(
     steps=st.integers(1, 300),
     warmup=st.floats(0, 0.99),

@@ -1,0 +1,188 @@
+"""Teacher and expert stages on tiny models: what they write, cost and refuse."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from orchestrator.config.recipe import ExpertsConfig, TeacherConfig
+from orchestrator.errors import ModelError, TrainingError
+from orchestrator.models import load_model, weights_digest
+from orchestrator.stages.base import Environment
+from orchestrator.stages.expert import ExpertStage
+from orchestrator.stages.teacher import TeacherStage
+
+CONTEXT, VOCABULARY = 16, 60
+MODEL = {"type": "gpt2", "layers": 1, "width": 16, "heads": 2}
+TRAINING = {
+    "tokens": CONTEXT * 8 * 10,
+    "batch_tokens": CONTEXT * 8,
+    "micro_batch": 4,
+    "eval_every": 5,
+    "eval_blocks": 4,
+    "optimizer": {"type": "adamw", "lr": 0.01},
+}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> dict[str, Path]:
+    """Artifacts of blocks and tokenizer."""
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(0)
+    splits: dict[str, Any] = {}
+    for split, tokens in (("train", 1200), ("validation", 200)):
+        (folder / "blocks" / split).mkdir(parents=True)
+        splits[split] = {}
+        for language, words in (("en", 20), ("fr", 40)):
+            rng.integers(3, words, tokens).astype(np.uint16).tofile(folder / "blocks" / split / f"{language}.bin")
+            counts = {"documents": 1, "tokens": tokens, "characters": tokens, "bytes": tokens}
+            splits[split][language] = {**counts, "blocks": (tokens - 1) // CONTEXT}
+    about = {"context": CONTEXT, "dtype": "uint16", "vocab_size": VOCABULARY, "languages": ["en", "fr"]}
+    (folder / "blocks" / "blocks.json").write_text(json.dumps({**about, "splits": splits}))
+    (folder / "tokenizer").mkdir()
+    (folder / "tokenizer" / "tokenizer.json").write_text("{}")
+    return {"blocks": folder / "blocks", "tokenizer": folder / "tokenizer"}
+
+
+def teacher_stage(**changes: Any) -> TeacherStage:
+    return TeacherStage(teacher=TeacherConfig.model_validate({"model": MODEL, "training": TRAINING, **changes}), seed=1)
+
+
+def expert_stage(language: str = "fr", **changes: Any) -> ExpertStage:
+    config = {"model": MODEL, "training": TRAINING, **changes}
+    return ExpertStage(language=language, experts=ExpertsConfig.model_validate(config), seed=1)
+
+
+def run(stage: TeacherStage | ExpertStage, inputs: dict[str, Path], out: Path, **env: Any) -> Path:
+    out.mkdir(parents=True)
+    stage.run(inputs, out, replace(Environment(work=out.parent / f"{out.name}-work"), **env))
+    return out
+
+
+def rows(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def trained(data, tmp_path_factory) -> dict[str, Path]:
+    """The data with a trained teacher."""
+    return {**data, "teacher": run(teacher_stage(), data, tmp_path_factory.mktemp("teacher") / "out")}
+
+
+def test_the_teacher_learns_all_languages(trained):
+    folder = trained["teacher"]
+    facts = json.loads((folder / "training.json").read_text())
+    assert {path.name for path in folder.iterdir()} == {"model", "metrics.jsonl", "training.json"}
+    assert set(facts) == {
+        *("parameters", "steps", "tokens", "seconds", "tokens_per_second", "best_step", "best_validation_loss"),
+        *("final_validation_loss", "published_step", "peak_memory_bytes", "weights_sha256", "strategy", "world_size"),
+    }
+    model = load_model(folder / "model")
+    assert weights_digest(model) == facts["weights_sha256"]
+    assert sum(parameter.numel() for parameter in model.parameters()) == facts["parameters"]
+    last = rows(folder)[-1]
+    assert {"validation_loss/en", "validation_loss/fr"} <= set(last)
+    assert last["validation_loss"] < 0.97 * np.log(VOCABULARY)
+
+
+def test_an_expert_learns_its_language_from_text_and_teacher(trained, tmp_path):
+    folder = run(expert_stage(distillation={"schedule": {"type": "fixed", "alpha": 0.3}}), trained, tmp_path / "out")
+    steps = [row for row in rows(folder) if "loss" in row]
+    assert len(steps) == 10
+    for row in steps:
+        assert row["loss"] == pytest.approx(0.3 * row["ce"] + 0.7 * row["soft"], rel=1e-5)
+    assert [key for key in rows(folder)[-1] if key.startswith("validation_loss/")] == ["validation_loss/fr"]
+    assert load_model(folder / "model").config.vocab_size == VOCABULARY
+
+
+def test_the_same_stage_gives_the_same_weights_and_another_seed_others(data, tmp_path):
+    stages = [teacher_stage(), teacher_stage(), TeacherStage(teacher=teacher_stage().teacher, seed=2)]
+    digests = [
+        json.loads((run(stage, data, tmp_path / str(number)) / "training.json").read_text())["weights_sha256"]
+        for number, stage in enumerate(stages)
+    ]
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_only_rank_0_writes(trained, tmp_path):
+    stage = teacher_stage(model={"type": "pretrained", "name": str(trained["teacher"] / "model")}, train=False)
+    assert not list(run(stage, trained, tmp_path / "out", rank=1, world_size=2).iterdir())
+
+
+def test_a_pretrained_teacher_is_taken_as_it_is(trained, tmp_path):
+    stage = teacher_stage(model={"type": "pretrained", "name": str(trained["teacher"] / "model")}, train=False)
+    folder = run(stage, trained, tmp_path / "out")
+    before, after = (json.loads((f / "training.json").read_text()) for f in (trained["teacher"], folder))
+    assert before["weights_sha256"] == after["weights_sha256"]
+    assert after["steps"] == 0
+    assert rows(folder) == []
+
+
+def test_a_pretrained_model_is_part_of_the_fingerprint(trained, tmp_path):
+    folder = shutil.copytree(trained["teacher"] / "model", tmp_path / "model")
+    stage = teacher_stage(model={"type": "pretrained", "name": str(folder)}, train=False)
+    before = stage.external()
+    assert before == stage.external() != {}
+    (folder / "config.json").write_text((folder / "config.json").read_text() + " ")
+    assert stage.external() != before
+    assert teacher_stage().external() == {}
+
+
+def test_a_teacher_neither_pretrained_nor_trained_is_refused(data, tmp_path):
+    with pytest.raises(ModelError, match="neither"):
+        run(teacher_stage(train=False), data, tmp_path / "out")
+
+
+def blocks_of(data: dict[str, Path], folder: Path, vocabulary: int) -> dict[str, Path]:
+    """The same blocks with another vocabulary."""
+    shutil.copytree(data["blocks"], folder)
+    about = json.loads((folder / "blocks.json").read_text())
+    (folder / "blocks.json").write_text(json.dumps({**about, "vocab_size": vocabulary}))
+    return {**data, "blocks": folder}
+
+
+def test_a_pretrained_teacher_of_another_vocabulary_is_refused(trained, tmp_path):
+    stage = teacher_stage(model={"type": "pretrained", "name": str(trained["teacher"] / "model")}, train=False)
+    with pytest.raises(ModelError, match="tokens, the tokenizer"):
+        run(stage, blocks_of(trained, tmp_path / "blocks", 70), tmp_path / "out")
+
+
+def test_an_expert_of_another_vocabulary_than_its_teacher_is_refused(trained, tmp_path):
+    with pytest.raises(ModelError):
+        run(expert_stage(), blocks_of(trained, tmp_path / "blocks", 70), tmp_path / "out")
+
+
+def test_a_batch_that_does_not_divide_is_refused_and_nothing_is_written(data, tmp_path):
+    with pytest.raises(TrainingError, match="does not divide"):
+        run(teacher_stage(training={**TRAINING, "micro_batch": 3}), data, tmp_path / "out")
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_the_cost_is_six_flops_a_parameter_and_token_and_two_of_the_teacher(trained):
+    teacher = teacher_stage().cost(trained)
+    facts = json.loads((trained["teacher"] / "training.json").read_text())
+    assert (teacher.parameters, teacher.tokens) == (facts["parameters"], TRAINING["tokens"])
+    assert teacher.flops == 6 * teacher.parameters * teacher.tokens
+    expert = expert_stage().cost(trained)
+    assert expert.flops == (6 * expert.parameters + 2 * teacher.parameters) * expert.tokens
+    assert expert.memory_bytes > 16 * expert.parameters
+
+
+def test_epochs_cost_the_tokens_of_the_languages_trained_on(trained):
+    training = {**TRAINING, "tokens": None, "epochs": 2}
+    one, both = expert_stage(training=training).cost(trained), teacher_stage(training=training).cost(trained)
+    assert one.tokens == 2 * 74 * CONTEXT
+    assert both.tokens == 2 * one.tokens
+
+
+def test_what_is_not_known_yet_costs_nothing():
+    cost = expert_stage().cost({"blocks": None, "tokenizer": None, "teacher": None})
+    assert (cost.parameters, cost.flops, cost.tokens) == (0, 0.0, TRAINING["tokens"])
