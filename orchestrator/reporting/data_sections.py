@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import yaml
@@ -26,7 +27,7 @@ def corpus(results: Results) -> Section:
     tables = [_corpus_table(results)]
     if any(sum(removed.values()) for removed in results["removed"].values()):
         tables.append(_removed_table(results))
-    return Section("corpus", "Corpus", (sentence,), (*tables, _corpus_figure(results)))
+    return Section("corpus", "Corpus", (sentence,), (*tables, splits_figure(results["corpus"])))
 
 
 def tokenizer(results: Results) -> Section:
@@ -94,8 +95,9 @@ def _removed_table(results: Results) -> Table:
     return table("Documents removed", ("language", *(reason.replace("_", " ") for reason in reasons)), rows)
 
 
-def _corpus_figure(results: Results) -> Figure:
-    counts, languages = results["corpus"], results["languages"]
+def splits_figure(counts: Mapping[str, Mapping[str, Mapping[str, int]]]) -> Figure:
+    """The paper's Figure 1: bars of documents and of tokens from `counts[language][split]`."""
+    languages = list(counts)
     splits = list(next(iter(counts.values())))
 
     def paint(canvas: Any) -> None:
