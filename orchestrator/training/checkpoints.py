@@ -31,7 +31,8 @@ class Progress:
     """How far a run has come: what a checkpoint knows beside weights and optimizer.
 
     Attributes:
-        step: optimizer steps taken. tokens: targets learned from. seconds: spent, over all attempts.
+        step: optimizer steps taken. tokens: targets learned from.
+        seconds: spent on steps and validation, over all attempts. training_seconds: those of the steps alone.
         history: last (ce, soft) losses, for the schedule. best_step, best_loss: of the lowest validation loss so far.
         validation_loss: the last one.
     """
@@ -39,6 +40,7 @@ class Progress:
     step: int = 0
     tokens: int = 0
     seconds: float = 0.0
+    training_seconds: float = 0.0
     history: list[list[float]] = field(default_factory=list)
     best_step: int | None = None
     best_loss: float | None = None

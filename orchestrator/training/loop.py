@@ -14,7 +14,7 @@ from torch import nn
 
 from orchestrator.config.base import build
 from orchestrator.config.recipe import TrainingConfig
-from orchestrator.errors import TrainingError
+from orchestrator.errors import ResourceError, TrainingError
 from orchestrator.schedules import LossHistory
 from orchestrator.tokens.batches import BatchOrder
 from orchestrator.tokens.blocks import TokenBlocks
@@ -66,7 +66,7 @@ def train(task: Task, env: Environment) -> Outcome:
 
     Raises:
         TrainingError: batch sizes don't fit, a loss is not finite, a checkpoint is damaged or foreign.
-        ResourceError: no GPU where one was asked for, or no space left.
+        ResourceError: no GPU where one was asked for, or too little memory or disk.
     """
     run = _Run(task, env)
     progress = run.progress
@@ -75,12 +75,11 @@ def train(task: Task, env: Environment) -> Outcome:
         result, lr = run.step()
         progress.step += 1
         progress.tokens += result.tokens
-        validated = run.due(task.config.eval_every)
-        losses = run.validate() if validated else {}
-        progress.seconds += time.perf_counter() - started
+        progress.training_seconds += time.perf_counter() - started
         run.metrics.step(progress, result, lr)
-        if validated:
-            run.metrics.validation(progress, losses)
+        if run.due(task.config.eval_every):
+            run.metrics.validation(progress, run.validate())
+        progress.seconds += time.perf_counter() - started
         if run.due(task.config.checkpoint_every):
             run.save()
     return Outcome(progress, run.checkpoints)
@@ -113,7 +112,14 @@ class _Run:
         clock = Clock(step, self.steps, self.task.seed, self.env.rank, self.env.world_size)
         rows = self.order.rows(step)
         batches = self._micro_batches(self.task.train, rows)
-        result = train_step(self.handle, self.task.objective, batches, self.history, lr, clock, self.device)
+        try:
+            result = train_step(self.handle, self.task.objective, batches, self.history, lr, clock, self.device)
+        except torch.OutOfMemoryError:
+            raise ResourceError(
+                f"the GPU has too little memory for micro-batches of {config.micro_batch} blocks",
+                "training.micro_batch",
+                f"set it to {max(1, config.micro_batch // 2)}; batches of batch_tokens stay as they are",
+            ) from None
         if not (math.isfinite(result.loss) and math.isfinite(result.grad_norm)):
             raise TrainingError(
                 f"the loss is not finite at step {step}: loss {result.loss}, gradient norm {result.grad_norm}",

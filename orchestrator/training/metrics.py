@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -30,11 +29,11 @@ class Metrics:
     def __init__(self, env: Environment, steps: int) -> None:
         self.env, self.steps = env, steps
         self.every = max(1, steps // ROWS)
-        self._last: tuple[float, int] | None = None
+        self._last = (0.0, 0)  # training seconds and tokens at the last row
 
     def rewind(self, progress: Progress) -> None:
         """Cut the file at the first row of a step that a resumed run takes again, or that a kill left half written."""
-        self._last = (time.perf_counter(), progress.tokens)
+        self._last = (progress.training_seconds, progress.tokens)
         path = self.env.work / "metrics.jsonl"
         if self.env.rank or not path.exists():
             return
@@ -46,12 +45,10 @@ class Metrics:
         """Log a step if its turn has come; "step" counts the steps taken."""
         if self.env.rank or (progress.step % self.every and progress.step != self.steps):
             return
-        now = time.perf_counter()
-        then, tokens = self._last or (now, progress.tokens)
-        self._last = (now, progress.tokens)
+        seconds, tokens = progress.training_seconds - self._last[0], progress.tokens - self._last[1]
+        self._last = (progress.training_seconds, progress.tokens)
         row = {"step": progress.step, "steps": self.steps, **asdict(result), "lr": lr}
-        speed = (progress.tokens - tokens) / max(now - then, 1e-9)
-        self.env.log({**row, "tokens": progress.tokens, "tokens_per_second": round(speed, 1)})
+        self.env.log({**row, "tokens": progress.tokens, "tokens_per_second": round(tokens / max(seconds, 1e-9), 1)})
 
     def validation(self, progress: Progress, losses: Mapping[str, float]) -> None:
         """Log a validation: the mean and each language."""

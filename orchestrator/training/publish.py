@@ -34,7 +34,7 @@ def publish(task: Task, outcome: Outcome, tokenizer: Path, out: Path, env: Envir
         "steps": progress.step,
         "tokens": progress.tokens,
         "seconds": round(progress.seconds, 3),
-        "tokens_per_second": round(progress.tokens / max(progress.seconds, 1e-9), 1),
+        "tokens_per_second": round(progress.tokens / max(progress.training_seconds, 1e-9), 1),
         "best_step": progress.best_step,
         "best_validation_loss": progress.best_loss,
         "final_validation_loss": progress.validation_loss,

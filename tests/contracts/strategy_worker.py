@@ -3,7 +3,8 @@
     python strategy_worker.py BLOCKS OUT RANK WORLD_SIZE PRECISION STRATEGY …
 
 STRATEGY is JSON. Rank 0 writes a list with an entry for each to OUT/results.json: losses and gradient norms by step,
-validation losses, the final weights' digest, and that of a run stopped in the middle and resumed.
+validation losses, the final weights' digest, that of a run stopped in the middle and resumed, and the last validation
+loss of a run that the first strategy began and this one finished.
 """
 
 from __future__ import annotations
@@ -84,16 +85,20 @@ def train(task: loop.Task, env: Environment, stop: int | None = None) -> str:
     return weights_digest(outcome.checkpoints.weights("step", STEPS)) if env.rank == 0 else ""
 
 
-def results(env: Environment, folder: Path, precision: str) -> dict[str, Any]:
+def results(env: Environment, first: PluginSpec, folder: Path, precision: str) -> dict[str, Any]:
     undisturbed = train(task(folder, precision), env)
     interrupted = replace(env, work=env.work / "interrupted")
     train(task(folder, precision), interrupted, stop=3)
     resumed = train(task(folder, precision), interrupted)
+    handed_over = replace(env, work=env.work / "handed-over")
+    train(task(folder, precision), replace(handed_over, strategy=first), stop=3)
+    train(task(folder, precision), handed_over)
     if env.rank:
         return {}
+    last = json.loads((handed_over.work / "metrics.jsonl").read_text().splitlines()[-1])
     rows = [json.loads(line) for line in (env.work / "metrics.jsonl").read_text().splitlines()]
     series = {key: [row[key] for row in rows if key in row] for key in ("loss", "soft", "grad_norm", "validation_loss")}
-    return {**series, "digest": undisturbed, "resumed": resumed}
+    return {**series, "digest": undisturbed, "resumed": resumed, "handed_over": last["validation_loss"]}
 
 
 def main() -> None:
@@ -105,10 +110,10 @@ def main() -> None:
     )
     torch.set_num_threads(1)
     found = []
-    for number, strategy in enumerate(sys.argv[6:]):
-        spec = PluginSpec.model_validate(json.loads(strategy))
+    strategies = [PluginSpec.model_validate(json.loads(strategy)) for strategy in sys.argv[6:]]
+    for number, spec in enumerate(strategies):
         env = Environment(work=out / f"run-{number}", strategy=spec, rank=rank, world_size=world_size)
-        found.append(results(env, folder, precision))
+        found.append(results(env, strategies[0], folder, precision))
     if rank == 0:
         (out / "results.json").write_text(json.dumps(found))
 

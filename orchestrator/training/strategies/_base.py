@@ -49,11 +49,11 @@ class Handle(Protocol):
         ...
 
     def weights(self) -> State:
-        """All weights by parameter name, fp32, on the CPU."""
+        """All weights by parameter name, fp32, on the CPU of rank 0; nothing on the others."""
         ...
 
     def optimizer_state(self) -> State:
-        """Whole optimizer state, "<parameter>/<key>", on the CPU: the same for any strategy and number of workers."""
+        """Whole optimizer state as "<parameter>/<key>", the same for any strategy; where `weights` are."""
         ...
 
     def load_optimizer_state(self, state: State) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -65,7 +66,7 @@ class DeepSpeed:
         engine, *_ = deepspeed.initialize(
             model=_Forward(model, config), optimizer=torch_optimizer, config=self._config(config, env, accumulation)
         )
-        return _Handle(engine, model, torch_optimizer, self.zero, config.clip, env.world_size)
+        return _Handle(engine, model, torch_optimizer, self.zero, config.clip, env)
 
     def _config(self, config: TrainingConfig, env: Environment, accumulation: int) -> dict[str, Any]:
         return {
@@ -93,10 +94,10 @@ class _Forward(nn.Module):
 
 class _Handle:
     def __init__(
-        self, engine: Any, model: nn.Module, optimizer: torch.optim.Optimizer, zero: int, clip: float, world_size: int
+        self, engine: Any, model: nn.Module, optimizer: torch.optim.Optimizer, zero: int, clip: float, env: Environment
     ) -> None:
         self.engine, self.model, self.optimizer = engine, model, optimizer
-        self.zero, self.clip, self.world_size = zero, clip, world_size
+        self.zero, self.clip, self.rank, self.world_size = zero, clip, env.rank, env.world_size
 
     def forward(self, losses: Losses, inputs_BT: Tensor, labels_BT: Tensor) -> LossSums:
         return LossSums(*self.engine(losses, inputs_BT, labels_BT))
@@ -124,21 +125,20 @@ class _Handle:
         from deepspeed.utils import safe_get_full_fp32_param
 
         read = safe_get_full_fp32_param if self.zero else lambda parameter: parameter
-        return {name: on_cpu(read(parameter)) for name, parameter in self.model.named_parameters()}
+        return self._kept((name, read(parameter)) for name, parameter in self.model.named_parameters())
 
     def optimizer_state(self) -> State:
         if not self.zero:
-            return optimizer_state(self.optimizer, self.model)
+            return optimizer_state(self.optimizer, self.model) if self.rank == 0 else {}
         from deepspeed.utils import safe_get_full_optimizer_state
 
         self._link()
-        state: State = {}
-        kept = self.optimizer.state[self._shards()[0]]
-        for name, parameter in self.model.named_parameters():
-            for key, value in kept.items():
-                whole = safe_get_full_optimizer_state(parameter, key) if value.ndim else value
-                state[f"{name}/{key}"] = on_cpu(whole)
-        return state
+        keys = self.optimizer.state[self._shards()[0]]
+        return self._kept(
+            (f"{name}/{key}", safe_get_full_optimizer_state(parameter, key) if value.ndim else value)
+            for name, parameter in self.model.named_parameters()
+            for key, value in keys.items()
+        )
 
     def load_optimizer_state(self, state: State) -> None:
         if not self.zero:
@@ -157,6 +157,10 @@ class _Handle:
         for name, parameter in self.model.named_parameters():
             for key in spread:
                 safe_set_full_optimizer_state(parameter, state[f"{name}/{key}"].to(parameter.device), key)
+
+    def _kept(self, tensors: Iterator[tuple[str, Tensor]]) -> State:
+        """Tensors that all workers put together, one at a time: kept by rank 0."""
+        return {name: on_cpu(tensor) for name, tensor in tensors if self.rank == 0}
 
     def _link(self) -> None:
         """Let every parameter find its part of the optimizer's state.
