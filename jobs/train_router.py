@@ -1,0 +1,9 @@
+"""The router of a recipe, and what it needs.
+
+Type: ray job submit --working-dir . -- python -m jobs.train_router jobs/recipes/quickstart.yaml
+"""
+
+from jobs._command import recipe_job
+
+if __name__ == "__main__":
+    recipe_job("Train the router.", ("router",))
