@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import ray
@@ -20,14 +20,15 @@ _IN_FLIGHT_PER_WORKER = 3
 
 @dataclass(frozen=True)
 class RayMap:
-    """Maps over tasks of one CPU each. With one worker, or one item, no task is started.
+    """Maps over Ray tasks. With one worker, or one item, no task is started.
 
     Attributes:
-        workers: tasks that run at the same time. step: named in errors.
+        workers: tasks that run at the same time. step: named in errors. options: of each task, its resources.
     """
 
     workers: int
     step: str = ""
+    options: Mapping[str, Any] = field(default_factory=lambda: {"num_cpus": 1})
 
     def __call__(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """Results in the order of the items; at most a few items a worker are in flight.
@@ -40,11 +41,12 @@ class RayMap:
         if len(head) < 2 or self.workers == 1:
             yield from map(function, itertools.chain(head, iterator))
             return
+        task = _apply.options(**self.options)
         shared = ray.put(function)  # pickled once, not with every item
         pending: deque[ray.ObjectRef[Any]] = deque()
         try:
             for item in itertools.chain(head, iterator):
-                pending.append(_apply.remote(shared, item))
+                pending.append(task.remote(shared, item))
                 if len(pending) >= _IN_FLIGHT_PER_WORKER * self.workers:
                     yield self._get(pending.popleft())
             while pending:
@@ -60,6 +62,6 @@ class RayMap:
             raise translate(error, self.step) from None
 
 
-@ray.remote(num_cpus=1, max_retries=2)  # type: ignore[untyped-decorator]
+@ray.remote(max_retries=2)  # type: ignore[untyped-decorator]
 def _apply(function: Callable[[Any], Any], item: Any) -> Any:
     return function(item)

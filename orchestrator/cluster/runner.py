@@ -16,7 +16,7 @@ from orchestrator.cluster.admission import Admission
 from orchestrator.cluster.allocation import Allocation, allocate
 from orchestrator.cluster.errors import translate
 from orchestrator.cluster.map import RayMap
-from orchestrator.cluster.session import DECLARED, is_own_cluster
+from orchestrator.cluster.session import data_task, is_own_cluster
 from orchestrator.config.base import PluginSpec, build
 from orchestrator.config.recipe import ResourcesConfig
 from orchestrator.stages.base import Environment, Stage
@@ -80,12 +80,13 @@ class RayRunner:
         allocation = self.allocation
         environment = Environment(
             work=work,
-            map=RayMap(allocation.cpus, step.name),
+            map=RayMap(allocation.cpus, step.name, data_task()),
             device=allocation.device,
             threads=allocation.cpus,
         )
         task = _run_stage.options(
             name=step.name,
+            num_cpus=0 if is_own_cluster() else 1,
             num_gpus=allocation.gpus_per_worker if step.stage.accelerated else 0,
             max_retries=self._resources.max_failures,
         )
@@ -109,13 +110,12 @@ class RayRunner:
 
 
 def cluster_size() -> tuple[float, float]:
-    """CPUs and GPUs of the cluster in use; of one of our own, what this machine really has."""
+    """CPUs and GPUs of the cluster in use."""
     total = ray.cluster_resources()
-    cpus = float(total.get("CPU", 1.0))
-    return (cpus / DECLARED if is_own_cluster() else cpus), float(total.get("GPU", 0.0))
+    return float(total.get("CPU", 1.0)), float(total.get("GPU", 0.0))
 
 
-@ray.remote(num_cpus=1)  # type: ignore[untyped-decorator]
+@ray.remote  # type: ignore[untyped-decorator]
 def _run_stage(stage: Stage, inputs: Mapping[str, Path], out: Path, environment: Environment) -> None:
     _clear(out)
     if stage.accelerated:

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
 import ray
@@ -18,9 +19,9 @@ from orchestrator.config.recipe import ResourcesConfig
 from orchestrator.errors import ResourceError
 
 _PREFIX = "mome-ray-"
-DECLARED = 2
-"""CPUs that a cluster of our own declares to Ray for each that it has. Ray only counts them: one half is for trainings,
-which our own admission fills, the other for data tasks, so that neither kind waits for the other to end."""
+DATA = "data"
+"""A resource of a cluster of our own, as many as CPUs. Ray only counts resources: data tasks are counted by this one,
+trainings by CPUs, and neither kind waits for the other to end."""
 _OBJECT_STORE_BYTES = 200 * 2**20
 # Read where the driver, Ray Train's controllers and its workers start; what is set already is left as it is.
 _SETTINGS = {
@@ -65,6 +66,11 @@ def is_own_cluster() -> bool:
     return _own is not None
 
 
+def data_task() -> dict[str, Any]:
+    """Options of a Ray task that works on data."""
+    return {"num_cpus": 0, "resources": {DATA: 1}} if is_own_cluster() else {"num_cpus": 1}
+
+
 _own: Path | None = None
 """Folder of the cluster that this process started."""
 
@@ -86,12 +92,14 @@ def _connected(address: str) -> Iterator[None]:
 def _local_cluster(resources: ResourcesConfig) -> Iterator[None]:
     global _own
     _remove_stale_folders()
+    cpus = max(1, int(resources.cpus or os.cpu_count() or 1))
     _own = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
     try:
         _use_token()
         context = ray.init(
             address="local",
-            num_cpus=DECLARED * max(1, int(resources.cpus or os.cpu_count() or 1)),
+            num_cpus=cpus,
+            resources={DATA: cpus},
             object_store_memory=_OBJECT_STORE_BYTES,
             include_dashboard=False,
             log_to_driver=False,
