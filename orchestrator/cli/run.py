@@ -79,12 +79,13 @@ def print_plan(
         expected = expected_seconds(planned, cost, speed, device)
         seconds += expected
         memory = f"{cost.memory_bytes / 2**30:.2f} GiB" if cost.memory_bytes else ""
-        numbers = (_short(cost.parameters), _short(cost.tokens), _short(cost.flops), memory, f"{expected:.0f} s")
+        numbers = (_short(cost.parameters), _short(cost.tokens), _short(cost.flops), memory, _duration(expected))
         table.add_row(planned.name, "to run", *numbers)
     console = Console()
     console.print(table)
-    place = f"this machine's {device}, {speed / 1e9:,.0f} GFLOP/s in a bf16 matrix product"
-    console.print(f"expected in all: about {seconds / 60:.0f} min ({place})")
+    console.print(
+        f"expected in all: about {_duration(seconds)} on one {device} of this machine ({speed / 1e9:,.0f} GFLOP/s)"
+    )
 
 
 def _execute(recipe: Recipe, plan: Plan, local: bool) -> dict[str, Artifact]:
@@ -179,6 +180,13 @@ def _device(recipe: Recipe) -> str:
         return choose_device(recipe.resources.device)
     except MomeError:
         return "cpu"  # the plan of a GPU recipe is also of use on a laptop
+
+
+def _duration(seconds: float) -> str:
+    for size, unit in ((86400, "days"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 def _short(number: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from rich.console import Console
 from rich.markdown import Markdown
@@ -35,23 +36,18 @@ def show_run(name: str, runs: Path) -> None:
     """
     store = open_run(name, runs)
     table = Table(title=f"{store.root.name}", title_justify="left")
-    for heading in ("stage", "fingerprint", "made from", "created", "seconds", "MB", "folder"):
-        table.add_column(heading, justify="right" if heading in ("seconds", "MB") else "left", overflow="fold")
+    for heading in ("stage", "id", "made from", "created (UTC)", "seconds", "MB"):
+        justify: Literal["left", "right"] = "right" if heading in ("seconds", "MB") else "left"
+        table.add_column(heading, justify=justify, no_wrap=heading != "made from")
     for step, artifact in store.current().items():
         manifest = artifact.manifest
         size = sum(facts["bytes"] for facts in manifest["files"].values()) / 1e6
-        inputs = ", ".join(f"{role} {fingerprint[:8]}" for role, fingerprint in manifest["inputs"].items())
-        folder = artifact.folder.relative_to(store.root).as_posix()
-        table.add_row(
-            step,
-            artifact.fingerprint[:8],
-            inputs,
-            manifest["created"],
-            f"{manifest['seconds']:.1f}",
-            f"{size:.1f}",
-            folder,
-        )
-    Console().print(table)
+        inputs = ", ".join(f"{role} {fingerprint[:6]}" for role, fingerprint in manifest["inputs"].items())
+        figures = (manifest["created"][:16].replace("T", " "), f"{manifest['seconds']:.1f}", f"{size:.1f}")
+        table.add_row(step, artifact.fingerprint[:6], inputs, *figures)
+    console = Console()
+    console.print(table)
+    console.print(f"files: {store.root}/stages/STAGE/ID…", markup=False)
 
 
 def show_report(name: str, runs: Path) -> None:

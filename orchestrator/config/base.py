@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, GetJsonSchemaHandler, PrivateAttr, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    GetJsonSchemaHandler,
+    PrivateAttr,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from orchestrator import plugins
@@ -53,9 +61,16 @@ class _Room:
         return {"anyOf": [name, {"type": "object", "properties": {"type": name}, "required": ["type"]}]}
 
 
-def plugin_of(room: str) -> Any:
-    """Type of a recipe field that holds a plug-in of `room`; options are validated when the recipe is read."""
-    return Annotated[PluginSpec, AfterValidator(_checker(room)), _Room(room)]
+def plugin_of(room: str, default: str | None = None) -> Any:
+    """Type of a recipe field that holds a plug-in of `room`; options are validated when the recipe is read.
+
+    Options without a name (``{temperature: 2.0}``) are those of the plug-in `default`, where there is one.
+    """
+
+    def name(value: Any) -> Any:
+        return {"type": default, **value} if default and isinstance(value, dict) else value
+
+    return Annotated[PluginSpec, BeforeValidator(name), AfterValidator(_checker(room)), _Room(room)]
 
 
 def build(room: str, spec: PluginSpec) -> Any:

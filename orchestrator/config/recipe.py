@@ -129,7 +129,7 @@ class TrainingConfig(Section):
     """Blocks a worker holds in memory at once."""
     sampling: Literal["mixed", "balanced", "by_language"] = "mixed"
     """Batches shuffled over all languages, with equal counts of each, or of one language at a time."""
-    optimizer: plugin_of("training.optimizers") = PluginSpec(type="adamw")  # type: ignore[valid-type]
+    optimizer: plugin_of("training.optimizers", "adamw") = PluginSpec(type="adamw")  # type: ignore[valid-type]
     """Optimizer and its learning rate."""
     warmup: float = Field(0.05, ge=0, lt=1)
     """Share of the steps in which the learning rate rises from 0 (the paper: 5 %)."""
@@ -167,11 +167,11 @@ class TeacherConfig(Section):
 class DistillationConfig(Section):
     """Loss = alpha · CE + beta · soft (paper, equation 1)."""
 
-    soft: plugin_of("losses") = PluginSpec(type="reverse_kl")  # type: ignore[valid-type]
+    soft: plugin_of("losses", "reverse_kl") = PluginSpec(type="reverse_kl")  # type: ignore[valid-type]
     """The soft loss between the student's and the teacher's distributions."""
-    schedule: plugin_of("schedules") = PluginSpec(type="fixed")  # type: ignore[valid-type]
+    schedule: plugin_of("schedules", "fixed") = PluginSpec(type="fixed")  # type: ignore[valid-type]
     """Alpha and beta at each step."""
-    teacher: plugin_of("teacher") = PluginSpec(type="live")  # type: ignore[valid-type]
+    teacher: plugin_of("teacher", "live") = PluginSpec(type="live")  # type: ignore[valid-type]
     """Where the teacher's distributions come from."""
 
 
@@ -189,7 +189,7 @@ class ExpertsConfig(Section):
 class RouterConfig(Section):
     """Which expert a text goes to."""
 
-    type: plugin_of("routers") = PluginSpec(type="paper")  # type: ignore[valid-type]
+    type: plugin_of("routers", "paper") = PluginSpec(type="paper")  # type: ignore[valid-type]
     """The router and its options."""
     sequences_per_language: int = Field(2000, ge=10)
     """Training sequences of each language, at most."""

@@ -12,12 +12,12 @@ from orchestrator.config.recipe import Recipe
 from orchestrator.errors import RecipeError
 from orchestrator.pipeline.graph import Step, fingerprints, steps_of
 from orchestrator.plugins import suggest
-from orchestrator.stages.base import Cost
+from orchestrator.stages.base import Cost, Expected
 
 # Seconds that a step takes whatever its size (True: distributed), and the share of a plain matrix product's speed that
 # training reaches on a CPU and on a GPU.
 STARTUP_SECONDS = {True: 20.0, False: 4.0}
-EFFICIENCY = {"cpu": 0.25, "cuda": 0.4}
+EFFICIENCY = {"cpu": 0.6, "cuda": 0.4}
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ class Plan:
 
     store: Store
     steps: tuple[PlannedStep, ...]
+    expected: Expected
 
     @property
     def missing(self) -> tuple[PlannedStep, ...]:
@@ -53,7 +54,9 @@ class Plan:
             MomeError: the configuration can't work (a model that does not fit its context, say).
         """
         folders = {p.name: p.artifact.folder if p.artifact else None for p in self.steps}
-        return planned.step.stage.cost({role: folders[name] for role, name in planned.step.inputs.items()})
+        return planned.step.stage.cost(
+            {role: folders[name] for role, name in planned.step.inputs.items()}, self.expected
+        )
 
 
 def make_plan(recipe: Recipe, store: Store, until: Sequence[str] = (), force: Sequence[str] = ()) -> Plan:
@@ -79,6 +82,17 @@ def make_plan(recipe: Recipe, store: Store, until: Sequence[str] = (), force: Se
             for step in steps
             if step.name in wanted
         ),
+        _expected(recipe),
+    )
+
+
+def _expected(recipe: Recipe) -> Expected:
+    return Expected(
+        vocab_size=recipe.tokenizer.vocab_size,
+        context=recipe.blocks.context,
+        languages=len(recipe.corpus.languages),
+        tokens_per_language=recipe.blocks.balance.tokens_per_language,
+        teacher=recipe.teacher.model,
     )
 
 
@@ -116,11 +130,12 @@ def descendants(steps: Sequence[Step], names: set[str]) -> set[str]:
     return wanted
 
 
-def matmul_flops_per_second(device: str = "cpu", size: int = 768, repeats: int = 5) -> float:
-    """Floating-point operations a second of a bf16 matrix product here: the yardstick of time estimates."""
+def matmul_flops_per_second(device: str = "cpu", repeats: int = 10) -> float:
+    """Operations a second of a matrix product (fp32 on CPUs, bf16 on GPUs): the yardstick of estimates."""
     import torch
 
-    a = torch.randn(size, size, dtype=torch.bfloat16, device=device)
+    size, kind = (8192, torch.bfloat16) if device == "cuda" else (768, torch.float32)
+    a = torch.randn(size, size, dtype=kind, device=device)
     best = float("inf")
     for _ in range(repeats + 1):
         start = time.perf_counter()

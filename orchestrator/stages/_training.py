@@ -9,7 +9,7 @@ from pathlib import Path
 from orchestrator.artifacts import MANIFEST, digest
 from orchestrator.config.base import PluginSpec
 from orchestrator.config.recipe import TrainingConfig
-from orchestrator.stages.base import Cost, Stage
+from orchestrator.stages.base import Cost, Expected, Stage
 
 CODE = (
     *(
@@ -48,6 +48,7 @@ def training_cost(
     model: PluginSpec,
     config: TrainingConfig,
     blocks: Path | None,
+    expected: Expected,
     languages: tuple[str, ...] | None = None,
     teacher_parameters: int = 0,
 ) -> Cost:
@@ -56,23 +57,29 @@ def training_cost(
     Args:
         model: architecture.
         config: of the run.
-        blocks: the blocks artifact; None: vocabulary and data are not known yet, only tokens that the recipe fixes are.
+        blocks: the blocks artifact; None: it doesn't exist yet.
+        expected: what is known of it then.
         languages: to train on; None: all.
         teacher_parameters: of a teacher that runs beside it.
 
     Raises:
         ModelError: the model does not fit the vocabulary or context.
+        TrainingError: the batch does not fit the context, the micro-batch or the data.
         ArtifactError: the blocks are damaged.
     """
     from orchestrator.models import parameter_count
     from orchestrator.tokens.blocks import TokenBlocks
+    from orchestrator.training.batches import plan_batches
 
-    if blocks is None:
-        return Cost(tokens=config.tokens or 0)
-    data = TokenBlocks.open(blocks, "train")
-    available = data.context * sum(data.count(language) for language in languages or data.languages)
+    vocab_size, context = expected.vocab_size, expected.context
+    available = (expected.tokens_per_language or 0) * (len(languages) if languages else expected.languages)
+    if blocks is not None:
+        data = TokenBlocks.open(blocks, "train")
+        vocab_size, context = data.vocab_size, data.context
+        available = context * sum(data.count(language) for language in languages or data.languages)
+    plan_batches(config, context, available // context or config.batch_tokens, world_size=1)
     tokens = config.tokens if config.tokens is not None else int(config.epochs * available)
-    parameters = parameter_count(model, data.vocab_size, data.context)
+    parameters = parameter_count(model, vocab_size, context)
     return Cost(
         parameters=parameters,
         tokens=tokens,

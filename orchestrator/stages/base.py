@@ -17,11 +17,13 @@ Result = TypeVar("Result")
 class ParallelMap(Protocol):
     """Ordered map over items in other processes (or Ray tasks); `function` and items must pickle.
 
-    At most a few items per worker are in flight, so `items` may be a generator over data larger than memory. Results come
-    in the order of the items: the output is the same however many workers there are.
+    At most a few items per worker are in flight, so `items` may be a generator over data larger than memory. Results
+    come in the order of the items: the output is the same however many workers there are.
     """
 
-    def __call__(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]: ...
+    def __call__(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        """Results of `function`, in the order of the items."""
+        ...
 
 
 def serial_map(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
@@ -34,7 +36,7 @@ class Environment:
     """Where a stage runs. Nothing in it may change a result, but for the order of floating-point sums.
 
     Attributes:
-        work: folder that outlives a killed attempt: checkpoints and `metrics.jsonl`. Removed when the artifact is published.
+        work: folder that outlives a killed attempt: checkpoints and `metrics.jsonl`. Removed with publication.
         map: the ordered parallel map.
         device: "cpu" or "cuda".
         threads: compute threads of this process.
@@ -75,6 +77,22 @@ class Cost:
     memory_bytes: int = 0
 
 
+@dataclass(frozen=True)
+class Expected:
+    """What the recipe says of artifacts that may not exist yet, for costs.
+
+    Attributes:
+        vocab_size, context: of blocks. languages: how many. tokens_per_language: of the training split; None: not
+            known before they are counted. teacher: its architecture.
+    """
+
+    vocab_size: int
+    context: int
+    languages: int
+    tokens_per_language: int | None
+    teacher: PluginSpec
+
+
 class Stage(Section):
     """A stage's fields are exactly what its result depends on, beside its inputs: they are its fingerprint.
 
@@ -82,10 +100,12 @@ class Stage(Section):
         code: dotted names below `orchestrator` ("corpus", "stages.corpus") whose source is part of the fingerprint;
             plug-ins named in the fields are added by themselves.
         distributed: run by every training worker (SPMD); only rank 0 writes to `out`.
+        accelerated: not distributed, and gains from a GPU: it is given one where there are any.
     """
 
     code: ClassVar[tuple[str, ...]] = ()
     distributed: ClassVar[bool] = False
+    accelerated: ClassVar[bool] = False
 
     def run(self, inputs: Mapping[str, Path], out: Path, env: Environment) -> None:
         """Read the artifacts `inputs` (role -> folder), write this stage's files into the empty folder `out`.
@@ -105,6 +125,10 @@ class Stage(Section):
         """
         return {}
 
-    def cost(self, inputs: Mapping[str, Path | None]) -> Cost:
-        """Expected cost; `inputs` holds None for artifacts that don't exist yet."""
+    def cost(self, inputs: Mapping[str, Path | None], expected: Expected) -> Cost:  # noqa: ARG002
+        """Expected cost; `inputs` holds None for artifacts that don't exist yet: `expected` says what is known of them.
+
+        Raises:
+            MomeError: the configuration can't work.
+        """
         return Cost()

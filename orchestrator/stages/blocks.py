@@ -12,7 +12,7 @@ import numpy as np
 from orchestrator.artifacts import disk_errors, write_json
 from orchestrator.config.recipe import BlocksConfig
 from orchestrator.errors import CorpusError
-from orchestrator.stages.base import Cost, Environment, Stage
+from orchestrator.stages.base import Cost, Environment, Expected, Stage
 from orchestrator.tokens.balance import Selection, balance, packed_tokens
 from orchestrator.tokens.blocks import block_count
 from orchestrator.tokens.encoding import EncodedCorpus
@@ -71,7 +71,7 @@ class BlocksStage(Stage):
         with disk_errors(out):
             write_json(out / "blocks.json", {**about, "languages": self.languages, "splits": splits})
 
-    def cost(self, inputs: Mapping[str, Path | None]) -> Cost:
+    def cost(self, inputs: Mapping[str, Path | None], expected: Expected) -> Cost:  # noqa: ARG002
         """Tokens of the corpus, once they are counted."""
         folder = inputs.get("tokens")
         if folder is None:

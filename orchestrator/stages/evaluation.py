@@ -18,7 +18,7 @@ from orchestrator.evaluation.perplexity import block_bytes, block_losses
 from orchestrator.evaluation.summary import TEACHER, LanguageLosses, summarise
 from orchestrator.models import load_model
 from orchestrator.routers import Router
-from orchestrator.stages.base import Cost, Environment, Stage, serial_map
+from orchestrator.stages.base import Cost, Environment, Expected, Stage, serial_map
 from orchestrator.tokens.blocks import TokenBlocks
 from orchestrator.tokens.tokenizer import byte_lengths, load_tokenizer
 
@@ -81,7 +81,7 @@ class EvaluationStage(Stage):
         result = {**head, "bootstrap": options.bootstrap, **tables}
         (out / "evaluation.json").write_text(json.dumps(result, indent=1, allow_nan=False), encoding="utf-8")
 
-    def cost(self, inputs: Mapping[str, Path | None]) -> Cost:
+    def cost(self, inputs: Mapping[str, Path | None], expected: Expected) -> Cost:  # noqa: ARG002
         """Tokens read: those of the split, by the teacher and by every expert."""
         folder = inputs.get("blocks")
         if folder is None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from orchestrator.config.base import build
 from orchestrator.config.recipe import ExpertsConfig
 from orchestrator.stages._training import CODE, fingerprint, pretrained_files, training_cost
-from orchestrator.stages.base import Cost, Environment, Stage
+from orchestrator.stages.base import Cost, Environment, Expected, Stage
 
 if TYPE_CHECKING:
     from orchestrator.training.objective import DistillationObjective
@@ -61,13 +61,18 @@ class ExpertStage(Stage):
         """A pretrained model's files."""
         return pretrained_files(self.experts.model)
 
-    def cost(self, inputs: Mapping[str, Path | None]) -> Cost:
-        """FLOPs, tokens, parameters and memory; what can be known before blocks and teacher exist."""
+    def cost(self, inputs: Mapping[str, Path | None], expected: Expected) -> Cost:
+        """FLOPs, tokens, parameters and memory."""
+        from orchestrator.models import parameter_count
         from orchestrator.tokens.storage import read_json
 
         teacher = inputs.get("teacher")
-        size = int(read_json(teacher / "training.json", "teacher")["parameters"]) if teacher is not None else 0
-        return training_cost(self.experts.model, self.experts.training, inputs.get("blocks"), (self.language,), size)
+        if teacher is not None:
+            size = int(read_json(teacher / "training.json", "teacher")["parameters"])
+        else:
+            size = parameter_count(expected.teacher, expected.vocab_size, expected.context)
+        blocks = inputs.get("blocks")
+        return training_cost(self.experts.model, self.experts.training, blocks, expected, (self.language,), size)
 
     def _objective(self, teacher: Path, vocab_size: int, env: Environment) -> DistillationObjective:
         from orchestrator.models import head, hidden_states, load_model

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from orchestrator.config.recipe import TeacherConfig
 from orchestrator.errors import ModelError
 from orchestrator.stages._training import CODE, fingerprint, pretrained_files, training_cost
-from orchestrator.stages.base import Cost, Environment, Stage
+from orchestrator.stages.base import Cost, Environment, Expected, Stage
 
 if TYPE_CHECKING:
     from orchestrator.tokens.blocks import TokenBlocks
@@ -63,9 +63,9 @@ class TeacherStage(Stage):
         """A pretrained model's files."""
         return pretrained_files(self.teacher.model)
 
-    def cost(self, inputs: Mapping[str, Path | None]) -> Cost:
-        """FLOPs, tokens, parameters and memory; what can be known before the blocks exist."""
-        cost = training_cost(self.teacher.model, self.teacher.training, inputs.get("blocks"))
+    def cost(self, inputs: Mapping[str, Path | None], expected: Expected) -> Cost:
+        """FLOPs, tokens, parameters and memory."""
+        cost = training_cost(self.teacher.model, self.teacher.training, inputs.get("blocks"), expected)
         return cost if self.teacher.train else Cost(parameters=cost.parameters)
 
     def _take(self, tokenizer: Path, blocks: TokenBlocks, out: Path, env: Environment) -> None:

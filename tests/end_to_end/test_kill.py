@@ -33,7 +33,7 @@ def weights(runs):
     }
 
 
-@pytest.mark.slow()
+@pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("options", [["--local", "tracking.type=none"], []], ids=["local", "ray"])
 def test_weights_after_ten_kills_are_those_of_an_undisturbed_run(tmp_path, options):

@@ -84,7 +84,7 @@ def test_plan_starts_nothing(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.ray()
+@pytest.mark.ray
 def test_ray_gives_the_losses_of_a_local_run(local, tmp_path):
     done = mome("run", SMOKE, runs=tmp_path, RAY_AUTH_MODE="disabled")
     assert done.returncode == 0, done.stderr

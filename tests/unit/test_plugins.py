@@ -35,7 +35,9 @@ def test_source_modules_reach_the_classes_built_on():
     assert "orchestrator.models.zoo.gpt2" in modules
 
 
-@pytest.mark.parametrize("room", ["corpus.sources", "losses", "schedules", "models.zoo", "routers", "training.optimizers"])
+@pytest.mark.parametrize(
+    "room", ["corpus.sources", "losses", "schedules", "models.zoo", "routers", "training.optimizers"]
+)
 def test_every_file_of_a_room_is_one_plugin(room):
     for name in plugins.available(room):
         assert plugins.find(room, name).__doc__

@@ -18,7 +18,7 @@ experts:
 """
 
 
-@pytest.fixture()
+@pytest.fixture
 def write(tmp_path):
     def write(text):
         path = tmp_path / "recipe.yaml"
@@ -87,6 +87,8 @@ def test_environment_variables_with_defaults(write, monkeypatch):
     assert load_recipe(write(MINIMAL + "description: ${HERE} ${NOWHERE:-or not}\n")).description == "there or not"
 
 
-@pytest.mark.parametrize("path", sorted(p for p in RECIPES.glob("*.yaml") if "sweep" not in p.stem), ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+    "path", sorted(p for p in RECIPES.glob("*.yaml") if "sweep" not in p.stem), ids=lambda p: p.stem
+)
 def test_shipped_recipes_are_valid(path):
     assert load_recipe(path).name == path.stem

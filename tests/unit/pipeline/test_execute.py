@@ -4,11 +4,12 @@ import time
 import pytest
 
 from orchestrator.artifacts import Store, digest
+from orchestrator.config.base import PluginSpec
 from orchestrator.errors import CorpusError, MomeError, StageFailedError
 from orchestrator.pipeline.execute import execute
 from orchestrator.pipeline.graph import Step
 from orchestrator.pipeline.plan import Plan, PlannedStep, ancestors, descendants, select
-from orchestrator.stages.base import Stage
+from orchestrator.stages.base import Expected, Stage
 
 
 class Write(Stage):
@@ -73,7 +74,7 @@ def plan_of(store, *steps):
     for step in steps:
         fingerprint = digest([step.name, step.stage.model_dump()])
         planned.append(PlannedStep(step, fingerprint, store.find(step.name, fingerprint)))
-    return Plan(store, tuple(planned))
+    return Plan(store, tuple(planned), Expected(512, 64, 1, None, PluginSpec(type="gpt2_nano")))
 
 
 DIAMOND = (
@@ -91,7 +92,7 @@ def test_steps_run_after_their_inputs_and_side_by_side(tmp_path):
     assert runner.spans["b"][0] < runner.spans["c"][1]
     assert runner.spans["c"][0] < runner.spans["b"][1]
     assert ("metrics", "d", 1, 2.0) in recorder.events
-    assert [e for e in recorder.events if e[1] == "d"][0] == ("started", "d")
+    assert next(e for e in recorder.events if e[1] == "d") == ("started", "d")
     assert done["d"].manifest["seconds"] >= 0.2
     assert done["d"].manifest["inputs"]["b"] == done["b"].fingerprint
     assert not list((tmp_path / "work").iterdir())

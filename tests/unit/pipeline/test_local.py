@@ -16,7 +16,7 @@ def _die(x):
     return x
 
 
-@pytest.fixture()
+@pytest.fixture
 def processes():
     pool = ProcessMap(2)
     yield pool

@@ -8,11 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from orchestrator.config.base import PluginSpec
 from orchestrator.config.recipe import BalanceConfig, BlocksConfig
 from orchestrator.errors import ArtifactError, CorpusError, ResourceError
-from orchestrator.stages.base import Environment
+from orchestrator.stages.base import Environment, Expected
 from orchestrator.stages.blocks import BlocksStage
 from orchestrator.tokens.blocks import TokenBlocks
+
+EXPECTED = Expected(
+    vocab_size=512, context=64, languages=2, tokens_per_language=None, teacher=PluginSpec(type="gpt2_nano")
+)
 
 SPLITS = ("train", "validation", "test")
 VOCABULARY = np.stack([np.arange(100) % 4, np.arange(100) % 3], axis=1) * (np.arange(100) > 2)[:, None]
@@ -143,7 +148,7 @@ def test_full_disk(tokens: Path, tmp_path: Path) -> None:
 
 def test_cost_is_known_once_tokens_are_counted(tokens: Path) -> None:
     stage = BlocksStage(blocks=BlocksConfig(), languages=("en", "fr", "de"), seed=1)
-    assert stage.cost({"tokens": None}).tokens == 0
-    assert stage.cost({"tokens": tokens}).tokens == sum(
+    assert stage.cost({"tokens": None}, EXPECTED).tokens == 0
+    assert stage.cost({"tokens": tokens}, EXPECTED).tokens == sum(
         sum(each) for split in LENGTHS.values() for each in split.values()
     )

@@ -11,14 +11,19 @@ import torch
 from safetensors.numpy import load_file
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from orchestrator.config.base import PluginSpec
 from orchestrator.config.recipe import EvaluationConfig, RouterConfig
 from orchestrator.errors import ArtifactError, CorpusError
 from orchestrator.models import save_model
 from orchestrator.stages import evaluation
-from orchestrator.stages.base import Environment
+from orchestrator.stages.base import Environment, Expected
 from orchestrator.stages.evaluation import EvaluationStage
 from orchestrator.stages.router import RouterStage
 from orchestrator.tokens.tokenizer import byte_lengths, load_tokenizer, save_tokenizer, train_tokenizer
+
+EXPECTED = Expected(
+    vocab_size=512, context=64, languages=2, tokens_per_language=None, teacher=PluginSpec(type="gpt2_nano")
+)
 
 CONTEXT = 16
 LANGUAGES = ("en", "py")
@@ -122,8 +127,8 @@ def test_options_and_progress(inputs: dict[str, Path], tmp_path: Path) -> None:
 
 def test_cost_counts_the_tokens(inputs: dict[str, Path]) -> None:
     stage = EvaluationStage(evaluation=EvaluationConfig(), languages=LANGUAGES, seed=5)
-    assert stage.cost(inputs).tokens == sum(COUNTS.values()) * CONTEXT * 3
-    assert stage.cost({"blocks": None}).tokens == 0
+    assert stage.cost(inputs, EXPECTED).tokens == sum(COUNTS.values()) * CONTEXT * 3
+    assert stage.cost({"blocks": None}, EXPECTED).tokens == 0
 
 
 def test_a_router_of_other_languages_is_refused(inputs: dict[str, Path], tmp_path: Path) -> None:

@@ -12,14 +12,18 @@ import numpy as np
 import pytest
 import torch
 
+from orchestrator.config.base import PluginSpec
 from orchestrator.config.recipe import ExpertsConfig, TeacherConfig
 from orchestrator.errors import ModelError, TrainingError
-from orchestrator.models import load_model, weights_digest
-from orchestrator.stages.base import Environment
+from orchestrator.models import load_model, parameter_count, weights_digest
+from orchestrator.stages.base import Environment, Expected
 from orchestrator.stages.expert import ExpertStage
 from orchestrator.stages.teacher import TeacherStage
 
 CONTEXT, VOCABULARY = 16, 60
+EXPECTED = Expected(
+    vocab_size=512, context=CONTEXT, languages=2, tokens_per_language=None, teacher=PluginSpec(type="gpt2_nano")
+)
 MODEL = {"type": "gpt2", "layers": 1, "width": 16, "heads": 2}
 TRAINING = {
     "tokens": CONTEXT * 8 * 10,
@@ -167,22 +171,37 @@ def test_a_batch_that_does_not_divide_is_refused_and_nothing_is_written(data, tm
 
 
 def test_the_cost_is_six_flops_a_parameter_and_token_and_two_of_the_teacher(trained):
-    teacher = teacher_stage().cost(trained)
+    teacher = teacher_stage().cost(trained, EXPECTED)
     facts = json.loads((trained["teacher"] / "training.json").read_text())
     assert (teacher.parameters, teacher.tokens) == (facts["parameters"], TRAINING["tokens"])
     assert teacher.flops == 6 * teacher.parameters * teacher.tokens
-    expert = expert_stage().cost(trained)
+    expert = expert_stage().cost(trained, EXPECTED)
     assert expert.flops == (6 * expert.parameters + 2 * teacher.parameters) * expert.tokens
     assert expert.memory_bytes > 16 * expert.parameters
 
 
 def test_epochs_cost_the_tokens_of_the_languages_trained_on(trained):
     training = {**TRAINING, "tokens": None, "epochs": 2}
-    one, both = expert_stage(training=training).cost(trained), teacher_stage(training=training).cost(trained)
+    one, both = (
+        expert_stage(training=training).cost(trained, EXPECTED),
+        teacher_stage(training=training).cost(trained, EXPECTED),
+    )
     assert one.tokens == 2 * 74 * CONTEXT
     assert both.tokens == 2 * one.tokens
 
 
-def test_what_is_not_known_yet_costs_nothing():
-    cost = expert_stage().cost({"blocks": None, "tokenizer": None, "teacher": None})
-    assert (cost.parameters, cost.flops, cost.tokens) == (0, 0.0, TRAINING["tokens"])
+def test_before_anything_exists_the_recipe_says_what_it_will_cost():
+    nothing = {"blocks": None, "tokenizer": None, "teacher": None}
+    teacher, expert = teacher_stage().cost(nothing, EXPECTED), expert_stage().cost(nothing, EXPECTED)
+    assert teacher.parameters == parameter_count(teacher_stage().teacher.model, 512, CONTEXT)
+    size = parameter_count(EXPECTED.teacher, 512, CONTEXT)
+    assert expert.flops == (6 * expert.parameters + 2 * size) * TRAINING["tokens"]
+    counted = replace(EXPECTED, tokens_per_language=1000)
+    epochs = {**TRAINING, "tokens": None, "epochs": 2}
+    assert teacher_stage(training=epochs).cost(nothing, counted).tokens == 4000
+    assert expert_stage(training=epochs).cost(nothing, counted).tokens == 2000
+
+
+def test_a_batch_that_does_not_divide_is_found_before_anything_runs():
+    with pytest.raises(TrainingError, match="does not divide"):
+        teacher_stage(training={**TRAINING, "micro_batch": 3}).cost({"blocks": None}, EXPECTED)
