@@ -72,9 +72,13 @@ class RayRunner:
 
         self._prepare()
         with self._admission.admit(step.name):
-            train(
-                step.name, Training(step.stage, inputs, out, work, self.allocation), self._resources.max_failures, _say
-            )
+            training = Training(step.stage, inputs, out, work, self._share(step))
+            train(step.name, training, self._resources.max_failures, _say)
+
+    def _share(self, step: Step) -> Allocation:
+        if self._given or not step.alone:
+            return self.allocation
+        return allocate(self._resources.model_copy(update={"slots": 1}), *cluster_size())
 
     def _task(self, step: Step, inputs: Mapping[str, Path], out: Path, work: Path) -> None:
         allocation = self.allocation

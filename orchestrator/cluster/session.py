@@ -6,6 +6,7 @@ import logging
 import os
 import secrets
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from typing import Any
 
 import psutil
 import ray
+from ray._private import ray_constants
 
 from orchestrator.config.recipe import ResourcesConfig
 from orchestrator.errors import ResourceError
@@ -22,6 +24,8 @@ _PREFIX = "mome-ray-"
 DATA = "data"
 """A resource of a cluster of our own, as many as CPUs. Ray only counts resources: data tasks are counted by this one,
 trainings by CPUs, and neither kind waits for the other to end."""
+_LONGEST_PLACE = 18
+"""Of the 107 characters of a unix socket's path, those that Ray's names below leave."""
 _OBJECT_STORE_BYTES = 200 * 2**20
 # Read where the driver, Ray Train's controllers and its workers start; what is set already is left as it is.
 _SETTINGS = {
@@ -78,8 +82,9 @@ _own: Path | None = None
 @contextmanager
 def _connected(address: str) -> Iterator[None]:
     try:
+        _knock(address)
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         fix = "start the cluster (ray start --head), or unset RAY_ADDRESS to use one of this run's own"
         raise ResourceError(f"no Ray cluster can be reached: {error}", f"RAY_ADDRESS={address}", fix) from None
     try:
@@ -88,27 +93,34 @@ def _connected(address: str) -> Iterator[None]:
         ray.shutdown()
 
 
+def _knock(address: str) -> None:
+    """Find out in seconds that nobody listens at "host:port"; Ray itself tries for minutes."""
+    host, _, port = address.rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host.rpartition("/")[2].strip("[]"), int(port)), timeout=10).close()
+
+
 @contextmanager
 def _local_cluster(resources: ResourcesConfig) -> Iterator[None]:
     global _own
     _remove_stale_folders()
     cpus = max(1, int(resources.cpus or os.cpu_count() or 1))
-    _own = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
+    _own = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=_place()))
     try:
         _use_token()
-        context = ray.init(
-            address="local",
-            num_cpus=cpus,
-            resources={DATA: cpus},
-            object_store_memory=_OBJECT_STORE_BYTES,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            _temp_dir=str(_own),
-        )
-        os.environ["RAY_ADDRESS"] = context.address_info[
-            "gcs_address"
-        ]  # without it, every training looks for a cluster for 12 s
+        with _on_loopback():
+            context = ray.init(
+                address="local",
+                num_cpus=cpus,
+                resources={DATA: cpus},
+                object_store_memory=_OBJECT_STORE_BYTES,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                _temp_dir=str(_own),
+            )
+        # Without it, every training looks for a cluster for 12 s.
+        os.environ["RAY_ADDRESS"] = context.address_info["gcs_address"]
         yield
     finally:
         ray.shutdown()
@@ -117,15 +129,38 @@ def _local_cluster(resources: ResourcesConfig) -> Iterator[None]:
         _own = None
 
 
+@contextmanager
+def _on_loopback() -> Iterator[None]:
+    """Let a starting cluster listen on this machine alone. ray.init has no argument for it: it replaces 127.0.0.1."""
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
+
+
 def _use_token() -> None:
     """Let only processes with this one's token talk to the cluster; Ray's default is one left in the home folder."""
     if not {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)  # and stays: Ray reads it once in a process
 
 
+def _place() -> Path:
+    """A folder for Ray's files, where TMPDIR is too deep for a socket's path another one."""
+    for place in (tempfile.gettempdir(), "/var/tmp"):
+        if len(place) <= _LONGEST_PLACE and os.access(place, os.W_OK):
+            return Path(place)
+    raise ResourceError(
+        f"Ray needs a folder for its files with a path of at most {_LONGEST_PLACE} characters",
+        f"TMPDIR={tempfile.gettempdir()}",
+        "export TMPDIR=another folder",
+    )
+
+
 def _remove_stale_folders() -> None:
     """Remove what sessions of killed processes left behind."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+    for folder in _place().glob(f"{_PREFIX}*"):
         owner = folder.name.removeprefix(_PREFIX).partition("-")[0]
         if owner.isdigit() and not psutil.pid_exists(int(owner)):
             shutil.rmtree(folder, ignore_errors=True)

@@ -41,10 +41,10 @@ class MlflowRun:
     def __init__(self, uri: str, facts: RunFacts) -> None:
         for name, value in _SETTINGS.items():
             os.environ.setdefault(name, value)
-        for name in ("mlflow", "alembic"):  # table by table, how the store is made
-            logging.getLogger(name).setLevel(logging.WARNING)
         from mlflow.tracking import MlflowClient
 
+        for name in ("mlflow", "alembic"):  # they tell table by table how a store is made
+            logging.getLogger(name).setLevel(logging.WARNING)
         self._facts, self._local = facts, uri == local_store(facts.folder)
         self._client = MlflowClient(tracking_uri=uri, registry_uri=uri)
         self._experiment = self._open_experiment()

@@ -1,0 +1,88 @@
+"""Clusters of our own: on the loopback interface, gone with whoever started them; a clear word where none is."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+pytestmark = pytest.mark.ray
+
+PROGRAM = """
+import os, sys, time, psutil, ray
+from orchestrator.cluster.session import session
+from orchestrator.config.recipe import ResourcesConfig
+with session(ResourcesConfig(cpus=1)):
+    assert os.environ["RAY_ADDRESS"].startswith("127.0.0.1:")
+    assert [node["NodeManagerAddress"] for node in ray.nodes()] == ["127.0.0.1"]
+    processes = psutil.Process().children(recursive=True)
+    listening = {c.laddr.ip for p in processes for c in p.net_connections() if c.status == "LISTEN"}
+    assert listening <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}, listening
+    print("pids", *[p.pid for p in processes], flush=True)
+    time.sleep(float(sys.argv[1]))
+assert "RAY_ADDRESS" not in os.environ
+print("closed", flush=True)
+"""
+
+
+def start(folder: Path, seconds: float) -> tuple[subprocess.Popen[str], list[psutil.Process]]:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+    program = [sys.executable, "-c", PROGRAM, str(seconds)]
+    process = subprocess.Popen(program, stdout=subprocess.PIPE, text=True, env={**environment, "TMPDIR": str(folder)})
+    assert process.stdout is not None
+    word, *pids = process.stdout.readline().split()
+    assert word == "pids"
+    return process, [psutil.Process(int(pid)) for pid in pids]
+
+
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="m") as folder:
+        yield Path(folder)
+
+
+def test_a_session_leaves_nothing_behind(short_folder: Path) -> None:
+    process, started = start(short_folder, 0)
+    assert process.stdout is not None
+    assert process.stdout.read() == "closed\n"
+    assert process.wait(30) == 0
+    assert psutil.wait_procs(started, timeout=20)[1] == []
+    assert list(short_folder.iterdir()) == []
+
+
+def test_a_cluster_dies_with_its_killed_owner_and_the_next_session_clears_up(short_folder: Path) -> None:
+    process, started = start(short_folder, 600)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait(10)
+    assert psutil.wait_procs(started, timeout=30)[1] == []
+    assert len(list(short_folder.iterdir())) == 1
+    process, _ = start(short_folder, 0)
+    assert process.wait(60) == 0
+    assert list(short_folder.iterdir()) == []
+
+
+def test_a_cluster_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    from orchestrator.cluster.session import session
+    from orchestrator.config.recipe import ResourcesConfig
+    from orchestrator.errors import ResourceError
+
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    begin = time.monotonic()
+    with pytest.raises(ResourceError, match="no Ray cluster can be reached"), session(ResourcesConfig()):
+        pass
+    assert time.monotonic() - begin < 90
+
+
+def test_a_temporary_folder_too_deep_for_sockets_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    from orchestrator.cluster import session
+
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: "/" + "x" * 40)
+    assert len(str(session._place())) <= 18
