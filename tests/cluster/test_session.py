@@ -58,11 +58,12 @@ def test_a_session_leaves_nothing_behind(short_folder: Path) -> None:
     assert list(short_folder.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_cluster_dies_with_its_killed_owner_and_the_next_session_clears_up(short_folder: Path) -> None:
     process, started = start(short_folder, 600)
     os.kill(process.pid, signal.SIGKILL)
     process.wait(10)
-    assert psutil.wait_procs(started, timeout=30)[1] == []
+    assert psutil.wait_procs(started, timeout=150)[1] == []  # Ray's two agents look for their parent now and then
     assert len(list(short_folder.iterdir())) == 1
     process, _ = start(short_folder, 0)
     assert process.wait(60) == 0
