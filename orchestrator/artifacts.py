@@ -29,6 +29,7 @@ from typing import Any
 from orchestrator.errors import ArtifactError, ResourceError, RunLockedError
 
 MANIFEST = "manifest.json"
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def digest(value: Any) -> str:
@@ -80,8 +81,10 @@ def disk_errors(where: Path) -> Iterator[None]:
     """Turn "no space left on device" and its like into a :class:`ResourceError` that says where."""
     try:
         yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    except Exception as error:
+        # safetensors has an error class of its own, with the number in its text alone
+        full = any(f"os error {number}" in str(error) for number in _FULL)
+        if full or (isinstance(error, OSError) and error.errno in _FULL):
             raise ResourceError(
                 "no space left on the disk", str(where), "free some space, then type the same command"
             ) from None
@@ -145,6 +148,25 @@ class Store:
         folder = self.folder(step, fingerprint)
         return Artifact.open(folder) if folder.exists() else None
 
+    def elsewhere(self, step: str, fingerprint: str) -> Artifact | None:
+        """The whole artifact of the same step and fingerprint that another run beside this one has made, or None."""
+        for manifest in self.root.parent.glob(f"*/stages/{step}/{fingerprint[:16]}/{MANIFEST}"):
+            try:
+                artifact = Artifact.open(manifest.parent)
+            except ArtifactError:
+                continue  # that run's to mend
+            if artifact.fingerprint == fingerprint:
+                return artifact
+        return None
+
+    def adopt(self, step: str, artifact: Artifact) -> Artifact:
+        """Link another run's artifact into this one: either run can be deleted. For the holder of the lock."""
+
+        def link(temporary: Path) -> None:
+            shutil.copytree(artifact.folder, temporary, copy_function=_link, dirs_exist_ok=True)
+
+        return self._place(self.folder(step, artifact.fingerprint), link)
+
     def publish(
         self, step: str, fingerprint: str, manifest: Mapping[str, Any], write: Callable[[Path], None]
     ) -> Artifact:
@@ -156,21 +178,28 @@ class Store:
         Raises:
             ResourceError: no space left. Whatever `write` raises.
         """
-        target = self.folder(step, fingerprint)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-        temporary.chmod(0o755)
-        try:
-            with disk_errors(target):
-                write(temporary)
-                files = {p.relative_to(temporary).as_posix(): p for p in sorted(temporary.rglob("*")) if p.is_file()}
-                facts = {name: {"bytes": p.stat().st_size, "sha256": file_digest(p)} for name, p in files.items()}
-                write_json(temporary / MANIFEST, {**manifest, "fingerprint": fingerprint, "files": facts})
+
+        def fill(temporary: Path) -> None:
+            write(temporary)
+            files = {p.relative_to(temporary).as_posix(): p for p in sorted(temporary.rglob("*")) if p.is_file()}
+            facts = {name: {"bytes": p.stat().st_size, "sha256": file_digest(p)} for name, p in files.items()}
+            write_json(temporary / MANIFEST, {**manifest, "fingerprint": fingerprint, "files": facts})
+
+        return self._place(self.folder(step, fingerprint), fill)
+
+    def _place(self, target: Path, fill: Callable[[Path], None]) -> Artifact:
+        """Fill a temporary folder and move it to `target`, whole or not at all."""
+        with disk_errors(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+            try:
+                temporary.chmod(0o755)
+                fill(temporary)
                 shutil.rmtree(target, ignore_errors=True)
                 temporary.rename(target)
-        except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise
+            except BaseException:
+                shutil.rmtree(temporary, ignore_errors=True)
+                raise
         return Artifact.open(target)
 
     def remove(self, step: str, fingerprint: str) -> None:
@@ -179,9 +208,11 @@ class Store:
         shutil.rmtree(self.work(step, fingerprint), ignore_errors=True)
 
     def clean(self) -> None:
-        """Remove what killed attempts left half-written. Only for the holder of the lock."""
+        """Remove what killed attempts left: half-written folders, and work that is published. For the lock's holder."""
         for folder in self.root.glob("stages/*/.*"):
             shutil.rmtree(folder, ignore_errors=True)
+        for artifact in self.root.glob("stages/*/*"):
+            shutil.rmtree(self.work(artifact.parent.name, artifact.name), ignore_errors=True)
 
     def current(self) -> dict[str, Artifact]:
         """Step name -> artifact of the latest recipe run here.
@@ -200,6 +231,13 @@ class Store:
         """Record which artifacts the latest recipe uses (`artifacts.json`)."""
         steps = {name: artifact.folder.relative_to(self.root).as_posix() for name, artifact in artifacts.items()}
         write_json(self.root / "artifacts.json", {"recipe": recipe, "steps": steps})
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 @contextmanager

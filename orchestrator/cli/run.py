@@ -43,13 +43,14 @@ def run_recipe(
     store = Store(run_folder(runs.absolute(), recipe))
     with locked(store.root):
         store.clean()
-        plan = make_plan(recipe, store, until, force)
+        plan = make_plan(recipe, store, until, force, adopt=True)
         if plan.missing:
             artifacts = _execute(recipe, plan, local)
         else:
             artifacts = {p.name: p.artifact for p in plan.steps if p.artifact is not None}
             _settle(recipe, store, artifacts)
-            print(f"nothing to do: all {len(plan.steps)} stages of {recipe.name} are done")
+            wanted = sum(planned.wanted for planned in plan.steps)
+            print(f"nothing to do: all {wanted} stages of {recipe.name} are done")
     if "report" in artifacts:
         print(f"report: {_shown(store.root / 'report' / 'index.html')}")
     return artifacts
@@ -67,11 +68,12 @@ def print_plan(
     plan = make_plan(recipe, Store(run_folder(runs.absolute(), recipe)), until, force)
     device = _device(recipe)
     speed = matmul_flops_per_second(device)
-    table = Table(title=f"{recipe.name}: {len(plan.missing)} of {len(plan.steps)} stages to run", title_justify="left")
+    shown = [planned for planned in plan.steps if planned.wanted]
+    table = Table(title=f"{recipe.name}: {len(plan.missing)} of {len(shown)} stages to run", title_justify="left")
     for heading in ("stage", "state", "parameters", "tokens", "FLOPs", "memory", "time"):
         table.add_column(heading, justify="left" if heading in ("stage", "state") else "right", no_wrap=True)
     seconds = 0.0
-    for planned in plan.steps:
+    for planned in shown:
         if planned.artifact:
             table.add_row(planned.name, "cached", "", "", "", "", "")
             continue
@@ -94,11 +96,14 @@ def _execute(recipe: Recipe, plan: Plan, local: bool) -> dict[str, Artifact]:
     for planned in plan.missing:  # a configuration that can't work is found before anything starts
         plan.cost(planned)
     with ExitStack() as stack:
-        observers = stack.enter_context(_observers(recipe, plan))
+        report: list[Path] = []  # filled when the run has come to one
+        observers = stack.enter_context(_observers(recipe, plan, report))
         runner = _local_runner(recipe) if local else _ray_runner(recipe, stack)
         stack.callback(runner.close)
         artifacts = execute(plan, runner, observers)
         _settle(recipe, plan.store, artifacts)
+        if "report" in artifacts:
+            report.append(plan.store.root / "report")
     return artifacts
 
 
@@ -121,7 +126,7 @@ def _ray_runner(recipe: Recipe, stack: ExitStack) -> Runner:
 
 
 @contextmanager
-def _observers(recipe: Recipe, plan: Plan) -> Iterator[list[Observer]]:
+def _observers(recipe: Recipe, plan: Plan, report: list[Path]) -> Iterator[list[Observer]]:
     from orchestrator.cli.progress import progress_display
 
     observers: list[Observer] = [progress_display()]
@@ -130,9 +135,8 @@ def _observers(recipe: Recipe, plan: Plan) -> Iterator[list[Observer]]:
     try:
         yield observers
     finally:
-        report = plan.store.root / "report"
         for observer in observers:
-            observer.close(report if report.is_dir() else None)
+            observer.close(report[0] if report else None)
 
 
 def _tracker(recipe: Recipe, plan: Plan) -> Observer | None:

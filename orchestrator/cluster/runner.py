@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,25 +53,29 @@ class RayRunner:
     def _admission(self) -> Admission:
         return Admission(self.slots, _say)
 
-    def run(self, step: Step, inputs: Mapping[str, Path], out: Path, work: Path) -> None:
+    def run(
+        self, step: Step, inputs: Mapping[str, Path], out: Path, work: Path, begun: Callable[[], None] = lambda: None
+    ) -> None:
         """Run a step to its end, on whichever node has room; `out` and `work` are on storage that all nodes share.
 
         Raises:
             ResourceError: too little of something, or a worker was killed. Whatever the stage raises.
         """
         if step.stage.distributed:
-            self._train(step, inputs, out, work)
+            self._train(step, inputs, out, work, begun)
         else:
+            begun()
             self._task(step, inputs, out, work)
 
     def close(self) -> None:
         """Nothing is left open: the session ends what it started."""
 
-    def _train(self, step: Step, inputs: Mapping[str, Path], out: Path, work: Path) -> None:
+    def _train(self, step: Step, inputs: Mapping[str, Path], out: Path, work: Path, begun: Callable[[], None]) -> None:
         from orchestrator.cluster.trainer import Training, train
 
         self._prepare()
         with self._admission.admit(step.name):
+            begun()
             training = Training(step.stage, inputs, out, work, self._share(step))
             train(step.name, training, self._resources.max_failures, _say)
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import orchestrator
-from orchestrator.artifacts import Artifact, code_digest
+from orchestrator.artifacts import Artifact, code_digest, disk_errors
 from orchestrator.errors import MomeError, StageFailedError
 from orchestrator.pipeline.graph import Step, code_of
 from orchestrator.pipeline.memory import MemoryWatch
@@ -27,13 +27,14 @@ from orchestrator.tracking import Observer
 
 _PACKAGES = ("torch", "transformers", "tokenizers", "scikit-learn", "numpy", "ray", "deepspeed", "mlflow", "datasets")
 _POLL_SECONDS = 0.3
+METRICS = "metrics.jsonl"
 
 
 class Runner(Protocol):
     """Where steps run: this process, or a Ray cluster."""
 
-    def run(self, step: Step, inputs: Mapping[str, Path], out: Path, work: Path) -> None:
-        """Run one step to its end. Called from several threads at once.
+    def run(self, step: Step, inputs: Mapping[str, Path], out: Path, work: Path, begun: Callable[[], None]) -> None:
+        """Run one step to its end. Called from several threads at once; `begun` is called when its turn has come.
 
         Raises:
             MomeError: what a person can mend.
@@ -59,8 +60,9 @@ class _Execution:
     plan: Plan
     runner: Runner
     observers: Sequence[Observer]
-    results: queue.Queue[tuple[PlannedStep, Artifact | Exception]] = field(default_factory=queue.Queue)
+    events: queue.Queue[tuple[PlannedStep, Artifact | Exception | None]] = field(default_factory=queue.Queue)
     followers: dict[str, _Follower] = field(default_factory=dict)
+    begun: set[str] = field(default_factory=set)
     memory: MemoryWatch = field(default_factory=MemoryWatch)
 
     def run(self) -> dict[str, Artifact]:
@@ -68,69 +70,85 @@ class _Execution:
         waiting = {p.name: p for p in self.plan.missing}
         failed: dict[str, Exception] = {}
         for planned in waiting.values():
-            shutil.rmtree(self.plan.store.folder(planned.name, planned.fingerprint), ignore_errors=True)
+            if planned.forced:
+                self.plan.store.remove(planned.name, planned.fingerprint)
         with self.memory:
             while waiting or self.followers:
                 for planned in [p for p in waiting.values() if done.keys() >= set(p.step.inputs.values())]:
                     self._start(waiting.pop(planned.name), done)
                 if not self.followers:
                     break  # what still waits depends on a step that failed
-                outcome = self._next_result()
-                if outcome is None:
-                    continue
-                planned, result = outcome
-                if isinstance(result, Artifact):
-                    done[planned.name] = result
-                else:
-                    failed[planned.name] = result
+                planned, outcome = self._next_event()
+                if isinstance(outcome, Artifact):
+                    done[planned.name] = outcome
+                elif isinstance(outcome, Exception):
+                    failed[planned.name] = outcome
         _raise_if_failed(failed, sorted(waiting))
         return done
 
     def _start(self, planned: PlannedStep, done: Mapping[str, Artifact]) -> None:
         inputs = {role: done[name] for role, name in planned.step.inputs.items()}
         work = self.plan.store.work(planned.name, planned.fingerprint)
-        work.mkdir(parents=True, exist_ok=True)
-        self.followers[planned.name] = _Follower(work / "metrics.jsonl")
-        self._tell(lambda observer: observer.started(planned.name))
+        with disk_errors(work):
+            work.mkdir(parents=True, exist_ok=True)
+        if not planned.step.stage.distributed:  # only trainings go on where a killed attempt stopped
+            (work / METRICS).unlink(missing_ok=True)
+        self.followers[planned.name] = _Follower.at_end(work / METRICS)
         # Daemon threads: after Ctrl-C the process must be able to end while a step is still at work.
         threading.Thread(target=self._work, args=(planned, inputs, work), name=planned.name, daemon=True).start()
 
     def _work(self, planned: PlannedStep, inputs: Mapping[str, Artifact], work: Path) -> None:
         folders = {role: artifact.folder for role, artifact in inputs.items()}
-        manifest = {**_identity(planned, inputs), "created": datetime.now(UTC).isoformat(timespec="seconds")}
+        manifest = _identity(planned, inputs)
         start = time.perf_counter()
 
+        def begun() -> None:
+            nonlocal start
+            start = time.perf_counter()
+            manifest["created"] = datetime.now(UTC).isoformat(timespec="seconds")
+            self.events.put((planned, None))
+
         def write(out: Path) -> None:
-            self.runner.run(planned.step, folders, out, work)
+            self.runner.run(planned.step, folders, out, work, begun)
             manifest["seconds"] = round(time.perf_counter() - start, 3)
             manifest["peak_memory_bytes"] = self.memory.peak()
 
         try:
             artifact = self.plan.store.publish(planned.name, planned.fingerprint, manifest, write)
         except Exception as error:
-            self.results.put((planned, error))
+            self.events.put((planned, error))
         else:
-            self.results.put((planned, artifact))
+            self.events.put((planned, artifact))
 
-    def _next_result(self) -> tuple[PlannedStep, Artifact | Exception] | None:
-        try:
-            planned, result = self.results.get(timeout=_POLL_SECONDS)
-        except queue.Empty:
+    def _next_event(self) -> tuple[PlannedStep, Artifact | Exception | None]:
+        """Wait for a step to begin (None), fail or finish; observers are told of it, and of metrics meanwhile."""
+        while True:
+            try:
+                planned, outcome = self.events.get(timeout=_POLL_SECONDS)
+            except queue.Empty:
+                self._follow()
+                continue
             self._follow()
-            return None
-        self._follow()
+            self._pass_on(planned, outcome)
+            return planned, outcome
+
+    def _pass_on(self, planned: PlannedStep, outcome: Artifact | Exception | None) -> None:
+        if planned.name not in self.begun:  # a step may fail before its turn
+            self.begun.add(planned.name)
+            self._tell(lambda observer: observer.started(planned.name))
+        if outcome is None:
+            return
         del self.followers[planned.name]
-        if isinstance(result, Artifact):
+        if isinstance(outcome, Artifact):
             shutil.rmtree(self.plan.store.work(planned.name, planned.fingerprint), ignore_errors=True)
-            self._tell(lambda observer: observer.finished(planned.name, result.manifest, result.folder))
+            self._tell(lambda observer: observer.finished(planned.name, outcome.manifest, outcome.folder))
         else:
-            self._tell(lambda observer: observer.failed(planned.name, result))
-        return planned, result
+            self._tell(lambda observer: observer.failed(planned.name, outcome))
 
     def _follow(self) -> None:
         for name, follower in self.followers.items():
             if rows := follower.read():
-                self._tell(partial(_pass_on, name, rows))
+                self._tell(partial(_give, name, rows))
 
     def _tell(self, call: Callable[[Observer], None]) -> None:
         for observer in self.observers:
@@ -144,20 +162,25 @@ class _Follower:
     path: Path
     offset: int = 0
 
+    @classmethod
+    def at_end(cls, path: Path) -> _Follower:
+        """Begin after what an earlier attempt has written, which was followed then."""
+        return cls(path, path.stat().st_size if path.exists() else 0)
+
     def read(self) -> list[dict[str, Any]]:
+        """The rows of whole lines not seen before."""
         try:
-            size = self.path.stat().st_size
+            data = self.path.read_bytes()
         except FileNotFoundError:
             return []
-        self.offset = min(self.offset, size)  # a resumed training cuts rows later than its checkpoint
-        with self.path.open("rb") as file:
-            file.seek(self.offset)
-            complete, newline, _ = file.read().rpartition(b"\n")
+        # A resumed training cuts rows later than its checkpoint: go back to the beginning of a line that is there.
+        self.offset = data.rfind(b"\n", 0, min(self.offset, len(data))) + 1
+        complete, newline, _ = data[self.offset :].rpartition(b"\n")
         self.offset += len(complete) + len(newline)
         return [json.loads(line) for line in complete.splitlines() if line.strip()]
 
 
-def _pass_on(step: str, rows: list[dict[str, Any]], observer: Observer) -> None:
+def _give(step: str, rows: list[dict[str, Any]], observer: Observer) -> None:
     observer.metrics(step, rows)
 
 

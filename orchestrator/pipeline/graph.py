@@ -26,11 +26,17 @@ from orchestrator.stages.tokens import TokensStage
 
 @dataclass(frozen=True)
 class Step:
-    """A stage in the graph: its name, its configuration, and which step fills each input (role -> step name)."""
+    """A stage in the graph.
+
+    Attributes:
+        name: of the step. stage: its configuration. inputs: which step fills each input (role -> step name).
+        alone: no other training runs beside this one, so it may use the CPUs of every slot.
+    """
 
     name: str
     stage: Stage
     inputs: Mapping[str, str] = field(default_factory=dict)
+    alone: bool = False
 
 
 def steps_of(recipe: Recipe) -> tuple[Step, ...]:
@@ -49,7 +55,7 @@ def steps_of(recipe: Recipe) -> tuple[Step, ...]:
         ),
         Step("tokens", TokensStage(languages=languages), {"corpus": "corpus", "tokenizer": "tokenizer"}),
         Step("blocks", BlocksStage(blocks=recipe.blocks, languages=languages, seed=seed), {"tokens": "tokens"}),
-        Step("teacher", TeacherStage(teacher=recipe.teacher, seed=teacher_seed), data),
+        Step("teacher", TeacherStage(teacher=recipe.teacher, seed=teacher_seed), data, alone=True),
         *(
             Step(name, ExpertStage(language=language, experts=recipe.experts, seed=expert_seed), trained)
             for name, language in zip(experts, languages, strict=True)

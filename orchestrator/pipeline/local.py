@@ -31,7 +31,9 @@ class LocalRunner:
         self._lock = threading.Lock()
         self._map = ProcessMap(int(resources.cpus or os.cpu_count() or 1))
 
-    def run(self, step: Step, inputs: Mapping[str, Path], out: Path, work: Path) -> None:
+    def run(
+        self, step: Step, inputs: Mapping[str, Path], out: Path, work: Path, begun: Callable[[], None] = lambda: None
+    ) -> None:
         """Run a step; others wait their turn.
 
         Raises:
@@ -40,6 +42,7 @@ class LocalRunner:
         import torch
 
         with self._lock:
+            begun()
             threads = self._resources.threads or int(self._resources.cpus or os.cpu_count() or 1)
             torch.set_num_threads(threads)
             step.stage.run(inputs, out, self._environment(work, threads))

@@ -22,11 +22,18 @@ EFFICIENCY = {"cpu": 0.6, "cuda": 0.4}
 
 @dataclass(frozen=True)
 class PlannedStep:
-    """A step, its fingerprint, and its artifact where it is cached."""
+    """A step of a plan.
+
+    Attributes:
+        step, fingerprint: which. artifact: its result where it is cached. wanted: the plan is to have it made.
+        forced: it is made again from nothing.
+    """
 
     step: Step
     fingerprint: str
     artifact: Artifact | None
+    wanted: bool = True
+    forced: bool = False
 
     @property
     def name(self) -> str:
@@ -45,7 +52,7 @@ class Plan:
     @property
     def missing(self) -> tuple[PlannedStep, ...]:
         """The steps that have to run."""
-        return tuple(planned for planned in self.steps if planned.artifact is None)
+        return tuple(planned for planned in self.steps if planned.wanted and planned.artifact is None)
 
     def cost(self, planned: PlannedStep) -> Cost:
         """Expected cost of a step. Builds models on the meta device: seconds for large ones.
@@ -59,12 +66,16 @@ class Plan:
         )
 
 
-def make_plan(recipe: Recipe, store: Store, until: Sequence[str] = (), force: Sequence[str] = ()) -> Plan:
+def make_plan(
+    recipe: Recipe, store: Store, until: Sequence[str] = (), force: Sequence[str] = (), *, adopt: bool = False
+) -> Plan:
     """The plan of a recipe in a store.
 
     Args:
+        recipe: the experiment. store: of its run.
         until: stop after these steps ("experts" stands for every expert); empty: all steps.
-        force: run these again, and everything that depends on them. Their artifacts are removed by the run, not here.
+        force: run these again, and everything that depends on them. The run removes what they have made, not this.
+        adopt: link what other runs beside this one have made into the store; False: refer to it where it is.
 
     Raises:
         RecipeError: a step of that name does not exist. MomeError: a source is missing; an artifact is damaged.
@@ -73,17 +84,15 @@ def make_plan(recipe: Recipe, store: Store, until: Sequence[str] = (), force: Se
     wanted = ancestors(steps, select(steps, until)) if until else {step.name for step in steps}
     forced = descendants(steps, select(steps, force))
     known = fingerprints(steps)
-    return Plan(
-        store,
-        tuple(
-            PlannedStep(
-                step, known[step.name], None if step.name in forced else store.find(step.name, known[step.name])
-            )
-            for step in steps
-            if step.name in wanted
-        ),
-        _expected(recipe),
-    )
+
+    def planned(step: Step) -> PlannedStep:
+        name, fingerprint = step.name, known[step.name]
+        artifact = None if name in forced else store.find(name, fingerprint)
+        if artifact is None and name not in forced and (made := store.elsewhere(name, fingerprint)):
+            artifact = store.adopt(name, made) if adopt else made
+        return PlannedStep(step, fingerprint, artifact, name in wanted, name in forced)
+
+    return Plan(store, tuple(map(planned, steps)), _expected(recipe))
 
 
 def _expected(recipe: Recipe) -> Expected:

@@ -44,15 +44,18 @@ def test_weights_after_ten_kills_are_those_of_an_undisturbed_run(tmp_path, optio
     assert start(calm, *options).wait() == 0, (calm / "log.txt").read_text()[-3000:]
     seconds = time.monotonic() - begin
 
-    chance = random.Random(0)
+    chance, found_training = random.Random(0), 0
     for kill in range(KILLS):
         process = start(killed, *options)
         # Later kills come later in an attempt, so that the run as a whole moves on between them.
-        time.sleep(chance.uniform(0.1, 0.5) * seconds * (1 + kill / KILLS))
+        time.sleep(chance.uniform(0.1, 0.4) * seconds * (1 + kill / KILLS))
         ended = process.poll()
         process.send_signal(signal.SIGKILL)
         process.wait()
         assert ended in (None, 0), (killed / "log.txt").read_text()[-3000:]
+        assert ended is None or kill > KILLS // 2, "the run ended before it was killed often enough"
+        found_training += bool(list(killed.glob("smoke/work/*/checkpoints/step-*")))
         time.sleep(2)  # what the killed process had started ends by itself
     assert start(killed, *options).wait() == 0, (killed / "log.txt").read_text()[-3000:]
+    assert found_training >= 3, "too few kills found a training between checkpoints"
     assert weights(killed) == weights(calm)

@@ -2,8 +2,10 @@ import errno
 import json
 import multiprocessing
 import os
+import shutil
 
 import pytest
+from safetensors import SafetensorError
 
 from orchestrator.artifacts import Artifact, Store, code_digest, digest, locked, write_json
 from orchestrator.errors import ArtifactError, ResourceError, RunLockedError
@@ -35,6 +37,26 @@ def test_publish_then_find(tmp_path):
     assert artifact.manifest["files"]["a.txt"]["bytes"] == 5
 
 
+def test_what_another_run_has_made_is_linked_and_outlives_it(tmp_path):
+    made = publish(Store(tmp_path / "one")).folder
+    store = Store(tmp_path / "two")
+    assert store.find("step", FINGERPRINT) is None
+    found = store.adopt("step", store.elsewhere("step", FINGERPRINT))
+    assert found.folder.is_relative_to(tmp_path / "two")
+    assert (found.folder / "a.txt").samefile(made / "a.txt")
+    shutil.rmtree(tmp_path / "one")
+    assert Artifact.open(found.folder, deep=True).fingerprint == FINGERPRINT
+    assert store.elsewhere("step", "cd" * 32) is None
+
+
+def test_what_another_run_has_damaged_is_left_alone(tmp_path):
+    (publish(Store(tmp_path / "one")).folder / "a.txt").unlink()
+    assert Store(tmp_path / "two").elsewhere("step", FINGERPRINT) is None
+    same_prefix = FINGERPRINT[:-2] + "00"
+    publish(Store(tmp_path / "three"))
+    assert Store(tmp_path / "two").elsewhere("step", same_prefix) is None
+
+
 def test_a_failing_writer_leaves_nothing(tmp_path):
     def write(out):
         (out / "half.txt").write_text("half")
@@ -45,9 +67,13 @@ def test_a_failing_writer_leaves_nothing(tmp_path):
     assert list((tmp_path / "stages" / "step").iterdir()) == []
 
 
-def test_a_full_disk_is_said_and_leaves_nothing(tmp_path):
+@pytest.mark.parametrize(
+    "error",
+    [OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), SafetensorError("I/O error: No space left (os error 28)")],
+)
+def test_a_full_disk_is_said_and_leaves_nothing(tmp_path, error):
     def write(out):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        raise error
 
     with pytest.raises(ResourceError, match="no space left"):
         Store(tmp_path).publish("step", FINGERPRINT, {}, write)
@@ -93,8 +119,12 @@ def test_clean_removes_what_killed_attempts_left(tmp_path):
     store = Store(tmp_path)
     publish(store)
     (tmp_path / "stages" / "step" / ".half.xyz").mkdir()
+    store.work("step", FINGERPRINT).mkdir(parents=True)
+    store.work("other", FINGERPRINT).mkdir(parents=True)
     store.clean()
     assert [p.name for p in (tmp_path / "stages" / "step").iterdir()] == [FINGERPRINT[:16]]
+    assert not store.work("step", FINGERPRINT).exists()
+    assert store.work("other", FINGERPRINT).exists()
 
 
 def test_write_json_replaces_whole(tmp_path):

@@ -1,12 +1,13 @@
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 
 from orchestrator.artifacts import Store, digest
 from orchestrator.config.base import PluginSpec
 from orchestrator.errors import CorpusError, MomeError, StageFailedError
-from orchestrator.pipeline.execute import execute
+from orchestrator.pipeline.execute import _Follower, execute
 from orchestrator.pipeline.graph import Step
 from orchestrator.pipeline.plan import Plan, PlannedStep, ancestors, descendants, select
 from orchestrator.stages.base import Expected, Stage
@@ -32,9 +33,10 @@ class ThreadRunner:
     def __init__(self):
         self.spans = {}
 
-    def run(self, step, inputs, out, work):
+    def run(self, step, inputs, out, work, begun):
         from orchestrator.stages.base import Environment
 
+        begun()
         start = time.monotonic()
         step.stage.run(inputs, out, Environment(work=work))
         time.sleep(0.2)
@@ -125,6 +127,58 @@ def test_several_failures_are_all_said(tmp_path):
     with pytest.raises(StageFailedError, match=r"(?s)stage [xy] failed: no text.*stage [xy] failed") as caught:
         execute(plan_of(Store(tmp_path), *steps), ThreadRunner(), [])
     assert isinstance(caught.value, MomeError)
+
+
+def test_steps_begin_for_observers_when_their_turn_comes(tmp_path):
+    class OneByOne(ThreadRunner):
+        lock = threading.Lock()
+
+        def run(self, *arguments):
+            with self.lock:
+                super().run(*arguments)
+
+    recorder = Recorder()
+    execute(plan_of(Store(tmp_path), *(Step(name, Write(text=name)) for name in "xyz")), OneByOne(), [recorder])
+    kinds = [kind for kind, *_ in recorder.events if kind != "metrics"]
+    assert kinds.index("finished") < kinds.index("started", 2), "the last one began while the first was at work"
+
+
+def test_a_step_that_fails_before_its_turn_is_told_whole(tmp_path):
+    class Refusing(ThreadRunner):
+        def run(self, step, inputs, out, work, begun):
+            raise CorpusError("no room")
+
+    recorder = Recorder()
+    with pytest.raises(CorpusError, match="no room"):
+        execute(plan_of(Store(tmp_path), Step("x", Write())), Refusing(), [recorder])
+    assert [event[0] for event in recorder.events] == ["started", "failed"]
+
+
+def test_forced_steps_begin_from_nothing(tmp_path):
+    store = Store(tmp_path)
+    plan = plan_of(store, Step("x", Write(text="x")))
+    planned = replace(plan.steps[0], forced=True)
+    checkpoint = store.work("x", planned.fingerprint) / "checkpoints"
+    checkpoint.mkdir(parents=True)
+
+    class Looking(ThreadRunner):
+        def run(self, step, inputs, out, work, begun):
+            assert not checkpoint.exists()
+            super().run(step, inputs, out, work, begun)
+
+    execute(replace(plan, steps=(planned,)), Looking(), [])
+
+
+def test_metrics_are_followed_through_a_cut_in_the_middle_of_a_line(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1}\n{"step": 2}\n')
+    follower = _Follower.at_end(path)
+    assert follower.read() == []
+    path.write_text('{"step": 1}\n{"step": 2, "loss": 1.5}\n{"step"')
+    assert follower.read() == [{"step": 2, "loss": 1.5}]
+    with path.open("a") as file:
+        file.write(": 3}\n")
+    assert follower.read() == [{"step": 3}]
 
 
 def test_names_of_steps_select_and_reach_up_and_down():
