@@ -15,6 +15,7 @@ from orchestrator.corpus.sources._files import (
     read_json_lines,
     read_parquet,
     read_text,
+    short_names,
 )
 
 _IDS = ("article_id", "id")
@@ -41,10 +42,10 @@ class Files:
         """Files by name, rows in their order.
 
         Raises:
-            CorpusError: nothing there, not UTF-8, a damaged file, or a row without the text or id field.
+            CorpusError: nothing there, not readable, not UTF-8, a damaged file, or a row without the text or id field.
         """
         files = find_files(self.path, language, self.suffixes)
-        names = _short_names(files)
+        names = short_names(files)
         for file, name in zip(files, names, strict=True):
             if file.suffix.lower() not in (".jsonl", ".parquet"):
                 yield Document(name, file.stem, read_text(file), "files", self.licence)
@@ -53,7 +54,7 @@ class Files:
                 yield self._document(row, f"{name}:{number}", f"{file}, row {number}")
 
     def fingerprint(self, language: str) -> str:
-        """Names, sizes and times of the files."""
+        """Names and content of the files."""
         return files_fingerprint(find_files(self.path, language, self.suffixes))
 
     def _document(self, row: dict[str, Any], place: str, where: str) -> Document:
@@ -67,19 +68,3 @@ class Files:
 
 def _rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     return read_json_lines(file) if file.suffix.lower() == ".jsonl" else enumerate(read_parquet(file), start=1)
-
-
-def _short_names(files: list[Path]) -> list[str]:
-    """Paths from the folder that all files share, so that ids don't depend on where the corpus lies."""
-    root = Path(*_common(files[0].parent.parts, files[-1].parent.parts))
-    return [file.relative_to(root).as_posix() for file in files]
-
-
-def _common(first: tuple[str, ...], last: tuple[str, ...]) -> list[str]:
-    # The files are sorted: what the first and the last path share, all share.
-    same: list[str] = []
-    for a, b in zip(first, last, strict=False):
-        if a != b:
-            break
-        same.append(a)
-    return same

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.corpus.document import Document
-from orchestrator.corpus.sources._files import files_fingerprint, find_files
+from orchestrator.corpus.sources._files import files_fingerprint, find_files, readable
 from orchestrator.corpus.sources._markers import plain_text
 from orchestrator.errors import CorpusError
 
@@ -32,7 +32,7 @@ class PaperJson:
         """Articles in the order of the list; those without an id are named by their place in it.
 
         Raises:
-            CorpusError: not such a list, or no entry has the language.
+            CorpusError: not readable, not such a list, or no entry has the language.
         """
         key = self.language or language
         files = find_files(self.path, language, (".json",))
@@ -51,7 +51,7 @@ class PaperJson:
             )
 
     def fingerprint(self, language: str) -> str:
-        """Names, sizes and times of the files."""
+        """Names and content of the files."""
         return files_fingerprint(find_files(self.path, language, (".json",)))
 
 
@@ -71,7 +71,7 @@ def _entries(file: Path) -> Iterator[Any]:
     """Elements of a JSON list, one in memory at a time."""
     decoder = json.JSONDecoder()
     try:
-        with file.open(encoding="utf-8-sig") as stream:
+        with readable(file), file.open(encoding="utf-8-sig") as stream:
             buffer = stream.read(_READ).lstrip()
             if not buffer.startswith("["):
                 raise _damaged(file, "it does not begin with a list")

@@ -19,6 +19,7 @@ import xxhash
 from pydantic import Field
 
 from orchestrator.corpus.document import Document
+from orchestrator.corpus.sources._files import readable
 from orchestrator.errors import CorpusError
 
 # Folders that hold no source written for people to read, or no source of this distribution.
@@ -46,7 +47,7 @@ class PythonEnv:
         """Files by name: the standard library, then packages. Files that declare no readable encoding are left out.
 
         Raises:
-            CorpusError: nothing to read, a named package that is not installed or whose licence is not permissive.
+            CorpusError: nothing or no permission to read, a named package that is not installed or not permissive.
         """
         for name, (file, licence) in self._chosen().items():
             text = _source(file)
@@ -145,7 +146,7 @@ def _skipped(inside: PurePath) -> bool:
 
 def _source(file: Path) -> str | None:
     try:
-        with tokenize.open(file) as lines:
+        with readable(file), tokenize.open(file) as lines:
             return lines.read()
     except (SyntaxError, UnicodeDecodeError):
         return None

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from orchestrator.corpus.document import Document
-from orchestrator.corpus.sources._files import files_fingerprint, find_files
+from orchestrator.corpus.sources._files import files_fingerprint, find_files, readable
 from orchestrator.errors import CorpusError
 
 _BLOCKS = frozenset({"head", "p", "l", "ab", "label", "trailer", "opener", "closer", "salute", "signed", "dateline"})
@@ -28,7 +28,7 @@ class Tei:
         """Chapters of the body in their order, headings and verse lines included, notes and front matter left out.
 
         Raises:
-            CorpusError: no XML files, or one that is not well-formed.
+            CorpusError: no XML files, or one that is not readable or not well-formed.
         """
         for file in find_files(self.path, language, (".xml",)):
             reader = _Reader()
@@ -37,17 +37,18 @@ class Tei:
                 yield Document(f"{file.stem}#{number}", title, text, "tei", self.licence)
 
     def fingerprint(self, language: str) -> str:
-        """Names, sizes and times of the files."""
+        """Names and content of the files."""
         return files_fingerprint(find_files(self.path, language, (".xml",)))
 
 
 def _chapters(file: Path, reader: _Reader) -> Iterator[str]:
     try:
-        for event, element in ET.iterparse(file, events=("start", "end")):
-            chapter = reader.start(element) if event == "start" else reader.end(element)
-            if chapter:
-                yield chapter
-    except ET.ParseError as error:
+        with readable(file), file.open("rb") as stream:
+            for event, element in ET.iterparse(stream, events=("start", "end")):
+                chapter = reader.start(element) if event == "start" else reader.end(element)
+                if chapter:
+                    yield chapter
+    except (ET.ParseError, LookupError, ValueError) as error:  # the last two: an encoding Python or expat lacks
         raise CorpusError(
             f"not well-formed XML: {error}", where=str(file), fix="get the file again, or mend it at that line"
         ) from None

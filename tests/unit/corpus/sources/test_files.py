@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from orchestrator.corpus.sources import _files
 from orchestrator.corpus.sources.files import Files
 from orchestrator.errors import CorpusError
 
@@ -126,3 +128,65 @@ def test_missing_text_field_names_those_there(tmp_path: Path) -> None:
         list(Files(path=str(tmp_path), text_field="id").documents("fr"))
     with pytest.raises(CorpusError, match="no field 'key'"):
         list(Files(path=str(tmp_path), text_field="content", id_field="key").documents("fr"))
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.jsonl"])
+@pytest.mark.usefixtures("unreadable")
+def test_file_that_may_not_be_read(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).touch()
+    for read in (lambda source: list(source.documents("en")), lambda source: source.fingerprint("en")):
+        with pytest.raises(CorpusError, match="Permission denied") as error:
+            read(Files(path=str(tmp_path)))
+        assert error.value.where == str(tmp_path / name)
+
+
+def test_parquet_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    (tmp_path / "a.parquet").touch()
+    monkeypatch.setattr(pq, "ParquetFile", refuse)
+    with pytest.raises(CorpusError, match="Permission denied"):
+        list(Files(path=str(tmp_path)).documents("en"))
+
+
+def test_folder_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    (tmp_path / "texts").mkdir()
+    monkeypatch.setattr("os.scandir", refuse)
+    with pytest.raises(CorpusError, match="Permission denied") as error:
+        list(Files(path=str(tmp_path / "texts")).documents("en"))
+    assert error.value.where == str(tmp_path / "texts")
+
+
+def test_parquet_text_that_is_not_utf8(tmp_path: Path) -> None:
+    texts = [b"good"] * 700
+    texts[600] = b"na\xefve"
+    column = pa.Array.from_buffers(pa.string(), len(texts), pa.array(texts, pa.binary()).buffers())
+    pq.write_table(pa.table({"text": column}), tmp_path / "a.parquet", row_group_size=300)
+    with pytest.raises(CorpusError, match="not UTF-8") as error:
+        list(Files(path=str(tmp_path)).documents("fr"))
+    assert error.value.where == f"{tmp_path / 'a.parquet'}, row 601"
+
+
+def test_fingerprint_is_of_names_and_content_only(tmp_path: Path) -> None:
+    for place in ("here", "there"):
+        (tmp_path / place / "inner").mkdir(parents=True)
+        (tmp_path / place / "a.txt").write_text("eins")
+        (tmp_path / place / "inner" / "b.txt").write_text("zwei")
+    os.utime(tmp_path / "there" / "a.txt", (1, 1))
+    here, there = (Files(path=str(tmp_path / place)) for place in ("here", "there"))
+    assert here.fingerprint("de") == there.fingerprint("de")
+    (tmp_path / "there" / "a.txt").rename(tmp_path / "there" / "c.txt")
+    assert here.fingerprint("de") != there.fingerprint("de")
+
+
+def test_fingerprint_of_much_text_is_of_sizes_and_times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_files, "_HASHED_BYTES", 3)
+    monkeypatch.setattr(_files, "read_bytes", None)
+    (tmp_path / "a.txt").write_text("eins")
+    before = Files(path=str(tmp_path)).fingerprint("de")
+    os.utime(tmp_path / "a.txt", (1, 1))
+    assert Files(path=str(tmp_path)).fingerprint("de") != before

@@ -50,3 +50,10 @@ def test_not_utf8(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_bytes(b'[{"en": "\xe9"}]')
     with pytest.raises(CorpusError, match="not UTF-8"):
         list(PaperJson(path=str(tmp_path)).documents("en"))
+
+
+@pytest.mark.usefixtures("unreadable")
+def test_file_that_may_not_be_read(tmp_path: Path) -> None:
+    (tmp_path / "a.json").touch()
+    with pytest.raises(CorpusError, match="Permission denied"):
+        list(PaperJson(path=str(tmp_path)).documents("en"))

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from orchestrator.corpus.sources import python_env
@@ -70,3 +72,12 @@ def test_fingerprint_depends_on_packages() -> None:
     with_package = PythonEnv(packages=("pluggy",)).fingerprint("py")
     assert with_package != PythonEnv().fingerprint("py")
     assert with_package == PythonEnv(packages=("pluggy",)).fingerprint("py")
+
+
+def test_file_that_may_not_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("tokenize.open", refuse)
+    with pytest.raises(CorpusError, match="Permission denied"):
+        list(PythonEnv(max_files=1).documents("py"))

@@ -75,3 +75,17 @@ def test_folder_without_xml(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("x")
     with pytest.raises(CorpusError, match=r"no files with \.xml"):
         Tei(path=str(tmp_path)).fingerprint("en")
+
+
+def test_unknown_encoding(novel: Path) -> None:
+    novel.write_text(NOVEL.replace("UTF-8", "x-no-such-encoding"), encoding="utf-8")
+    with pytest.raises(CorpusError, match=r"not well-formed XML.*encoding") as error:
+        list(Tei(path=str(novel)).documents("en"))
+    assert error.value.where == str(novel)
+
+
+@pytest.mark.usefixtures("unreadable")
+def test_file_that_may_not_be_read(tmp_path: Path) -> None:
+    (tmp_path / "a.xml").touch()
+    with pytest.raises(CorpusError, match="Permission denied"):
+        list(Tei(path=str(tmp_path)).documents("en"))
