@@ -67,6 +67,12 @@ class SplitConfig(Section):
     test: Fraction = 0.05
     """Share of documents for testing."""
 
+    @model_validator(mode="after")
+    def _leaves_training(self) -> SplitConfig:
+        if self.validation + self.test >= 1:
+            raise ValueError(f"validation + test = {self.validation + self.test:g} leaves nothing to train on")
+        return self
+
 
 class CorpusConfig(Section):
     """Text in: sources, cleaning, deduplication, splits, balance."""

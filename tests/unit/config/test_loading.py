@@ -52,6 +52,10 @@ def test_overrides_are_dotted_yaml_and_reach_into_plugins(write):
     [
         (MINIMAL + "sead: 3\n", ["recipe.yaml:8", "sead", 'did you mean "seed"?']),
         (MINIMAL + "blocks:\n  contxt: 3\n", ["recipe.yaml:9", "blocks.contxt", 'did you mean "context"?']),
+        (
+            MINIMAL.replace("corpus:", "corpus:\n  splits: {validation: 0.5, test: 0.5}"),
+            ["recipe.yaml:3", "corpus.splits", "validation + test = 1 leaves nothing to train on"],
+        ),
         (MINIMAL + "blocks: {context: abc}\n", ["recipe.yaml:8", "blocks.context", "integer", "'abc'"]),
         (MINIMAL.replace("miniwiki", "miniwikki"), ["recipe.yaml:4", 'did you mean "miniwiki"?']),
         (MINIMAL.replace("gpt2-nano", "gpt2-nanno"), ["recipe.yaml:5", 'did you mean "gpt2-nano"?']),
