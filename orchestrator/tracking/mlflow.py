@@ -152,7 +152,10 @@ class MlflowRun:
             self._client.log_batch(run, metrics=batch)
 
     def _register(self, step: str, run: str, model: Path, tags: Mapping[str, str]) -> None:
-        """A version of the registered model "<run>-<step>": the artifact where it lies, or uploaded to a server."""
+        """A version of the registered model "<run>-<step>": the artifact where it lies, or uploaded to a server.
+
+        One version a run of the step: where it is there already, from a try that was cut short, it is left as it is.
+        """
         from mlflow.exceptions import MlflowException
 
         source = model.absolute().as_uri()
@@ -165,7 +168,8 @@ class MlflowRun:
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
-        self._client.create_model_version(name, source, run_id=run, tags=dict(tags))
+        if not any(version.run_id == run for version in self._client.search_model_versions(f"name='{name}'")):
+            self._client.create_model_version(name, source, run_id=run, tags=dict(tags))
 
     def _load_state(self, uri: str) -> dict[str, Any]:
         identity = digest(self._facts.parameters)

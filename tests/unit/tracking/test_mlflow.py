@@ -85,6 +85,19 @@ def test_a_run_has_nested_runs_metrics_report_and_registered_models(store: Path)
     assert version.source == (artifact / "model").as_uri()
 
 
+def test_finishing_again_after_it_failed_makes_no_second_version(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    artifact = publish(store)
+    run = MlflowRun(local_store(store), facts(store, "retried"))
+    run.started("teacher")
+    with monkeypatch.context() as broken:
+        broken.setattr(MlflowClient, "set_terminated", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run.finished("teacher", {"fingerprint": "f" * 64}, artifact)
+    run.finished("teacher", {"fingerprint": "f" * 64}, artifact)
+    (version,) = client(store).search_model_versions("name='retried-teacher'")
+    assert version.tags["mome.fingerprint"] == "f" * 64
+
+
 def test_an_interrupted_run_goes_on_in_the_same_runs(store: Path) -> None:
     first = MlflowRun(local_store(store), facts(store, "resumed"))
     first.started("corpus")
