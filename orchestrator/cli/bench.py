@@ -11,6 +11,7 @@ from rich.table import Table
 
 from orchestrator import plugins
 from orchestrator.artifacts import write_json
+from orchestrator.cli.extras import needs_cluster
 from orchestrator.pipeline.execute import versions
 
 
@@ -20,7 +21,8 @@ def run_bench(name: str, json_file: Path | None) -> None:
     Raises:
         PluginError: no bench of that name. ResourceError: a package that it compares with is not installed.
     """
-    rows = list(plugins.create("bench", name, {}).rows())
+    with needs_cluster():
+        rows = list(plugins.create("bench", name, {}).rows())
     table = Table(title=f"bench {name}: medians in one run", title_justify="left")
     for heading in ("case", "metric", "unit", "ours", "baseline", "ratio", "spread"):
         table.add_column(heading, justify="left" if heading in ("case", "metric", "unit") else "right")

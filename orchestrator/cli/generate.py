@@ -6,8 +6,8 @@ from pathlib import Path
 
 from rich.console import Console
 
+from orchestrator.cli.extras import needs_cluster
 from orchestrator.cli.show import open_run
-from orchestrator.errors import ResourceError
 
 
 def generate_text(
@@ -40,8 +40,6 @@ def serve_run(name: str, host: str, port: int, runs: Path) -> None:
         MomeError: no such run, or the port is taken. ResourceError: Ray is not installed.
     """
     root = open_run(name, runs).root
-    try:
+    with needs_cluster():
         from serve.app import deploy
-    except ImportError as error:
-        raise ResourceError(f"Ray is not installed ({error})", fix="pip install 'mome-orchestrator[cluster]'") from None
     deploy(root, host=host, port=port, blocking=True)

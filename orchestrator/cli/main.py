@@ -80,8 +80,10 @@ def sweep(
 
         mome sweep jobs/recipes/sweep.yaml seeds=[1,2,3]
     """
-    from orchestrator.cluster.sweep import run_sweep
+    from orchestrator.cli.extras import needs_cluster
 
+    with needs_cluster():
+        from orchestrator.cluster.sweep import run_sweep
     run_sweep(recipe, overrides or (), runs)
 
 

@@ -13,9 +13,10 @@ from rich.console import Console
 from rich.table import Table
 
 from orchestrator.artifacts import MANIFEST, Artifact, Store, disk_errors, locked, write_json
+from orchestrator.cli.extras import needs_cluster
 from orchestrator.config.loading import load_recipe
 from orchestrator.config.recipe import Recipe
-from orchestrator.errors import MomeError, ResourceError
+from orchestrator.errors import MomeError
 from orchestrator.pipeline.plan import Plan, expected_seconds, make_plan, matmul_flops_per_second, run_folder
 from orchestrator.tracking import Observer, RunFacts, mlflow_tracker
 
@@ -114,13 +115,9 @@ def _local_runner(recipe: Recipe) -> Runner:
 
 
 def _ray_runner(recipe: Recipe, stack: ExitStack) -> Runner:
-    try:
+    with needs_cluster(", or add --local"):
         from orchestrator.cluster.runner import RayRunner
         from orchestrator.cluster.session import session
-    except ImportError as error:
-        raise ResourceError(
-            f"Ray is not installed ({error})", fix="pip install 'mome-orchestrator[cluster]', or add --local"
-        ) from None
     stack.enter_context(session(recipe.resources))
     return RayRunner(recipe.resources)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -126,6 +128,8 @@ def cluster_size() -> tuple[float, float]:
 @ray.remote  # type: ignore[untyped-decorator]
 def _run_stage(stage: Stage, inputs: Mapping[str, Path], out: Path, environment: Environment) -> None:
     _clear(out)
+    # The cluster's CPUs may be on many machines; the task is on one.
+    environment = replace(environment, threads=min(environment.threads, os.cpu_count() or 1))
     if stage.accelerated:
         import torch
 
