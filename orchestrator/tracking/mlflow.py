@@ -141,6 +141,8 @@ class MlflowRun:
             raise
 
     def _run_of(self, step: str) -> str:
+        if step not in self._state["steps"]:  # it failed before its turn came
+            self.started(step)
         return str(self._state["steps"][step]["run"])
 
     def _log(self, run: str, rows: Sequence[Mapping[str, Any]]) -> None:

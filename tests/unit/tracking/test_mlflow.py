@@ -134,6 +134,13 @@ def test_what_is_still_open_at_the_end_was_killed(store: Path) -> None:
     assert {r.info.status for r in runs(store, "open").values()} == {"KILLED"}
 
 
+def test_a_step_that_fails_before_it_began_has_a_run(store: Path) -> None:
+    run = MlflowRun(local_store(store), facts(store, "early"))
+    run.failed("teacher", ValueError("no compiler"))
+    run.close(None)
+    assert runs(store, "early")["teacher"].info.status == "FAILED"
+
+
 def test_a_closed_port_does_not_stop_a_run(tmp_path: Path) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
