@@ -229,7 +229,9 @@ class Store:
 
     def set_current(self, recipe: str, artifacts: Mapping[str, Artifact]) -> None:
         """Record which artifacts the latest recipe uses (`artifacts.json`)."""
-        steps = {name: artifact.folder.relative_to(self.root).as_posix() for name, artifact in artifacts.items()}
+        steps = {
+            name: Path(os.path.relpath(artifact.folder, self.root)).as_posix() for name, artifact in artifacts.items()
+        }
         write_json(self.root / "artifacts.json", {"recipe": recipe, "steps": steps})
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from orchestrator.artifacts import Store, locked
+from orchestrator.artifacts import Artifact, Store, locked
 from orchestrator.config.loading import load_model
 from orchestrator.config.recipe import Recipe
 from orchestrator.config.sweep import Sweep, base_recipe, combinations
@@ -34,24 +34,39 @@ def run_sweep(file: Path, overrides: Sequence[str], runs: Path) -> Path:
     sweep = load_model(Sweep, file, overrides)
     recipe = base_recipe(sweep, file)
     store = Store(run_folder(runs.absolute(), recipe))
-    with locked(store.root):
+    out = store.root / "report"
+    with locked(store.root), ExitStack() as stack:
         store.clean()
+        shared = make_plan(recipe, store, until=("teacher",), adopt=True)
         trials = _trials(sweep, file, store)
-        failures = _run_missing(sweep, recipe, store, trials)
-        rows = [
-            _row(sweep, trial, failures.get(trial.experts[0].fingerprint, "")) for trial in _trials(sweep, file, store)
-        ]
-        out = store.root / "report"
+        ready: list[Path] = []  # filled when the report is there for trackers to take
+        failures = _run_missing(sweep, recipe, shared, trials, stack, ready)
+        finished = _trials(sweep, file, store)
+        rows = [_row(sweep, trial, failures.get(trial.experts[0].fingerprint, "")) for trial in finished]
         verdicts = write_sweep_report(rows, out, sweep.name, description=sweep.description)
+        store.set_current(sweep.name, _artifacts(finished))
+        ready.append(out)
     _say(verdicts)
     _say(f"report: {out / 'index.html'}")
-    if failures:
+    failed = sum(row["status"] != FINISHED for row in rows)
+    if failed:
+        reasons = sorted(set(failures.values())) or ["a trial ended without saying why"]
         raise StageFailedError(
-            f"{len(failures)} of {len(trials)} trials failed:\n" + "\n".join(sorted(set(failures.values()))),
+            f"{failed} of {len(trials)} trials failed:\n" + "\n".join(reasons),
             str(file),
             "the others are finished and in the report; mend the recipe and type the same command",
         )
     return out
+
+
+def _artifacts(trials: Sequence[_PlannedTrial]) -> dict[str, Artifact]:
+    """What the sweep has made and used, by name, for `mome show`."""
+    found = {
+        p.name: p.artifact for t in trials for p in t.plan.steps if p.artifact and not p.name.startswith("expert-")
+    }
+    for trial in trials:
+        found |= {f"{trial.name}-{_language(e)}": e.artifact for e in trial.experts if e.artifact}
+    return {name: artifact for name, artifact in found.items() if artifact}
 
 
 @dataclass(frozen=True)
@@ -67,7 +82,7 @@ class _PlannedTrial:
     @property
     def experts(self) -> list[PlannedStep]:
         """Its trainings. Trials whose experts have equal fingerprints are one."""
-        return [planned for planned in self.plan.steps if planned.name.startswith("expert-")]
+        return [planned for planned in self.plan.steps if planned.wanted and planned.name.startswith("expert-")]
 
     @property
     def label(self) -> str:
@@ -86,8 +101,13 @@ def _trials(sweep: Sweep, file: Path, store: Store) -> list[_PlannedTrial]:
     ]
 
 
-def _run_missing(sweep: Sweep, recipe: Recipe, store: Store, trials: Sequence[_PlannedTrial]) -> dict[str, str]:
-    """Run what is missing. Returns why trials failed, by the fingerprint of their first expert."""
+def _run_missing(
+    sweep: Sweep, recipe: Recipe, shared: Plan, trials: Sequence[_PlannedTrial], stack: ExitStack, ready: Sequence[Path]
+) -> dict[str, str]:
+    """Run what is missing. Returns why trials failed, by the fingerprint of their first expert.
+
+    Trackers stay open until `stack` is closed, and take the report if it is `ready` then.
+    """
     missing = {t.experts[0].fingerprint: t for t in reversed(trials) if any(e.artifact is None for e in t.experts)}
     ordered = list(reversed(missing.values()))
     if not ordered:
@@ -100,16 +120,19 @@ def _run_missing(sweep: Sweep, recipe: Recipe, store: Store, trials: Sequence[_P
 
     for trial in ordered:
         _say(f"{trial.name}: {trial.label}, seed {trial.seed}")
-    with ExitStack() as stack:
-        observers = _observers(sweep, recipe, store, ordered)
-        for observer in observers:
-            stack.callback(observer.close, None)
-        stack.enter_context(session(recipe.resources))
+    observers = _observers(sweep, recipe, shared.store, ordered)
+    for observer in observers:
+        stack.callback(_close, observer, ready)
+    with session(recipe.resources):
         runner = RayRunner(recipe.resources)
-        execute(make_plan(recipe, store, until=("teacher",)), runner, observers)
-        todo = Trials({t.name: t.recipe for t in ordered}, sweep.experts(recipe), store, runner.allocation)
+        execute(shared, runner, observers)
+        todo = Trials({t.name: t.recipe for t in ordered}, sweep.experts(recipe), shared.store, runner.allocation)
         failures = run_trials(todo, recipe.resources.max_failures, observers)
     return {trial.experts[0].fingerprint: failures[trial.name] for trial in ordered if trial.name in failures}
+
+
+def _close(observer: Observer, ready: Sequence[Path]) -> None:
+    observer.close(ready[0] if ready else None)
 
 
 def _observers(sweep: Sweep, recipe: Recipe, store: Store, trials: Sequence[_PlannedTrial]) -> list[Observer]:
