@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from orchestrator.artifacts import Store
 from orchestrator.config.loading import load_recipe
 from orchestrator.corpus.export import export_paper_json, export_parquet
-from orchestrator.corpus.inspect import summary
+from orchestrator.corpus.inspect import LanguageSummary, summary
 from orchestrator.errors import ArtifactError, RecipeError
 from orchestrator.pipeline.plan import make_plan, run_folder
-from orchestrator.tokens.inspect import block_counts, imbalance_percent
+from orchestrator.tokens.inspect import block_counts, imbalance_percent, token_counts
 
 _EXPORTS = {"parquet": export_parquet, "json": export_paper_json}
+_SHORT = {"validation": "valid."}
 
 
 def inspect(recipe_file: Path, overrides: Sequence[str], runs: Path, plot: Path | None) -> None:
@@ -30,29 +32,19 @@ def inspect(recipe_file: Path, overrides: Sequence[str], runs: Path, plot: Path 
     """
     folders = _folders(recipe_file, overrides, runs)
     documents = summary(folders["corpus"])
-    packed = {(row["language"], row["split"]): row for row in block_counts(folders["blocks"])}
-    table = _table("Corpus", "language", "split", "documents", "characters", "balanced tokens", "bytes/token")
-    counts: dict[str, dict[str, Any]] = {}
-    for language, about in documents.items():
-        for split, count in about.splits.items():
-            row = packed[language, split]
-            figures = (
-                f"{count.documents:,}",
-                f"{count.characters:,}",
-                f"{row['tokens']:,}",
-                f"{row['bytes_per_token']:.2f}",
-            )
-            table.add_row(language, split, *figures)
-            counts.setdefault(language, {})[split] = {"documents": count.documents, "tokens": row["tokens"]}
-    reasons = sorted({reason for about in documents.values() for reason in about.removed})
-    removed = _table("Removed", "language", *(reason.replace("_", " ") for reason in reasons))
-    for language, about in documents.items():
-        removed.add_row(language, *(f"{about.removed.get(reason, 0):,}" for reason in reasons))
+    balanced = {(row["language"], row["split"]): row for row in block_counts(folders["blocks"])}
     console = Console()
-    console.print(table)
-    console.print(f"training tokens differ by {imbalance_percent(folders['blocks']):.2f} % at most")
-    console.print(removed)
-    console.print(f"plot: {_draw(counts, plot or folders['run'] / 'corpus.svg')}", markup=False)
+    console.print(_counts_table(documents, token_counts(folders["tokens"]), balanced))
+    console.print(f"training tokens differ by {imbalance_percent(folders['blocks']):.2f} % at most after balancing")
+    console.print(_removed_table(documents))
+    drawn = {
+        language: {
+            split: {"documents": count.documents, "tokens": balanced[language, split]["tokens"]}
+            for split, count in about.splits.items()
+        }
+        for language, about in documents.items()
+    }
+    console.print(f"plot: {_draw(drawn, plot or folders['run'] / 'corpus.svg')}", markup=False)
 
 
 def export(recipe_file: Path, out: Path, overrides: Sequence[str], layout: str, runs: Path) -> None:
@@ -85,10 +77,39 @@ def _folders(recipe_file: Path, overrides: Sequence[str], runs: Path) -> dict[st
     return {"run": store.root, **{planned.name: planned.artifact.folder for planned in plan.steps if planned.artifact}}
 
 
-def _table(title: str, *headings: str) -> Table:
-    table = Table(title=title, title_justify="left")
-    for heading in headings:
-        table.add_column(heading, justify="left" if heading in ("language", "split") else "right")
+def _counts_table(
+    documents: Mapping[str, LanguageSummary],
+    tokens: Mapping[tuple[str, str], int],
+    balanced: Mapping[tuple[str, str], Mapping[str, Any]],
+) -> Table:
+    table = _table("Corpus", "documents", "characters", "tokens", "balanced\ntokens", "bytes/\ntoken")
+    for language, about in documents.items():
+        for split, count in about.splits.items():
+            row = balanced[language, split]
+            figures = (count.documents, count.characters, tokens[language, split], row["tokens"])
+            ratio = f"{row['bytes_per_token']:.2f}"
+            table.add_row(language, _SHORT.get(split, split), *(f"{figure:,}" for figure in figures), ratio)
+    return table
+
+
+def _removed_table(documents: Mapping[str, LanguageSummary]) -> Table:
+    reasons = sorted({reason for about in documents.values() for reason in about.removed})
+    table = _table("Documents removed", *(reason.replace("_", "\n") for reason in reasons))
+    for language, about in documents.items():
+        for split, removed in (about.removed_by_split or {"all": about.removed}).items():
+            figures = (f"{removed.get(reason, 0):,}" for reason in reasons)
+            table.add_row(language, _SHORT.get(split, split), *figures)
+    if any(not about.removed_by_split for about in documents.values()):
+        table.caption = "all: removed before the splits are drawn, so that no text is in two of them"
+        table.caption_justify = "left"
+    return table
+
+
+def _table(title: str, *figures: str) -> Table:
+    """A table by language and split, narrow enough for 80 columns."""
+    table = Table("language", "split", title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in figures:
+        table.add_column(heading, justify="right", no_wrap=True)
     return table
 
 

@@ -45,7 +45,8 @@ def build_corpus(
     staged: list[Staged] = []
     for language in corpus.languages:
         staged.append(stage(language, corpus, seed, work / language, parallel, progress))
-        log({"message": f"{language}: read {len(staged[-1].ids):,} documents, filtered out {staged[-1].filtered:,}"})
+        read, filtered = len(staged[-1].ids), staged[-1].filtered.total()
+        log({"message": f"{language}: read {read:,} documents, filtered out {filtered:,}"})
     removed = {s.language: _duplicates(s, corpus.deduplication) for s in staged}
     if corpus.common_articles:
         _keep_common(staged, removed, [name for name, c in corpus.languages.items() if c.kind == "prose"])
@@ -53,8 +54,7 @@ def build_corpus(
     summary: dict[str, Any] = {"languages": {}}
     for s in staged:
         counts = _publish(s, splits[s.language], out)
-        reasons = {reason: int(mask.sum()) for reason, mask in removed[s.language].items()}
-        summary["languages"][s.language] = {"splits": counts, "removed": {"filtered": s.filtered, **reasons}}
+        summary["languages"][s.language] = {"splits": counts, **_removed(s, removed[s.language])}
         log({"message": f"{s.language}: " + ", ".join(f"{counts[n]['documents']:,} {n}" for n in SPLITS)})
     (out / "corpus.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     shutil.rmtree(work, ignore_errors=True)
@@ -124,6 +124,18 @@ def _splits(staged: list[Staged], removed: Mapping[str, dict[str, Mask]], corpus
 def _kept(masks: Mapping[str, Mask]) -> Mask:
     kept: Mask = ~np.logical_or.reduce(list(masks.values()))
     return kept
+
+
+def _removed(staged: Staged, masks: Mapping[str, Mask]) -> dict[str, Any]:
+    """Removed documents by reason, and by split where the source gives the splits: others are drawn after removal."""
+    by_split = {
+        name: {"filtered": staged.filtered[code]}
+        | {reason: int((mask & (staged.splits == code)).sum()) for reason, mask in masks.items()}
+        for code, name in enumerate(SPLITS)
+        if code in staged.filtered
+    }
+    total = {reason: int(mask.sum()) for reason, mask in masks.items()}
+    return {"removed": {"filtered": staged.filtered.total(), **total}, "removed_by_split": by_split}
 
 
 def _publish(staged: Staged, codes: npt.NDArray[np.int8], out: Path) -> dict[str, Counts]:

@@ -25,10 +25,13 @@ class LanguageSummary:
     Attributes:
         splits: counts by split.
         removed: documents taken out, by reason: filtered, exact_duplicates, near_duplicates, not_common.
+        removed_by_split: the same by the split that the source gave them; empty where splits are drawn, which is done
+            after removal.
     """
 
     splits: dict[str, SplitCounts]
     removed: dict[str, int]
+    removed_by_split: dict[str, dict[str, int]]
 
 
 def summary(corpus: Path) -> dict[str, LanguageSummary]:
@@ -44,6 +47,7 @@ def summary(corpus: Path) -> dict[str, LanguageSummary]:
             language: LanguageSummary(
                 splits={name: SplitCounts(**counts) for name, counts in about["splits"].items()},
                 removed=dict(about["removed"]),
+                removed_by_split=dict(about["removed_by_split"]),
             )
             for language, about in languages.items()
         }

@@ -5,6 +5,7 @@ Reading is sequential; the rest runs through the parallel map, a batch of docume
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -102,7 +103,7 @@ class Staged:
     Attributes:
         ids: hash of the id. works: seeded hash of the work it is part of. keys: hash of the text's words.
         splits: index into SPLITS, or UNASSIGNED.
-        filtered: number of documents that cleaning and filters dropped.
+        filtered: number of documents that cleaning and filters dropped, by the `splits` code they would have had.
     """
 
     language: str
@@ -111,7 +112,7 @@ class Staged:
     works: U64
     keys: U64
     splits: Codes
-    filtered: int
+    filtered: Counter[int]
 
     def signatures(self) -> U32:
         """MinHash signatures [N, PERMUTATIONS], memory-mapped."""
@@ -139,6 +140,7 @@ def stage(language: str, corpus: CorpusConfig, seed: int, folder: Path, parallel
         seed=seed,
     )
     parts: list[tuple[int, _Prepared]] = []
+    filtered: Counter[int] = Counter()
     folder.mkdir(parents=True, exist_ok=True)
     with TableWriter(folder / "documents.parquet") as writer, (folder / "signatures.bin").open("wb") as signatures:
         for code, source in _sources(config):
@@ -147,6 +149,7 @@ def stage(language: str, corpus: CorpusConfig, seed: int, folder: Path, parallel
                 writer.write(part.table)
                 signatures.write(part.signatures.tobytes())
                 parts.append((code, part.without_bulk()))
+                filtered[code] += part.filtered
                 log({"documents": len(part.ids) + part.filtered, "characters": part.characters})
             role = "source" if code in (UNASSIGNED, SPLITS.index("train")) else SPLITS[code]
             _check(f"corpus.languages.{language}.{role}", [part for of, part in parts if of == code])
@@ -157,7 +160,7 @@ def stage(language: str, corpus: CorpusConfig, seed: int, folder: Path, parallel
         works=np.concatenate([part.works for _, part in parts]),
         keys=np.concatenate([part.keys for _, part in parts]),
         splits=np.concatenate([np.full(len(part.ids), code, np.int8) for code, part in parts]),
-        filtered=sum(part.filtered for _, part in parts),
+        filtered=filtered,
     )
 
 

@@ -32,6 +32,20 @@ def block_counts(folder: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def token_counts(folder: Path) -> dict[tuple[str, str], int]:
+    """Tokens by (language, split) of a tokens artifact: all documents, before balancing.
+
+    Raises:
+        ArtifactError: tokens.json is missing or damaged.
+    """
+    about = read_json(folder / "tokens.json", "tokens")
+    try:
+        splits = about["splits"].items()
+        return {(language, split): int(row["tokens"]) for split, rows in splits for language, row in rows.items()}
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise damaged(folder / "tokens.json", "tokens", f"tokens.json lacks or garbles {error}") from None
+
+
 def imbalance_percent(folder: Path, split: str = "train") -> float:
     """Largest difference between two languages' tokens in a split, in percent of the larger.
 

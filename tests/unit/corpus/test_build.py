@@ -72,6 +72,7 @@ def test_repeats_and_short_documents_are_removed(tmp_path: Path) -> None:
     assert summary(corpus)["en"].removed == {
         "filtered": 1, "exact_duplicates": 1, "near_duplicates": 1, "not_common": 0,
     }  # fmt: skip
+    assert summary(corpus)["en"].removed_by_split == {}  # splits are drawn from what is left
 
 
 def given_splits(folder: Path) -> dict[str, Any]:
@@ -88,6 +89,9 @@ def test_given_splits_are_kept_apart(tmp_path: Path) -> None:
     assert ids(corpus, "test", "en") == [f"a{i}" for i in range(200, 205)]
     assert ids(corpus, "validation", "en") == [f"a{i}" for i in range(100, 105)]
     assert ids(corpus, "train", "en") == [f"a{i}" for i in range(30)]
+    kinds = ("filtered", "exact_duplicates", "near_duplicates", "not_common")
+    removed = {name: tuple(counts[k] for k in kinds) for name, counts in summary(corpus)["en"].removed_by_split.items()}
+    assert removed == {"train": (0, 3, 1, 0), "validation": (0, 1, 0, 0), "test": (0, 0, 0, 0)}
 
 
 def test_held_out_text_never_stays_in_training(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import ArtifactError
-from orchestrator.tokens.inspect import block_counts, imbalance_percent
+from orchestrator.tokens.inspect import block_counts, imbalance_percent, token_counts
 
 
 def counts(tokens: int) -> dict[str, int]:
@@ -26,6 +26,15 @@ def test_a_row_a_split_and_language(tmp_path: Path) -> None:
     ]
     assert [row["bytes_per_token"] for row in rows] == [3.0, 120 / 38, 0.0]
     assert imbalance_percent(tmp_path) == pytest.approx(5.0)
+
+
+def test_tokens_before_balancing(tmp_path: Path) -> None:
+    splits = {"train": {"en": counts(40), "fr": counts(38)}, "test": {"en": counts(0)}}
+    (tmp_path / "tokens.json").write_text(json.dumps({"splits": splits}))
+    assert token_counts(tmp_path) == {("en", "train"): 40, ("fr", "train"): 38, ("en", "test"): 0}
+    (tmp_path / "tokens.json").write_text('{"splits": {"train": {"en": {}}}}')
+    with pytest.raises(ArtifactError, match="tokens"):
+        token_counts(tmp_path)
 
 
 def test_damage(tmp_path: Path) -> None:
