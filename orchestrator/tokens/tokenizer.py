@@ -7,7 +7,6 @@ Tokenizers trained here work on bytes, so ``decode(encode(x)) == x`` for any tex
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -107,19 +106,6 @@ def save_tokenizer(tokenizer: Tokenizer, out: Path) -> None:
     write_json(out / "special_tokens_map.json", names)
     config = {"clean_up_tokenization_spaces": False, "split_special_tokens": True}
     write_json(out / "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast", **names, **config})
-
-
-def copy_tokenizer(folder: Path, out: Path) -> None:
-    """Copy the files of a tokenizer folder, so that a model's folder is complete.
-
-    Raises:
-        TokenizerError: see :func:`load_tokenizer`.
-    """
-    load_tokenizer(folder)
-    out.mkdir(parents=True, exist_ok=True)
-    for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
-        if (folder / name).is_file():
-            shutil.copyfile(folder / name, out / name)
 
 
 def encode(tokenizer: Tokenizer, texts: Sequence[str]) -> list[np.ndarray]:

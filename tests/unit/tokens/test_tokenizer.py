@@ -19,7 +19,6 @@ from orchestrator.tokens.tokenizer import (
     SPECIAL_TOKENS,
     byte_lengths,
     character_lengths,
-    copy_tokenizer,
     decode,
     encode,
     load_tokenizer,
@@ -113,12 +112,6 @@ def test_auto_tokenizer_opens_the_folder(tokenizer: Tokenizer, tmp_path: Path) -
     assert opened.decode(opened(text)["input_ids"], skip_special_tokens=True) == text
     assert (opened.unk_token_id, opened.bos_token_id, opened.eos_token_id, len(opened)) == (0, 1, 2, 320)
     assert load_tokenizer(tmp_path).encode_special_tokens
-
-
-def test_copy_is_complete(tokenizer: Tokenizer, tmp_path: Path) -> None:
-    save_tokenizer(tokenizer, tmp_path / "from")
-    copy_tokenizer(tmp_path / "from", tmp_path / "to")
-    assert sorted(p.name for p in (tmp_path / "to").iterdir()) == sorted(p.name for p in (tmp_path / "from").iterdir())
 
 
 def test_training_is_the_same_on_any_number_of_threads(tmp_path: Path) -> None:
