@@ -7,6 +7,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,9 @@ from orchestrator.pipeline.execute import execute
 from orchestrator.pipeline.graph import Step, steps_of
 from orchestrator.pipeline.local import LocalRunner
 from orchestrator.pipeline.plan import make_plan
+
+CASES = (("single", "fp32"), ("single", "bf16"), ("deepspeed", "fp32"))
+"""Strategy and precision of what is compared with a bare loop of that precision."""
 
 
 @dataclass(frozen=True)
@@ -37,29 +41,32 @@ class Train:
         from orchestrator.cluster.runner import RayRunner
         from orchestrator.cluster.session import session
 
-        speeds: dict[str, list[float]] = {"bare": [], "single": [], "deepspeed": []}
+        speeds: dict[tuple[str, str], list[float]] = defaultdict(list)
         with tempfile.TemporaryDirectory() as folder:
-            root, recipe = Path(folder), self._recipe()
-            inputs = _prepare(recipe, root)
-            step = next(step for step in steps_of(recipe) if step.name == "teacher")
-            with session(recipe.resources):
+            root, recipes = Path(folder), {precision: self._recipe(precision) for precision in ("fp32", "bf16")}
+            inputs = _prepare(recipes["fp32"], root)
+            with session(recipes["fp32"].resources):
                 for repeat in range(self.repeats):
-                    speeds["bare"].append(self._bare(inputs))
-                    for strategy in ("single", "deepspeed"):
+                    for precision in recipes:
+                        speeds["bare", precision].append(self._bare(inputs, precision))
+                    for strategy, precision in CASES:
+                        recipe, work = recipes[precision], root / f"{strategy}-{precision}-{repeat}"
+                        step = next(step for step in steps_of(recipe) if step.name == "teacher")
                         resources = recipe.resources.model_copy(update={"strategy": PluginSpec(type=strategy)})
                         runner = RayRunner(resources)
-                        speeds[strategy].append(self._ours(runner, step, inputs, root / f"{strategy}-{repeat}"))
+                        speeds[strategy, precision].append(self._ours(runner, step, inputs, work))
                         runner.close()
-        for strategy in ("single", "deepspeed"):
-            case = f"Ray Train worker, {strategy}, beside a bare torch loop"
-            yield compare(case, "speed", "tokens/s", speeds[strategy], speeds["bare"])
+        for strategy, precision in CASES:
+            case = f"Ray Train worker, {strategy}, {precision}, beside a bare torch loop"
+            yield compare(case, "speed", "tokens/s", speeds[strategy, precision], speeds["bare", precision])
 
-    def _recipe(self) -> Recipe:
+    def _recipe(self, precision: str) -> Recipe:
         tokens = self.batch_blocks * self.context
         training = {
             "tokens": tokens * self.steps,
             "batch_tokens": tokens,
             "micro_batch": self.batch_blocks,
+            "precision": precision,
             "eval_every": 10**6,
             "eval_blocks": 1,
             "checkpoint_every": 10**6,
@@ -86,8 +93,8 @@ class Train:
         speeds = [row["tokens_per_second"] for row in rows if "tokens_per_second" in row]
         return float(statistics.median(speeds[self.warmup : -1]))  # the last step includes an evaluation
 
-    def _bare(self, inputs: Mapping[str, Path]) -> float:
-        options = [str(inputs["blocks"]), str(self.steps), str(self.batch_blocks), str(self.threads)]
+    def _bare(self, inputs: Mapping[str, Path], precision: str) -> float:
+        options = [str(inputs["blocks"]), precision, str(self.steps), str(self.batch_blocks), str(self.threads)]
         command = [sys.executable, "-m", "orchestrator.bench._bare", *options]
         seconds = json.loads(
             subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
