@@ -14,12 +14,12 @@ from orchestrator.stages.base import Cost, Expected, Stage
 CODE = (
     *(
         f"training.{name}"
-        for name in ("batches", "device", "loop", "lr", "objective", "publish", "step", "strategies._base")
+        for name in ("batches", "checkpoints", "device", "loop", "lr", "metrics", "objective", "publish", "step")
     ),
     *(f"models.{name}" for name in ("build", "files", "zoo._base")),
-    *(f"losses.{name}" for name in ("_base", "_chunked")),
-    *(f"tokens.{name}" for name in ("blocks", "batches")),
-    *("schedules._base", "teacher._base", "stages._training"),
+    *(f"losses.{name}" for name in ("_base", "_chunk", "_chunked")),
+    *(f"tokens.{name}" for name in ("blocks", "batches", "storage")),
+    *("training.strategies._base", "schedules._base", "teacher._base", "stages._training"),
 )
 """Modules that decide what a training run results in, plug-ins aside."""
 
@@ -68,15 +68,9 @@ def training_cost(
         ArtifactError: the blocks are damaged.
     """
     from orchestrator.models import parameter_count
-    from orchestrator.tokens.blocks import TokenBlocks
     from orchestrator.training.batches import plan_batches
 
-    vocab_size, context = expected.vocab_size, expected.context
-    available = (expected.tokens_per_language or 0) * (len(languages) if languages else expected.languages)
-    if blocks is not None:
-        data = TokenBlocks.open(blocks, "train")
-        vocab_size, context = data.vocab_size, data.context
-        available = context * sum(data.count(language) for language in languages or data.languages)
+    vocab_size, context, available = _training_data(blocks, expected, languages)
     plan_batches(config, context, available // context or config.batch_tokens, world_size=1)
     tokens = config.tokens if config.tokens is not None else int(config.epochs * available)
     parameters = parameter_count(model, vocab_size, context)
@@ -86,6 +80,18 @@ def training_cost(
         flops=float(6 * parameters + 2 * teacher_parameters) * tokens,
         memory_bytes=PROCESS_BYTES + WEIGHT_BYTES * parameters + 4 * teacher_parameters,
     )
+
+
+def _training_data(blocks: Path | None, expected: Expected, languages: tuple[str, ...] | None) -> tuple[int, int, int]:
+    """Vocabulary, context and tokens to train on: of the blocks, or as expected (0 tokens: not known)."""
+    from orchestrator.tokens.blocks import TokenBlocks
+
+    if blocks is None:
+        count = len(languages) if languages else expected.languages
+        return expected.vocab_size, expected.context, (expected.tokens_per_language or 0) * count
+    data = TokenBlocks.open(blocks, "train")
+    available = data.context * sum(data.count(language) for language in languages or data.languages)
+    return data.vocab_size, data.context, available
 
 
 def _artifact_fingerprint(folder: Path) -> str:

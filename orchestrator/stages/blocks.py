@@ -31,11 +31,10 @@ class BlocksStage(Stage):
     """
 
     code: ClassVar[tuple[str, ...]] = (
-        "tokens.balance",
-        "tokens.packing",
-        "tokens.blocks",
-        "tokens.encoding",
-        "tokens.storage",
+        *(
+            f"tokens.{name}"
+            for name in ("balance", "packing", "blocks", "encoding", "sampling", "tokenizer", "storage")
+        ),
         "stages.blocks",
     )
 

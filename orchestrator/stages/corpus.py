@@ -15,7 +15,10 @@ class CorpusStage(Stage):
     """Writes ``<split>/<language>.parquet`` and ``corpus.json`` (see :mod:`orchestrator.corpus.build`)."""
 
     code: ClassVar[tuple[str, ...]] = (
-        *(f"corpus.{name}" for name in ("build", "staging", "cleaning", "deduplication", "splits", "storage")),
+        *(
+            f"corpus.{name}"
+            for name in ("build", "staging", "document", "cleaning", "deduplication", "splits", "storage")
+        ),
         *(f"corpus.sources.{name}" for name in ("_files", "_hub", "_markers")),
         "stages.corpus",
     )

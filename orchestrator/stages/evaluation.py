@@ -42,8 +42,10 @@ class EvaluationStage(Stage):
         "evaluation",
         "models.build",
         "models.files",
+        "models.zoo._base",
         "routers",
         "tokens.blocks",
+        "tokens.storage",
         "tokens.tokenizer",
     )
     accelerated: ClassVar[bool] = True

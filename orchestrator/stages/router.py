@@ -15,7 +15,7 @@ from orchestrator.config.recipe import RouterConfig
 from orchestrator.errors import CorpusError, RecipeError
 from orchestrator.evaluation.routing import confusion_matrix, routing_metrics
 from orchestrator.routers._router import Router, save_routers
-from orchestrator.stages.base import Environment, Stage
+from orchestrator.stages.base import Cost, Environment, Expected, Stage
 from orchestrator.tokens.blocks import TokenBlocks
 
 SHORT_LENGTHS = (16, 64)
@@ -34,7 +34,10 @@ class RouterStage(Stage):
     their first 16 and 64 tokens; for the metrics see :func:`orchestrator.evaluation.routing.routing_metrics`.
     """
 
-    code: ClassVar[tuple[str, ...]] = ("routers", "evaluation.routing", "evaluation.statistics", "tokens.blocks")
+    code: ClassVar[tuple[str, ...]] = (
+        *("routers", "evaluation.routing", "evaluation.statistics"),
+        *("tokens.blocks", "tokens.storage", "stages.router"),
+    )
 
     router: RouterConfig
     languages: tuple[str, ...]
@@ -49,13 +52,7 @@ class RouterStage(Stage):
         """
         plugin = build("routers", self.router.type)
         train = TokenBlocks.open(inputs["blocks"], "train")
-        tokens = plugin.sequence_tokens or train.context
-        if tokens > train.context:
-            raise RecipeError(
-                f"router sequences of {tokens} tokens are longer than the context of {train.context}",
-                where="router.type.sequence_tokens",
-                fix=f"set it to {train.context} or less, or leave it out",
-            )
+        tokens = self._sequence_tokens(train.context)
         sequences = {language: self._sample(train, language, tokens) for language in self.languages}
         env.log({"message": f"training {sum(map(len, sequences.values()))} sequences of {tokens} tokens"})
         routers = plugin.train(sequences, self.seed, env.threads)
@@ -67,6 +64,26 @@ class RouterStage(Stage):
         (out / "metrics.json").write_text(json.dumps(metrics, indent=1), encoding="utf-8")
         for name, row in metrics["table3_router"].items():
             env.log({"message": f"{name}: accuracy {row['accuracy']:.4f}", f"accuracy/{name}": row["accuracy"]})
+
+    def cost(self, inputs: Mapping[str, Path | None], expected: Expected) -> Cost:  # noqa: ARG002
+        """Not worth saying.
+
+        Raises:
+            RecipeError: the router's sequences are longer than the context.
+        """
+        self._sequence_tokens(expected.context)
+        return Cost()
+
+    def _sequence_tokens(self, context: int) -> int:
+        """Tokens of a training sequence."""
+        tokens = int(build("routers", self.router.type).sequence_tokens or context)
+        if tokens > context:
+            raise RecipeError(
+                f"router sequences of {tokens} tokens are longer than the context of {context}",
+                where="router.type.sequence_tokens",
+                fix=f"set it to {context} or less, or leave it out",
+            )
+        return tokens
 
     def _sample(self, blocks: TokenBlocks, language: str, tokens: int) -> NDArray[np.int64]:
         """Training sequences of a language, int64 [n, tokens]: a seeded choice of blocks, or of pieces of them."""

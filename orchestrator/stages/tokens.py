@@ -27,7 +27,10 @@ class TokensStage(Stage):
     and `tokens.json`.
     """
 
-    code: ClassVar[tuple[str, ...]] = ("tokens.encoding", "tokens.tokenizer", "tokens.storage", "stages.tokens")
+    code: ClassVar[tuple[str, ...]] = (
+        *(f"tokens.{name}" for name in ("encoding", "sampling", "tokenizer", "storage")),
+        "stages.tokens",
+    )
 
     languages: tuple[str, ...]
     """Languages of the corpus."""

@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from orchestrator.config.base import PluginSpec
 from orchestrator.config.recipe import RouterConfig
 from orchestrator.errors import CorpusError, RecipeError
 from orchestrator.routers import Router
-from orchestrator.stages.base import Environment
+from orchestrator.stages.base import Environment, Expected
 from orchestrator.stages.router import RouterStage
 
 CONTEXT = 32
@@ -81,6 +82,13 @@ def test_short_training_sequences_are_pieces_of_blocks(blocks: Path, tmp_path: P
 def test_sequences_longer_than_the_context_are_refused(blocks: Path, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="longer than the context of 32"):
         run(stage(type={"type": "paper", "sequence_tokens": 33}), blocks, tmp_path)
+
+
+def test_and_before_anything_runs() -> None:
+    expected = Expected(300, CONTEXT, len(LANGUAGES), None, PluginSpec(type="gpt2_nano"))
+    with pytest.raises(RecipeError, match="longer than the context of 32"):
+        stage(type={"type": "paper", "sequence_tokens": 33}).cost({"blocks": None, "tokenizer": None}, expected)
+    stage(type={"type": "paper", "sequence_tokens": 32}).cost({"blocks": None, "tokenizer": None}, expected)
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
