@@ -1,7 +1,7 @@
 """Checkpoints: whole or not there, without pickle, the same for every strategy and number of workers.
 
 ``checkpoints/step-N/`` holds weights.safetensors, optimizer.safetensors and state.json with the digests of both;
-``checkpoints/best-N/`` holds weights.safetensors of the best validation so far.
+``checkpoints/best-N/`` holds weights.safetensors of the best validation so far and state.json with its digest.
 """
 
 from __future__ import annotations
@@ -68,9 +68,7 @@ class Checkpoints:
         with self._whole(f"step-{progress.step}") as folder:
             save_file(dict(weights), folder / WEIGHTS)
             save_file(dict(optimizer), folder / OPTIMIZER)
-            digests = {name: _digest(folder / name) for name in (WEIGHTS, OPTIMIZER)}
-            state = {"fingerprint": self.fingerprint, "files": digests, "progress": asdict(progress)}
-            (folder / STATE).write_text(json.dumps(state), encoding="utf-8")
+            self._write_state(folder, progress=asdict(progress))
         self._prune()
         return self.folder / f"step-{progress.step}"
 
@@ -82,6 +80,7 @@ class Checkpoints:
         """
         with self._whole(f"best-{step}") as folder:
             save_file(dict(weights), folder / WEIGHTS)
+            self._write_state(folder)
 
     def latest(self) -> int | None:
         """Step of the newest checkpoint; None where there is none."""
@@ -96,15 +95,14 @@ class Checkpoints:
         """
         folder = self.folder / f"step-{step}"
         with self._readable(folder):
-            state = self._state(step)
+            state = _state(folder)
             if state["fingerprint"] != self.fingerprint:
                 raise TrainingError(
                     "a checkpoint belongs to another recipe",
                     str(folder),
                     f"delete {self.folder} to train from the start",
                 )
-            if any(_digest(folder / name) != digest for name, digest in state["files"].items()):
-                raise ValueError("digest")
+            _check_digests(folder, state)
             return Progress(**state["progress"]), _read(folder / WEIGHTS), _read(folder / OPTIMIZER)
 
     def weights(self, kind: str, step: int) -> dict[str, Tensor]:
@@ -115,17 +113,24 @@ class Checkpoints:
         """
         folder = self.folder / f"{kind}-{step}"
         with self._readable(folder):
+            _check_digests(folder, _state(folder))
             return _read(folder / WEIGHTS)
 
     def path(self, step: int | None) -> str:
         """Where a checkpoint is, for messages."""
         return "none yet" if step is None else str(self.folder / f"step-{step}")
 
-    def _state(self, step: int) -> dict[str, Any]:
+    def _write_state(self, folder: Path, **facts: Any) -> None:
+        digests = {path.name: _digest(path) for path in sorted(folder.glob("*.safetensors"))}
+        state = {"fingerprint": self.fingerprint, "files": digests, **facts}
+        (folder / STATE).write_text(json.dumps(state), encoding="utf-8")
+
+    def _best_of(self, step: int) -> int | None:
+        """The best step that ``step-N`` refers to."""
         folder = self.folder / f"step-{step}"
         with self._readable(folder):
-            state: dict[str, Any] = json.loads((folder / STATE).read_text(encoding="utf-8"))
-            return state
+            best: int | None = _state(folder)["progress"]["best_step"]
+            return best
 
     def _steps(self, kind: str) -> list[int]:
         names = (path.name.partition("-") for path in self.folder.glob(f"{kind}-*"))
@@ -133,9 +138,7 @@ class Checkpoints:
 
     def _prune(self) -> None:
         kept = self._steps("step")[-self.keep :]
-        needed = {f"step-{step}" for step in kept} | {
-            f"best-{self._state(step)['progress']['best_step']}" for step in kept
-        }
+        needed = {f"step-{step}" for step in kept} | {f"best-{self._best_of(step)}" for step in kept}
         there = {f"{kind}-{step}" for kind in ("step", "best") for step in self._steps(kind)}
         for name in there - needed:
             _remove(self.folder / name)
@@ -160,11 +163,21 @@ class Checkpoints:
         try:
             yield
         except (OSError, ValueError, KeyError, TypeError, SafetensorError):
-            raise TrainingError(
-                "a checkpoint is damaged",
-                str(folder),
-                f"delete {folder} to go on from the one before it, or {self.folder} to train from the start",
-            ) from None
+            # The best weights are written once: only training from the start finds them again.
+            fix = f"delete {self.folder} to train from the start"
+            if folder.name.startswith("step-"):
+                fix = f"delete {folder} to go on from the one before it, or {self.folder} to train from the start"
+            raise TrainingError("a checkpoint is damaged", str(folder), fix) from None
+
+
+def _state(folder: Path) -> dict[str, Any]:
+    state: dict[str, Any] = json.loads((folder / STATE).read_text(encoding="utf-8"))
+    return state
+
+
+def _check_digests(folder: Path, state: Mapping[str, Any]) -> None:
+    if any(_digest(folder / name) != digest for name, digest in state["files"].items()):
+        raise ValueError("digest")
 
 
 def _read(path: Path) -> dict[str, Tensor]:

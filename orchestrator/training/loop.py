@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from orchestrator.artifacts import write_json
 from orchestrator.config.base import build
 from orchestrator.config.recipe import TrainingConfig
 from orchestrator.errors import ResourceError, TrainingError
@@ -121,16 +122,18 @@ class _Run:
                 f"set it to {max(1, config.micro_batch // 2)}; batches of batch_tokens stay as they are",
             ) from None
         if not (math.isfinite(result.loss) and math.isfinite(result.grad_norm)):
-            raise TrainingError(
-                f"the loss is not finite at step {step}: loss {result.loss}, gradient norm {result.grad_norm}",
-                f"blocks {name_rows(self.task.train, rows)}; last good checkpoint: {self.checkpoints.path(self.saved)}",
-                "lower the optimizer's lr, raise warmup, or look at those blocks",
-            )
+            raise self._diverged(step, result, rows)
         self.history.append(result.ce, result.soft)
         return result, lr
 
     def validate(self) -> dict[str, float]:
-        """Loss of each language; the weights are kept when the mean is the lowest so far."""
+        """Loss of each language; the weights are kept when the mean is the lowest so far.
+
+        The last step is always validated, so weights that are not finite are never published.
+
+        Raises:
+            TrainingError: a loss is not finite.
+        """
         self.handle.mode(training=False)
         losses = {
             language: mean_loss(self.handle, batches, self.env.world_size, self.device)
@@ -139,6 +142,12 @@ class _Run:
         self.handle.mode(training=True)
         mean = sum(losses.values()) / len(losses)
         progress = self.progress
+        if not math.isfinite(mean):
+            raise TrainingError(
+                f"the validation loss is not finite after step {progress.step}: {losses}",
+                f"last good checkpoint: {self.checkpoints.path(self.saved)}",
+                "lower the optimizer's lr, or raise warmup",
+            )
         progress.validation_loss = mean
         if progress.best_loss is None or mean < progress.best_loss:
             progress.best_loss, progress.best_step = mean, progress.step
@@ -155,6 +164,19 @@ class _Run:
     def due(self, every: int) -> bool:
         """Whether something that happens every so many steps, and at the end, happens now."""
         return self.progress.step % every == 0 or self.progress.step == self.steps
+
+    def _diverged(self, step: int, result: StepResult, rows: np.ndarray) -> TrainingError:
+        """The error for a step without a finite loss; rank 0 writes all blocks of its batch to a file."""
+        path, languages = self.env.work / "bad_batch.json", self.task.train.languages
+        if self.env.rank == 0:
+            blocks = [{"language": languages[language], "block": block} for language, block in rows.tolist()]
+            write_json(path, {"step": step, "split": self.task.train.split, "blocks": blocks})
+        return TrainingError(
+            f"the loss is not finite at step {step}: loss {result.loss}, gradient norm {result.grad_norm}",
+            f"blocks {name_rows(self.task.train, rows)}, all of them in {path}; "
+            f"last good checkpoint: {self.checkpoints.path(self.saved)}",
+            "lower the optimizer's lr, raise warmup, or look at those blocks",
+        )
 
     def _write(self, best: bool) -> None:
         weights = self.handle.weights()

@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import fcntl
+import os
+import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+
+def find_ninja() -> None:
+    """Let torch find ninja beside this Python, where PATH has none: `.venv/bin/mome` may be called by its path."""
+    beside = str(Path(sys.executable).parent)
+    if shutil.which("ninja") is None and shutil.which("ninja", path=beside):
+        os.environ["PATH"] = os.pathsep.join(filter(None, (beside, os.environ.get("PATH"))))
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from orchestrator.training.strategies._base import (
     optimizer_state,
     set_learning_rate,
 )
-from orchestrator.training.strategies._extension import sole_builder
+from orchestrator.training.strategies._extension import find_ninja, sole_builder
 
 if TYPE_CHECKING:
     from orchestrator.stages.base import Environment
@@ -200,6 +200,7 @@ def _load_cpu_op() -> None:
     """Load the op that DeepSpeed sums gradients with on CPU workers; compile it where that has not been done."""
     from deepspeed.ops.op_builder.cpu.comm import ShareMemCommBuilder
 
+    find_ninja()
     try:
         with sole_builder(ShareMemCommBuilder.NAME) as built:
             if not built:

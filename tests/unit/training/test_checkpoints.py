@@ -77,6 +77,22 @@ def test_a_damaged_one_is_named_with_what_to_do(checkpoints, name, damage):
     assert f"delete {folder}" in error.value.fix
 
 
+@pytest.mark.parametrize("damage", ["changed", "gone", "no state"])
+def test_damaged_best_weights_mean_training_from_the_start(checkpoints, damage):
+    checkpoints.save_best(2, weights(2.0))
+    assert torch.equal(checkpoints.weights("best", 2)["a"], weights(2.0)["a"])
+    folder = checkpoints.folder / "best-2"
+    path = folder / ("state.json" if damage == "no state" else "weights.safetensors")
+    content = path.read_bytes()
+    path.unlink()
+    if damage == "changed":
+        path.write_bytes(content[:-1] + b"x")  # still a file of weights
+    with pytest.raises(TrainingError, match="damaged") as error:
+        checkpoints.weights("best", 2)
+    assert error.value.where == str(folder)
+    assert error.value.fix == f"delete {checkpoints.folder} to train from the start"
+
+
 def test_one_of_another_recipe_is_refused(checkpoints):
     checkpoints.save(Progress(step=1), weights(), {})
     with pytest.raises(TrainingError, match="another recipe") as error:

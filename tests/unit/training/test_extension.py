@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from orchestrator.training.strategies._extension import sole_builder
+from orchestrator.training.strategies._extension import find_ninja, sole_builder
 
 HOLD = """
 import time
@@ -34,6 +36,33 @@ def test_what_a_killed_build_left_does_not_stop_the_next(tmp_path):
     with sole_builder("thing") as built:
         assert not built
         assert not (tmp_path / "thing" / "lock").exists()
+
+
+def executable(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("#!/bin/sh\n")
+    path.chmod(0o755)
+    return path
+
+
+def test_finds_ninja_beside_python_where_the_path_has_none(tmp_path, monkeypatch):
+    ninja = executable(tmp_path / "venv" / "bin" / "ninja")
+    monkeypatch.setattr(sys, "executable", str(ninja.with_name("python")))
+    monkeypatch.setenv("PATH", str(tmp_path / "elsewhere"))
+    find_ninja()
+    assert shutil.which("ninja") == str(ninja)
+    assert os.environ["PATH"].endswith(f"{os.pathsep}{tmp_path / 'elsewhere'}")
+
+
+@pytest.mark.parametrize("on_path", [True, False])
+def test_leaves_the_path_where_ninja_is_on_it_or_nowhere(tmp_path, monkeypatch, on_path):
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "venv" / "bin" / "python"))
+    monkeypatch.setenv("PATH", str(tmp_path / "elsewhere"))
+    if on_path:
+        executable(tmp_path / "elsewhere" / "ninja")
+        executable(tmp_path / "venv" / "bin" / "ninja")
+    find_ninja()
+    assert os.environ["PATH"] == str(tmp_path / "elsewhere")
 
 
 def test_says_what_was_built_before(tmp_path):

@@ -22,10 +22,16 @@ from orchestrator.training import loop
 from orchestrator.training.loop import train
 from orchestrator.training.objective import CrossEntropyObjective
 from orchestrator.training.publish import publish
+from orchestrator.training.step import Clock
 
 
 def final_weights(outcome) -> str:
     return weights_digest(outcome.checkpoints.weights("step", outcome.progress.step))
+
+
+def clock_of(args: tuple) -> Clock:
+    (clock,) = (each for each in args if isinstance(each, Clock))
+    return clock
 
 
 class Interrupted(BaseException):
@@ -64,8 +70,16 @@ def test_stopped_and_started_again_it_ends_with_the_same_weights(make_task, env,
     monkeypatch.setattr(loop, "train_step", interrupted)
     with pytest.raises(Interrupted):
         train(make_task(), env)
-    monkeypatch.setattr(loop, "train_step", original)
+    steps = []
+
+    def counted(*args):
+        steps.append(clock_of(args).step)
+        return original(*args)
+
+    monkeypatch.setattr(loop, "train_step", counted)
     outcome = train(make_task(), env)
+    checkpoint = stop - stop % 3
+    assert steps == list(range(checkpoint, 12)), "it did not go on from its checkpoint"
     assert final_weights(outcome) == final_weights(expected)
     times = {"seconds": 0, "training_seconds": 0}
     assert replace(outcome.progress, **times) == replace(expected.progress, **times)
@@ -105,8 +119,31 @@ def test_a_loss_that_is_not_finite_names_step_blocks_and_last_checkpoint(make_ta
         train(make_task(objective=_Poisoned()), env)
     assert error.value.where.startswith("blocks ")
     assert "en:" in error.value.where
+    batch = env.work / "bad_batch.json"
+    assert f"all of them in {batch};" in error.value.where
+    found = json.loads(batch.read_text())
+    assert (found["step"], found["split"], len(found["blocks"])) == (7, "train", 8)
+    first = found["blocks"][0]
+    assert f"blocks {first['language']}:{first['block']} " in error.value.where
     assert error.value.where.endswith(f"last good checkpoint: {env.work / 'checkpoints' / 'step-6'}")
     assert "lr" in error.value.fix
+
+
+@pytest.mark.parametrize("publish", ["best", "last"])
+def test_weights_that_are_not_finite_after_the_last_step_are_not_kept(make_task, env, monkeypatch, publish):
+    original = loop.train_step
+
+    def poisoned(handle, *args):
+        result = original(handle, *args)
+        if clock_of(args).step == 11:
+            handle.parameters[0].data.fill_(math.nan)
+        return result
+
+    monkeypatch.setattr(loop, "train_step", poisoned)
+    with pytest.raises(TrainingError, match="validation loss is not finite after step 12") as error:
+        train(make_task({"publish": publish}), env)
+    assert error.value.where == f"last good checkpoint: {env.work / 'checkpoints' / 'step-9'}"
+    assert not (env.work / "checkpoints" / "step-12").exists()
 
 
 def test_a_checkpoint_of_another_recipe_is_refused(make_task, env):
@@ -170,9 +207,17 @@ from orchestrator.config.recipe import TrainingConfig
 from orchestrator.models import build_model, weights_digest
 from orchestrator.stages.base import Environment
 from orchestrator.tokens.blocks import TokenBlocks
+from orchestrator.training import loop
 from orchestrator.training.loop import Task, train
 from orchestrator.training.objective import CrossEntropyObjective
 
+steps, original = [], loop.train_step
+
+def counted(*args):
+    steps.append(args[5].step)
+    return original(*args)
+
+loop.train_step = counted
 torch.set_num_threads(1)
 folder, work = Path(sys.argv[1]), Path(sys.argv[2])
 batch = 16 * 8
@@ -185,6 +230,7 @@ print("started", flush=True)
 outcome = train(task, Environment(work=work))
 print(weights_digest(outcome.checkpoints.weights("best", outcome.progress.best_step)),
       weights_digest(outcome.checkpoints.weights("step", outcome.progress.step)))
+print(*steps[:1])
 """
 
 
@@ -203,9 +249,14 @@ def run(blocks_folder: Path, work: Path, kill_after: float | None = None) -> str
 @pytest.mark.slow
 def test_killed_at_random_moments_it_ends_with_the_same_weights(blocks_folder, tmp_path):
     start = time.perf_counter()
-    expected = run(blocks_folder, tmp_path / "undisturbed")
+    expected, first = run(blocks_folder, tmp_path / "undisturbed").splitlines()
+    assert first == "0"
     seconds = min(time.perf_counter() - start, 4.0)
     rng = random.Random(0)
     killed = [run(blocks_folder, tmp_path / "killed", rng.uniform(0.1, 0.5) * seconds) for _ in range(5)]
-    assert run(blocks_folder, tmp_path / "killed") == expected
+    folders = (tmp_path / "killed" / "checkpoints").glob("step-*")
+    checkpoint = max((int(folder.name[5:]) for folder in folders), default=0)
+    resumed, first = run(blocks_folder, tmp_path / "killed").split("\n")[:2]
+    assert resumed == expected
+    assert first == ("" if checkpoint == 150 else str(checkpoint)), "it did not go on from its checkpoint"
     assert "" in killed, "no attempt was killed before its end"
