@@ -56,12 +56,16 @@ def block_losses(
         tokens = torch.from_numpy(blocks.gather(rows)).to(model.device)
         with torch.inference_mode(), torch.autocast(model.device.type, torch.bfloat16, enabled=precision == "bf16"):
             losses[start:stop] = token_losses(model, tokens).sum(dim=1, dtype=torch.float64).cpu().numpy()
+    _check_finite(losses, language)
+    return losses
+
+
+def _check_finite(losses: NDArray[np.float64], language: str) -> None:
     if not np.isfinite(losses).all():
         index = int(np.flatnonzero(~np.isfinite(losses))[0])
         raise ModelError(
             f"the loss of block {index} of {language!r} is not finite", fix="train the model again (--force)"
         )
-    return losses
 
 
 def token_losses(model: PreTrainedModel, tokens: Tensor) -> Tensor:

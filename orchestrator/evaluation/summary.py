@@ -55,18 +55,7 @@ def summarise(measured: Mapping[str, LanguageLosses], bootstrap: int, confidence
     languages = tuple(measured)
     systems = (TEACHER, *languages, TRUE_LANGUAGE, ROUTED)
     losses = {language: _with_routing(found, languages, language) for language, found in measured.items()}
-    resampled = {
-        language: resampled_means(
-            np.stack([losses[language][system] for system in systems], axis=1) / found.context,
-            bootstrap,
-            [seed, number],
-        )
-        for number, (language, found) in enumerate(measured.items())
-    }
-    draws = {
-        system: {language: resampled[language][:, column] for language in languages}
-        for column, system in enumerate(systems)
-    }
+    draws = _resample(losses, measured, systems, bootstrap, seed)
     entries = {
         system: {
             lang: _entry(losses[lang][system], draws[system][lang], measured[lang], confidence) for lang in languages
@@ -76,15 +65,42 @@ def summarise(measured: Mapping[str, LanguageLosses], bootstrap: int, confidence
     for language, found in measured.items():
         entries[ROUTED][language] |= _routing(found.routes, languages, language, confidence)
     means = {system: _mean(entries[system], draws[system], confidence) for system in systems}
+    costs = {lang: _cost(losses[lang], draws, measured[lang].context, lang, confidence) for lang in languages}
+    return {
+        **_sizes(measured),
+        **_placed(entries, languages),
+        "routing_cost": costs,
+        "means": _placed(means, languages),
+    }
+
+
+def _sizes(measured: Mapping[str, LanguageLosses]) -> dict[str, dict[str, int]]:
     return {
         "blocks": {language: len(found.bytes) for language, found in measured.items()},
         "tokens": {language: len(found.bytes) * found.context for language, found in measured.items()},
         "bytes": {language: int(found.bytes.sum()) for language, found in measured.items()},
-        **_placed(entries, languages),
-        "routing_cost": {
-            lang: _cost(losses[lang], draws, measured[lang].context, lang, confidence) for lang in languages
-        },
-        "means": _placed(means, languages),
+    }
+
+
+def _resample(
+    losses: Mapping[str, Mapping[str, NDArray[np.float64]]],
+    measured: Mapping[str, LanguageLosses],
+    systems: Sequence[str],
+    bootstrap: int,
+    seed: int,
+) -> dict[str, dict[str, NDArray[np.float64]]]:
+    """Bootstrapped mean losses a token, float64 [bootstrap], by system and language."""
+    resampled = {
+        language: resampled_means(
+            np.stack([found[system] for system in systems], axis=1) / measured[language].context,
+            bootstrap,
+            [seed, number],
+        )
+        for number, (language, found) in enumerate(losses.items())
+    }
+    return {
+        system: {language: means[:, column] for language, means in resampled.items()}
+        for column, system in enumerate(systems)
     }
 
 
