@@ -66,12 +66,7 @@ def summarise(measured: Mapping[str, LanguageLosses], bootstrap: int, confidence
         entries[ROUTED][language] |= _routing(found.routes, languages, language, confidence)
     means = {system: _mean(entries[system], draws[system], confidence) for system in systems}
     costs = {lang: _cost(losses[lang], draws, measured[lang].context, lang, confidence) for lang in languages}
-    return {
-        **_sizes(measured),
-        **_placed(entries, languages),
-        "routing_cost": costs,
-        "means": _placed(means, languages),
-    }
+    return _sizes(measured) | _placed(entries, languages) | {"routing_cost": costs, "means": _placed(means, languages)}
 
 
 def _sizes(measured: Mapping[str, LanguageLosses]) -> dict[str, dict[str, int]]:
