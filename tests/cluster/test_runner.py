@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import cluster_stages
 import pytest
@@ -13,14 +13,10 @@ import pytest
 from orchestrator.cluster.runner import RayRunner
 from orchestrator.config.recipe import ResourcesConfig
 from orchestrator.errors import ResourceError, TrainingError
+from orchestrator.pipeline.graph import Step
 from orchestrator.stages.base import Stage
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
-
-
-class Step(NamedTuple):
-    name: str
-    stage: Stage
 
 
 def run(runner: RayRunner, stage: Stage, folder: Path, name: str = "step") -> Path:
