@@ -35,8 +35,11 @@ def inspect(recipe_file: Path, overrides: Sequence[str], runs: Path, plot: Path 
     balanced = {(row["language"], row["split"]): row for row in block_counts(folders["blocks"])}
     console = Console()
     console.print(_counts_table(documents, token_counts(folders["tokens"]), balanced))
-    console.print(f"training tokens differ by {imbalance_percent(folders['blocks']):.2f} % at most after balancing")
-    console.print(_removed_table(documents))
+    console.print(
+        f"balanced training tokens differ by {imbalance_percent(folders['blocks']):.2f} % at most; "
+        "they count the two marks around each document",
+    )
+    console.print("", _removed_table(documents), sep="\n")
     drawn = {
         language: {
             split: {"documents": count.documents, "tokens": balanced[language, split]["tokens"]}
@@ -82,7 +85,7 @@ def _counts_table(
     tokens: Mapping[tuple[str, str], int],
     balanced: Mapping[tuple[str, str], Mapping[str, Any]],
 ) -> Table:
-    table = _table("Corpus", "documents", "characters", "tokens", "balanced\ntokens", "bytes/\ntoken")
+    table = _table("Corpus", "documents", "characters", "tokens", "balanced\ntokens", "B per\ntoken")
     for language, about in documents.items():
         for split, count in about.splits.items():
             row = balanced[language, split]
@@ -107,7 +110,9 @@ def _removed_table(documents: Mapping[str, LanguageSummary]) -> Table:
 
 def _table(title: str, *figures: str) -> Table:
     """A table by language and split, narrow enough for 80 columns."""
-    table = Table("language", "split", title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+    for heading in ("language", "split"):
+        table.add_column(heading, no_wrap=True)
     for heading in figures:
         table.add_column(heading, justify="right", no_wrap=True)
     return table

@@ -174,7 +174,12 @@ def bench(
 
 @app.command()
 def doctor() -> None:
-    """Say what this machine has, what is missing, and which line installs it."""
+    """Say what this machine has, what is missing, and which line installs it.
+
+    Example:
+
+        mome doctor
+    """
     from orchestrator.cli.doctor import examine
 
     examine()

@@ -1,0 +1,28 @@
+"""Commands on runs that aren't there, or have made nothing yet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.mark.parametrize("command", [["show", "third"], ["report", "third"], ["generate", "third", "Hello"]], ids=str)
+def test_unknown_run_is_answered_with_the_known_ones(mome, runs: Path, command: list[str]) -> None:
+    ended = mome(*command, "--runs", runs)
+    assert ended.code == 2
+    assert "there is no run 'third'" in ended.err
+    assert "first, second" in ended.err
+    assert "Traceback" not in ended.err
+
+
+def test_no_runs_at_all(mome, tmp_path: Path) -> None:
+    ended = mome("show", "third", "--runs", tmp_path / "none")
+    assert ended.code == 2
+    assert "mome run RECIPE" in ended.err
+
+
+def test_run_without_report(mome, runs: Path) -> None:
+    ended = mome("report", "first", "--runs", runs)
+    assert ended.code == 2
+    assert "no report yet" in ended.err
