@@ -79,4 +79,9 @@ def _decoded(value: str) -> str:
     literal = _BYTES_LITERAL.fullmatch(value)
     if literal is None:
         return value
-    return literal[2].encode("latin-1", "backslashreplace").decode("unicode_escape").encode("latin-1").decode("utf-8")
+    try:
+        return (
+            literal[2].encode("latin-1", "backslashreplace").decode("unicode_escape").encode("latin-1").decode("utf-8")
+        )
+    except UnicodeError:
+        return value  # no bytes that were printed: a text that looks like them

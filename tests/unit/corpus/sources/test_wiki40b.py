@@ -39,6 +39,12 @@ def test_printed_bytes_are_decoded(tmp_path: Path, quote: str) -> None:
     assert next(Wiki40b(path=str(tmp_path)).documents("de")).text == PLAIN
 
 
+def test_text_that_only_looks_like_printed_bytes(tmp_path: Path) -> None:
+    text = r"b'\xff is no UTF-8'"
+    pq.write_table(pa.Table.from_pylist(rows(text)), tmp_path / "de.parquet")
+    assert next(Wiki40b(path=str(tmp_path)).documents("de")).text == text
+
+
 def test_streams_from_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: dict[str, Any] = {}
 
