@@ -13,8 +13,13 @@ SMOKE = "jobs/recipes/smoke.yaml"
 LANGUAGES = ["en", "fr", "de", "py"]
 
 
-def mome(*arguments, runs, **environment):
-    command = [sys.executable, "-m", "orchestrator.cli.main", *arguments, "--runs", str(runs)]
+# As on a machine where the optional packages are not installed.
+BARE = "import sys; sys.modules.update(dict.fromkeys(['ray', 'deepspeed', 'mlflow', 'datasets'])); "
+MAIN = "from orchestrator.cli.main import main; main()"
+
+
+def mome(*arguments, runs, bare=False, **environment):
+    command = [sys.executable, "-c", (BARE if bare else "") + MAIN, *arguments, "--runs", str(runs)]
     done = subprocess.run(
         command, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True, timeout=280, check=False
     )
@@ -25,8 +30,9 @@ def mome(*arguments, runs, **environment):
 @pytest.fixture(scope="module")
 def local(tmp_path_factory):
     runs = tmp_path_factory.mktemp("local")
-    done = mome("run", SMOKE, "--local", "tracking.type=none", runs=runs)
+    done = mome("run", SMOKE, "--local", runs=runs, bare=True)
     assert done.returncode == 0, done.stderr
+    assert "MLflow is not installed" in done.stdout
     return runs, done.stdout
 
 
@@ -65,6 +71,12 @@ def test_second_run_does_nothing_and_a_change_reruns_what_depends_on_it(local):
     assert changed.returncode == 0
     started = [line.split("] ")[1].split(":")[0] for line in changed.stdout.splitlines() if line.endswith(": started")]
     assert started == ["evaluation", "report"]
+
+
+def test_without_ray_the_way_to_it_is_told(tmp_path):
+    done = mome("run", SMOKE, runs=tmp_path, bare=True)
+    assert done.returncode == 2
+    assert "--local" in done.stderr
 
 
 def test_show_report_inspect_and_generate(local):
