@@ -78,7 +78,8 @@ def _encode_alone(folder: Path, texts: list[str]) -> None:
 
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     for start in range(0, len(texts), 1000):
-        tokenizer.encode_batch_fast(texts[start : start + 1000], add_special_tokens=False)
+        encoded = tokenizer.encode_batch_fast(texts[start : start + 1000], add_special_tokens=False)
+        _ = [each.ids for each in encoded]
 
 
 def _tokens(root: Path) -> int:

@@ -29,8 +29,8 @@ CASES = (("single", "fp32"), ("single", "bf16"), ("deepspeed", "fp32"))
 class Train:
     """The quickstart's teacher: a Ray Train worker with `single`, one with `deepspeed`, and a bare loop, in turn."""
 
-    steps: int = 40
-    warmup: int = 8
+    steps: int = 24
+    warmup: int = 6
     batch_blocks: int = 16
     context: int = 128
     threads: int = 2

@@ -111,7 +111,10 @@ def test_ray_gives_the_losses_of_a_local_run(local, tmp_path):
         (["corpus.languages.xx.source=miniwiki"], "xx"),
         (["corpus.languages.en.source={type: files, path: no/such/file.txt}"], "no/such/file.txt"),
         (["corpus.splits.tset=0.1"], 'did you mean "test"?'),
-        (["blocks.context=100000"], "context"),
+        (
+            [f"{part}.training.batch_tokens=1600000" for part in ("teacher", "experts")] + ["blocks.context=100000"],
+            "context",
+        ),
         (["tokenizer.vocab_size=900000"], "vocab"),
         (["experts.training.batch_tokens=1000"], "batch"),
         (["resources.device=cuda"], "GPU"),
