@@ -259,7 +259,7 @@ def data_export(
 def main() -> None:
     """Run the command line: what a person can mend ends in a message and exit code 2, a bug in a traceback."""
     try:
-        app()
+        app(prog_name="mome")
     except MomeError as error:
         print(f"mome: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
