@@ -125,10 +125,18 @@ class ProcessMap:
     def _start(self) -> ProcessPoolExecutor:
         if self._pool is None:
             context = multiprocessing.get_context("forkserver")  # not fork: this process has threads
-            self._pool = ProcessPoolExecutor(self._workers, mp_context=context, initializer=_one_thread)
+            self._pool = ProcessPoolExecutor(self._workers, mp_context=context, initializer=_begin_worker)
         return self._pool
 
 
-def _one_thread() -> None:
-    """The workers are the parallelism: no thread pools on top of them. Read when torch and tokenizers are imported."""
+def _begin_worker() -> None:
+    # The workers are the parallelism: no thread pools on top of them. Read when torch and tokenizers are imported.
     os.environ.update(OMP_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false")
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A worker of a killed run would wait for work for ever: each holds the pipe open that would tell the others."""
+    if parent := multiprocessing.parent_process():
+        parent.join()
+        os._exit(1)

@@ -1,5 +1,9 @@
+import multiprocessing
 import os
+import signal
+import time
 
+import psutil
 import pytest
 
 from orchestrator.errors import ResourceError
@@ -49,6 +53,24 @@ def test_few_items_are_in_flight(processes):
 def test_a_killed_worker_is_said(processes):
     with pytest.raises(ResourceError, match="killed"):
         list(processes(_die, range(10)))
+
+
+def _leave_workers(path):
+    pids = {pid for _, pid in ProcessMap(2)(_square, range(20))}
+    path.write_text(" ".join(map(str, pids)))
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_workers_of_a_killed_run_end(tmp_path):
+    run = multiprocessing.get_context("spawn").Process(target=_leave_workers, args=(tmp_path / "pids",))
+    run.start()
+    run.join(60)
+    workers = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
+    assert workers
+    deadline = time.monotonic() + 20
+    while any(map(psutil.pid_exists, workers)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not [pid for pid in workers if psutil.pid_exists(pid)]
 
 
 def test_a_gpu_that_is_not_there_is_refused(monkeypatch):
