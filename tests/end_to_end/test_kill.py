@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 KILLS = 10
 # Trainings long enough to be killed in, with checkpoints often enough to go on from.
-TRAINING = ("tokens=100000", "checkpoint_every=5")
+TRAINING = ("tokens=150000", "checkpoint_every=5")
 RECIPE = [
     "jobs/recipes/smoke.yaml",
     *(f"{who}.training.{field}" for who in ("teacher", "experts") for field in TRAINING),
@@ -37,10 +37,14 @@ def weights(runs):
     }
 
 
-def wait_until_at_work(process, log, before):
-    """Until the attempt that began when the log was `before` bytes long starts a stage."""
-    while process.poll() is None and b": started" not in log.read_bytes()[before:]:
+def wait_for(process, happened):
+    """Until something has happened in an attempt, or it has ended."""
+    while process.poll() is None and not happened():
         time.sleep(0.05)
+
+
+def checkpoints(runs):
+    return set(runs.glob("smoke/work/*/checkpoints/step-*"))
 
 
 @pytest.mark.slow
@@ -58,15 +62,19 @@ def test_weights_after_ten_kills_are_those_of_an_undisturbed_run(tmp_path, optio
     for kill in range(KILLS):
         before = log.stat().st_size if log.exists() else 0
         process = start(killed, *options)
-        if kill % 4 != 3:  # the others are killed while they start
-            wait_until_at_work(process, log, before)
-        # At most an eighth of the run is done between two kills, so that all of them find it at work.
-        time.sleep(chance.uniform(0, seconds / 8))
+        if kill % 2 == 0:  # in a training, after a checkpoint of this attempt
+            known = checkpoints(killed)
+            wait_for(process, lambda known=known: checkpoints(killed) - known)
+            time.sleep(chance.uniform(0, 0.5))
+        else:  # anywhere else: while it starts, while data is made, while workers start
+            if kill % 4 == 1:
+                wait_for(process, lambda before=before: b": started" in log.read_bytes()[before:])
+            time.sleep(chance.uniform(0, seconds / 8))
         ended = process.poll()
         process.send_signal(signal.SIGKILL)
         process.wait()
         assert ended is None, f"ended before kill {kill}: " + log.read_text()[-3000:]
-        found_training += bool(list(killed.glob("smoke/work/*/checkpoints/step-*")))
+        found_training += bool(checkpoints(killed))
         time.sleep(2)  # what the killed process had started ends by itself
     assert start(killed, *options).wait() == 0, log.read_text()[-3000:]
     assert found_training >= 3, "too few kills found a training between checkpoints"
