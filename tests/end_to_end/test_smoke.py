@@ -121,7 +121,8 @@ def test_ray_gives_the_losses_of_a_local_run(local, tmp_path):
     ],
 )
 def test_bad_input_ends_with_a_message_and_exit_code_2(tmp_path, overrides, said):
-    done = mome("run", SMOKE, "--local", "tracking.type=none", *overrides, runs=tmp_path)
+    options = ("--local", "tracking.type=none", *overrides)
+    done = mome("run", SMOKE, *options, runs=tmp_path, CUDA_VISIBLE_DEVICES="")  # no GPU, wherever the test runs
     assert done.returncode == 2
     assert said in done.stderr
     assert "Traceback" not in done.stderr
