@@ -96,7 +96,9 @@ class _PlannedTrial:
 
 def _trials(sweep: Sweep, file: Path, store: Store) -> list[_PlannedTrial]:
     return [
-        _PlannedTrial(f"trial-{index:02d}", config, seed, recipe, make_plan(recipe, store, until=sweep.experts(recipe)))
+        _PlannedTrial(
+            f"trial-{index:02d}", config.changes, seed, recipe, make_plan(recipe, store, until=sweep.trained(recipe))
+        )
         for index, (config, seed, recipe) in enumerate(combinations(sweep, file), 1)
     ]
 
@@ -126,7 +128,7 @@ def _run_missing(
     with session(recipe.resources):
         runner = RayRunner(recipe.resources)
         execute(shared, runner, observers)
-        todo = Trials({t.name: t.recipe for t in ordered}, sweep.experts(recipe), shared.store, runner.allocation)
+        todo = Trials({t.name: t.recipe for t in ordered}, sweep.trained(recipe), shared.store, runner.allocation)
         failures = run_trials(todo, recipe.resources.max_failures, observers)
     return {trial.experts[0].fingerprint: failures[trial.name] for trial in ordered if trial.name in failures}
 

@@ -103,22 +103,24 @@ def validate(model: type[Model], tree: Mapping[str, Any], path: Path, lines: Map
 
 
 def _problem(model: type[BaseModel], error: Any, path: Path, lines: Mapping[Key, int]) -> str:
-    # "function-after[…]" and union members are pydantic's steps, not the user's keys.
-    keys: Key = tuple(key for key in error["loc"] if isinstance(key, int) or re.fullmatch(r"[\w.-]+", key))
+    keys: Key = ()
+    for key in error["loc"]:  # "function-after[…]" and union members are pydantic's steps, not the user's keys
+        if isinstance(key, int) or (*keys, key) in lines or re.fullmatch(r"[\w.-]+", key):
+            keys = (*keys, key)
     known = keys
     while known and known not in lines:
         known = known[:-1]
     place = f"{path}:{lines[known]}" if known else str(path)
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
-        message = f"unknown key; {suggest(str(keys[-1]), _fields_at(model, keys[:-1]))}"
-    elif error["type"] != "plugin" and error["type"] != "missing":
+        message = f"unknown key; {suggest(str(keys[-1]), fields_at(model, keys[:-1]))}"
+    elif error["type"] not in ("plugin", "field", "missing") and not isinstance(error["input"], Mapping):
         message += f", not {error['input']!r}"
-    return f"{place}: {'.'.join(map(str, keys))}: {message}"
+    return ": ".join(filter(None, (place, ".".join(map(str, keys)), message)))
 
 
-def _fields_at(model: type[BaseModel], keys: Key) -> list[str]:
-    """Field names of the section at a path of keys."""
+def fields_at(model: type[BaseModel], keys: Sequence[str | int]) -> list[str]:
+    """Field names of the section at a path of keys; none below a plug-in or a mapping, whose keys are open."""
     current: Any = model
     for key in keys:
         if isinstance(current, type) and issubclass(current, BaseModel):
@@ -129,7 +131,8 @@ def _fields_at(model: type[BaseModel], keys: Key) -> list[str]:
         sections = [a for a in get_args(current) if isinstance(a, type) and issubclass(a, BaseModel)]
         if sections and not str(current).startswith("dict"):
             current = sections[0]
-    return list(current.model_fields) if isinstance(current, type) and issubclass(current, BaseModel) else []
+    closed = isinstance(current, type) and issubclass(current, BaseModel) and current.model_config["extra"] == "forbid"
+    return list(current.model_fields) if closed else []
 
 
 def _lines(node: yaml.Node, keys: Key, path: Path) -> Iterator[tuple[Key, int]]:
