@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
@@ -16,9 +16,11 @@ if TYPE_CHECKING:
 class AdamW:
     """AdamW (arXiv:1711.05101) without decay on biases and norms.
 
-    An optimizer plug-in has `lr`, its highest learning rate, and :meth:`build`. A parameter group may carry
-    ``lr_scale``: its learning rate is that times the scheduled one.
+    An optimizer plug-in has `lr`, its highest learning rate, `elementwise`, and :meth:`build`. A parameter group may
+    carry ``lr_scale``: its learning rate is that times the scheduled one.
     """
+
+    elementwise: ClassVar[bool] = True
 
     lr: Annotated[float, Field(gt=0)] = 1e-3
     """Learning rate after the warm-up."""
@@ -29,14 +31,18 @@ class AdamW:
     weight_decay: Annotated[float, Field(ge=0)] = 0.05
     """Decay of matrices and embeddings at each step, times the learning rate (the paper: 0.05)."""
 
-    def build(self, named_parameters: Iterable[tuple[str, torch.nn.Parameter]]) -> torch.optim.Optimizer:
-        """The torch optimizer of these parameters; those with fewer than two dimensions are not decayed."""
+    def build(self, model: torch.nn.Module) -> torch.optim.Optimizer:
+        """The torch optimizer of the model's trainable parameters; those with fewer than two dimensions don't decay."""
+        return self.over(model.parameters())
+
+    def over(self, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
+        """As :meth:`build`, of some parameters only."""
         import torch
 
-        parameters = [parameter for _, parameter in named_parameters if parameter.requires_grad]
+        trainable = [parameter for parameter in parameters if parameter.requires_grad]
         groups = [
-            {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": self.weight_decay},
-            {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+            {"params": [p for p in trainable if p.ndim >= 2], "weight_decay": self.weight_decay},
+            {"params": [p for p in trainable if p.ndim < 2], "weight_decay": 0.0},
         ]
         return torch.optim.AdamW(
             [group for group in groups if group["params"]], lr=self.lr, betas=self.betas, eps=self.eps, fused=True

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -20,12 +20,18 @@ Losses = Callable[[nn.Module, Tensor, Tensor], LossSums]
 
 
 class OptimizerPlugin(Protocol):
-    """A plug-in of `training.optimizers`."""
+    """A plug-in of `training.optimizers`.
+
+    Attributes:
+        lr: highest learning rate. elementwise: whether each weight is updated by itself, so that shards of flattened
+            parameters can be.
+    """
 
     lr: float
+    elementwise: ClassVar[bool]
 
-    def build(self, named_parameters: Iterable[tuple[str, nn.Parameter]]) -> torch.optim.Optimizer:
-        """The torch optimizer of these parameters."""
+    def build(self, model: nn.Module) -> torch.optim.Optimizer:
+        """The torch optimizer of the model's trainable parameters, its state keyed by parameter."""
         ...
 
 

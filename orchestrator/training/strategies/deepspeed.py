@@ -57,16 +57,27 @@ class DeepSpeed:
         self, model: nn.Module, optimizer: OptimizerPlugin, config: TrainingConfig, env: Environment, accumulation: int
     ) -> _Handle:
         """See :class:`orchestrator.training.strategies._base.Strategy`."""
+        self._check(optimizer)
         deepspeed = _import(env)
         device = device_of(env)
         if device.type == "cpu":
             _load_cpu_op()
         _join_workers(deepspeed, env, "nccl" if device.type == "cuda" else "gloo")
-        torch_optimizer = optimizer.build(model.named_parameters())
+        torch_optimizer = optimizer.build(model)
         engine, *_ = deepspeed.initialize(
             model=_Forward(model, config), optimizer=torch_optimizer, config=self._config(config, env, accumulation)
         )
         return _Handle(engine, model, torch_optimizer, self.zero, config.clip, env)
+
+    def _check(self, optimizer: OptimizerPlugin) -> None:
+        if self.zero and not optimizer.elementwise:
+            name = type(optimizer).__name__.lower()
+            raise TrainingError(
+                f"{name} needs whole matrices, and ZeRO {self.zero} hands the optimizer flat shards of them",
+                "training.optimizer",
+                "set 'resources.strategy={type: deepspeed, zero: 0}' (or single, for one worker), "
+                "or training.optimizer=adamw",
+            )
 
     def _config(self, config: TrainingConfig, env: Environment, accumulation: int) -> dict[str, Any]:
         return {

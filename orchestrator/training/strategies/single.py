@@ -46,7 +46,7 @@ class Single:
                 fix="set resources.workers=1, or resources.strategy=deepspeed",
             )
         model.to(device_of(env))
-        return _Handle(model, optimizer.build(model.named_parameters()), config)
+        return _Handle(model, optimizer.build(model), config)
 
 
 class _Handle:

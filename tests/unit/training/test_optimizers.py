@@ -1,50 +1,77 @@
-from __future__ import annotations
+"""Which parameters an optimizer treats how; what every optimizer obeys is in tests/contracts/test_optimizers.py."""
 
-import pickle
+from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
 from orchestrator import plugins
-from orchestrator.errors import PluginError
+from orchestrator.config.base import PluginSpec
+from orchestrator.config.recipe import TrainingConfig
+from orchestrator.errors import PluginError, TrainingError
+from orchestrator.models import build_model
+from orchestrator.stages.base import Environment
 from orchestrator.training.optimizers.adamw import AdamW
-from orchestrator.training.strategies._base import set_learning_rate
+from orchestrator.training.optimizers.muon import Muon, hidden_matrices
+from orchestrator.training.strategies.deepspeed import DeepSpeed
 
 
-def parameters():
-    model = torch.nn.Sequential(torch.nn.Embedding(4, 3), torch.nn.LayerNorm(3), torch.nn.Linear(3, 2))
-    return model, list(model.named_parameters())
+def layers() -> nn.Sequential:
+    return nn.Sequential(nn.Embedding(4, 3), nn.LayerNorm(3), nn.Linear(3, 2))
 
 
 def test_norms_and_biases_are_not_decayed():
-    model, named = parameters()
-    decayed, kept = AdamW(weight_decay=0.1).build(named).param_groups
+    model = layers()
+    decayed, kept = AdamW(weight_decay=0.1).build(model).param_groups
     assert decayed["weight_decay"] == 0.1
     assert kept["weight_decay"] == 0.0
     assert {id(p) for p in decayed["params"]} == {id(model[0].weight), id(model[2].weight)}
     assert {id(p) for p in kept["params"]} == {id(model[1].weight), id(model[1].bias), id(model[2].bias)}
 
 
-def test_frozen_parameters_are_left_out():
-    model, named = parameters()
-    model[0].weight.requires_grad_(False)
-    held = {id(p) for group in AdamW().build(named).param_groups for p in group["params"]}
-    assert id(model[0].weight) not in held
-
-
-def test_a_group_scales_the_learning_rate():
-    optimizer = AdamW().build(parameters()[1])
-    optimizer.param_groups[1]["lr_scale"] = 0.1
-    set_learning_rate(optimizer, 2.0)
-    assert [group["lr"] for group in optimizer.param_groups] == [2.0, pytest.approx(0.2)]
-
-
-@pytest.mark.parametrize("options", [{"lr": 0}, {"betas": [0.9, 1.0]}, {"weight_decay": -1}, {"eps": 0}])
-def test_bad_options_are_refused(options):
+@pytest.mark.parametrize(
+    "options", [{"lr": 0}, {"betas": [0.9, 1.0]}, {"weight_decay": -1}, {"eps": 0}, {"momentum": 1.0}]
+)
+@pytest.mark.parametrize("name", ["adamw", "muon"])
+def test_bad_options_are_refused(name, options):
     with pytest.raises(PluginError, match="option"):
-        plugins.create("training.optimizers", "adamw", options)
+        plugins.create("training.optimizers", name, options)
 
 
-def test_is_a_plugin_that_pickles():
-    plugin = plugins.create("training.optimizers", "adamw", {"lr": 0.01})
-    assert pickle.loads(pickle.dumps(plugin)) == plugin
+@pytest.mark.parametrize("spec", ["gpt2", "mistral", "phi"])
+def test_muon_takes_the_matrices_between_embedding_and_head(spec):
+    model = build_model(PluginSpec(type=spec, layers=1, width=16, heads=4), 50, 16, seed=0)
+    hidden = {id(parameter) for parameter in hidden_matrices(model)}
+    names = {name for name, parameter in model.named_parameters() if id(parameter) in hidden}
+    matrices = {name for name, parameter in model.named_parameters() if parameter.ndim == 2}
+    assert names
+    assert not [name for name in names if "wte" in name or "wpe" in name or "embed" in name or "lm_head" in name]
+    assert all("wte" in n or "wpe" in n or "embed" in n or "lm_head" in n for n in matrices - names)
+
+
+def test_muon_scales_the_learning_rate_of_the_rest():
+    muon, *rest = Muon(lr=0.1, adamw_lr_scale=0.2).build(layers()).param_groups
+    assert muon["lr"] == 0.1
+    assert [group["lr_scale"] for group in rest] == [0.2, 0.2]
+    assert [group["lr"] for group in rest] == pytest.approx([0.02, 0.02])
+
+
+def test_muon_moves_a_matrix_as_far_as_adamw_whatever_its_shape():
+    """Updates have a root mean square of 0.2 times the learning rate (arXiv:2502.16982)."""
+    torch.manual_seed(0)
+    for shape in ((64, 64), (32, 256), (256, 32)):
+        layer = nn.Linear(*shape, bias=False)
+        before = layer.weight.detach().clone()
+        optimizer = Muon(lr=1.0, weight_decay=0).build(nn.Sequential(nn.LayerNorm(shape[0]), layer))
+        layer.weight.grad = torch.randn_like(layer.weight)
+        optimizer.step()
+        moved = (layer.weight.detach() - before).pow(2).mean().sqrt()
+        assert float(moved) == pytest.approx(0.2, rel=0.2)
+
+
+@pytest.mark.parametrize("zero", [1, 2, 3])
+def test_muon_on_shards_is_refused(tmp_path, zero):
+    config, env = TrainingConfig(), Environment(work=tmp_path, strategy=PluginSpec(type="deepspeed", zero=zero))
+    with pytest.raises(TrainingError, match=r"whole matrices, and ZeRO \d[\s\S]*zero: 0"):
+        DeepSpeed(zero=zero).setup(layers(), Muon(), config, env, 1)
