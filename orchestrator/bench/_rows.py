@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -33,3 +35,25 @@ def compare(case: str, metric: str, unit: str, ours: Sequence[float], baseline: 
     """The row of two series of repeats."""
     middle = statistics.median(ours)
     return Row(case, metric, unit, middle, statistics.median(baseline), (max(ours) - min(ours)) / middle)
+
+
+def single(case: str, metric: str, unit: str, ours: float, baseline: float) -> Row:
+    """The row of two figures that repeats would not change."""
+    return Row(case, metric, unit, ours, baseline, 0.0)
+
+
+def in_turn(actions: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
+    """Seconds of each action, called in turn so that a busy machine slows all alike; a first call is not counted."""
+    seconds: dict[str, list[float]] = {name: [] for name in actions}
+    for repeat in range(repeats + 1):
+        for name, action in actions.items():
+            start = time.perf_counter()
+            action()
+            if repeat:
+                seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def notice(text: str) -> None:
+    """Say on standard error what is not measured, and why."""
+    print(f"mome bench: {text}", file=sys.stderr, flush=True)
