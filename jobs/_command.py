@@ -27,9 +27,9 @@ def sweep_job(description: str) -> None:
     arguments = _arguments(description, "sweep", "a sweep, for example jobs/recipes/sweep.yaml")
 
     def job() -> None:
-        from orchestrator.cluster.sweep import run_sweep
+        from orchestrator.cli.sweep import sweep
 
-        run_sweep(arguments.file, arguments.overrides, arguments.runs)
+        sweep(arguments.file, arguments.overrides, arguments.runs)
 
     _finish(job)
 

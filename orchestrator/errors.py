@@ -74,5 +74,9 @@ class StageFailedError(MomeError):
     """One or more stages of a run failed; the others finished and are kept."""
 
 
+class StoppedEarlyError(MomeError):
+    """A trial of a sweep was stopped because others were ahead: no failure."""
+
+
 class ServingError(MomeError):
     """A request or a deployment can't be served as asked."""

@@ -80,11 +80,9 @@ def sweep(
 
         mome sweep jobs/recipes/sweep.yaml seeds=[1,2,3]
     """
-    from orchestrator.cli.extras import needs_cluster
+    from orchestrator.cli import sweep as command
 
-    with needs_cluster():
-        from orchestrator.cluster.sweep import run_sweep
-    run_sweep(recipe, overrides or (), runs)
+    command.sweep(recipe, overrides or (), runs)
 
 
 @app.command()

@@ -60,6 +60,12 @@ class Range(Section):
         """Whether its values are whole numbers."""
         return isinstance(self.low, int) and isinstance(self.high, int)
 
+    def rounded(self, value: Any) -> Any:
+        """A number of the range to four digits, so that the name of a configuration tells all of it."""
+        if self.low is None or self.high is None or self.whole:
+            return value
+        return min(max(float(f"{value:.4g}"), self.low), self.high)
+
 
 class Search(Section):
     """Configurations that are sampled."""
@@ -145,6 +151,8 @@ class Sweep(Section):
             raise ValueError("optuna chooses the configurations: put what they change into search.space as choices")
         if self.train == "teacher" and self.languages:
             raise ValueError("languages are those of experts; a teacher is trained on all")
+        if self.asha and len(self.languages) > 1:
+            raise ValueError("early stopping compares single trainings: give one language")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError("a seed is there twice")
         self._check_names()
@@ -259,14 +267,14 @@ def _sampled(search: Search) -> list[dict[str, Any]]:
 
 
 def draw(values: Range, share: float) -> Any:
-    """The value that lies at `share` (0 to below 1) of a range; numbers to four digits, so that names tell all."""
+    """The value that lies at `share` (0 to below 1) of a range."""
     if values.low is None or values.high is None:
         return values.choices[int(share * len(values.choices))]
     if values.log:
         found = math.exp(math.log(values.low) + share * math.log(values.high / values.low))
     else:
         found = values.low + share * (values.high - values.low + values.whole)
-    return int(found) if values.whole else float(f"{found:.4g}")
+    return int(found) if values.whole else values.rounded(found)
 
 
 def _shown(value: Any) -> str:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 
@@ -29,6 +29,9 @@ class Trial(TypedDict):
         curve: (optimizer step, validation loss in nats a token) in order; may be empty.
         final_loss: the trial's result; None where it has none.
         status: "finished", or what became of it ("failed", "stopped"). error: why; "" where it finished.
+        name: of the configuration, for people.
+        weights: (optimizer step, alpha, beta) in order. tokens, seconds: trained on, and in. tokens_per_second: of the
+            optimizer steps alone. All of them where it finished.
     """
 
     config: Mapping[str, Any]
@@ -37,6 +40,11 @@ class Trial(TypedDict):
     final_loss: float | None
     status: str
     error: str
+    name: NotRequired[str]
+    weights: NotRequired[Sequence[tuple[int, float, float]]]
+    tokens: NotRequired[int]
+    seconds: NotRequired[float]
+    tokens_per_second: NotRequired[float]
 
 
 @dataclass(frozen=True)
@@ -144,7 +152,7 @@ def group(trials: Sequence[Trial]) -> list[Configuration]:
     fields = list(dict.fromkeys(key for config in configs for key in config))
     varying = [key for key in fields if len({repr(config.get(key)) for config in configs}) > 1] or fields
     return [
-        Configuration(_label(config, varying), tuple(members))
+        Configuration(members[0].get("name") or _label(config, varying), tuple(members))
         for config, members in zip(configs, found.values(), strict=True)
     ]
 

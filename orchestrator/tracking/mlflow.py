@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.artifacts import digest, write_json
+from orchestrator.errors import StoppedEarlyError
 from orchestrator.tracking import RunFacts
 
 STATE = "tracking.json"
@@ -84,9 +85,10 @@ class MlflowRun:
 
     def failed(self, step: str, error: Exception) -> None:
         """Write why."""
-        self._failed = True
+        stopped = isinstance(error, StoppedEarlyError)
+        self._failed |= not stopped
         self._client.set_tag(self._run_of(step), "mome.error", str(error)[:5000])
-        self._client.set_terminated(self._run_of(step), "FAILED")
+        self._client.set_terminated(self._run_of(step), "KILLED" if stopped else "FAILED")
 
     def close(self, report: Path | None) -> None:
         """Add the report and its results, and end every run that is still open."""

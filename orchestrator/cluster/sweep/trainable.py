@@ -1,0 +1,127 @@
+"""What runs in a trial's process."""
+
+from __future__ import annotations
+
+import os
+import threading
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+
+from orchestrator.artifacts import Store
+from orchestrator.cluster.allocation import Allocation
+from orchestrator.cluster.runner import RayRunner
+from orchestrator.config.recipe import Recipe, ResourcesConfig
+from orchestrator.errors import MomeError, ResourceError, TrainingError
+from orchestrator.pipeline.execute import execute
+from orchestrator.pipeline.local import LocalRunner
+from orchestrator.pipeline.plan import make_plan
+from orchestrator.stages.base import Environment
+
+_STOPPING_SECONDS = "60"
+"""How long the next trial waits for a stopped one to leave its process; Tune's 2 s are shorter than many a step."""
+
+
+def run_trial(config: Mapping[str, Any], store: Store, allocation: Allocation) -> None:
+    """Tune's trainable. Its own errors are sent as events, not raised: Tune would only try again."""
+    os.environ.setdefault("TUNE_FUNCTION_THREAD_TIMEOUT_S", _STOPPING_SECONDS)
+    name, recipe, steps = str(config["trial"]), Recipe.model_validate_json(config["recipe"]), config["steps"]
+    alone = in_process(recipe.resources, allocation)
+    runner = _Here(recipe.resources, allocation) if alone else RayRunner(recipe.resources, allocation)
+    reason = ""
+    try:
+        execute(make_plan(recipe, store, until=steps), runner, [_Sender(name)])
+    except Exception as error:
+        reason = str(explained(error, name))
+    finally:
+        runner.close()
+    tune.report({"event": "ended", "reason": reason})
+
+
+def in_process(resources: ResourcesConfig, allocation: Allocation) -> bool:
+    """Whether a trial trains in its own process: one worker of plain torch; otherwise on Ray Train."""
+    return allocation.workers == 1 and (resources.strategy == "auto" or allocation.strategy.type == "single")
+
+
+def explained(error: Exception, where: str) -> MomeError:
+    """An error of a trial as one that a person can read and that can be sent to the driver."""
+    if isinstance(error, MomeError):
+        return error
+    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+        fix = "lower resources.slots, training.micro_batch or the model's size"
+        return ResourceError(f"out of memory: {str(error).strip() or type(error).__name__}", where, fix)
+    last = traceback.extract_tb(error.__traceback__)[-1:]
+    place = f"{Path(last[0].filename).name}:{last[0].lineno}" if last else ""
+    return TrainingError(f"{type(error).__name__}: {error}", f"{where}, {place}", "this is a bug: please report it")
+
+
+class _Here(LocalRunner):
+    """Trains in the trial's process, with the trial's share of the machine; a closed one lets its training stop."""
+
+    def __init__(self, resources: ResourcesConfig, allocation: Allocation) -> None:
+        here = {"threads": allocation.threads, "device": allocation.device, "cpus": allocation.threads}
+        super().__init__(resources.model_copy(update=here))
+        self._closed = threading.Event()
+
+    def close(self) -> None:
+        """Stop what still trains, because Tune has ended the trial, and wait until it has stopped."""
+        self._closed.set()
+        with self._lock:
+            super().close()
+
+    def _environment(self, work: Path, threads: int) -> Environment:
+        return _Stoppable(**vars(super()._environment(work, threads)), closed=self._closed)
+
+
+@dataclass(frozen=True)
+class _Stoppable(Environment):
+    """Ends a training at its next metrics once it is closed."""
+
+    closed: threading.Event = field(default_factory=threading.Event)
+
+    def log(self, row: Mapping[str, Any]) -> None:
+        """See :class:`orchestrator.stages.base.Environment`."""
+        if self.closed.is_set():
+            raise TrainingError("the trial was stopped")
+        super().log(row)
+
+
+@dataclass(frozen=True)
+class _Sender:
+    """An observer in a trial that sends what it is told to the driver."""
+
+    trial: str
+
+    def started(self, step: str) -> None:
+        """See :class:`orchestrator.tracking.Observer`."""
+        self._send("started", step)
+
+    def metrics(self, step: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """See :class:`orchestrator.tracking.Observer`. A validation ends a message, so that the scheduler sees each."""
+        sent: list[Mapping[str, Any]] = []
+        for row in rows:
+            sent.append(row)
+            if "validation_loss" in row:
+                self._send("metrics", step, sent, judged_by={key: row[key] for key in ("step", "validation_loss")})
+                sent = []
+        if sent:
+            self._send("metrics", step, sent)
+
+    def finished(self, step: str, manifest: Mapping[str, Any], folder: Path) -> None:
+        """See :class:`orchestrator.tracking.Observer`."""
+        self._send("finished", step, manifest, folder)
+
+    def failed(self, step: str, error: Exception) -> None:
+        """See :class:`orchestrator.tracking.Observer`."""
+        self._send("failed", step, explained(error, self.trial))
+
+    def close(self, report: Path | None) -> None:
+        """Nothing is left open."""
+
+    def _send(self, event: str, step: str, *arguments: Any, judged_by: Mapping[str, Any] | None = None) -> None:
+        name = f"{self.trial}-{step.removeprefix('expert-')}"
+        tune.report({"event": event, "arguments": (name, *arguments), **(judged_by or {})})
