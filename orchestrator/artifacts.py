@@ -163,7 +163,7 @@ class Store:
         """Link another run's artifact into this one: either run can be deleted. For the holder of the lock."""
 
         def link(temporary: Path) -> None:
-            shutil.copytree(artifact.folder, temporary, copy_function=_link, dirs_exist_ok=True)
+            shutil.copytree(artifact.folder, temporary, copy_function=link_or_copy, dirs_exist_ok=True)
 
         return self._place(self.folder(step, artifact.fingerprint), link)
 
@@ -235,7 +235,8 @@ class Store:
         write_json(self.root / "artifacts.json", {"recipe": recipe, "steps": steps})
 
 
-def _link(source: str, target: str) -> None:
+def link_or_copy(source: str | Path, target: str | Path) -> None:
+    """Give a file a second name; where the file system can't, copy it."""
     try:
         os.link(source, target)
     except OSError:

@@ -23,7 +23,9 @@ from orchestrator.errors import PluginError
 def available(room: str) -> tuple[str, ...]:
     """Names of the plug-ins of a room ("losses", "corpus.sources", …), sorted."""
     package = importlib.import_module(f"orchestrator.{room}")
-    return tuple(sorted(m.name for m in pkgutil.iter_modules(package.__path__) if not m.name.startswith("_")))
+    return tuple(
+        sorted(m.name for m in pkgutil.iter_modules(package.__path__) if not (m.ispkg or m.name.startswith("_")))
+    )
 
 
 @cache

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from orchestrator.config.base import PluginSpec, Section, plugin_of
+from orchestrator.config.base import PluginSpec, Section, build, plugin_of
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)]
 Language = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$", max_length=16)]
@@ -173,12 +173,30 @@ class TeacherConfig(Section):
 class DistillationConfig(Section):
     """Loss = alpha · CE + beta · soft (paper, equation 1)."""
 
-    soft: plugin_of("losses", "reverse_kl") = PluginSpec(type="reverse_kl")  # type: ignore[valid-type]
-    """The soft loss between the student's and the teacher's distributions."""
+    soft: plugin_of("losses", "reverse_kl") | None = PluginSpec(type="reverse_kl")  # type: ignore[valid-type]
+    """The soft loss between the student's and the teacher's distributions; null: cross-entropy alone, no teacher."""
+    hidden: plugin_of("losses.hidden", "cosine") | None = None  # type: ignore[valid-type]
+    """A loss between last hidden states, added to the others with its weight; null: none."""
     schedule: plugin_of("schedules", "fixed") = PluginSpec(type="fixed")  # type: ignore[valid-type]
     """Alpha and beta at each step."""
     teacher: plugin_of("teacher", "live") = PluginSpec(type="live")  # type: ignore[valid-type]
-    """Where the teacher's distributions come from."""
+    """Where the teacher's distributions come from: `live`, or a cache that is written once for all trainings."""
+
+    @property
+    def cached(self) -> bool:
+        """Whether a cache is written before."""
+        return self.soft is not None and bool(build("teacher", self.teacher).reads_cache)
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> DistillationConfig:
+        if self.soft is None:
+            if self.hidden is not None:
+                raise ValueError("a loss between hidden states needs a teacher, and soft: null has none")
+            return self
+        hidden = None if self.hidden is None else build("losses.hidden", self.hidden)
+        if refusal := build("teacher", self.teacher).refusal(build("losses", self.soft), hidden):
+            raise ValueError(refusal)
+        return self
 
 
 class ExpertsConfig(Section):
@@ -190,6 +208,13 @@ class ExpertsConfig(Section):
     """Training of each expert."""
     distillation: DistillationConfig = Field(default_factory=DistillationConfig)
     """Losses, schedule and teacher."""
+    initialise: Literal["random", "teacher"] = "random"
+    """Weights to begin with: random, or every second of the teacher's layers (every k-th), as DistilBERT does."""
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether an expert learns from the teacher or begins as a part of it."""
+        return self.distillation.soft is not None or self.initialise == "teacher"
 
 
 class RouterConfig(Section):

@@ -1,6 +1,6 @@
 """Losses: soft losses as plug-ins, a file each, and the one chunked op that combines them with cross-entropy."""
 
 from orchestrator.losses._base import SoftLoss
-from orchestrator.losses._chunked import IGNORED, LazyLogits, LossSums, distillation_loss
+from orchestrator.losses._chunked import IGNORED, LazyLogits, LossSums, SampledLogits, distillation_loss
 
-__all__ = ["IGNORED", "LazyLogits", "LossSums", "SoftLoss", "distillation_loss"]
+__all__ = ["IGNORED", "LazyLogits", "LossSums", "SampledLogits", "SoftLoss", "distillation_loss"]

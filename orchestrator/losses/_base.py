@@ -35,6 +35,8 @@ class SoftLoss(ABC):
 
     zero_at_equality: ClassVar[bool] = True
     """Whether it is a divergence: 0 where student and teacher agree."""
+    linear_in_teacher: ClassVar[bool] = False
+    """Whether D is −Σ p log q, up to the teacher's entropy: then samples of p estimate it without bias."""
 
     @abstractmethod
     def definition(self, log_q_NV: Tensor, log_p_NV: Tensor) -> Tensor:
@@ -80,6 +82,26 @@ class SoftLoss(ABC):
         )  # a log-softmax is as good as the logits: they differ by a constant
         loss_N, grad_NV = self.divergence(log_q_NV, torch.log_softmax(teacher_logits_NV / T, -1), log_q_NV.exp())
         return loss_N.mul_(T * T), grad_NV.mul_(T)
+
+    def from_samples(self, log_q_NV: Tensor, ids_NK: Tensor, entropy_N: Tensor, q_NV: Tensor) -> tuple[Tensor, Tensor]:
+        """As :meth:`from_log_probabilities`, from samples of the teacher: unbiased value and gradient.
+
+        Only for losses that are `linear_in_teacher`; their gradient in z is q − p, with p the samples' frequencies.
+
+        Args:
+            log_q_NV, q_NV: the student's, at temperature 1; may be overwritten.
+            ids_NK: tokens drawn from the teacher at this loss's temperature, int64.
+            entropy_N: of the teacher's distribution, which a divergence has less than −Σ p log q.
+        """
+        T = self.temperature
+        if T != 1:
+            log_q_NV = torch.log_softmax(log_q_NV / T, -1)
+            q_NV = log_q_NV.exp()
+        loss_N = -log_q_NV.gather(1, ids_NK).mean(1)
+        if self.zero_at_equality:
+            loss_N -= entropy_N
+        share = q_NV.new_full(ids_NK.shape, -1 / ids_NK.shape[1])
+        return loss_N * (T * T), q_NV.scatter_add(1, ids_NK, share).mul_(T)
 
 
 def log_probabilities(logits_NV: Tensor) -> Tensor:

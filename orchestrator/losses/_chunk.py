@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from orchestrator.losses._base import FLOOR, SoftLoss
+from orchestrator.losses._base import FLOOR, SoftLoss, row_dot
 
 _SLICE = 1 << 17
 """Logits of a slice on the CPU: half a megabyte in fp32."""
@@ -30,7 +30,7 @@ class ChunkHead:
         chunk = min(chunk, len(hidden_ND))
         self._buffer_CV = torch.empty(chunk, len(weight_VD), dtype=product, device=hidden_ND.device)
 
-    def project(self, rows: slice | Tensor) -> None:
+    def take(self, rows: slice | Tensor) -> None:
         """Take up the tokens at `rows`: their `hidden_CD`, and `logits_CV`, still without the bias."""
         self.hidden_CD = self._hidden_ND[rows].to(self.weight_VD.dtype)
         self.logits_CV = self._buffer_CV[: len(self.hidden_CD)]
@@ -41,6 +41,36 @@ class ChunkHead:
         logits_RV = self.logits_CV[part].to(self._exact)
         return logits_RV if self._bias_V is None else logits_RV + self._bias_V
 
+    def gradient(self, soft: SoftLoss, log_q_RV: Tensor, q_RV: Tensor, part: slice) -> tuple[Tensor, Tensor]:
+        """As a teacher: the soft loss [R] and its gradient in the student's logits [R, V]."""
+        return soft.from_log_probabilities(log_q_RV, self.logits(part), q_RV)
+
+    def value(self, soft: SoftLoss, log_q_RV: Tensor, part: slice) -> Tensor:
+        """As a teacher: the soft loss [R]."""
+        return soft.per_token(log_q_RV, self.logits(part))
+
+
+class ChunkSamples:
+    """A teacher that is known from samples, taken up chunk by chunk."""
+
+    def __init__(self, ids_NK: Tensor, entropy_N: Tensor) -> None:
+        self._ids_NK, self._entropy_N = ids_NK, entropy_N
+
+    def take(self, rows: slice | Tensor) -> None:
+        """Take up the tokens at `rows`."""
+        self._ids_CK, self._entropy_C = self._ids_NK[rows], self._entropy_N[rows]
+
+    def gradient(self, soft: SoftLoss, log_q_RV: Tensor, q_RV: Tensor, part: slice) -> tuple[Tensor, Tensor]:
+        """Estimates of the soft loss [R] and of its gradient in the student's logits [R, V]."""
+        return soft.from_samples(log_q_RV, self._ids_CK[part], self._entropy_C[part].to(q_RV.dtype), q_RV)
+
+    def value(self, soft: SoftLoss, log_q_RV: Tensor, part: slice) -> Tensor:
+        """An estimate of the soft loss [R]."""
+        return self.gradient(soft, log_q_RV, log_q_RV.exp(), part)[0]
+
+
+ChunkTeacher = ChunkHead | ChunkSamples
+
 
 @dataclass(frozen=True)
 class Objective:
@@ -50,41 +80,49 @@ class Objective:
     alpha: float
     beta: float
     differentiate: bool
+    slopes: bool = False
 
-    def __call__(self, student: ChunkHead, teacher: ChunkHead | None, targets_C: Tensor) -> Tensor:
-        """Sums (CE, soft) in fp64 [2]; replaces the student's `logits_CV` by the gradient in them."""
+    def __call__(self, student: ChunkHead, teacher: ChunkTeacher | None, targets_C: Tensor) -> Tensor:
+        """Sums of CE, soft loss, and their squared slopes if asked for, in fp64 [4].
+
+        Replaces the student's `logits_CV` by the gradient in them.
+        """
         count, vocab = student.logits_CV.shape
         step = max(1, _SLICE // vocab) if targets_C.device.type == "cpu" else count
-        ce_C, soft_C = torch.zeros(2, count, dtype=torch.float64, device=targets_C.device)
+        sums_4C = torch.zeros(4, count, dtype=torch.float64, device=targets_C.device)
         for start in range(0, count, step):
             part = slice(start, start + step)
             log_q_RV = torch.log_softmax(student.logits(part), -1)
-            ce_C[part] = -log_q_RV.gather(1, targets_C[part, None]).squeeze(1)
-            teacher_RV = None if teacher is None else teacher.logits(part)
+            targets_R1, sums_4R = targets_C[part, None], sums_4C[:, part]
+            sums_4R[0] = -log_q_RV.gather(1, targets_R1).squeeze(1)
             if self.differentiate:
-                soft_R = self._gradient(log_q_RV, teacher_RV, targets_C[part, None], student.logits_CV[part])
-            else:
-                soft_R = self._measure(log_q_RV, teacher_RV)
-            if soft_R is not None:
-                soft_C[part] = soft_R
-        return torch.stack((ce_C.sum(), soft_C.sum()))
-
-    def _measure(self, log_q_RV: Tensor, teacher_RV: Tensor | None) -> Tensor | None:
-        return None if self.soft is None or teacher_RV is None else self.soft.per_token(log_q_RV, teacher_RV)
+                self._gradient(log_q_RV, teacher, part, targets_R1, sums_4R, student.logits_CV[part])
+            elif self.soft is not None and teacher is not None:
+                sums_4R[1] = teacher.value(self.soft, log_q_RV, part)
+        return sums_4C.sum(1)
 
     def _gradient(
-        self, log_q_RV: Tensor, teacher_RV: Tensor | None, targets_R1: Tensor, out_RV: Tensor
-    ) -> Tensor | None:
-        """Write the gradient in the student's logits to `out_RV`; give the soft loss [R]."""
+        self,
+        log_q_RV: Tensor,
+        teacher: ChunkTeacher | None,
+        part: slice,
+        targets_R1: Tensor,
+        sums_4R: Tensor,
+        out_RV: Tensor,
+    ) -> None:
+        """Write the gradient in the student's logits to `out_RV`, and what goes with it to `sums_4R`."""
         q_RV = log_q_RV.exp()
-        if self.soft is None or teacher_RV is None or not self.beta:
-            soft_R = self._measure(log_q_RV, teacher_RV)
+        if self.slopes:
+            q_R = q_RV.gather(1, targets_R1).squeeze(1)
+            sums_4R[2] = row_dot(q_RV, q_RV) - 2 * q_R + 1  # of q less 1 at the target
+        if self.soft is None or teacher is None:
             grad_RV = q_RV.mul_(self.alpha)
         else:
-            soft_R, grad_RV = self.soft.from_log_probabilities(log_q_RV, teacher_RV, q_RV)
+            sums_4R[1], grad_RV = teacher.gradient(self.soft, log_q_RV, q_RV, part)
+            if self.slopes:
+                sums_4R[3] = row_dot(grad_RV, grad_RV)
             grad_RV.mul_(self.beta).add_(q_RV, alpha=self.alpha)
         out_RV.copy_(grad_RV.scatter_add_(1, targets_R1, grad_RV.new_full(targets_R1.shape, -self.alpha)))
-        return soft_R
 
 
 def add_outer(grad_VD: Tensor, grad_CV: Tensor, hidden_CD: Tensor) -> None:

@@ -18,7 +18,15 @@ from torch import Tensor
 
 from orchestrator.errors import ModelError, TrainingError
 from orchestrator.losses._base import SoftLoss
-from orchestrator.losses._chunk import ChunkHead, Objective, add_outer, exact_type, product_type
+from orchestrator.losses._chunk import (
+    ChunkHead,
+    ChunkSamples,
+    ChunkTeacher,
+    Objective,
+    add_outer,
+    exact_type,
+    product_type,
+)
 
 IGNORED = -100
 """Target of a position that is not to be learned."""
@@ -38,30 +46,51 @@ class LazyLogits(NamedTuple):
     bias: Tensor | None = None
 
 
+class SampledLogits(NamedTuple):
+    """What is known of a teacher's logits from samples.
+
+    Attributes:
+        ids: tokens drawn from its distribution, int64 [N, K] or [B, T, K]. entropy: of the distribution, [N] or [B, T].
+    """
+
+    ids: Tensor
+    entropy: Tensor
+
+
+Teaching = LazyLogits | SampledLogits
+"""What is known of a teacher's distributions."""
+
+
 class LossSums(NamedTuple):
     """Sums over the valid tokens, scalars in fp32; only `loss` carries a gradient.
 
     Attributes:
         loss: alpha · ce + beta · soft. ce: cross-entropy with the targets. soft: the soft loss (0 without a teacher).
         tokens: number of valid ones, int64. One place divides by its global sum.
+        ce_slope, soft_slope: squared norm of each loss's own gradient in the logits; 0 where not asked for.
+        hidden: the loss between hidden states (0 without one).
     """
 
     loss: Tensor
     ce: Tensor
     soft: Tensor
     tokens: Tensor
+    ce_slope: Tensor
+    soft_slope: Tensor
+    hidden: Tensor
 
 
 def distillation_loss(
     student: LazyLogits,
     targets: Tensor,
     *,
-    teacher: LazyLogits | None = None,
+    teacher: Teaching | None = None,
     soft: SoftLoss | None = None,
     alpha: float = 1.0,
     beta: float = 0.0,
     chunk: int | None = None,
     matmul: torch.dtype | None = None,
+    slopes: bool = False,
 ) -> LossSums:
     """Sum of alpha · CE(student, targets) + beta · soft(student, teacher) over valid tokens (paper, equation 1).
 
@@ -76,13 +105,15 @@ def distillation_loss(
         matmul: type of the matrix products; None: autocast's where it is on, else that of the hidden states, but fp32
             for fp32 heads on CPUs that are no faster in bf16.
             Softmaxes and sums are in fp32 (fp64 for fp64 inputs).
+        slopes: compute `ce_slope` and `soft_slope` too, when there are gradients at all.
 
     Raises:
         ModelError: the vocabularies of student and teacher differ.
-        TrainingError: shapes don't fit, a target is outside the vocabulary, or a teacher comes without a soft loss.
+        TrainingError: shapes don't fit, a target is outside the vocabulary, a teacher comes without a soft loss, or
+            samples of one with a loss that can't be estimated from them.
     """
     student, targets_N = _flat(student), targets.reshape(-1)
-    teacher = None if teacher is None else _detached(_flat(teacher))
+    teacher = None if teacher is None else _taught(teacher)
     valid_N = (targets_N != IGNORED).nonzero().flatten()
     _check(student, teacher, soft, targets_N, valid_N)
     plan = _Plan(
@@ -95,22 +126,26 @@ def distillation_loss(
         chunk=chunk or _default_chunk(student.weight),
         matmul=matmul or product_type(student.hidden, student.weight),
         differentiate=torch.is_grad_enabled(),
+        slopes=slopes,
     )
-    loss, ce, soft_sum = _ChunkedLoss.apply(*student, plan)  # type: ignore[no-untyped-call]
-    return LossSums(loss, ce, soft_sum, torch.tensor(len(valid_N), device=targets.device))
+    loss, sums = _ChunkedLoss.apply(*student, plan)  # type: ignore[no-untyped-call]
+    ce, soft_sum, ce_slope, soft_slope = sums
+    tokens = torch.tensor(len(valid_N), device=targets.device)
+    return LossSums(loss, ce, soft_sum, tokens, ce_slope, soft_slope, torch.zeros_like(ce))
 
 
 @dataclass(frozen=True)
 class _Plan:
     targets: Tensor
     valid: Tensor | None  # indices of the positions to learn; None: all
-    teacher: LazyLogits | None
+    teacher: Teaching | None
     soft: SoftLoss | None
     alpha: float
     beta: float
     chunk: int
     matmul: torch.dtype
     differentiate: bool
+    slopes: bool
 
     def chunks(self) -> Iterator[slice | Tensor]:
         count = len(self.targets) if self.valid is None else len(self.valid)
@@ -123,15 +158,15 @@ class _ChunkedLoss(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, bias_V: Tensor | None, plan: _Plan
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor]:
         needs = [need and plan.differentiate for need in ctx.needs_input_grad[:3]]
         with torch.autocast(hidden_ND.device.type, enabled=False):
-            ce, soft, ctx.gradients = _run(LazyLogits(hidden_ND, weight_VD, bias_V), plan, needs)
+            sums, ctx.gradients = _run(LazyLogits(hidden_ND, weight_VD, bias_V), plan, needs)
         exact = exact_type(hidden_ND)
-        loss = (plan.alpha * ce + plan.beta * soft).to(exact)
-        ce, soft = ce.to(exact), soft.to(exact)
-        ctx.mark_non_differentiable(ce, soft)
-        return loss, ce, soft
+        loss = (plan.alpha * sums[0] + plan.beta * sums[1]).to(exact)
+        sums = sums.to(exact)
+        ctx.mark_non_differentiable(sums)
+        return loss, sums
 
     @staticmethod
     def backward(ctx: Any, grad_loss: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
@@ -141,21 +176,21 @@ class _ChunkedLoss(torch.autograd.Function):
         return (*(None if g is None else g.mul_(grad_loss.to(g.dtype)) for g in gradients), None)
 
 
-def _run(student: LazyLogits, plan: _Plan, needs: list[bool]) -> tuple[Tensor, Tensor, tuple[Tensor | None, ...]]:
-    """Sums of CE and soft loss in fp64, and the gradients of the weighted sum in hidden states, weight and bias."""
+def _run(student: LazyLogits, plan: _Plan, needs: list[bool]) -> tuple[Tensor, tuple[Tensor | None, ...]]:
+    """What :class:`Objective` sums, in fp64, and the gradients of the loss in hidden states, weight and bias."""
     exact = exact_type(student.hidden)
     grad_hidden, grad_weight, grad_bias = (
         torch.zeros_like(tensor, dtype=dtype) if need and tensor is not None else None
         for tensor, need, dtype in zip(student, needs, (None, exact, exact), strict=True)
     )
     head = ChunkHead(*student, plan.matmul, plan.chunk)
-    teacher = None if plan.teacher is None else ChunkHead(*plan.teacher, plan.matmul, plan.chunk)
-    objective = Objective(plan.soft, plan.alpha, plan.beta, differentiate=any(needs))
-    sums = torch.zeros(2, dtype=torch.float64, device=student.hidden.device)
+    teacher = _chunk_teacher(plan)
+    objective = Objective(plan.soft, plan.alpha, plan.beta, differentiate=any(needs), slopes=plan.slopes)
+    sums = torch.zeros(4, dtype=torch.float64, device=student.hidden.device)
     for rows in plan.chunks():
-        head.project(rows)
+        head.take(rows)
         if teacher is not None:
-            teacher.project(rows)
+            teacher.take(rows)
         sums += objective(head, teacher, plan.targets[rows])
         grad_CV = head.logits_CV  # replaced by the gradient in them
         if grad_hidden is not None:
@@ -165,7 +200,13 @@ def _run(student: LazyLogits, plan: _Plan, needs: list[bool]) -> tuple[Tensor, T
         if grad_bias is not None:
             grad_bias += grad_CV.sum(0, dtype=exact)
     gradients = (grad_hidden, _like(grad_weight, student.weight), _like(grad_bias, student.bias))
-    return sums[0], sums[1], gradients
+    return sums, gradients
+
+
+def _chunk_teacher(plan: _Plan) -> ChunkTeacher | None:
+    if isinstance(plan.teacher, SampledLogits):
+        return ChunkSamples(*plan.teacher)
+    return None if plan.teacher is None else ChunkHead(*plan.teacher, plan.matmul, plan.chunk)
 
 
 def _like(gradient: Tensor | None, parameter: Tensor | None) -> Tensor | None:
@@ -179,28 +220,43 @@ def _default_chunk(weight_VD: Tensor) -> int:
 
 
 def _flat(side: LazyLogits) -> LazyLogits:
+    """Positions in one dimension."""
     return LazyLogits(side.hidden.reshape(-1, side.hidden.shape[-1]), side.weight, side.bias)
 
 
-def _detached(side: LazyLogits) -> LazyLogits:
-    return LazyLogits(*(None if tensor is None else tensor.detach() for tensor in side))  # type: ignore[arg-type]
+def _taught(teacher: Teaching) -> Teaching:
+    """Positions in one dimension, without a graph."""
+    if isinstance(teacher, SampledLogits):
+        return SampledLogits(teacher.ids.reshape(-1, teacher.ids.shape[-1]), teacher.entropy.reshape(-1))
+    hidden, weight, bias = _flat(teacher)
+    return LazyLogits(hidden.detach(), weight.detach(), None if bias is None else bias.detach())
 
 
 def _check(
-    student: LazyLogits, teacher: LazyLogits | None, soft: SoftLoss | None, targets_N: Tensor, valid_N: Tensor
+    student: LazyLogits,
+    teacher: Teaching | None,
+    soft: SoftLoss | None,
+    targets_N: Tensor,
+    valid_N: Tensor,
 ) -> None:
     vocab = len(student.weight)
     if (teacher is None) != (soft is None):
         raise TrainingError("a teacher needs a soft loss and a soft loss a teacher", where="distillation_loss")
-    if teacher is not None and len(teacher.weight) != vocab:
+    if isinstance(teacher, SampledLogits) and soft is not None and not soft.linear_in_teacher:
+        raise TrainingError(
+            f"{type(soft).__name__} can't be estimated from samples of the teacher",
+            where="distillation_loss",
+            fix="use forward_kl, or a teacher whose hidden states are known (live, hidden_cache)",
+        )
+    if isinstance(teacher, LazyLogits) and len(teacher.weight) != vocab:
         raise ModelError(
             f"the teacher has {len(teacher.weight)} tokens and the student {vocab}: they can't be compared",
             where="distillation_loss",
             fix="train both with one tokenizer",
         )
     for name, side in (("student", student), ("teacher", teacher)):
-        if side is not None and len(side.hidden) != len(targets_N):
-            raise TrainingError(f"{len(targets_N)} targets for {len(side.hidden)} hidden states of the {name}")
+        if side is not None and len(side[0]) != len(targets_N):
+            raise TrainingError(f"{len(targets_N)} targets for {len(side[0])} positions of the {name}")
     if len(valid_N) and not 0 <= int(targets_N[valid_N].amin()) <= int(targets_N[valid_N].amax()) < vocab:
         raise TrainingError(
             f"a target lies outside the vocabulary of {vocab} tokens",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -15,6 +16,8 @@ class ForwardKL(SoftLoss):
 
     Gradient in z: q − p.
     """
+
+    linear_in_teacher: ClassVar[bool] = True
 
     def definition(self, log_q_NV: Tensor, log_p_NV: Tensor) -> Tensor:
         """Σ p (log p − log q)."""

@@ -18,6 +18,7 @@ class TeacherCrossEntropy(SoftLoss):
     """
 
     zero_at_equality: ClassVar[bool] = False
+    linear_in_teacher: ClassVar[bool] = True
 
     def definition(self, log_q_NV: Tensor, log_p_NV: Tensor) -> Tensor:
         """−Σ p log q."""

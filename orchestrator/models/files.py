@@ -82,6 +82,21 @@ def load_model(folder: Path, device: str | torch.device = "cpu") -> PreTrainedMo
     return model.to(device).eval()
 
 
+def hidden_width(folder: Path) -> int:
+    """Width of the hidden states of a model in a folder, from its configuration.
+
+    Raises:
+        ArtifactError: it has no readable configuration.
+    """
+    from transformers import AutoConfig
+
+    try:
+        return int(AutoConfig.from_pretrained(folder, local_files_only=True).hidden_size)
+    except (OSError, ValueError, KeyError, AttributeError):
+        fix = "run the stage that made it again (--force)"
+        raise ArtifactError("the model's configuration can't be read", str(folder / "config.json"), fix) from None
+
+
 def weights_digest(weights: nn.Module | Mapping[str, Tensor]) -> str:
     """SHA-256 over names, types, shapes and bytes of the weights in the order of their names, tied weights once."""
     state = weights.state_dict() if isinstance(weights, nn.Module) else weights

@@ -14,6 +14,7 @@ from orchestrator.config.base import PluginSpec
 from orchestrator.config.recipe import Recipe, TrainingConfig
 from orchestrator.stages.base import Stage
 from orchestrator.stages.blocks import BlocksStage
+from orchestrator.stages.cache import CacheStage
 from orchestrator.stages.corpus import CorpusStage
 from orchestrator.stages.evaluation import EvaluationStage
 from orchestrator.stages.expert import ExpertStage
@@ -46,6 +47,8 @@ def steps_of(recipe: Recipe) -> tuple[Step, ...]:
     teacher_seed, expert_seed = (_seed(part.training, seed) for part in (recipe.teacher, recipe.experts))
     data = {"blocks": "blocks", "tokenizer": "tokenizer"}
     trained = {**data, "teacher": "teacher"}
+    distillation = recipe.experts.distillation
+    caches = {language: f"cache-{language}" for language in languages if distillation.cached}
     steps = [
         Step("corpus", CorpusStage(corpus=recipe.corpus, seed=seed)),
         Step(
@@ -57,7 +60,27 @@ def steps_of(recipe: Recipe) -> tuple[Step, ...]:
         Step("blocks", BlocksStage(blocks=recipe.blocks, languages=languages, seed=seed), {"tokens": "tokens"}),
         Step("teacher", TeacherStage(teacher=recipe.teacher, seed=teacher_seed), data, alone=True),
         *(
-            Step(name, ExpertStage(language=language, experts=recipe.experts, seed=expert_seed), trained)
+            Step(
+                name,
+                CacheStage(
+                    language=language,
+                    teacher=distillation.teacher,
+                    precision=recipe.experts.training.precision,
+                    seed=seed,
+                ),
+                {"blocks": "blocks", "teacher": "teacher"},
+            )
+            for language, name in caches.items()
+        ),
+        *(
+            Step(
+                name,
+                ExpertStage(language=language, experts=recipe.experts, seed=expert_seed),
+                {
+                    **(trained if recipe.experts.needs_teacher else data),
+                    **({caches[language]: caches[language]} if caches else {}),
+                },
+            )
             for name, language in zip(experts, languages, strict=True)
         ),
         Step("router", RouterStage(router=recipe.router, languages=languages, seed=seed), data),

@@ -1,5 +1,5 @@
 """Schedules of the loss weights, a file each."""
 
-from orchestrator.schedules._base import LossHistory, Schedule
+from orchestrator.schedules._base import LossHistory, Schedule, StepLosses
 
-__all__ = ["LossHistory", "Schedule"]
+__all__ = ["LossHistory", "Schedule", "StepLosses"]

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar, NamedTuple
 
 from pydantic import Field
 
@@ -15,46 +15,68 @@ from orchestrator.errors import TrainingError
 Weight = Annotated[float, Field(ge=0, le=1)]
 
 
-class LossHistory:
-    """The last mean losses per token (ce, soft) of whole optimizer steps, reduced over all workers.
+class StepLosses(NamedTuple):
+    """Means per token over one whole optimizer step and all workers.
 
-    Every rank appends the same numbers, so every rank gets the same weights. Append-only; keeps at most `window` pairs.
+    Attributes:
+        ce, soft: the two losses, without their weights.
+        ce_slope, soft_slope: squared norm of each one's gradient in the logits, for schedules that ask for `slopes`.
     """
 
-    def __init__(self, window: int = 1, pairs: Iterable[tuple[float, float]] = ()) -> None:
-        self._pairs: deque[tuple[float, float]] = deque(pairs, maxlen=window)
+    ce: float
+    soft: float
+    ce_slope: float = 0.0
+    soft_slope: float = 0.0
 
-    def append(self, ce: float, soft: float) -> None:
-        """Add the losses of one finished optimizer step."""
-        self._pairs.append((float(ce), float(soft)))
+
+class LossHistory:
+    """The losses of the last steps, at most `window` of them; oldest first, append-only.
+
+    They are reduced over all workers: every rank appends the same numbers, so every rank gets the same weights.
+    """
+
+    def __init__(self, window: int = 1, steps: Iterable[Iterable[float]] = ()) -> None:
+        self._steps: deque[StepLosses] = deque(maxlen=window)
+        self.load(steps)
+
+    def append(self, losses: StepLosses) -> None:
+        """Add one finished optimizer step."""
+        self._steps.append(losses)
 
     def __len__(self) -> int:
-        return len(self._pairs)
+        return len(self._steps)
+
+    def last(self, count: int) -> list[StepLosses]:
+        """The last `count` steps, or as many as there are."""
+        return list(self._steps)[-count:]
 
     @property
     def ce(self) -> list[float]:
-        """Cross-entropies, oldest first."""
-        return [ce for ce, _ in self._pairs]
+        """Cross-entropies."""
+        return [step.ce for step in self._steps]
 
     @property
     def soft(self) -> list[float]:
-        """Soft losses, oldest first."""
-        return [soft for _, soft in self._pairs]
+        """Soft losses."""
+        return [step.soft for step in self._steps]
 
     def state(self) -> list[list[float]]:
         """What a checkpoint keeps: JSON that gives the same floats back."""
-        return [list(pair) for pair in self._pairs]
+        return [list(step) for step in self._steps]
 
     def load(self, state: Iterable[Iterable[float]]) -> None:
         """Take over what :meth:`state` gave."""
-        self._pairs.clear()
-        for ce, soft in state:
-            self.append(ce, soft)
+        self._steps.clear()
+        for losses in state:
+            self.append(StepLosses(*losses))
 
 
 @dataclass(frozen=True)
 class Schedule(ABC):
     """Weights of cross-entropy (alpha) and soft loss (beta) at each step: a pure function of step and history."""
+
+    slopes: ClassVar[bool] = False
+    """Whether it looks at the slopes in the history; they cost a few per cent of a step."""
 
     @abstractmethod
     def weights(self, step: int, steps: int, history: LossHistory, micro: int = 0) -> tuple[float, float]:

@@ -16,10 +16,17 @@ CODE = (
         f"training.{name}"
         for name in ("batches", "checkpoints", "device", "loop", "lr", "metrics", "objective", "publish", "step")
     ),
-    *(f"models.{name}" for name in ("build", "files", "zoo._base")),
-    *(f"losses.{name}" for name in ("_base", "_chunk", "_chunked")),
+    *(f"models.{name}" for name in ("build", "files", "initialise", "zoo._base")),
+    *(f"losses.{name}" for name in ("_base", "_chunk", "_chunked", "hidden._base")),
     *(f"tokens.{name}" for name in ("blocks", "batches", "storage")),
-    *("training.strategies._base", "schedules._base", "teacher._base", "stages._training"),
+    *(
+        "training.strategies._base",
+        "schedules._base",
+        "teacher._base",
+        "teacher._cache",
+        "stages._training",
+        "stages._teaching",
+    ),
 )
 """Modules that decide what a training run results in, plug-ins aside."""
 
@@ -60,7 +67,7 @@ def training_cost(
         blocks: the blocks artifact; None: it doesn't exist yet.
         expected: what is known of it then.
         languages: to train on; None: all.
-        teacher_parameters: of a teacher that runs beside it.
+        teacher_parameters: of the part of a teacher that runs beside it.
 
     Raises:
         ModelError: the model does not fit the vocabulary or context.
@@ -70,7 +77,7 @@ def training_cost(
     from orchestrator.models import parameter_count
     from orchestrator.training.batches import plan_batches
 
-    vocab_size, context, available = _training_data(blocks, expected, languages)
+    vocab_size, context, available = training_data(blocks, expected, languages)
     plan_batches(config, context, available // context or config.batch_tokens, world_size=1)
     tokens = config.tokens if config.tokens is not None else int(config.epochs * available)
     parameters = parameter_count(model, vocab_size, context)
@@ -82,7 +89,7 @@ def training_cost(
     )
 
 
-def _training_data(blocks: Path | None, expected: Expected, languages: tuple[str, ...] | None) -> tuple[int, int, int]:
+def training_data(blocks: Path | None, expected: Expected, languages: tuple[str, ...] | None) -> tuple[int, int, int]:
     """Vocabulary, context and tokens to train on: of the blocks, or as expected (0 tokens: not known)."""
     from orchestrator.tokens.blocks import TokenBlocks
 

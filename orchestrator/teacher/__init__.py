@@ -1,5 +1,25 @@
 """Where the teacher's distributions come from, a file each."""
 
-from orchestrator.teacher._base import Teacher, TeacherStates
+from orchestrator.teacher._base import (
+    CachedTeacherSource,
+    Teacher,
+    TeacherModel,
+    TeacherSamples,
+    TeacherSource,
+    TeacherStates,
+)
+from orchestrator.teacher._cache import ABOUT, Cache, Shard, shard_name, write_shard
 
-__all__ = ["Teacher", "TeacherStates"]
+__all__ = [
+    "ABOUT",
+    "Cache",
+    "CachedTeacherSource",
+    "Shard",
+    "Teacher",
+    "TeacherModel",
+    "TeacherSamples",
+    "TeacherSource",
+    "TeacherStates",
+    "shard_name",
+    "write_shard",
+]

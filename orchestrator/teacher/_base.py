@@ -1,10 +1,16 @@
-"""What a student needs of its teacher: hidden states and the head that turns them into logits."""
+"""What a student is given of its teacher, and what every source of it is."""
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple, Protocol
 
-from torch import Tensor
+from torch import Tensor, nn
+
+from orchestrator.errors import ModelError
+from orchestrator.teacher._cache import Cache, read_rows
 
 
 class TeacherStates(NamedTuple):
@@ -19,9 +25,97 @@ class TeacherStates(NamedTuple):
     bias: Tensor | None
 
 
+class TeacherSamples(NamedTuple):
+    """Tokens drawn from the teacher's distribution at every position: an unbiased estimate of it.
+
+    Attributes:
+        ids: int64 [B, T, K], drawn with replacement. entropy: of the whole distribution, in nats, fp32 [B, T].
+    """
+
+    ids: Tensor
+    entropy: Tensor
+
+
 class Teacher(Protocol):
     """An opened teacher."""
 
-    def states(self, ids_BT: Tensor) -> TeacherStates:
-        """The states at token ids int64 [B, T]."""
+    def states(self, ids_BT: Tensor, rows_B2: Tensor) -> TeacherStates | TeacherSamples:
+        """What it says of a batch of blocks.
+
+        Args:
+            ids_BT: token ids, int64, on the device of the student. rows_B2: (language, block) indices, on the CPU.
+        """
         ...
+
+
+@dataclass(frozen=True)
+class TeacherModel:
+    """The model behind a teacher, by functions of `orchestrator.models`, which this room lies below.
+
+    Attributes:
+        load: the model in evaluation mode, on the student's device.
+        hidden_states: last hidden states [B, T, D] of ids [B, T]. head: its weight [V, D] and bias [V] or None.
+        vocab_size: of the student.
+        caches: what it said of each block, by language index; empty for a live teacher.
+    """
+
+    load: Callable[[], nn.Module]
+    hidden_states: Callable[[nn.Module, Tensor], Tensor]
+    head: Callable[[nn.Module], tuple[Tensor, Tensor | None]]
+    vocab_size: int
+    caches: Mapping[int, Cache] = field(default_factory=dict)
+
+    def frozen(self) -> tuple[nn.Module, Tensor, Tensor | None]:
+        """The model without gradients, and its head.
+
+        Raises:
+            ModelError: it has another vocabulary than the student.
+        """
+        model = self.load().requires_grad_(False).eval()
+        weight_VD, bias_V = self.head(model)
+        if len(weight_VD) != self.vocab_size:
+            raise ModelError(
+                f"the teacher has {len(weight_VD)} tokens and the student {self.vocab_size}: they can't be compared",
+                where="teacher.model",
+                fix="train both with one tokenizer, or load the teacher's tokenizer with `tokenizer.path`",
+            )
+        return model, weight_VD.detach(), None if bias_V is None else bias_V.detach()
+
+    def cached(self, rows_B2: Tensor, device: Any) -> dict[str, Tensor]:
+        """The cached tensors of some blocks, stacked, on `device`."""
+        return {name: tensor.to(device, non_blocking=True) for name, tensor in read_rows(self.caches, rows_B2).items()}
+
+
+@dataclass(frozen=True)
+class TeacherSource(ABC):
+    """A plug-in of this room: where the teacher's distributions come from."""
+
+    reads_cache: ClassVar[bool] = False
+    """Whether it needs a cache, which a stage writes before."""
+
+    @abstractmethod
+    def open(self, model: TeacherModel) -> Teacher:
+        """The teacher, ready for batches.
+
+        Raises:
+            ModelError: it has another vocabulary than the student.
+        """
+
+    def refusal(self, soft: Any, hidden: Any) -> str:  # noqa: ARG002
+        """Why these losses (plug-ins; `hidden` may be None) can't be computed from it; "" if they can."""
+        return ""
+
+
+@dataclass(frozen=True)
+class CachedTeacherSource(TeacherSource):
+    """A source that is written once and read by every expert, epoch and trial."""
+
+    reads_cache: ClassVar[bool] = True
+
+    @abstractmethod
+    def record(self, states: TeacherStates, seeds: Sequence[int]) -> dict[str, Tensor]:
+        """What to keep of a batch of blocks: named tensors [B, T, …]; `seeds` has one for each block."""
+
+    @abstractmethod
+    def bytes_per_token(self, width: int, vocab_size: int) -> int:
+        """Bytes kept of each token, for a teacher of that width and vocabulary."""

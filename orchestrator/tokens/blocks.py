@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import xxhash
 
 from orchestrator.errors import ArtifactError
 from orchestrator.tokens.storage import check_stream, damaged, map_stream, read_json
@@ -82,6 +83,15 @@ class TokenBlocks:
         self._check(language)
         block: np.ndarray = self._windows(language)[index]
         return block
+
+    def digest(self, language: str) -> str:
+        """Checksum (XXH3) of a language's whole stream.
+
+        Raises:
+            ArtifactError: there is no such language.
+        """
+        self._check(language)
+        return xxhash.xxh3_128_hexdigest(map_stream(self._path(language), self._dtype).tobytes())
 
     def gather(self, rows: np.ndarray) -> np.ndarray:
         """Blocks by (language index, block index).

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,6 +14,25 @@ from orchestrator.config.recipe import TrainingConfig
 from orchestrator.errors import TrainingError
 from orchestrator.losses import IGNORED
 from orchestrator.tokens.blocks import TokenBlocks
+
+
+class Batch(NamedTuple):
+    """A micro-batch of B blocks.
+
+    Attributes:
+        inputs, labels: int64 [B, T]; a label of −100 is not to be learned.
+        rows: int64 [B, 2], (language, block) indices, always on the CPU: what a teacher's cache is read by.
+    """
+
+    inputs: Tensor
+    labels: Tensor
+    rows: Tensor
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch with its tokens on `device`."""
+        return self._replace(
+            inputs=self.inputs.to(device, non_blocking=True), labels=self.labels.to(device, non_blocking=True)
+        )
 
 
 @dataclass(frozen=True)
@@ -60,10 +80,8 @@ def plan_batches(config: TrainingConfig, context: int, available: int, world_siz
     return BatchPlan(blocks, blocks // unit)
 
 
-def micro_batches(
-    blocks: TokenBlocks, rows: np.ndarray, size: int, rank: int, world_size: int
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """The worker's share of `rows` in micro-batches of `size`: inputs and labels, int64 [size, T] each.
+def micro_batches(blocks: TokenBlocks, rows: np.ndarray, size: int, rank: int, world_size: int) -> Iterator[Batch]:
+    """The worker's share of `rows` in micro-batches of `size`.
 
     Every worker gets equally many: where rows run out they are filled with repeats whose labels are −100.
     """
@@ -73,10 +91,11 @@ def micro_batches(
     real = np.arange(len(filled)) < len(rows)
     mine, mine_real = filled[rank::world_size], real[rank::world_size]
     for start in range(0, len(mine), size):
-        tokens = torch.from_numpy(blocks.gather(mine[start : start + size]))
+        part = slice(start, start + size)
+        tokens = torch.from_numpy(blocks.gather(mine[part]))
         inputs, labels = tokens[:, :-1], tokens[:, 1:].clone()
-        labels[torch.from_numpy(~mine_real[start : start + size])] = IGNORED
-        yield inputs.contiguous(), labels
+        labels[torch.from_numpy(~mine_real[part])] = IGNORED
+        yield Batch(inputs.contiguous(), labels, torch.from_numpy(np.ascontiguousarray(mine[part])))
 
 
 def name_rows(blocks: TokenBlocks, rows: np.ndarray, limit: int = 8) -> str:

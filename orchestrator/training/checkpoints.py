@@ -33,7 +33,7 @@ class Progress:
     Attributes:
         step: optimizer steps taken. tokens: targets learned from.
         seconds: spent on steps and validation, over all attempts. training_seconds: those of the steps alone.
-        history: last (ce, soft) losses, for the schedule. best_step, best_loss: of the lowest validation loss so far.
+        history: losses of the last steps, for the schedule. best_step, best_loss: of the lowest validation loss so far.
         validation_loss: the last one.
     """
 

@@ -19,13 +19,13 @@ from orchestrator.errors import ResourceError, TrainingError
 from orchestrator.schedules import LossHistory
 from orchestrator.tokens.batches import BatchOrder
 from orchestrator.tokens.blocks import TokenBlocks
-from orchestrator.training.batches import micro_batches, name_rows, plan_batches
+from orchestrator.training.batches import Batch, micro_batches, name_rows, plan_batches
 from orchestrator.training.checkpoints import Checkpoints, Progress
 from orchestrator.training.device import device_of, total
 from orchestrator.training.lr import learning_rate
 from orchestrator.training.metrics import Metrics
 from orchestrator.training.objective import Objective
-from orchestrator.training.step import Clock, MicroBatches, StepResult, mean_loss, train_step
+from orchestrator.training.step import Clock, StepResult, mean_loss, train_step
 from orchestrator.training.strategies._base import Handle, State, Strategy
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ class _Run:
             ) from None
         if not (math.isfinite(result.loss) and math.isfinite(result.grad_norm)):
             raise self._diverged(step, result, rows)
-        self.history.append(result.ce, result.soft)
+        self.history.append(result.losses)
         return result, lr
 
     def validate(self) -> dict[str, float]:
@@ -210,7 +210,7 @@ class _Run:
             handle.load_optimizer_state(optimizer)
         return handle, progress
 
-    def _held_out(self, language: str) -> MicroBatches:
+    def _held_out(self, language: str) -> list[Batch]:
         """The worker's micro-batches of one language's validation blocks, spread evenly over the split."""
         blocks = self.task.validation
         count = blocks.count(language)
@@ -225,7 +225,7 @@ class _Run:
         rows = np.stack([np.full_like(indices, blocks.languages.index(language)), indices], axis=1)
         return self._micro_batches(blocks, rows)
 
-    def _micro_batches(self, blocks: TokenBlocks, rows: np.ndarray) -> MicroBatches:
+    def _micro_batches(self, blocks: TokenBlocks, rows: np.ndarray) -> list[Batch]:
         size = self.task.config.micro_batch
         return list(micro_batches(blocks, rows, size, self.env.rank, self.env.world_size))
 

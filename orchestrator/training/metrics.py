@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 ROWS = 200
 """Rows of training metrics that a run writes, about."""
+OPTIONAL = ("ce_slope", "soft_slope", "hidden")
+"""Figures that are 0 where nothing asks for them, and left out then."""
 
 
 class Metrics:
@@ -47,7 +49,8 @@ class Metrics:
             return
         seconds, tokens = progress.training_seconds - self._last[0], progress.tokens - self._last[1]
         self._last = (progress.training_seconds, progress.tokens)
-        row = {"step": progress.step, "steps": self.steps, **asdict(result), "lr": lr}
+        figures = {name: value for name, value in asdict(result).items() if value or name not in OPTIONAL}
+        row = {"step": progress.step, "steps": self.steps, **figures, "lr": lr}
         self.env.log({**row, "tokens": progress.tokens, "tokens_per_second": round(tokens / max(seconds, 1e-9), 1)})
 
     def validation(self, progress: Progress, losses: Mapping[str, float]) -> None:

@@ -7,10 +7,12 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
-from orchestrator.losses import LazyLogits, LossSums, SoftLoss, distillation_loss
+from orchestrator.losses import LazyLogits, LossSums, SampledLogits, SoftLoss, distillation_loss
+from orchestrator.losses.hidden import HiddenLoss
 from orchestrator.models import head, hidden_states
 from orchestrator.schedules import LossHistory, Schedule
-from orchestrator.teacher import Teacher
+from orchestrator.teacher import Teacher, TeacherSamples
+from orchestrator.training.batches import Batch
 
 
 class Objective(Protocol):
@@ -24,7 +26,7 @@ class Objective(Protocol):
         """Weights (alpha, beta) of cross-entropy and soft loss: equal on every worker."""
         ...
 
-    def losses(self, model: nn.Module, inputs_BT: Tensor, labels_BT: Tensor, alpha: float, beta: float) -> LossSums:
+    def losses(self, model: nn.Module, batch: Batch, alpha: float, beta: float) -> LossSums:
         """Sums over the tokens whose label is not −100; `loss` carries the gradient."""
         ...
 
@@ -41,22 +43,24 @@ class CrossEntropyObjective:
         """Always (1, 0)."""
         return 1.0, 0.0
 
-    def losses(self, model: nn.Module, inputs_BT: Tensor, labels_BT: Tensor, alpha: float, beta: float) -> LossSums:  # noqa: ARG002
+    def losses(self, model: nn.Module, batch: Batch, alpha: float, beta: float) -> LossSums:  # noqa: ARG002
         """See :class:`Objective`."""
-        return distillation_loss(student_logits(model, inputs_BT), labels_BT)
+        return distillation_loss(student_logits(model, batch.inputs), batch.labels)
 
 
 @dataclass(frozen=True)
 class DistillationObjective:
-    """alpha · CE + beta · soft (paper, equation 1).
+    """alpha · CE + beta · soft (paper, equation 1), and a loss between hidden states where there is one.
 
     Attributes:
         soft: loss between the two distributions. schedule: alpha and beta. teacher: an opened teacher.
+        hidden: loss between last hidden states, added with its own weight.
     """
 
     soft: SoftLoss
     schedule: Schedule
     teacher: Teacher
+    hidden: HiddenLoss | None = None
 
     def window(self, steps: int) -> int:
         """As the schedule asks."""
@@ -66,19 +70,21 @@ class DistillationObjective:
         """As the schedule says."""
         return self.schedule.weights(step, steps, history, micro)
 
-    def losses(self, model: nn.Module, inputs_BT: Tensor, labels_BT: Tensor, alpha: float, beta: float) -> LossSums:
-        """See :class:`Objective`. A step without weight on the soft loss doesn't run the teacher."""
-        student = student_logits(model, inputs_BT)
-        if beta == 0:
-            return distillation_loss(student, labels_BT, alpha=alpha)
-        return distillation_loss(
-            student,
-            labels_BT,
-            teacher=LazyLogits(*self.teacher.states(inputs_BT)),
-            soft=self.soft,
-            alpha=alpha,
-            beta=beta,
+    def losses(self, model: nn.Module, batch: Batch, alpha: float, beta: float) -> LossSums:
+        """See :class:`Objective`. A step without weight on what needs the teacher doesn't run it."""
+        student = student_logits(model, batch.inputs)
+        if beta == 0 and self.hidden is None:
+            return distillation_loss(student, batch.labels, alpha=alpha)
+        states = self.teacher.states(batch.inputs, batch.rows)
+        teacher = SampledLogits(*states) if isinstance(states, TeacherSamples) else LazyLogits(*states)
+        slopes = self.schedule.slopes
+        sums = distillation_loss(
+            student, batch.labels, teacher=teacher, soft=self.soft, alpha=alpha, beta=beta, slopes=slopes
         )
+        if self.hidden is None or isinstance(teacher, SampledLogits):
+            return sums
+        hidden = self.hidden.total(student.hidden, teacher.hidden, batch.labels)
+        return sums._replace(loss=sums.loss + self.hidden.weight * hidden, hidden=hidden.detach())
 
 
 def student_logits(model: nn.Module, inputs_BT: Tensor) -> LazyLogits:

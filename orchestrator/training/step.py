@@ -7,16 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from orchestrator.losses import IGNORED, LossSums
-from orchestrator.schedules import LossHistory
+from orchestrator.schedules import LossHistory, StepLosses
+from orchestrator.training.batches import Batch
 from orchestrator.training.device import total
 from orchestrator.training.objective import CrossEntropyObjective, Objective
 from orchestrator.training.strategies._base import Handle
-
-MicroBatches = Sequence[tuple[Tensor, Tensor]]
-"""Inputs and labels, int64 [B, T] each, of this worker's micro-batches."""
 
 
 @dataclass(frozen=True)
@@ -41,21 +39,32 @@ class Clock:
 
 @dataclass(frozen=True)
 class StepResult:
-    """Means per valid token of one step over all workers, and the gradient's norm before clipping."""
+    """Means per valid token of one step over all workers, and the gradient's norm before clipping.
+
+    `ce_slope`, `soft_slope` and `hidden` are 0 where they are not computed, see :class:`orchestrator.losses.LossSums`.
+    """
 
     loss: float
     ce: float
     soft: float
+    ce_slope: float
+    soft_slope: float
+    hidden: float
     alpha: float
     beta: float
     grad_norm: float
     tokens: int
 
+    @property
+    def losses(self) -> StepLosses:
+        """What schedules look back at."""
+        return StepLosses(self.ce, self.soft, self.ce_slope, self.soft_slope)
+
 
 def train_step(
     handle: Handle,
     objective: Objective,
-    batches: MicroBatches,
+    batches: Sequence[Batch],
     history: LossHistory,
     lr: float,
     clock: Clock,
@@ -67,33 +76,33 @@ def train_step(
     workers, so accumulation and data parallelism change nothing but the order of sums. The host waits for the device
     once a step.
     """
-    valid = sum(int((labels != IGNORED).sum()) for _, labels in batches)
+    valid = sum(int((batch.labels != IGNORED).sum()) for batch in batches)
     count = total(torch.tensor([valid], dtype=torch.int64, device=device), clock.world_size)
-    sums = torch.zeros(3, dtype=torch.float64, device=device)
+    sums = torch.zeros(6, dtype=torch.float64, device=device)
     used: list[tuple[float, float]] = []
-    for micro, (inputs, labels) in enumerate(batches):
+    for micro, batch in enumerate(batches):
         clock.seed_micro_batch(micro)
         alpha, beta = objective.weights(clock.step, clock.steps, history, micro)
-        losses = handle.forward(_Weighted(objective, alpha, beta), _to(inputs, device), _to(labels, device))
+        losses = handle.forward(_Weighted(objective, batch.to(device), alpha, beta))
         handle.backward(losses.loss / count.clamp(min=1)[0])
-        sums += torch.stack([losses.loss.detach(), losses.ce, losses.soft]).to(torch.float64)
+        sums += torch.stack(
+            [losses.loss.detach(), losses.ce, losses.soft, losses.ce_slope, losses.soft_slope, losses.hidden]
+        ).to(torch.float64)
         used.append((alpha, beta))
     norm = handle.step(lr)
     total(sums, clock.world_size)
-    *means, grad_norm, tokens = torch.cat(
-        [sums / count.clamp(min=1), norm.to(sums).reshape(1), count.to(sums)]
-    ).tolist()
+    figures = torch.cat([sums / count.clamp(min=1), norm.to(sums).reshape(1), count.to(sums)]).tolist()
+    loss, ce, soft, ce_slope, soft_slope, hidden, grad_norm, tokens = figures
     alpha, beta = (sum(values) / len(used) for values in zip(*used, strict=True))
-    return StepResult(means[0], means[1], means[2], alpha, beta, grad_norm, int(tokens))
+    return StepResult(loss, ce, soft, ce_slope, soft_slope, hidden, alpha, beta, grad_norm, int(tokens))
 
 
-def mean_loss(handle: Handle, batches: MicroBatches, world_size: int, device: torch.device) -> float:
+def mean_loss(handle: Handle, batches: Sequence[Batch], world_size: int, device: torch.device) -> float:
     """Mean cross-entropy per valid token over all workers' `batches`, without dropout, in nats."""
     sums = torch.zeros(2, dtype=torch.float64, device=device)
-    losses = _Weighted(CrossEntropyObjective(), 1.0, 0.0)
     with torch.no_grad():
-        for inputs, labels in batches:
-            result = handle.forward(losses, _to(inputs, device), _to(labels, device))
+        for batch in batches:
+            result = handle.forward(_Weighted(CrossEntropyObjective(), batch.to(device), 1.0, 0.0))
             sums += torch.stack([result.ce, result.tokens.to(result.ce)]).to(torch.float64)
     loss, count = total(sums, world_size).tolist()
     return float(loss / max(count, 1))
@@ -101,15 +110,12 @@ def mean_loss(handle: Handle, batches: MicroBatches, world_size: int, device: to
 
 @dataclass(frozen=True)
 class _Weighted:
-    """An objective with its weights: what a strategy calls inside the model's forward pass."""
+    """An objective on a batch: what a strategy calls inside the model's forward pass."""
 
     objective: Objective
+    batch: Batch
     alpha: float
     beta: float
 
-    def __call__(self, model: nn.Module, inputs_BT: Tensor, labels_BT: Tensor) -> LossSums:
-        return self.objective.losses(model, inputs_BT, labels_BT, self.alpha, self.beta)
-
-
-def _to(tensor: Tensor, device: torch.device) -> Tensor:
-    return tensor.to(device, non_blocking=True)
+    def __call__(self, model: nn.Module) -> LossSums:
+        return self.objective.losses(model, self.batch, self.alpha, self.beta)

@@ -23,6 +23,7 @@ from orchestrator.losses.reverse_kl import ReverseKL
 from orchestrator.models import build_model, head, hidden_states, weights_digest
 from orchestrator.schedules.fixed import Fixed
 from orchestrator.stages.base import Environment
+from orchestrator.teacher import TeacherModel
 from orchestrator.teacher.live import Live
 from orchestrator.tokens.blocks import TokenBlocks
 from orchestrator.training import loop
@@ -44,7 +45,7 @@ def task(folder: Path, precision: str) -> loop.Task:
         objective=DistillationObjective(
             soft=ReverseKL(),
             schedule=Fixed(alpha=0.4),
-            teacher=Live().open(teacher, hidden_states, head, blocks.vocab_size),
+            teacher=Live().open(TeacherModel(lambda: teacher, hidden_states, head, blocks.vocab_size)),
         ),
         config=TrainingConfig(
             tokens=blocks.context * 8 * STEPS,

@@ -248,7 +248,7 @@ def test_nothing_to_learn_gives_a_zero_that_keeps_the_graph(name: str) -> None:
     case.targets[:] = IGNORED
     sums = distillation_loss(case.student(), case.targets, teacher=case.teacher, soft=make(name), alpha=0.5, beta=0.5)
     assert sums.loss.requires_grad
-    assert tuple(float(s.detach()) for s in sums) == (0, 0, 0, 0)
+    assert all(float(s.detach()) == 0 for s in sums)
     for grad in torch.autograd.grad(sums.loss, case.leaves):
         assert (grad == 0).all()
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from orchestrator.errors import PluginError
 from orchestrator.plugins import available, create
-from orchestrator.schedules import LossHistory, Schedule
+from orchestrator.schedules import LossHistory, Schedule, StepLosses
 
 SCHEDULES = available("schedules")
 each_schedule = pytest.mark.parametrize("name", SCHEDULES)
@@ -25,7 +25,7 @@ def make(name: str) -> Schedule:
 def filled(schedule: Schedule, steps: int, pairs: list[tuple[float, float]], step: int) -> LossHistory:
     history = LossHistory(schedule.window(steps))
     for pair in pairs[:step]:
-        history.append(*pair)
+        history.append(StepLosses(*pair, *pair))
     return history
 
 
@@ -74,7 +74,13 @@ def test_first_step_needs_no_history(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "option"),
-    [("fixed", "alpha"), ("linear", "start"), ("linear", "end"), ("loss_balance", "least")],
+    [
+        ("fixed", "alpha"),
+        ("linear", "start"),
+        ("linear", "end"),
+        ("loss_balance", "least"),
+        ("gradient_balance", "least"),
+    ],
 )
 @pytest.mark.parametrize("value", [-0.1, 1.1])
 def test_weights_outside_the_unit_interval_are_refused(name: str, option: str, value: float) -> None:

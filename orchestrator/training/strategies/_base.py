@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from orchestrator.stages.base import Environment
 
 State = dict[str, Tensor]
-Losses = Callable[[nn.Module, Tensor, Tensor], LossSums]
-"""(model, inputs int64 [B, T], labels int64 [B, T]) → sums over valid tokens."""
+Losses = Callable[[nn.Module], LossSums]
+"""The sums over one micro-batch's valid tokens, of a model."""
 
 
 class OptimizerPlugin(Protocol):
@@ -38,8 +38,8 @@ class OptimizerPlugin(Protocol):
 class Handle(Protocol):
     """A model under training. Every worker calls every method, in the same order (they may be collective)."""
 
-    def forward(self, losses: Losses, inputs_BT: Tensor, labels_BT: Tensor) -> LossSums:
-        """``losses(model, inputs, labels)`` in the recipe's precision; weights are read nowhere else."""
+    def forward(self, losses: Losses) -> LossSums:
+        """``losses(model)`` in the recipe's precision; weights are read nowhere else."""
         ...
 
     def backward(self, loss: Tensor) -> None:

@@ -65,7 +65,9 @@ class DeepSpeed:
         _join_workers(deepspeed, env, "nccl" if device.type == "cuda" else "gloo")
         torch_optimizer = optimizer.build(model)
         engine, *_ = deepspeed.initialize(
-            model=_Forward(model, config), optimizer=torch_optimizer, config=self._config(config, env, accumulation)
+            model=_Forward(model, config, device),
+            optimizer=torch_optimizer,
+            config=self._config(config, env, accumulation),
         )
         return _Handle(engine, model, torch_optimizer, self.zero, config.clip, env)
 
@@ -94,13 +96,13 @@ class DeepSpeed:
 class _Forward(nn.Module):
     """The whole loss as one module's forward pass: under ZeRO-3 weights exist only inside of it."""
 
-    def __init__(self, model: nn.Module, config: TrainingConfig) -> None:
+    def __init__(self, model: nn.Module, config: TrainingConfig, device: torch.device) -> None:
         super().__init__()
-        self.model, self.precision = model, config.precision
+        self.model, self.precision, self.device = model, config.precision, device
 
-    def forward(self, losses: Losses, inputs_BT: Tensor, labels_BT: Tensor) -> LossSums:
-        with autocast(inputs_BT.device, self.precision):
-            return losses(self.model, inputs_BT, labels_BT)
+    def forward(self, losses: Losses) -> LossSums:
+        with autocast(self.device, self.precision):
+            return losses(self.model)
 
 
 class _Handle:
@@ -110,8 +112,8 @@ class _Handle:
         self.engine, self.model, self.optimizer = engine, model, optimizer
         self.zero, self.clip, self.rank, self.world_size = zero, clip, env.rank, env.world_size
 
-    def forward(self, losses: Losses, inputs_BT: Tensor, labels_BT: Tensor) -> LossSums:
-        return LossSums(*self.engine(losses, inputs_BT, labels_BT))
+    def forward(self, losses: Losses) -> LossSums:
+        return LossSums(*self.engine(losses))
 
     def backward(self, loss: Tensor) -> None:
         # The engine averages over workers, where the sum is meant; dividing by the accumulation is done already.

@@ -45,18 +45,21 @@ class Single:
                 where="resources.strategy",
                 fix="set resources.workers=1, or resources.strategy=deepspeed",
             )
-        model.to(device_of(env))
-        return _Handle(model, optimizer.build(model), config)
+        device = device_of(env)
+        model.to(device)
+        return _Handle(model, optimizer.build(model), config, device)
 
 
 class _Handle:
-    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer, config: TrainingConfig) -> None:
-        self.model, self.optimizer, self.config = model, optimizer, config
+    def __init__(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, config: TrainingConfig, device: torch.device
+    ) -> None:
+        self.model, self.optimizer, self.config, self.device = model, optimizer, config, device
         self.parameters = [p for p in model.parameters() if p.requires_grad]
 
-    def forward(self, losses: Losses, inputs_BT: Tensor, labels_BT: Tensor) -> LossSums:
-        with autocast(inputs_BT.device, self.config.precision):
-            return losses(self.model, inputs_BT, labels_BT)
+    def forward(self, losses: Losses) -> LossSums:
+        with autocast(self.device, self.config.precision):
+            return losses(self.model)
 
     def backward(self, loss: Tensor) -> None:
         torch.autograd.backward(loss)

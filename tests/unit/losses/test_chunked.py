@@ -134,7 +134,7 @@ def test_target_outside_the_vocabulary(student: LazyLogits, targets: torch.Tenso
 
 
 def test_shapes_that_do_not_fit(student: LazyLogits, teacher: LazyLogits, targets: torch.Tensor) -> None:
-    with pytest.raises(TrainingError, match="11 targets for 12 hidden states of the student"):
+    with pytest.raises(TrainingError, match="11 targets for 12 positions of the student"):
         distillation_loss(student, targets[1:])
     with pytest.raises(TrainingError, match="of the teacher"):
         distillation_loss(student, targets, teacher=teacher._replace(hidden=teacher.hidden[1:]), soft=ReverseKL())

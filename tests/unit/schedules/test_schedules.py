@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 
 from orchestrator.errors import TrainingError
-from orchestrator.schedules import LossHistory
+from orchestrator.schedules import LossHistory, StepLosses
 from orchestrator.schedules.adaptive_paper import AdaptivePaper
 from orchestrator.schedules.alternating import Alternating
 from orchestrator.schedules.dynamic_average import DynamicAverage
 from orchestrator.schedules.fixed import Fixed
+from orchestrator.schedules.gradient_balance import GradientBalance
 from orchestrator.schedules.linear import Linear
 from orchestrator.schedules.loss_balance import LossBalance
 
@@ -27,7 +28,7 @@ def falling(start: float, end: float, count: int = 20) -> list[float]:
 def test_history_keeps_its_window() -> None:
     losses = LossHistory(2)
     for i in range(4):
-        losses.append(i, 10 * i)
+        losses.append(StepLosses(i, 10 * i))
     assert (losses.ce, losses.soft, len(losses)) == ([2, 3], [20, 30], 2)
 
 
@@ -81,3 +82,15 @@ def test_dynamic_average_favours_the_loss_that_falls_more_slowly() -> None:
 def test_a_lost_history_is_refused(schedule: AdaptivePaper) -> None:
     with pytest.raises(TrainingError, match=r"needs the losses of the last[\s\S]*checkpoints"):
         schedule.weights(30, 100, LossHistory(100))
+
+
+def test_gradient_balance_gives_weighted_gradients_equal_norms() -> None:
+    steps = [StepLosses(3.0, 1.0, ce_slope=16.0, soft_slope=1.0), StepLosses(3.0, 1.0, ce_slope=20.0, soft_slope=3.0)]
+    alpha, beta = GradientBalance().weights(2, 100, LossHistory(20, steps))
+    assert alpha * 18**0.5 == pytest.approx(beta * 2**0.5)
+    assert alpha + beta == pytest.approx(1)
+
+
+def test_gradient_balance_keeps_the_least_weight_where_a_gradient_vanishes() -> None:
+    history = LossHistory(20, [StepLosses(3.0, 0.0, ce_slope=1.0, soft_slope=0.0)])
+    assert GradientBalance(least=0.2).weights(1, 100, history) == (0.2, 0.8)

@@ -17,7 +17,16 @@ from orchestrator.config.recipe import Recipe
 from orchestrator.pipeline.graph import _plugins_in, code_of, steps_of
 from orchestrator.stages.base import Stage
 
-ROOMS = ("corpus.sources", "losses", "models.zoo", "routers", "schedules", "teacher", "training.optimizers")
+ROOMS = (
+    "corpus.sources",
+    "losses",
+    "losses.hidden",
+    "models.zoo",
+    "routers",
+    "schedules",
+    "teacher",
+    "training.optimizers",
+)
 CONTRACTS = ("config", "errors", "plugins", "artifacts", "stages.base")
 """They say what a recipe, a plug-in and an artifact are; the values that stages take from them are fingerprinted."""
 
@@ -26,7 +35,11 @@ RECIPE = Recipe.model_validate(
         "name": "any",
         "corpus": {"languages": {code: {"source": "miniwiki"} for code in ("en", "fr")}},
         "teacher": {"model": "gpt2-tiny-teacher", "training": {"tokens": 2**20}},
-        "experts": {"model": "gpt2-tiny-expert", "training": {"tokens": 2**20}},
+        "experts": {
+            "model": "gpt2-tiny-expert",
+            "training": {"tokens": 2**20},
+            "distillation": {"teacher": "hidden_cache", "hidden": "cosine"},
+        },
     }
 )
 STAGES = {type(step.stage).__name__: step.stage for step in steps_of(RECIPE)}

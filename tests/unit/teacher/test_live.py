@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from orchestrator.errors import ModelError
 from orchestrator.plugins import create
+from orchestrator.teacher import TeacherModel
 
 
 class Bigram(nn.Module):
@@ -28,18 +29,18 @@ def head(model: nn.Module) -> tuple[Tensor, Tensor | None]:
 
 def test_no_gradient_no_dropout() -> None:
     model = Bigram().train()
-    teacher = create("teacher", "live", {}).open(model, hidden_states, head, vocab_size=11)
+    teacher = create("teacher", "live", {}).open(TeacherModel(lambda: model, hidden_states, head, vocab_size=11))
     ids = torch.arange(6).reshape(2, 3)
-    states = teacher.states(ids)
+    states = teacher.states(ids, torch.zeros(2, 2))
     assert not model.training
     assert not any(p.requires_grad for p in model.parameters())
     assert not any(t.requires_grad for t in states)
     assert torch.equal(states.hidden, model.embedding(ids))
-    assert torch.equal(teacher.states(ids).hidden, states.hidden)
+    assert torch.equal(teacher.states(ids, torch.zeros(2, 2)).hidden, states.hidden)
     assert states.weight.shape == (11, 4)
     assert states.bias is not None
 
 
 def test_vocabularies_that_differ_are_refused() -> None:
     with pytest.raises(ModelError, match=r"11 tokens and the student 12[\s\S]*tokenizer"):
-        create("teacher", "live", {}).open(Bigram(), hidden_states, head, vocab_size=12)
+        create("teacher", "live", {}).open(TeacherModel(Bigram, hidden_states, head, vocab_size=12))

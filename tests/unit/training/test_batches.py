@@ -51,11 +51,11 @@ def test_workers_share_every_row_once_and_get_equally_many_micro_batches(blocks_
     chosen = np.stack([np.arange(rows) % 2, np.arange(rows)], axis=1)
     shares = [list(micro_batches(blocks, chosen, size, rank, world_size)) for rank in range(world_size)]
     assert len({len(share) for share in shares}) == 1
-    assert all(inputs.shape == (size, blocks.context) for share in shares for inputs, _ in share)
+    assert all(inputs.shape == (size, blocks.context) for share in shares for inputs, *_ in share)
     seen = [
         tuple(label)
         for share in shares
-        for _, labels in share
+        for _, labels, _ in share
         for label in labels.tolist()
         if label != [IGNORED] * blocks.context
     ]
@@ -64,8 +64,9 @@ def test_workers_share_every_row_once_and_get_equally_many_micro_batches(blocks_
 
 def test_labels_are_the_inputs_shifted(blocks_folder):
     blocks = TokenBlocks.open(blocks_folder, "train")
-    [(inputs, labels)] = micro_batches(blocks, np.array([[1, 3]]), 1, 0, 1)
-    assert inputs[0, 1:].tolist() == labels[0, :-1].tolist()
+    [batch] = micro_batches(blocks, np.array([[1, 3]]), 1, 0, 1)
+    assert batch.inputs[0, 1:].tolist() == batch.labels[0, :-1].tolist()
+    assert batch.rows.tolist() == [[1, 3]]
 
 
 def test_rows_are_named_by_language_and_block(blocks_folder):

@@ -16,7 +16,6 @@ import torch
 
 from orchestrator.config.base import PluginSpec
 from orchestrator.errors import ResourceError, TrainingError
-from orchestrator.losses import LossSums
 from orchestrator.models import weights_digest
 from orchestrator.training import loop
 from orchestrator.training.loop import train
@@ -109,9 +108,9 @@ class _Poisoned(CrossEntropyObjective):
     def weights(self, step, steps, history, micro):
         return (math.nan if step == 7 else 1.0), 0.0
 
-    def losses(self, model, inputs_BT, labels_BT, alpha, beta):
-        sums = super().losses(model, inputs_BT, labels_BT, alpha, beta)
-        return LossSums(sums.loss * alpha, sums.ce, sums.soft, sums.tokens)
+    def losses(self, model, batch, alpha, beta):
+        sums = super().losses(model, batch, alpha, beta)
+        return sums._replace(loss=sums.loss * alpha)
 
 
 def test_a_loss_that_is_not_finite_names_step_blocks_and_last_checkpoint(make_task, env):

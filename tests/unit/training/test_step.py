@@ -9,6 +9,7 @@ from orchestrator.losses import IGNORED
 from orchestrator.models import build_model
 from orchestrator.schedules import LossHistory
 from orchestrator.stages.base import Environment
+from orchestrator.training.batches import Batch
 from orchestrator.training.objective import CrossEntropyObjective
 from orchestrator.training.optimizers.adamw import AdamW
 from orchestrator.training.step import Clock, mean_loss, train_step
@@ -34,7 +35,10 @@ def one_step(make_task, tmp_path, batches, clock=CLOCK, dropout=0.0):
 
 def cut(blocks, size, labels=None):
     labels = blocks[:, 1:] if labels is None else labels
-    return [(blocks[i : i + size, :-1], labels[i : i + size]) for i in range(0, len(blocks), size)]
+    rows = torch.zeros(len(blocks), 2, dtype=torch.int64)
+    return [
+        Batch(blocks[i : i + size, :-1], labels[i : i + size], rows[i : i + size]) for i in range(0, len(blocks), size)
+    ]
 
 
 @pytest.mark.parametrize("size", [1, 2, 4])

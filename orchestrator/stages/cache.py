@@ -1,0 +1,186 @@
+"""Stage: what the teacher says of one language's training blocks, written once."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from orchestrator.artifacts import disk_errors, link_or_copy, write_json
+from orchestrator.config.base import build, plugin_of
+from orchestrator.errors import ResourceError
+from orchestrator.stages._teaching import cache_identity, teacher_facts, teacher_model
+from orchestrator.stages.base import Cost, Environment, Expected, Stage, serial_map
+from orchestrator.tokens.blocks import TokenBlocks
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from orchestrator.teacher import Teacher
+
+SHARD_BYTES = 2**28
+"""Size of a shard, about."""
+SHARDS = 8
+"""Shards that a small cache is cut into, so that workers share it and little is lost with a killed one."""
+BATCH_TOKENS = {"cpu": 2048, "cuda": 16_384}
+"""Tokens that the teacher runs on at once."""
+PARALLEL_FLOPS = 2e11
+"""With less to compute, starting processes that import torch takes longer than computing here."""
+
+
+class CacheStage(Stage):
+    """Runs the teacher over a language's training blocks, in parallel, and keeps what its source asks for.
+
+    Writes `cache.json` and `shard-00000.safetensors` …; a killed attempt goes on with the shards it lacks.
+    """
+
+    code: ClassVar[tuple[str, ...]] = (
+        *("stages.cache", "stages._teaching", "teacher._base", "teacher._cache", "teacher.live"),
+        *("models.build", "models.files", "models.zoo._base", "tokens.blocks", "tokens.storage", "training.device"),
+    )
+    accelerated: ClassVar[bool] = True
+
+    language: str
+    """Language of the blocks."""
+    teacher: plugin_of("teacher")  # type: ignore[valid-type]
+    """The source that will read the cache; it says what is kept."""
+    precision: Literal["bf16", "fp32"]
+    """Arithmetic of the teacher's forward pass."""
+    seed: int
+    """Seed of samples."""
+
+    def run(self, inputs: Mapping[str, Path], out: Path, env: Environment) -> None:
+        """See :class:`orchestrator.stages.base.Stage`.
+
+        Raises:
+            ModelError: the teacher has another vocabulary than the blocks.
+            ResourceError: no space.
+        """
+        from orchestrator.teacher import ABOUT
+
+        blocks = TokenBlocks.open(inputs["blocks"], "train")
+        shards = self._shards(inputs, blocks, env)
+        needed = sum(shard.bytes for shard in shards if not shard.path.exists())
+        _check_space(env.work, needed)
+        tokens = blocks.count(self.language) * blocks.context
+        flops = 2.0 * int(teacher_facts(inputs["teacher"])["parameters"]) * tokens
+        run = env.map if env.device == "cpu" and flops >= PARALLEL_FLOPS else serial_map  # a GPU is this process's
+        for done, shard in enumerate(run(_write, shards), 1):
+            env.log({"step": done, "steps": len(shards), "bytes": shard.bytes})
+        with disk_errors(out):
+            for shard in shards:
+                link_or_copy(shard.path, out / shard.path.name)
+        about = {
+            "identity": cache_identity(self.teacher, inputs["teacher"], blocks, self.language),
+            "blocks": blocks.count(self.language),
+            "blocks_per_shard": shards[0].blocks,
+            "bytes": sum(shard.bytes for shard in shards),
+        }
+        write_json(out / ABOUT, about)
+
+    def cost(self, inputs: Mapping[str, Path | None], expected: Expected) -> Cost:
+        """A forward pass of the teacher over the training blocks: 2 · N FLOPs a token."""
+        from orchestrator.models import parameter_count
+
+        parameters = parameter_count(expected.teacher, expected.vocab_size, expected.context)
+        folder, tokens = inputs.get("blocks"), expected.tokens_per_language or 0
+        if folder is not None:
+            blocks = TokenBlocks.open(folder, "train")
+            tokens = blocks.count(self.language) * blocks.context
+        return Cost(tokens=tokens, flops=2.0 * parameters * tokens)
+
+    def _shards(self, inputs: Mapping[str, Path], blocks: TokenBlocks, env: Environment) -> list[_Shard]:
+        """The parts of the work: the same however many workers there are."""
+        from orchestrator.models import hidden_width
+        from orchestrator.teacher import shard_name
+
+        width = hidden_width(inputs["teacher"] / "model")
+        per_token = build("teacher", self.teacher).bytes_per_token(width, blocks.vocab_size)
+        count, per_block = blocks.count(self.language), per_token * blocks.context
+        size = max(1, min(SHARD_BYTES // per_block, -(-count // SHARDS)))
+        return [
+            _Shard(
+                path=env.work / "shards" / shard_name(number),
+                first=first,
+                blocks=min(size, count - first),
+                bytes=per_block * min(size, count - first),
+                stage=self,
+                teacher=inputs["teacher"],
+                digest=str(teacher_facts(inputs["teacher"])["weights_sha256"]),
+                text=inputs["blocks"],
+                device=env.device,
+            )
+            for number, first in enumerate(range(0, count, size))
+        ]
+
+
+@dataclass(frozen=True)
+class _Shard:
+    """One shard to write: `blocks` of them from `first` on. Small enough to send anywhere."""
+
+    path: Path
+    first: int
+    blocks: int
+    bytes: int
+    stage: CacheStage
+    teacher: Path
+    digest: str
+    text: Path
+    device: str
+
+
+def _write(shard: _Shard) -> _Shard:
+    """Write a shard that is not there yet, whole."""
+    import torch
+
+    from orchestrator.teacher import Shard, write_shard
+
+    if Shard(shard.path).whole(shard.blocks):
+        return shard
+    batches = list(_record(shard))
+    write_shard(shard.path, {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]})
+    return shard
+
+
+def _record(shard: _Shard) -> Iterator[dict[str, Tensor]]:
+    """What the source keeps of each batch of the shard's blocks, on the CPU."""
+    import numpy as np
+    import torch
+
+    from orchestrator.training.device import autocast
+
+    stage, source = shard.stage, build("teacher", shard.stage.teacher)
+    blocks, device = TokenBlocks.open(shard.text, "train"), torch.device(shard.device)
+    language = blocks.languages.index(stage.language)
+    teacher = _teacher(shard.teacher, shard.digest, shard.device, blocks.vocab_size)
+    size = max(1, BATCH_TOKENS[device.type] // blocks.context)
+    for first in range(shard.first, shard.first + shard.blocks, size):
+        numbers = np.arange(first, min(first + size, shard.first + shard.blocks))
+        rows = np.stack([np.full_like(numbers, language), numbers], axis=1)
+        inputs = torch.from_numpy(blocks.gather(rows)[:, :-1]).to(device)
+        seeds = [int(np.random.SeedSequence([stage.seed, *row]).generate_state(1)[0]) for row in rows.tolist()]
+        with torch.no_grad(), autocast(device, stage.precision):
+            states = teacher.states(inputs, torch.from_numpy(rows))
+        yield {name: tensor.cpu() for name, tensor in source.record(states, seeds).items()}
+
+
+@lru_cache(maxsize=1)
+def _teacher(folder: Path, digest: str, device: str, vocab_size: int) -> Teacher:  # noqa: ARG001 (part of the key)
+    """The teacher, kept from one shard to the next by each worker process."""
+    from orchestrator.teacher.live import Live
+
+    return Live().open(teacher_model(folder, device, vocab_size))
+
+
+def _check_space(folder: Path, needed: int) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise ResourceError(
+            f"the teacher's cache needs {needed / 1e9:.1f} GB and the disk has {free / 1e9:.1f} GB left",
+            str(folder),
+            "free some space, or set experts.distillation.teacher=sampled_cache (with soft=forward_kl) or =live",
+        )

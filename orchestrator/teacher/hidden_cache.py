@@ -1,0 +1,39 @@
+"""The teacher's last hidden states, computed once: its exact logits are one matrix product away."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from orchestrator.teacher._base import CachedTeacherSource, Teacher, TeacherModel, TeacherStates
+
+
+@dataclass(frozen=True)
+class HiddenCache(CachedTeacherSource):
+    """Hidden states after the final norm in bf16, 2 bytes × width a token: every loss works, exact to bf16 rounding."""
+
+    def open(self, model: TeacherModel) -> Teacher:
+        """See :class:`orchestrator.teacher.TeacherSource`."""
+        return _Reader(model)
+
+    def record(self, states: TeacherStates, seeds: Sequence[int]) -> dict[str, Tensor]:  # noqa: ARG002
+        """`hidden`, bf16 [B, T, D]."""
+        return {"hidden": states.hidden.to(torch.bfloat16)}
+
+    def bytes_per_token(self, width: int, vocab_size: int) -> int:  # noqa: ARG002
+        """2 × width."""
+        return 2 * width
+
+
+class _Reader:
+    def __init__(self, model: TeacherModel) -> None:
+        self._source = model
+        _, weight_VD, bias_V = model.frozen()  # the rest of the model is let go
+        self._weight_VD, self._bias_V = weight_VD, bias_V
+
+    def states(self, ids_BT: Tensor, rows_B2: Tensor) -> TeacherStates:
+        hidden_BTD = self._source.cached(rows_B2, ids_BT.device)["hidden"]
+        return TeacherStates(hidden_BTD, self._weight_VD, self._bias_V)
