@@ -6,6 +6,7 @@ Shape legend: C tokens of a chunk, R rows of a slice of it, V vocabulary, D widt
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,25 +17,52 @@ from orchestrator.losses._base import FLOOR, SoftLoss, row_dot
 
 _SLICE = 1 << 17
 """Logits of a slice on the CPU: half a megabyte in fp32."""
+_TILE = 1 << 21
+"""Weights of a head that are widened at once: eight megabytes in fp32."""
 
 
 class ChunkHead:
-    """A head in the type of the matrix products, applied to one chunk of tokens after another, in one buffer."""
+    """A head applied to one chunk of tokens after another, in one buffer of logits.
+
+    Weights wider than the type of the matrix products are rounded once; narrower ones are widened tile by tile, which
+    costs little beside the product and no second head.
+    """
 
     def __init__(
         self, hidden_ND: Tensor, weight_VD: Tensor, bias_V: Tensor | None, product: torch.dtype, chunk: int
     ) -> None:
         self._hidden_ND, self._exact = hidden_ND, exact_type(hidden_ND)
-        self.weight_VD = weight_VD.to(product)
+        self._weight_VD = weight_VD.to(product) if product.itemsize <= weight_VD.dtype.itemsize else weight_VD
         self._bias_V = None if bias_V is None else bias_V.to(self._exact).clamp(min=FLOOR)
         chunk = min(chunk, len(hidden_ND))
         self._buffer_CV = torch.empty(chunk, len(weight_VD), dtype=product, device=hidden_ND.device)
 
     def take(self, rows: slice | Tensor) -> None:
         """Take up the tokens at `rows`: their `hidden_CD`, and `logits_CV`, still without the bias."""
-        self.hidden_CD = self._hidden_ND[rows].to(self.weight_VD.dtype)
+        self.hidden_CD = self._hidden_ND[rows].to(self._buffer_CV.dtype)
         self.logits_CV = self._buffer_CV[: len(self.hidden_CD)]
-        torch.mm(self.hidden_CD, self.weight_VD.t(), out=self.logits_CV)
+        for part, tile_PD in self._tiles():
+            torch.mm(self.hidden_CD, tile_PD.t(), out=self.logits_CV[:, part])
+
+    def grad_hidden(self) -> Tensor:
+        """The gradient in `hidden_CD`, where `logits_CV` has been replaced by the gradient in them."""
+        grad_CD: Tensor | None = None
+        for part, tile_PD in self._tiles():
+            grad_PV = self.logits_CV[:, part]
+            grad_CD = grad_PV @ tile_PD if grad_CD is None else grad_CD.addmm_(grad_PV, tile_PD)
+        assert grad_CD is not None
+        return grad_CD
+
+    def _tiles(self) -> Iterator[tuple[slice, Tensor]]:
+        """Rows of the head in the type of the products: all, or a few at a time where they have to be widened."""
+        weight_VD, product = self._weight_VD, self._buffer_CV.dtype
+        if weight_VD.dtype == product:
+            yield slice(None), weight_VD
+            return
+        height = max(1, _TILE // weight_VD.shape[1])
+        for start in range(0, len(weight_VD), height):
+            part = slice(start, start + height)
+            yield part, weight_VD[part].to(product)
 
     def logits(self, part: slice) -> Tensor:
         """The logits [R, V] of a slice of the chunk in exact arithmetic, bias added; may be a view of `logits_CV`."""
@@ -141,16 +169,16 @@ def exact_type(tensor: Tensor) -> torch.dtype:
     return torch.float64 if tensor.dtype == torch.float64 else torch.float32
 
 
-def product_type(hidden: Tensor, weight: Tensor) -> torch.dtype:
+def product_type(hidden: Tensor) -> torch.dtype:
     """Type of the matrix products: autocast's where it is on, else that of the hidden states.
 
-    On a CPU without AMX products in bf16 are slower than in fp32 (72 against 115 GFLOP/s on one core of a Xeon with
-    avx512_bf16), so there an fp32 head is not rounded.
+    On a CPU without AMX it is fp32 even for bf16 hidden states and heads, which is exact and the faster: one core of a
+    Xeon with avx512_bf16 does 145 GFLOP/s in fp32 and 77 in bf16.
     """
     device = hidden.device.type
-    wanted = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
-    slow = device == "cpu" and wanted != torch.float64 and not fast_bf16()
-    return weight.dtype if slow and weight.dtype == torch.float32 else wanted
+    if device == "cpu" and not fast_bf16():
+        return exact_type(hidden)
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
 
 
 def fast_bf16() -> bool:

@@ -103,7 +103,7 @@ def distillation_loss(
         beta: weight of the soft loss.
         chunk: tokens whose logits are held at once, None: by device; it changes no result beyond rounding.
         matmul: type of the matrix products; None: autocast's where it is on, else that of the hidden states, but fp32
-            for fp32 heads on CPUs that are no faster in bf16.
+            on CPUs that are no faster in bf16.
             Softmaxes and sums are in fp32 (fp64 for fp64 inputs).
         slopes: compute `ce_slope` and `soft_slope` too, when there are gradients at all.
 
@@ -124,7 +124,7 @@ def distillation_loss(
         alpha=alpha,
         beta=beta,
         chunk=chunk or _default_chunk(student.weight),
-        matmul=matmul or product_type(student.hidden, student.weight),
+        matmul=matmul or product_type(student.hidden),
         differentiate=torch.is_grad_enabled(),
         slopes=slopes,
     )
@@ -194,7 +194,7 @@ def _run(student: LazyLogits, plan: _Plan, needs: list[bool]) -> tuple[Tensor, t
         sums += objective(head, teacher, plan.targets[rows])
         grad_CV = head.logits_CV  # replaced by the gradient in them
         if grad_hidden is not None:
-            grad_hidden[rows] = (grad_CV @ head.weight_VD).to(grad_hidden.dtype)
+            grad_hidden[rows] = head.grad_hidden().to(grad_hidden.dtype)
         if grad_weight is not None:
             add_outer(grad_weight, grad_CV, head.hidden_CD)
         if grad_bias is not None:
