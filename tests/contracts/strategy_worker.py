@@ -21,7 +21,7 @@ from orchestrator.config.base import PluginSpec
 from orchestrator.config.recipe import TrainingConfig
 from orchestrator.losses.reverse_kl import ReverseKL
 from orchestrator.models import build_model, head, hidden_states, weights_digest
-from orchestrator.schedules.fixed import Fixed
+from orchestrator.schedules.gradient_balance import GradientBalance
 from orchestrator.stages.base import Environment
 from orchestrator.teacher import TeacherModel
 from orchestrator.teacher.live import Live
@@ -44,7 +44,7 @@ def task(folder: Path, precision: str) -> loop.Task:
         new_model=lambda: build_model(spec, blocks.vocab_size, blocks.context, 1),
         objective=DistillationObjective(
             soft=ReverseKL(),
-            schedule=Fixed(alpha=0.4),
+            schedule=GradientBalance(steps_averaged=2),
             teacher=Live().open(TeacherModel(lambda: teacher, hidden_states, head, blocks.vocab_size)),
         ),
         config=TrainingConfig(

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from orchestrator.config.base import PluginSpec
 from orchestrator.config.recipe import ExpertsConfig, TeacherConfig
@@ -35,27 +34,6 @@ TRAINING = {
 }
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory) -> dict[str, Path]:
-    """Artifacts of blocks and tokenizer."""
-    torch.set_num_threads(1)
-    folder = tmp_path_factory.mktemp("data")
-    rng = np.random.default_rng(0)
-    splits: dict[str, Any] = {}
-    for split, tokens in (("train", 1200), ("validation", 200)):
-        (folder / "blocks" / split).mkdir(parents=True)
-        splits[split] = {}
-        for language, words in (("en", 20), ("fr", 40)):
-            rng.integers(3, words, tokens).astype(np.uint16).tofile(folder / "blocks" / split / f"{language}.bin")
-            counts = {"documents": 1, "tokens": tokens, "characters": tokens, "bytes": tokens}
-            splits[split][language] = {**counts, "blocks": (tokens - 1) // CONTEXT}
-    about = {"context": CONTEXT, "dtype": "uint16", "vocab_size": VOCABULARY, "languages": ["en", "fr"]}
-    (folder / "blocks" / "blocks.json").write_text(json.dumps({**about, "splits": splits}))
-    (folder / "tokenizer").mkdir()
-    (folder / "tokenizer" / "tokenizer.json").write_text("{}")
-    return {"blocks": folder / "blocks", "tokenizer": folder / "tokenizer"}
-
-
 def teacher_stage(**changes: Any) -> TeacherStage:
     return TeacherStage(teacher=TeacherConfig.model_validate({"model": MODEL, "training": TRAINING, **changes}), seed=1)
 
@@ -73,12 +51,6 @@ def run(stage: TeacherStage | ExpertStage, inputs: dict[str, Path], out: Path, *
 
 def rows(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-
-
-@pytest.fixture(scope="module")
-def trained(data, tmp_path_factory) -> dict[str, Path]:
-    """The data with a trained teacher."""
-    return {**data, "teacher": run(teacher_stage(), data, tmp_path_factory.mktemp("teacher") / "out")}
 
 
 def test_the_teacher_learns_all_languages(trained):
