@@ -6,18 +6,28 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from orchestrator.reporting.sweep import Estimate, Trial, group, write_sweep_report
-
-FIELD = "experts.distillation.schedule"
-
-
-def trial(schedule: object, seed: int, loss: float | None, status: str = "finished", error: str = "") -> Trial:
-    curve = [(step, loss + 3 / step) for step in (10, 20, 30)] if loss else []
-    config = {FIELD: schedule, "seed_of_nothing": 1}
-    return {"config": config, "seed": seed, "curve": curve, "final_loss": loss, "status": status, "error": error}
+from orchestrator.config.sweep import Reference
+from orchestrator.reporting.comparison import Estimate, Trial, group
+from orchestrator.reporting.sweep import write_sweep_report
 
 
-FIXED, ADAPTIVE = {"type": "fixed", "alpha": 0.5}, "adaptive_paper"
+def trial(name: str, seed: int, loss: float | None, status: str = "finished", error: str = "") -> Trial:
+    found: Trial = {
+        "name": name,
+        "config": {"experts.distillation.schedule": name},
+        "seed": seed,
+        "curve": [(step, loss + 3 / step) for step in (10, 20, 30)] if loss else [],
+        "final_loss": loss,
+        "status": status,
+        "error": error,
+    }
+    if status == "finished":
+        found |= {"weights": [(10, 0.5, 0.5), (20, 0.25, 0.75)], "tokens": 3000, "seconds": 7.0 + seed}
+        found |= {"tokens_per_second": 400.0}
+    return found
+
+
+FIXED, ADAPTIVE = "fixed 0.5", "adaptive_paper"
 TRIALS = [
     trial(FIXED, 1, 5.00), trial(FIXED, 2, 5.20), trial(FIXED, 3, 5.10),
     trial(ADAPTIVE, 1, 4.99), trial(ADAPTIVE, 2, 5.21), trial(ADAPTIVE, 3, None, "failed", "out of memory <b>"),
@@ -25,17 +35,20 @@ TRIALS = [
 ]  # fmt: skip
 
 
-def test_configurations_are_labelled_by_what_varies() -> None:
-    assert [c.label for c in group(TRIALS)] == [
-        "schedule=fixed(alpha=0.5)",
-        "schedule=adaptive_paper",
-        "schedule=alternating",
+def test_trials_are_grouped_by_configuration() -> None:
+    assert [(c.label, len(c.trials), len(c.losses)) for c in group(TRIALS)] == [
+        ("fixed 0.5", 3, 3),
+        ("adaptive_paper", 3, 2),
+        ("alternating", 3, 3),
     ]
 
 
-def test_fields_of_equal_last_names_keep_their_full_names() -> None:
-    trials = [{**trial("x", 1, 5.0), "config": {"teacher.lr": a, "experts.lr": b}} for a, b in ((1, 2), (2, 1))]
-    assert [c.label for c in group(trials)] == ["teacher.lr=1, experts.lr=2", "teacher.lr=2, experts.lr=1"]
+def test_differences_by_step_are_paired() -> None:
+    fixed, adaptive, _ = group(TRIALS)
+    found = adaptive.minus_by_step(fixed, 0.95)
+    assert list(found) == [10, 20, 30]
+    assert found[20].n == 2
+    assert found[20].mean == pytest.approx(0.0)
 
 
 def test_estimate_is_a_t_interval() -> None:
@@ -50,9 +63,7 @@ def test_estimate_is_a_t_interval() -> None:
 
 def test_report(tmp_path: Path) -> None:
     verdicts = write_sweep_report(TRIALS, tmp_path, "Alpha").splitlines()
-    assert verdicts[0].startswith(
-        "schedule=adaptive_paper against schedule=fixed(alpha=0.5): no difference seen at this scale: "
-    )
+    assert verdicts[0].startswith("adaptive_paper against fixed 0.5: no difference seen at this scale: ")
     assert "(2 paired seeds" in verdicts[0]
     assert "higher loss at this scale: +0.503 ± 0.014" in verdicts[1]
     results = json.loads((tmp_path / "results.json").read_text())
@@ -62,7 +73,26 @@ def test_report(tmp_path: Path) -> None:
     assert adaptive["pairs"] == 2
     page = (tmp_path / "index.html").read_text()
     assert "out of memory &lt;b&gt;" in page
-    assert (tmp_path / "figures" / "validation-loss.svg").exists()
+    names = {path.stem for path in (tmp_path / "figures").glob("*.svg")}
+    assert names == {"validation-loss", "difference", "loss-weights"}
+    assert "| fixed 0.5 | 3,000 | 9 | 400 |" in (tmp_path / "report.md").read_text()
+
+
+def test_the_papers_numbers_stand_beside_ours(tmp_path: Path) -> None:
+    what = "adaptive less fixed"
+    reference = Reference(what=what, paper=-0.01, ours=("adaptive_paper", "fixed 0.5"), source="section 4.2")
+    write_sweep_report(TRIALS, tmp_path, "Alpha", references=(reference,))
+    found = json.loads((tmp_path / "results.json").read_text())["references"][0]
+    assert (found["paper"], found["pairs"]) == (-0.01, 2)
+    text = (tmp_path / "report.md").read_text()
+    assert "adaptive less fixed | −0.010 |" in text
+    assert "no difference seen at this scale" in text
+
+
+def test_many_configurations_are_drawn_in_panels(tmp_path: Path) -> None:
+    trials = [trial(f"configuration {n}", seed, 5.0 + n / 100 + seed / 10) for seed in (1, 2) for n in range(12)]
+    write_sweep_report(trials, tmp_path, "Many")
+    assert (tmp_path / "figures" / "validation-loss.svg").read_text().count("configuration 0") >= 3
 
 
 def test_equal_losses_are_no_difference(tmp_path: Path) -> None:
