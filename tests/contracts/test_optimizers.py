@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from orchestrator.config.base import PluginSpec
 from orchestrator.config.recipe import TrainingConfig
-from orchestrator.losses import LossSums
 from orchestrator.models import build_model
 from orchestrator.plugins import available, create
 from orchestrator.stages.base import Environment
+from orchestrator.training.batches import Batch
 from orchestrator.training.objective import CrossEntropyObjective
 from orchestrator.training.strategies._base import (
     Handle,
@@ -169,10 +169,7 @@ def test_deepspeed_without_zero_takes_the_same_steps(name: str, tmp_path) -> Non
 
 def objective_step(handle: Handle, step: int) -> None:
     ids = torch.randint(VOCAB, (4, CONTEXT + 1), generator=torch.Generator().manual_seed(step))
-
-    def losses(model: nn.Module, inputs: Tensor, labels: Tensor) -> LossSums:
-        return CrossEntropyObjective().losses(model, inputs, labels, 1.0, 0.0)
-
-    sums = handle.forward(losses, ids[:, :-1], ids[:, 1:])
-    handle.backward(sums.loss / 32)
+    batch = Batch(ids[:, :-1], ids[:, 1:], torch.zeros(4, 2, dtype=torch.int64))
+    sums = handle.forward(lambda model: CrossEntropyObjective().losses(model, batch, 1.0, 0.0))
+    handle.backward(sums.loss / batch.labels.numel())
     handle.step(1e-2)

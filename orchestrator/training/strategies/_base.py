@@ -20,15 +20,15 @@ Losses = Callable[[nn.Module], LossSums]
 
 
 class OptimizerPlugin(Protocol):
-    """A plug-in of `training.optimizers`.
+    """A plug-in of `training.optimizers`."""
 
-    Attributes:
-        lr: highest learning rate. elementwise: whether each weight is updated by itself, so that shards of flattened
-            parameters can be.
-    """
-
-    lr: float
     elementwise: ClassVar[bool]
+    """Whether each weight is updated by itself, so that shards of flattened parameters can be."""
+
+    @property
+    def lr(self) -> float:
+        """Highest learning rate."""
+        ...
 
     def build(self, model: nn.Module) -> torch.optim.Optimizer:
         """The torch optimizer of the model's trainable parameters, its state keyed by parameter."""
