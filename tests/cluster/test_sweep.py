@@ -1,45 +1,163 @@
-"""A sweep to its report: trials from one teacher, a failed one told and survived, nothing done twice."""
+"""Sweeps on Ray Tune: trials from one teacher, bad ones told and survived, nothing done twice."""
 
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
 import yaml
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
+from orchestrator.artifacts import Store
+from orchestrator.config.loading import load_recipe
+from orchestrator.errors import StageFailedError
 
-RECIPES = Path(__file__).resolve().parents[2] / "jobs" / "recipes"
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = {
+    "corpus.max_documents": 25,
+    "tokenizer.vocab_size": 512,
+    "teacher.training.tokens": 4096,
+    "experts.training.tokens": 8192,
+    "experts.training.eval_every": 4,
+    "experts.training.checkpoint_every": 4,
+    "resources": {"slots": 2, "cpus": 2, "max_failures": 0},
+    "tracking.type": "none",
+}
+LR = "experts.training.optimizer.lr"
 
 
-def test_a_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of runs with one that has made what the sweeps of this module rest on."""
+    from orchestrator.pipeline.execute import execute
+    from orchestrator.pipeline.local import LocalRunner
+    from orchestrator.pipeline.plan import make_plan
+
+    folder = tmp_path_factory.mktemp("runs")
+    overrides = [f"{field}={json.dumps(value)}" for field, value in {**SMALL, "name": "upstream"}.items()]
+    recipe = load_recipe(ROOT / "jobs" / "recipes" / "smoke.yaml", overrides)
+    runner = LocalRunner(recipe.resources)
+    execute(make_plan(recipe, Store(folder / "upstream"), until=("teacher",)), runner, [])
+    runner.close()
+    return folder
+
+
+def written(folder: Path, name: str, overrides: Mapping[str, Any] = {}, **fields: Any) -> Path:
+    tree = {"name": name, "base": str(ROOT / "jobs" / "recipes" / "smoke.yaml"), "seeds": [1], **fields}
+    file = folder / f"{name}.yaml"
+    file.write_text(yaml.safe_dump({**tree, "overrides": {**SMALL, **overrides}}, sort_keys=False))
+    return file
+
+
+class Events:
+    """An observer that writes down what it is told, and kills the process of some training at its first metrics."""
+
+    def __init__(self, victim: str = "") -> None:
+        self.ends: dict[str, str] = {}
+        self.validated: list[tuple[str, int]] = []
+        self.victim = victim
+
+    def started(self, step: str) -> None:
+        pass
+
+    def metrics(self, step: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        self.validated += [(step, row["step"]) for row in rows if "validation_loss" in row]
+        if step == self.victim:
+            self.victim = ""
+            for process in psutil.Process().children(recursive=True):
+                if process.cmdline()[:1] and process.cmdline()[0].startswith("ray::ImplicitFunc"):
+                    process.kill()
+
+    def finished(self, step: str, manifest: Mapping[str, Any], folder: Path) -> None:
+        self.ends[step] = "finished"
+
+    def failed(self, step: str, error: Exception) -> None:
+        self.ends[step] = f"{type(error).__name__}: {error}"
+
+    def close(self, report: Path | None) -> None:
+        pass
+
+
+def swept(file: Path, runs: Path, events: Events) -> dict[str, Any]:
+    """The results of a sweep's report."""
+    from orchestrator.cluster.sweep.run import run_sweep
+
+    try:
+        run_sweep(file, (), runs, lambda trials: events)
+    finally:
+        results = json.loads((runs / file.stem / "report" / "results.json").read_text())
+    return {each["label"]: each for each in results["configurations"]}
+
+
+def test_bad_trials_are_told_and_the_others_go_on(runs: Path, ray_session: None) -> None:
+    events = Events(victim="trial-03-en")
+    rates = {
+        "fine": {},
+        "diverges": {LR: 1e30},
+        "killed": {LR: 2e-3, "experts.training.tokens": 200_000},
+        "last": {LR: 4e-3},
+    }
+    file = written(runs, "bad", {"resources": {"slots": 1, "cpus": 2, "max_failures": 0}}, configurations=rates)
+    with pytest.raises(StageFailedError, match="2 of 4 trials failed") as caught:
+        swept(file, runs, events)
+    assert "not finite" in str(caught.value)
+    assert "a worker process was killed, most likely for want of memory" in str(caught.value)
+    assert [events.ends[f"trial-0{n}-en"].split(":")[0] for n in range(1, 5)] == [
+        "finished",
+        "TrainingError",
+        "WorkerDiedError",
+        "finished",
+    ]
+    results = json.loads((runs / "bad" / "report" / "results.json").read_text())["configurations"]
+    assert [each["mean"] is None for each in results] == [False, True, True, False]
+
+
+def test_early_stopping_and_equal_time(runs: Path, ray_session: None) -> None:
+    events = Events()
+    file = written(
+        runs,
+        "early",
+        {"experts.training.tokens": 40 * 1024, "resources": {"slots": 1, "cpus": 2}},  # the good one goes first
+        configurations={"good": {LR: 3e-3}, "bad": {LR: 1e-6}},
+        asha={"grace_steps": 8, "reduction_factor": 2},
+        equal_time={"good": "good"},
+    )
+    found = swept(file, runs, events)
+    assert found["bad"]["trials"][0]["status"] == "stopped"
+    assert "stopped early by ASHA at step" in events.ends["trial-02-en"]
+    assert found["bad"]["trials"][0]["curve"][0][0] == 4
+    assert found["good, equal time"]["trials"][0]["tokens"] == found["good"]["trials"][0]["tokens"]
+    assert not list((runs / "early" / "work").glob("*"))
+    again = Events()
+    swept(file, runs, again)
+    assert again.ends == {}
+
+
+@pytest.mark.slow
+def test_a_sweep_from_its_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     from mlflow.tracking import MlflowClient
 
-    from orchestrator.cluster.sweep import run_sweep
-    from orchestrator.errors import StageFailedError
+    from orchestrator.cli.sweep import sweep
     from orchestrator.tracking.mlflow import local_store
 
     for name in ("RAY_ADDRESS", "MLFLOW_TRACKING_URI"):
         monkeypatch.delenv(name, raising=False)
-    file = tmp_path / "sweep.yaml"
-    tree = {
-        "name": "tiny",
-        "base": str(RECIPES / "smoke.yaml"),
-        "overrides": {
-            "corpus.max_documents": 25,
-            "teacher.training.tokens": 4096,
-            "experts.training.tokens": 8192,
-            "experts.training.eval_every": 4,
-            "resources": {"slots": 2, "cpus": 2},
-        },
-        "grid": {"experts.training.optimizer": [{"type": "adamw", "lr": 0.003}, {"type": "adamw", "lr": 1e30}]},
-        "seeds": [1],
-    }
-    file.write_text(yaml.safe_dump(tree))
-    with pytest.raises(StageFailedError, match="1 of 2 trials failed") as caught:
-        run_sweep(file, (), tmp_path)
-    assert "not finite" in str(caught.value)
+    grid = {"experts.training.optimizer": [{"type": "adamw", "lr": 0.003}, {"type": "adamw", "lr": 1e30}]}
+    file = written(tmp_path, "tiny", {"tracking.type": "mlflow"}, grid=grid)
+    with pytest.raises(StageFailedError, match="1 of 2 trials failed"):
+        sweep(file, (), tmp_path)
 
     root = tmp_path / "tiny"
     assert (root / "report" / "index.html").exists()
@@ -49,13 +167,49 @@ def test_a_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch
     assert json.loads((expert / "training.json").read_text())["steps"] == 8
 
     client = MlflowClient(tracking_uri=local_store(root))
-    runs = client.search_runs([client.get_experiment_by_name("mome").experiment_id])
-    status = {run.info.run_name: run.info.status for run in runs}
+    found = client.search_runs([client.get_experiment_by_name("mome").experiment_id])
+    status = {run.info.run_name: run.info.status for run in found}
     assert (status["trial-01-en"], status["trial-02-en"]) == ("FINISHED", "FAILED")
-    parent = next(run.info.run_id for run in runs if run.info.run_name == "tiny")
-    assert {run.data.tags.get("mlflow.parentRunId") for run in runs if run.info.run_name != "tiny"} == {parent}
+    parent = next(run.info.run_id for run in found if run.info.run_name == "tiny")
+    assert {run.data.tags.get("mlflow.parentRunId") for run in found if run.info.run_name != "tiny"} == {parent}
 
-    tree["grid"] = {"experts.training.optimizer": [{"type": "adamw", "lr": 0.003}]}
-    file.write_text(yaml.safe_dump(tree))
-    run_sweep(file, (), tmp_path)
+    written(tmp_path, "tiny", {"tracking.type": "mlflow"}, grid={k: v[:1] for k, v in grid.items()})
+    sweep(file, (), tmp_path)
     assert "nothing to do: all 1 trials of tiny are done" in capsys.readouterr().out
+
+
+def command(file: Path, runs: Path, log: Path) -> subprocess.Popen[bytes]:
+    line = [sys.executable, "-m", "orchestrator.cli.main", "sweep", str(file), "--runs", str(runs)]
+    environment = {**os.environ, "RAY_AUTH_MODE": "disabled", "OMP_NUM_THREADS": "1"}
+    environment.pop("RAY_ADDRESS", None)
+    return subprocess.Popen(line, cwd=ROOT, stdout=log.open("a"), stderr=subprocess.STDOUT, env=environment)
+
+
+@pytest.mark.slow
+def test_a_killed_sweep_goes_on(runs: Path, tmp_path: Path) -> None:
+    one_slot = {"resources": {"slots": 1, "cpus": 1}, "experts.training.tokens": 100 * 1024}
+    file, log = written(runs, "killed", one_slot, grid={LR: [1e-3, 2e-3]}), tmp_path / "log.txt"
+    root = runs / "killed"
+
+    def checkpointed() -> list[Path]:
+        return list(root.glob("work/expert-en-*/checkpoints/step-*"))
+
+    process = command(file, runs, log)
+    while process.poll() is None and not (list(root.glob("stages/expert-en/*/manifest.json")) and checkpointed()):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    time.sleep(2)  # what it had started ends by itself
+    (finished,) = root.glob("stages/expert-en/*/manifest.json")
+    before, reached = finished.read_text(), max(int(path.name.removeprefix("step-")) for path in checkpointed())
+    assert 4 <= reached < 100
+
+    killed_log = log.stat().st_size
+    assert command(file, runs, log).wait() == 0, log.read_text()[-3000:]
+    second = log.read_bytes()[killed_log:].decode()
+    assert "trial-01-en: started" not in second
+    assert f"trial-02-en: step {reached + 4}/100" in second
+    assert f"trial-02-en: step {reached - 3}/100" not in second
+    assert "trial-02-en: step 4/100" not in second
+    assert finished.read_text() == before
+    assert len(list(root.glob("stages/expert-en/*"))) == 2

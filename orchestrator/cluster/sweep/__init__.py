@@ -1,1 +1,1 @@
-"""Sweeps: what to train (`trials`, `agenda`), what was decided (`state`), where it runs (`tuning`); all of it: `run`."""
+"""Sweeps: what to train (`trials`, `agenda`), what is decided (`state`), where it runs (`tuning`), and all (`run`)."""

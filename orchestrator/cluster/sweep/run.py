@@ -51,7 +51,9 @@ def run_sweep(file: Path, overrides: Sequence[str], runs: Path, display: Display
             _work(agenda, base, store, audience.observers(display, stack, ready))
         agenda.remove_stopped_work()
         rows = [agenda.row(trial) for trial in agenda.trials]
-        verdicts = write_sweep_report(rows, out, sweep.name, description=sweep.description)
+        verdicts = write_sweep_report(
+            rows, out, sweep.name, description=sweep.description, references=sweep.references
+        )
         store.set_current(sweep.name, _artifacts(agenda.trials))
         ready.append(out)
     _say(verdicts)
@@ -65,11 +67,27 @@ def _work(agenda: Agenda, base: Recipe, store: Store, observers: Sequence[Observ
     from orchestrator.cluster.session import session
     from orchestrator.cluster.sweep.tuning import run_trials
 
+    _check_costs(agenda, store)
     with session(base.resources):
         runner = RayRunner(base.resources)
         _make_upstream(agenda, store, runner, observers)
         if not agenda.over:
             run_trials(agenda, store, base.resources, runner.allocation, observers)
+
+
+def _check_costs(agenda: Agenda, store: Store) -> None:
+    """Find configurations that can't work before time goes into what they rest on.
+
+    Raises:
+        MomeError: a model, batch or context of a configuration does not fit.
+    """
+    for trial in agenda.waiting:
+        if trial.seed != agenda.sweep.seeds[0]:
+            continue  # the first seed speaks for the others
+        plan = make_plan(trial.recipe, store, until=tuple(trial.trained))
+        if any(planned.name in trial.upstream for planned in plan.missing):
+            for planned in plan.missing:
+                plan.cost(planned)
 
 
 def _make_upstream(agenda: Agenda, store: Store, runner: Runner, observers: Sequence[Observer]) -> None:

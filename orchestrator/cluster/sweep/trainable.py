@@ -19,7 +19,7 @@ from orchestrator.config.recipe import Recipe, ResourcesConfig
 from orchestrator.errors import MomeError, ResourceError, TrainingError
 from orchestrator.pipeline.execute import execute
 from orchestrator.pipeline.local import LocalRunner
-from orchestrator.pipeline.plan import make_plan
+from orchestrator.pipeline.plan import Plan, make_plan
 from orchestrator.stages.base import Environment
 
 _STOPPING_SECONDS = "60"
@@ -29,17 +29,25 @@ _STOPPING_SECONDS = "60"
 def run_trial(config: Mapping[str, Any], store: Store, allocation: Allocation) -> None:
     """Tune's trainable. Its own errors are sent as events, not raised: Tune would only try again."""
     os.environ.setdefault("TUNE_FUNCTION_THREAD_TIMEOUT_S", _STOPPING_SECONDS)
-    name, recipe, steps = str(config["trial"]), Recipe.model_validate_json(config["recipe"]), config["steps"]
+    name, recipe = str(config["trial"]), Recipe.model_validate_json(config["recipe"])
     alone = in_process(recipe.resources, allocation)
     runner = _Here(recipe.resources, allocation) if alone else RayRunner(recipe.resources, allocation)
     reason = ""
     try:
-        execute(make_plan(recipe, store, until=steps), runner, [_Sender(name)])
+        execute(_plan(recipe, store, config["trained"]), runner, [_Sender(name)])
     except Exception as error:
         reason = str(explained(error, name))
     finally:
         runner.close()
     tune.report({"event": "ended", "reason": reason})
+
+
+def _plan(recipe: Recipe, store: Store, trained: Mapping[str, str]) -> Plan:
+    """The plan of the trainings (step -> fingerprint) that the driver asks for."""
+    plan = make_plan(recipe, store, until=tuple(trained))
+    if any(planned.fingerprint != trained.get(planned.name, planned.fingerprint) for planned in plan.steps):
+        raise TrainingError("the code or a source changed since the sweep began", fix="type the same command again")
+    return plan
 
 
 def in_process(resources: ResourcesConfig, allocation: Allocation) -> bool:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from ray import tune
+from ray.exceptions import RayActorError
 from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search import Searcher
 
@@ -41,6 +44,7 @@ def run_trials(
 
     Observers are told of each training under its :meth:`PlannedTrial.event_name`.
     """
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # trials that fail are told by our own lines
     os.environ.update(_SETTINGS, TUNE_MAX_PENDING_TRIALS_PG=str(allocation.slots))
     folder = store.root / "tune"
     shutil.rmtree(folder, ignore_errors=True)
@@ -95,7 +99,7 @@ class _Feed(Searcher):  # type: ignore[misc]
         trial = self._agenda.next()
         if trial is None:
             return Searcher.FINISHED if self._agenda.over else None
-        return {"trial": trial.name, "recipe": trial.recipe.model_dump_json(), "steps": list(trial.trained)}
+        return {"trial": trial.name, "recipe": trial.recipe.model_dump_json(), "trained": dict(trial.trained)}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Tune's hook; the agenda is told by :class:`_Events`."""
@@ -134,11 +138,12 @@ class _Events(tune.Callback):  # type: ignore[misc]
             self._close(planned, StoppedEarlyError(f"stopped early by ASHA at step {step}"))
 
     def on_trial_error(self, *, trial: Any, **_: Any) -> None:
-        """Tune's hook: a trial's process died for the last time."""
-        planned, error = self._planned(trial), trial.get_pickled_error()
-        reason = translate(error, planned.name) if error else TrainingError(str(trial.get_error()), planned.name)
-        self.agenda.failed(planned, str(reason))
-        self._close(planned, reason if isinstance(reason, Exception) else TrainingError(str(reason)))
+        """Tune's hook: a trial's process died for the last time; its own errors come as events."""
+        planned, text = self._planned(trial), Path(trial.error_file).read_text(encoding="utf-8").strip()
+        died = TrainingError(f"the trial's process failed: {text.splitlines()[-1]}", planned.name)
+        error = died if "Traceback" in text else translate(RayActorError(), planned.name)
+        self.agenda.failed(planned, str(error))
+        self._close(planned, error if isinstance(error, Exception) else died)
 
     def _planned(self, trial: Any) -> PlannedTrial:
         return next(planned for planned in self.agenda.trials if planned.name == trial.config["trial"])
