@@ -15,12 +15,13 @@ import torch
 from orchestrator.bench._distill import Job, Outcome, Precision, Teacher, Way
 from orchestrator.bench._distill_inputs import write_inputs
 from orchestrator.bench._rows import Row, compare, notice, single
+from orchestrator.errors import ResourceError
 
-BASELINES: dict[Way, tuple[str, float]] = {
-    "trainer": ("a Hugging Face Trainer with dense losses", 0.5),
-    "trl": ("TRL's GKDTrainer", 0.0),
+BASELINES: dict[Way, tuple[str, str, float]] = {
+    "trainer": ("accelerate", "a Hugging Face Trainer with dense losses", 0.5),
+    "trl": ("trl", "TRL's GKDTrainer", 0.0),
 }
-"""What they are called, and the weight of cross-entropy beside reverse KL: TRL has none."""
+"""The package they need, what they are called, and the weight of cross-entropy beside reverse KL: TRL has none."""
 TEACHERS: tuple[Teacher, ...] = ("live", "hidden_cache")
 
 
@@ -49,17 +50,24 @@ class Distill:
     precisions: tuple[Precision, ...] = ("bf16", "fp32")
 
     def rows(self) -> Iterator[Row]:
-        """Each precision against each baseline, and the shares of our step."""
-        baselines = dict(BASELINES)
-        if importlib.util.find_spec("trl") is None:
-            notice("TRL is not installed, the rows beside it are left out: pip install 'mome-orchestrator[bench]'")
-            del baselines["trl"]
+        """Each precision against each baseline that is installed, and the shares of our step.
+
+        Raises:
+            ResourceError: none is, or one fails.
+        """
+        missing = [package for package, *_ in BASELINES.values() if importlib.util.find_spec(package) is None]
+        install = "pip install 'mome-orchestrator[bench]'"
+        if len(missing) == len(BASELINES):
+            raise ResourceError("there is nothing to compare with: accelerate and trl are not installed", fix=install)
+        for package in missing:
+            notice(f"{package} is not installed, the rows beside it are left out: {install}")
         with tempfile.TemporaryDirectory() as folder:
             teacher = _gpt2(self.teacher_layers, self.teacher_width, self.teacher_heads)
             write_inputs(Path(folder), teacher, self.vocab, self.context, self.batch * self.steps)
             for precision in self.precisions:
-                for baseline, (name, alpha) in baselines.items():
-                    yield from self._compare(folder, precision, baseline, name, alpha)
+                for baseline, (package, name, alpha) in BASELINES.items():
+                    if package not in missing:
+                        yield from self._compare(folder, precision, baseline, name, alpha)
 
     def _compare(self, folder: str, precision: Precision, baseline: Way, name: str, alpha: float) -> Iterator[Row]:
         def run(way: Way, teacher: Teacher, shares: bool = False) -> Outcome:

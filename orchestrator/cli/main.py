@@ -32,6 +32,7 @@ RunName = Annotated[str, typer.Argument(help="Name of a run, or its folder.", sh
 Local = Annotated[bool, typer.Option("--local", help="Run in this process, without Ray.")]
 Force = Annotated[list[str] | None, typer.Option(help="Run this stage again, and all that depends on it.")]
 DEFAULT_RUNS = Path("runs")
+BENCHES = ", ".join(sorted(file.stem for file in (Path(__file__).parents[1] / "bench").glob("[!_]*.py")))
 
 
 @app.command()
@@ -154,7 +155,7 @@ def serve(
 
 @app.command()
 def bench(
-    name: Annotated[str, typer.Argument(help="What to measure: train, packing.", show_default=False)],
+    name: Annotated[str, typer.Argument(help=f"What to measure: {BENCHES}.", show_default=False)],
     json: Annotated[Path | None, typer.Option(help="Write the figures here too.")] = None,
 ) -> None:
     """Measure speed against a baseline in the same run.

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from orchestrator.bench._distill import Job, Outcome, train_ours
+from orchestrator.bench._distill import Job, Outcome, Way, train_ours
 from orchestrator.bench._distill_inputs import write_inputs
 from orchestrator.bench.distill import Distill
 from orchestrator.errors import ResourceError
@@ -27,9 +26,8 @@ def job(tmp_path_factory) -> Job:
 
 
 @pytest.mark.parametrize("way", ["trainer", "trl"])
-def test_contenders_take_the_same_steps(job: Job, way: str) -> None:
-    if way == "trl" and importlib.util.find_spec("trl") is None:
-        pytest.skip("TRL is not installed")
+def test_contenders_take_the_same_steps(job: Job, way: Way) -> None:
+    pytest.importorskip({"trainer": "accelerate", "trl": "trl"}[way])
     alpha = 0.5 if way == "trainer" else 0.0
     ours = train_ours(replace(job, alpha=alpha))
     theirs = replace(job, alpha=alpha, way=way).run()
@@ -76,11 +74,17 @@ def test_rows_compare_medians_after_the_warmup(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.usefixtures("_invented")
 def test_without_trl_the_other_rows_still_come(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "trl" else object())
     rows = list(create("bench", "distill", {**TINY, "precisions": ["fp32"]}).rows())
     assert rows
     assert not [row for row in rows if "TRL" in row.case]
     assert "mome-orchestrator[bench]" in capsys.readouterr().err
+
+
+def test_with_nothing_to_compare_with_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ResourceError, match=r"mome-orchestrator\[bench\]"):
+        next(create("bench", "distill", TINY).rows())
 
 
 def test_the_default_sizes_are_those_of_the_claim() -> None:
