@@ -81,7 +81,7 @@ def _panels(
     others = [label for label in means if label not in shared]
     if not means:
         return None
-    parts = [others[start : start + PER_PANEL] for start in range(0, max(1, len(others)), PER_PANEL)]
+    parts = [list(part) for part in np.array_split(others, max(1, -(-len(others) // PER_PANEL)))]
 
     def paint(canvas: Any) -> None:
         grid = canvas.subplots(len(parts), 1, sharex=True, sharey=True, squeeze=False)

@@ -27,7 +27,7 @@ SHARDS = 8
 """Shards that a small cache is cut into, so that workers share it and little is lost with a killed one."""
 BATCH_TOKENS = {"cpu": 2048, "cuda": 16_384}
 """Tokens that the teacher runs on at once."""
-PARALLEL_FLOPS = 2e11
+PARALLEL_FLOPS = 2e12
 """With less to compute, starting processes that import torch takes longer than computing here."""
 
 
