@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -70,19 +71,19 @@ def print_plan(
     device = _device(recipe)
     speed = matmul_flops_per_second(device)
     shown = [planned for planned in plan.steps if planned.wanted]
-    table = Table(title=f"{recipe.name}: {len(plan.missing)} of {len(shown)} stages to run", title_justify="left")
-    for heading in ("stage", "state", "parameters", "tokens", "FLOPs", "memory", "time"):
+    table = Table(title=f"{recipe.name}: {len(plan.missing)} of {len(shown)} stages to run", title_justify="left", box=SIMPLE_HEAD)
+    for heading in ("stage", "state", "params", "tokens", "FLOPs", "memory", "disk", "time"):
         table.add_column(heading, justify="left" if heading in ("stage", "state") else "right", no_wrap=True)
     seconds = 0.0
     for planned in shown:
         if planned.artifact:
-            table.add_row(planned.name, "cached", "", "", "", "", "")
+            table.add_row(planned.name, "cached")
             continue
         cost = plan.cost(planned)
         expected = expected_seconds(planned, cost, speed, device)
         seconds += expected
-        memory = f"{cost.memory_bytes / 2**30:.2f} GiB" if cost.memory_bytes else ""
-        numbers = (_short(cost.parameters), _short(cost.tokens), _short(cost.flops), memory, _duration(expected))
+        sizes = (f"{_short(size)}B" if size else "" for size in (cost.memory_bytes, cost.disk_bytes))
+        numbers = (_short(cost.parameters), _short(cost.tokens), _short(cost.flops), *sizes, _duration(expected))
         table.add_row(planned.name, "to run", *numbers)
     console = Console()
     console.print(table)
@@ -191,7 +192,7 @@ def _duration(seconds: float) -> str:
 
 
 def _short(number: float) -> str:
-    for limit, unit in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+    for limit, unit in ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if number >= limit:
             return f"{number / limit:.1f}{unit}"
     return f"{number:.0f}" if number else ""

@@ -68,13 +68,14 @@ class Cost:
 
     Attributes:
         parameters: of the model in training. tokens: to be read. flops: floating-point operations.
-        memory_bytes: largest resident memory of a worker.
+        memory_bytes: largest resident memory of a worker. disk_bytes: of a large result.
     """
 
     parameters: int = 0
     tokens: int = 0
     flops: float = 0.0
     memory_bytes: int = 0
+    disk_bytes: int = 0
 
 
 @dataclass(frozen=True)

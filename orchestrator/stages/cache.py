@@ -83,14 +83,16 @@ class CacheStage(Stage):
 
     def cost(self, inputs: Mapping[str, Path | None], expected: Expected) -> Cost:
         """A forward pass of the teacher over the training blocks: 2 · N FLOPs a token."""
-        from orchestrator.models import parameter_count
+        from orchestrator.models import build_model, head
 
-        parameters = parameter_count(expected.teacher, expected.vocab_size, expected.context)
+        model = build_model(expected.teacher, expected.vocab_size, expected.context, 0, "meta")
+        parameters, width = sum(parameter.numel() for parameter in model.parameters()), head(model)[0].shape[1]
+        per_token = build("teacher", self.teacher).bytes_per_token(width, expected.vocab_size)
         folder, tokens = inputs.get("blocks"), expected.tokens_per_language or 0
         if folder is not None:
             blocks = TokenBlocks.open(folder, "train")
             tokens = blocks.count(self.language) * blocks.context
-        return Cost(tokens=tokens, flops=2.0 * parameters * tokens)
+        return Cost(tokens=tokens, flops=2.0 * parameters * tokens, disk_bytes=per_token * tokens)
 
     def _shards(self, inputs: Mapping[str, Path], blocks: TokenBlocks, env: Environment) -> list[_Shard]:
         """The parts of the work: the same however many workers there are."""

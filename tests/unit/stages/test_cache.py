@@ -14,10 +14,10 @@ import torch
 from orchestrator.config.base import PluginSpec
 from orchestrator.config.recipe import ExpertsConfig
 from orchestrator.errors import ArtifactError, ModelError, ResourceError
-from orchestrator.models import hidden_states, load_model
+from orchestrator.models import build_model, hidden_states, load_model
 from orchestrator.stages import cache
 from orchestrator.stages._teaching import cache_identity
-from orchestrator.stages.base import Environment, serial_map
+from orchestrator.stages.base import Environment, Expected, serial_map
 from orchestrator.stages.cache import CacheStage
 from orchestrator.stages.expert import ExpertStage
 from orchestrator.teacher import ABOUT, Cache
@@ -203,3 +203,14 @@ def test_a_teacher_of_another_vocabulary_is_refused(trained, tmp_path):
     (folder / "blocks.json").write_text(json.dumps({**about, "vocab_size": 70}))
     with pytest.raises(ModelError, match="60 tokens and the student 70"):
         write(stage(), {**trained, "blocks": folder}, tmp_path / "out")
+
+
+def test_the_cost_is_one_forward_pass_and_what_it_writes(trained):
+    expected = Expected(
+        vocab_size=60, context=16, languages=2, tokens_per_language=None, teacher=PluginSpec(type="gpt2_nano")
+    )
+    model = build_model(expected.teacher, 60, 16, 0, "meta")
+    cost = stage("sampled_cache").cost(trained, expected)
+    assert cost.tokens == TokenBlocks(trained["blocks"], "train").count("fr") * 16
+    assert cost.flops == 2 * sum(parameter.numel() for parameter in model.parameters()) * cost.tokens
+    assert cost.disk_bytes == 26 * cost.tokens
