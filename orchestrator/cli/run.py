@@ -71,7 +71,8 @@ def print_plan(
     device = _device(recipe)
     speed = matmul_flops_per_second(device)
     shown = [planned for planned in plan.steps if planned.wanted]
-    table = Table(title=f"{recipe.name}: {len(plan.missing)} of {len(shown)} stages to run", title_justify="left", box=SIMPLE_HEAD)
+    title = f"{recipe.name}: {len(plan.missing)} of {len(shown)} stages to run"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for heading in ("stage", "state", "params", "tokens", "FLOPs", "memory", "disk", "time"):
         table.add_column(heading, justify="left" if heading in ("stage", "state") else "right", no_wrap=True)
     seconds = 0.0
@@ -187,7 +188,7 @@ def _device(recipe: Recipe) -> str:
 def _duration(seconds: float) -> str:
     for size, unit in ((86400, "days"), (3600, "h"), (60, "min")):
         if seconds >= 2 * size:
-            return f"{seconds / size:.1f} {unit}"
+            return f"{seconds / size:.3g} {unit}"
     return f"{seconds:.0f} s"
 
 
