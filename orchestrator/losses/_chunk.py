@@ -60,9 +60,10 @@ class ChunkHead:
             yield slice(None), weight_VD
             return
         height = max(1, _TILE // weight_VD.shape[1])
+        tile_PD = weight_VD.new_empty(height, weight_VD.shape[1], dtype=product)
         for start in range(0, len(weight_VD), height):
-            part = slice(start, start + height)
-            yield part, weight_VD[part].to(product)
+            rows = weight_VD[start : start + height]
+            yield slice(start, start + height), tile_PD[: len(rows)].copy_(rows)
 
     def logits(self, part: slice) -> Tensor:
         """The logits [R, V] of a slice of the chunk in exact arithmetic, bias added; may be a view of `logits_CV`."""

@@ -161,7 +161,9 @@ class _ChunkedLoss(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         needs = [need and plan.differentiate for need in ctx.needs_input_grad[:3]]
         with torch.autocast(hidden_ND.device.type, enabled=False):
-            sums, ctx.gradients = _run(LazyLogits(hidden_ND, weight_VD, bias_V), plan, needs)
+            sums, gradients = _run(LazyLogits(hidden_ND, weight_VD, bias_V), plan, needs)
+        # In the parameters' type only now that the chunk's buffers are gone: this is where bf16 would peak.
+        ctx.gradients = tuple(map(_like, gradients, (hidden_ND, weight_VD, bias_V)))
         exact = exact_type(hidden_ND)
         loss = (plan.alpha * sums[0] + plan.beta * sums[1]).to(exact)
         sums = sums.to(exact)
@@ -177,7 +179,10 @@ class _ChunkedLoss(torch.autograd.Function):
 
 
 def _run(student: LazyLogits, plan: _Plan, needs: list[bool]) -> tuple[Tensor, tuple[Tensor | None, ...]]:
-    """What :class:`Objective` sums, in fp64, and the gradients of the loss in hidden states, weight and bias."""
+    """What :class:`Objective` sums, in fp64, and the gradients of the loss in hidden states, weight and bias.
+
+    Those of weight and bias are summed, and given, in exact arithmetic.
+    """
     exact = exact_type(student.hidden)
     grad_hidden, grad_weight, grad_bias = (
         torch.zeros_like(tensor, dtype=dtype) if need and tensor is not None else None
@@ -199,8 +204,7 @@ def _run(student: LazyLogits, plan: _Plan, needs: list[bool]) -> tuple[Tensor, t
             add_outer(grad_weight, grad_CV, head.hidden_CD)
         if grad_bias is not None:
             grad_bias += grad_CV.sum(0, dtype=exact)
-    gradients = (grad_hidden, _like(grad_weight, student.weight), _like(grad_bias, student.bias))
-    return sums, gradients
+    return sums, (grad_hidden, grad_weight, grad_bias)
 
 
 def _chunk_teacher(plan: _Plan) -> ChunkTeacher | None:
