@@ -189,3 +189,13 @@ def test_optuna_chooses_among_mappings_and_never_twice(agenda: Callable[..., Age
     made = agenda(search={**SEARCH, "space": {"experts.distillation.soft": {"choices": losses}}})
     assert sorted(run(made)) == ["soft=reverse_kl", "soft=reverse_kl(temperature=2.0)"]
     assert made.over
+
+
+@pytest.mark.parametrize(
+    "file", sorted(p for p in RECIPES.glob("*.yaml") if "\nbase:" in p.read_text()), ids=lambda p: p.stem
+)
+def test_shipped_sweeps_are_valid(file: Path, tmp_path: Path) -> None:
+    sweep = load_model(Sweep, file)
+    made = Agenda(Planner(sweep, file, Store(tmp_path)), State(tmp_path / "sweep.json"))
+    assert sweep.name.replace("-", "_") == file.stem
+    assert len(made.waiting) >= 2 * len(sweep.seeds)
