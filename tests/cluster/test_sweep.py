@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,8 +18,13 @@ import pytest
 import yaml
 
 from orchestrator.artifacts import Store
-from orchestrator.config.loading import load_recipe
+from orchestrator.cluster.sweep.trials import PlannedTrial, Planner
+from orchestrator.config.loading import load_model, load_recipe
+from orchestrator.config.sweep import Sweep
 from orchestrator.errors import StageFailedError
+from orchestrator.pipeline.execute import execute
+from orchestrator.pipeline.local import LocalRunner
+from orchestrator.pipeline.plan import make_plan
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 
@@ -39,10 +45,6 @@ LR = "experts.training.optimizer.lr"
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of runs with one that has made what the sweeps of this module rest on."""
-    from orchestrator.pipeline.execute import execute
-    from orchestrator.pipeline.local import LocalRunner
-    from orchestrator.pipeline.plan import make_plan
-
     folder = tmp_path_factory.mktemp("runs")
     overrides = [f"{field}={json.dumps(value)}" for field, value in {**SMALL, "name": "upstream"}.items()]
     recipe = load_recipe(ROOT / "jobs" / "recipes" / "smoke.yaml", overrides)
@@ -57,6 +59,21 @@ def written(folder: Path, name: str, overrides: Mapping[str, Any] = {}, **fields
     file = folder / f"{name}.yaml"
     file.write_text(yaml.safe_dump({**tree, "overrides": {**SMALL, **overrides}}, sort_keys=False))
     return file
+
+
+def planned(file: Path, name: str, root: Path) -> PlannedTrial:
+    planner = Planner(load_model(Sweep, file), file, Store(root))
+    return next(trial for trial in planner.known() if trial.configuration.name == name)
+
+
+def weights_alone(file: Path, name: str, runs: Path, folder: Path) -> str:
+    """Digest of what a configuration's expert learns in this process, with nothing before it."""
+    shutil.copytree(runs / "upstream", folder / "upstream")
+    trial = planned(file, name, folder / "alone")
+    runner = LocalRunner(trial.recipe.resources)
+    execute(make_plan(trial.recipe, trial.store, until=tuple(trial.trained)), runner, [])
+    runner.close()
+    return str(trial.facts()[0]["weights_sha256"])
 
 
 class Events:
@@ -99,27 +116,27 @@ def swept(file: Path, runs: Path, events: Events) -> dict[str, Any]:
     return {each["label"]: each for each in results["configurations"]}
 
 
-def test_bad_trials_are_told_and_the_others_go_on(runs: Path, ray_session: None) -> None:
-    events = Events(victim="trial-03-en")
-    rates = {
+def test_bad_trials_are_told_and_the_others_go_on(runs: Path, tmp_path: Path, ray_session: None) -> None:
+    events = Events(victim="trial-04-en")
+    configurations = {
         "fine": {},
         "diverges": {LR: 1e30},
+        "inherits": {LR: 4e-3},
         "killed": {LR: 2e-3, "experts.training.tokens": 200_000},
-        "last": {LR: 4e-3},
+        "last": {LR: 5e-3},
     }
-    file = written(runs, "bad", {"resources": {"slots": 1, "cpus": 2, "max_failures": 0}}, configurations=rates)
-    with pytest.raises(StageFailedError, match="2 of 4 trials failed") as caught:
+    one_slot = {"resources": {"slots": 1, "cpus": 2, "max_failures": 0}}
+    file = written(runs, "bad", one_slot, configurations=configurations)
+    with pytest.raises(StageFailedError, match="2 of 5 trials failed") as caught:
         swept(file, runs, events)
     assert "not finite" in str(caught.value)
     assert "a worker process was killed, most likely for want of memory" in str(caught.value)
-    assert [events.ends[f"trial-0{n}-en"].split(":")[0] for n in range(1, 5)] == [
-        "finished",
-        "TrainingError",
-        "WorkerDiedError",
-        "finished",
-    ]
+    kinds = [events.ends[f"trial-0{n}-en"].split(":")[0] for n in range(1, 6)]
+    assert kinds == ["finished", "TrainingError", "finished", "WorkerDiedError", "finished"]
     results = json.loads((runs / "bad" / "report" / "results.json").read_text())["configurations"]
-    assert [each["mean"] is None for each in results] == [False, True, True, False]
+    assert [each["mean"] is None for each in results] == [False, True, False, True, False]
+    inherited = planned(file, "inherits", runs / "bad").facts()[0]["weights_sha256"]
+    assert inherited == weights_alone(file, "inherits", runs, tmp_path)
 
 
 def test_early_stopping_and_equal_time(runs: Path, ray_session: None) -> None:
