@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -75,7 +74,6 @@ class Loss:
                 continue
             except torch.OutOfMemoryError:
                 notice(f"{name} does not fit this GPU's memory")
-                gc.collect()
                 continue
             yield compare(case, "time", "ms", *([1e3 * each for each in seconds[way]] for way in ("ours", other)))
             yield single(case, "peak memory", "MB", *peaks)
