@@ -180,14 +180,15 @@ def test_optuna_learns_and_a_killed_search_goes_on(agenda: Callable[..., Agenda]
 
 def test_optuna_may_not_change_what_trials_rest_on(agenda: Callable[..., Agenda]) -> None:
     space = {"teacher.training.warmup": {"low": 0.0, "high": 0.5}}
-    with pytest.raises(RecipeError, match="changes what trials rest on"):
+    with pytest.raises(RecipeError, match=r"warmup changes teacher, which trials rest on"):
         agenda(search={**SEARCH, "space": space})
 
 
 def test_optuna_chooses_among_mappings_and_never_twice(agenda: Callable[..., Agenda]) -> None:
-    losses = ["reverse_kl", {"type": "reverse_kl", "temperature": 2.0}]
+    losses = [None, "reverse_kl", {"type": "reverse_kl", "temperature": 2.0}]
     made = agenda(search={**SEARCH, "space": {"experts.distillation.soft": {"choices": losses}}})
-    assert sorted(run(made)) == ["soft=reverse_kl", "soft=reverse_kl(temperature=2.0)"]
+    assert [("teacher" in probe.upstream) for probe in made.probes] == [False, True, True]
+    assert sorted(run(made)) == ["soft=none", "soft=reverse_kl", "soft=reverse_kl(temperature=2.0)"]
     assert made.over
 
 

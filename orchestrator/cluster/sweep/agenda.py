@@ -23,7 +23,7 @@ class Agenda:
         planner: makes trials. state: decisions of earlier commands. announce: told of every trial that is to run.
 
     Raises:
-        MomeError: see :meth:`Planner.known`; Optuna is not installed.
+        MomeError: see :meth:`Planner.known` and :meth:`Planner.probes`; Optuna is not installed.
     """
 
     def __init__(
@@ -36,6 +36,7 @@ class Agenda:
         self._failures: dict[str, str] = {}
         self._ended: set[str] = set()
         self._undecided = dict(self.sweep.equal_time)
+        self.probes = planner.probes(self.sweep.search) if self.sweep.search else []
         self._search = self.sweep.search if self.sweep.search and self.sweep.search.type == "optuna" else None
         self._add(planner.known())
         if self._search:

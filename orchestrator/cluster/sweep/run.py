@@ -51,9 +51,7 @@ def run_sweep(file: Path, overrides: Sequence[str], runs: Path, display: Display
             _work(agenda, base, store, audience.observers(display, stack, ready))
         agenda.remove_stopped_work()
         rows = [agenda.row(trial) for trial in agenda.trials]
-        verdicts = write_sweep_report(
-            rows, out, sweep.name, description=sweep.description, references=sweep.references
-        )
+        verdicts = write_sweep_report(rows, out, sweep.name, description=sweep.description, references=sweep.references)
         store.set_current(sweep.name, _artifacts(agenda.trials))
         ready.append(out)
     _say(verdicts)
@@ -95,7 +93,7 @@ def _make_upstream(agenda: Agenda, store: Store, runner: Runner, observers: Sequ
     from orchestrator.pipeline.execute import execute
 
     failures: dict[frozenset[tuple[str, str]], str] = {}  # what some trials rest on -> why it can't be made
-    for trial in agenda.waiting:
+    for trial in (*agenda.waiting, *agenda.probes):
         needed = frozenset(trial.upstream.items())
         if needed not in failures:
             failures[needed] = ""
@@ -103,7 +101,7 @@ def _make_upstream(agenda: Agenda, store: Store, runner: Runner, observers: Sequ
                 execute(make_plan(trial.recipe, store, until=tuple(trial.upstream), adopt=True), runner, observers)
             except MomeError as error:
                 failures[needed] = str(error)
-        if failures[needed]:
+        if failures[needed] and trial in agenda.trials:
             agenda.failed(trial, failures[needed])
 
 

@@ -110,10 +110,8 @@ class Planner:
         """The trials known before anything runs, every configuration of one seed before the next.
 
         Raises:
-            RecipeError: two configurations train the same, so that some field changes nothing. MomeError: see `plan`.
+            RecipeError: two configurations train the same. MomeError: see `plan`.
         """
-        if self.sweep.search:
-            self._check_search(self.sweep.search)
         found = [self.plan(c, seed) for seed, c in itertools.product(self.sweep.seeds, configurations(self.sweep))]
         first: dict[str, Configuration] = {}
         for trial in found[: len(found) // len(self.sweep.seeds)]:
@@ -122,19 +120,34 @@ class Planner:
                 raise self._same(same, trial.configuration)
         return found
 
-    def _check_search(self, search: Search) -> None:
-        """Every field must matter; and Optuna, which suggests while trials run, must not change what they rest on."""
-        lowest = {name: draw(values, 0.0) for name, values in search.space.items()}
+    def probes(self, search: Search) -> list[PlannedTrial]:
+        """Trials, not to be run: all fields at their lowest, and one at a time at its other choices or its highest.
+
+        Together they rest on all that trials of the search can rest on.
+
+        Raises:
+            RecipeError: a field changes nothing; or with Optuna, which suggests while trials run, it changes a step
+                that trials rest on. MomeError: see `plan`.
+        """
         planner = Planner(self.sweep, self.file, self.store)
-        low = planner.plan(Configuration("the lowest values", lowest), self.sweep.seeds[0])
+        low = {name: draw(values, 0.0) for name, values in search.space.items()}
+
+        def probe(changes: dict[str, Any]) -> PlannedTrial:
+            return planner.plan(Configuration(configuration_name(changes), changes), self.sweep.seeds[0])
+
+        found = [probe(low)]
         for name, values in search.space.items():
-            changed = {**lowest, name: draw(values, 1 - 1e-9)}
-            high = planner.plan(Configuration(configuration_name(changed), changed), self.sweep.seeds[0])
-            if high.key == low.key and changed != lowest:
-                raise self._same(low.configuration, high.configuration)
-            if search.type == "optuna" and high.upstream != low.upstream:
-                fix = "use type: random, which makes what trials rest on beforehand"
-                raise RecipeError(f"{name} changes what trials rest on", f"{self.file}: search.space", fix)
+            for value in values.choices[1:] or (draw(values, 1 - 1e-9),):
+                other = probe({**low, name: value})
+                found.append(other)
+                if other.key == found[0].key:
+                    raise self._same(found[0].configuration, other.configuration)
+                changed = [s for s, made in other.upstream.items() if found[0].upstream.get(s, made) != made]
+                if search.type == "optuna" and changed:
+                    what = f"{name} changes {', '.join(changed)}, which trials rest on"
+                    fix = "use type: random, which makes what trials rest on beforehand"
+                    raise RecipeError(what, f"{self.file}: search.space", fix)
+        return found
 
     def _same(self, one: Configuration, other: Configuration) -> RecipeError:
         fields = [f for f in {**one.changes, **other.changes} if one.changes.get(f) != other.changes.get(f)]
