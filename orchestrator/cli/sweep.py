@@ -99,7 +99,7 @@ class TrialTable:
         """The trials as they are now, those at work first."""
         progress = {**{name: _Progress() for name in self._trials}, **self._progress}
         ended = sum(each.ended is not None for name, each in progress.items() if name in self._trials)
-        table = Table(title=f"{ended} of {len(self._trials)} trials", title_justify="left")
+        table = Table(title=f"{ended} of {len(self._trials)} trainings", title_justify="left")
         for heading in ("trial", "configuration", "seed", "step", "validation loss", "tokens/s", "time", "status"):
             words = heading in ("trial", "configuration", "status")
             table.add_column(heading, justify="left" if words else "right", overflow="fold")

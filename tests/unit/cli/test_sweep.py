@@ -49,7 +49,7 @@ def test_the_table_holds_every_trial_those_at_work_first() -> None:
     assert len(shown(table)) == 6
     table.close(None)
     text = out.getvalue()
-    assert "2 of 5 trials" in text
+    assert "2 of 5 trainings" in text
     assert "trial-1-en: hello" in text
     assert "trial-3-en: not finite" in text
     assert "stopped early by ASHA at step 8" in text
