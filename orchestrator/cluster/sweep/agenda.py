@@ -13,7 +13,7 @@ from orchestrator.cluster.sweep.state import State
 from orchestrator.cluster.sweep.suggestions import changes_of, check_optuna, suggest
 from orchestrator.cluster.sweep.trials import PlannedTrial, Planner, report_row, validation_curve
 from orchestrator.config.sweep import Configuration, configuration_name, equal_time_name
-from orchestrator.reporting.sweep import Trial
+from orchestrator.reporting.comparison import Trial
 
 
 class Agenda:

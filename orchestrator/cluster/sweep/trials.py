@@ -25,7 +25,7 @@ from orchestrator.config.sweep import (
 from orchestrator.errors import RecipeError
 from orchestrator.pipeline.graph import fingerprints, steps_of
 from orchestrator.pipeline.plan import ancestors
-from orchestrator.reporting.sweep import FINISHED, Trial
+from orchestrator.reporting.comparison import FINISHED, Trial
 
 STOPPED = "stopped"
 FAILED = "failed"
