@@ -146,7 +146,8 @@ class TrainingConfig(Section):
     clip: float = Field(1.0, gt=0)
     """Largest norm of the gradient; longer ones are scaled down to it."""
     precision: Literal["bf16", "fp32"] = "bf16"
-    """Arithmetic of the forward pass; weights and optimizer state stay in fp32, as do softmaxes and losses."""
+    """Arithmetic of the forward pass; weights and optimizer state stay in fp32, as do softmaxes and losses. CPUs
+    without matrix units (AMX), on which bf16 is slower, compute in fp32 whatever this says."""
     eval_every: int = Field(100, ge=1)
     """Optimizer steps between evaluations on the validation split."""
     eval_blocks: int = Field(64, ge=1)

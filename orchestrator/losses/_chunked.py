@@ -24,9 +24,8 @@ from orchestrator.losses._chunk import (
     ChunkTeacher,
     Objective,
     add_outer,
-    exact_type,
-    product_type,
 )
+from orchestrator.losses._precision import exact_type, product_type
 
 IGNORED = -100
 """Target of a position that is not to be learned."""

@@ -17,7 +17,7 @@ CODE = (
         for name in ("batches", "checkpoints", "device", "loop", "lr", "metrics", "objective", "publish", "step")
     ),
     *(f"models.{name}" for name in ("build", "files", "initialise", "zoo._base")),
-    *(f"losses.{name}" for name in ("_base", "_chunk", "_chunked", "hidden._base")),
+    *(f"losses.{name}" for name in ("_base", "_chunk", "_chunked", "_precision", "hidden._base")),
     *(f"tokens.{name}" for name in ("blocks", "batches", "storage")),
     *(
         "training.strategies._base",

@@ -39,7 +39,15 @@ class CacheStage(Stage):
 
     code: ClassVar[tuple[str, ...]] = (
         *("stages.cache", "stages._teaching", "teacher._base", "teacher._cache", "teacher.live"),
-        *("models.build", "models.files", "models.zoo._base", "tokens.blocks", "tokens.storage", "training.device"),
+        *(
+            "models.build",
+            "models.files",
+            "models.zoo._base",
+            "tokens.blocks",
+            "tokens.storage",
+            "training.device",
+            "losses._precision",
+        ),
     )
     accelerated: ClassVar[bool] = True
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from orchestrator.errors import ResourceError
+from orchestrator.losses._precision import fast_bf16
 
 if TYPE_CHECKING:
     from orchestrator.stages.base import Environment
@@ -36,8 +37,9 @@ def device_of(env: Environment) -> torch.device:
 
 
 def autocast(device: torch.device, precision: Literal["bf16", "fp32"]) -> torch.autocast:
-    """Forward passes in bf16 over fp32 weights, or nothing."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+    """Forward passes in bf16 over fp32 weights; nothing for fp32, and on CPUs whose products are slower in bf16."""
+    slow = device.type == "cpu" and not fast_bf16()
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16" and not slow)
 
 
 def total(values: Tensor, world_size: int) -> Tensor:

@@ -105,7 +105,7 @@ def test_autocast_decides_the_products_not_the_sums(
     student: LazyLogits, targets: torch.Tensor, monkeypatch: pytest.MonkeyPatch, fast: bool, product: torch.dtype
 ) -> None:
     """On a CPU that is no faster in bf16, an fp32 head is not rounded."""
-    monkeypatch.setattr("orchestrator.losses._chunk.fast_bf16", lambda: fast)
+    monkeypatch.setattr("orchestrator.losses._precision.fast_bf16", lambda: fast)
     expected = distillation_loss(student, targets, matmul=product)
     with torch.autocast("cpu", torch.bfloat16):
         sums = distillation_loss(student, targets)
