@@ -100,6 +100,11 @@ class Outcome:
     shares: dict[str, float] = field(default_factory=dict)
 
 
+def gpt2(layers: int, width: int, heads: int) -> dict[str, Any]:
+    """The specification of a model of a contender."""
+    return {"type": "gpt2", "layers": layers, "width": width, "heads": heads}
+
+
 def train_ours(job: Job) -> Outcome:
     """Our step with strategy `single`: reading blocks, forward, backward, update."""
     config, env = TrainingConfig(precision=job.precision, micro_batch=job.batch), Environment(work=Path(job.folder))

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from orchestrator.bench._distill import Job, Outcome, Precision, Teacher
+from orchestrator.bench._distill import Job, Outcome, Precision, Teacher, gpt2
 from orchestrator.bench._distill_inputs import write_inputs
 from orchestrator.bench._rows import Row, compare, single
 from orchestrator.config.base import PluginSpec
@@ -88,12 +88,8 @@ class Cache:
 
     @property
     def _student(self) -> dict[str, Any]:
-        return _gpt2(self.student_layers, self.student_width, self.student_heads)
+        return gpt2(self.student_layers, self.student_width, self.student_heads)
 
     @property
     def _teacher(self) -> dict[str, Any]:
-        return _gpt2(self.teacher_layers, self.teacher_width, self.teacher_heads)
-
-
-def _gpt2(layers: int, width: int, heads: int) -> dict[str, Any]:
-    return {"type": "gpt2", "layers": layers, "width": width, "heads": heads}
+        return gpt2(self.teacher_layers, self.teacher_width, self.teacher_heads)

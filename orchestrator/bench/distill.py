@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from orchestrator.bench._distill import Job, Outcome, Precision, Teacher, Way
+from orchestrator.bench._distill import Job, Outcome, Precision, Teacher, Way, gpt2
 from orchestrator.bench._distill_inputs import write_inputs
 from orchestrator.bench._rows import Row, compare, notice, single
 from orchestrator.errors import ResourceError
@@ -62,7 +62,7 @@ class Distill:
         for package in missing:
             notice(f"{package} is not installed, the rows beside it are left out: {install}")
         with tempfile.TemporaryDirectory() as folder:
-            teacher = _gpt2(self.teacher_layers, self.teacher_width, self.teacher_heads)
+            teacher = gpt2(self.teacher_layers, self.teacher_width, self.teacher_heads)
             write_inputs(Path(folder), teacher, self.vocab, self.context, self.batch * self.steps)
             for precision in self.precisions:
                 for baseline, (package, name, alpha) in BASELINES.items():
@@ -71,7 +71,7 @@ class Distill:
 
     def _compare(self, folder: str, precision: Precision, baseline: Way, name: str, alpha: float) -> Iterator[Row]:
         def run(way: Way, teacher: Teacher, shares: bool = False) -> Outcome:
-            student = _gpt2(self.student_layers, self.student_width, self.student_heads)
+            student = gpt2(self.student_layers, self.student_width, self.student_heads)
             threads = torch.get_num_threads()
             job = Job(way, teacher, precision, alpha, folder, student, self.batch, self.steps, threads, shares)
             return job.run()
@@ -92,7 +92,3 @@ class Distill:
 
     def _speed(self, outcome: Outcome) -> float:
         return self.batch * self.context / statistics.median(outcome.seconds[self.warmup :])
-
-
-def _gpt2(layers: int, width: int, heads: int) -> dict[str, object]:
-    return {"type": "gpt2", "layers": layers, "width": width, "heads": heads}
