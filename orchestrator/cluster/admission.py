@@ -24,14 +24,14 @@ class Admission:
         with self._changed:
             self._queue.append(ticket)
             if not self._is_next(ticket):
-                self._say(f"{name}: queued, {self._taken} of {self._slots} training slots are in use")
+                self._say(f"{name}: queued, {self._taken} of {self._slots} slots are in use")
             try:
                 self._changed.wait_for(lambda: self._is_next(ticket))
                 self._taken += 1
             finally:
                 self._queue.remove(ticket)
                 self._changed.notify_all()
-            self._say(f"{name}: training in slot {self._taken} of {self._slots}")
+            self._say(f"{name}: running in slot {self._taken} of {self._slots}")
         try:
             yield
         finally:

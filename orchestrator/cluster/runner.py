@@ -65,9 +65,13 @@ class RayRunner:
         """
         if step.stage.distributed:
             self._train(step, inputs, out, work, begun)
+        elif step.stage.accelerated:  # computes as trainings do, so it takes turns with them
+            with self._admission.admit(step.name):
+                begun()
+                self._task(step, inputs, out, work, self._share(step).threads)
         else:
             begun()
-            self._task(step, inputs, out, work)
+            self._task(step, inputs, out, work, self.allocation.cpus)
 
     def close(self) -> None:
         """Nothing is left open: the session ends what it started."""
@@ -86,13 +90,13 @@ class RayRunner:
             return self.allocation
         return allocate(self._resources.model_copy(update={"slots": 1}), *cluster_size())
 
-    def _task(self, step: Step, inputs: Mapping[str, Path], out: Path, work: Path) -> None:
+    def _task(self, step: Step, inputs: Mapping[str, Path], out: Path, work: Path, threads: int) -> None:
         allocation = self.allocation
         environment = Environment(
             work=work,
             map=RayMap(allocation.cpus, step.name, data_task()),
             device=allocation.device,
-            threads=allocation.cpus,
+            threads=threads,
         )
         task = _run_stage.options(
             name=step.name,

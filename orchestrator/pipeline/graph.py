@@ -88,6 +88,7 @@ def steps_of(recipe: Recipe) -> tuple[Step, ...]:
             "evaluation",
             EvaluationStage(evaluation=recipe.evaluation, languages=languages, seed=seed),
             {**trained, "router": "router", **{name: name for name in experts}},
+            alone=True,
         ),
     ]
     shown = recipe.model_dump(mode="json", exclude={"resources", "tracking"})

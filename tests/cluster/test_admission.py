@@ -33,8 +33,8 @@ def test_no_more_than_the_slots_and_in_the_order_of_arrival() -> None:
         thread.join(5)
     assert most == 2
     assert order == [f"expert-{i}" for i in range(6)]
-    assert "expert-2: queued, 2 of 2 training slots are in use" in lines
-    assert "expert-0: training in slot 1 of 2" in lines
+    assert "expert-2: queued, 2 of 2 slots are in use" in lines
+    assert "expert-0: running in slot 1 of 2" in lines
 
 
 def test_a_slot_is_given_back_when_its_training_fails() -> None:

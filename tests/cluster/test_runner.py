@@ -43,7 +43,7 @@ def test_two_cpus_as_four_slots_train_four_at_the_same_time(tmp_path: Path, caps
     facts = run_together(RayRunner(ResourcesConfig(cpus=2, slots=4)), tmp_path, 4, 15.0)
     assert max(f["start"] for f in facts) < min(f["end"] for f in facts)
     assert {f["strategy"] for f in facts} == {"single"}
-    assert "training in slot 4 of 4" in capsys.readouterr().out
+    assert "running in slot 4 of 4" in capsys.readouterr().out
 
 
 def test_with_one_slot_they_queue(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -52,7 +52,7 @@ def test_with_one_slot_they_queue(tmp_path: Path, capsys: pytest.CaptureFixture[
     )
     assert facts[0]["end"] <= facts[1]["start"]
     assert [f["threads"] for f in facts] == [2, 2]
-    assert "queued, 1 of 1 training slots are in use" in capsys.readouterr().out
+    assert "queued, 1 of 1 slots are in use" in capsys.readouterr().out
 
 
 def test_two_workers_form_one_training(tmp_path: Path) -> None:
