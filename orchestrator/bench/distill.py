@@ -44,8 +44,8 @@ class Distill:
     teacher_width: int = 640
     teacher_heads: int = 10
     batch: int = 4
-    steps: int = 10
-    warmup: int = 3
+    steps: int = 6
+    warmup: int = 2
     repeats: int = 2
     precisions: tuple[Precision, ...] = ("bf16", "fp32")
 

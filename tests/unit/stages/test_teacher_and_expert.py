@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from orchestrator.config.base import PluginSpec
 from orchestrator.config.recipe import ExpertsConfig, TeacherConfig
@@ -178,3 +179,36 @@ def test_before_anything_exists_the_recipe_says_what_it_will_cost():
 def test_a_batch_that_does_not_divide_is_found_before_anything_runs():
     with pytest.raises(TrainingError, match="does not divide"):
         teacher_stage(training={**TRAINING, "micro_batch": 3}).cost({"blocks": None}, EXPECTED)
+
+
+def test_without_a_soft_loss_the_teacher_is_not_needed(data, tmp_path):
+    folder = run(expert_stage(distillation={"soft": None}), data, tmp_path / "out")
+    for row in (row for row in rows(folder) if "loss" in row):
+        assert (row["alpha"], row["soft"]) == (1.0, 0.0)
+        assert row["loss"] == pytest.approx(row["ce"])
+
+
+def test_the_loss_between_hidden_states_is_added_with_its_weight(trained, tmp_path):
+    distillation = {"schedule": {"type": "fixed", "alpha": 0.3}, "hidden": {"weight": 0.5}}
+    folder = run(expert_stage(distillation=distillation), trained, tmp_path / "out")
+    found = [row for row in rows(folder) if "loss" in row]
+    for row in found:
+        assert row["loss"] == pytest.approx(0.3 * row["ce"] + 0.7 * row["soft"] + 0.5 * row["hidden"], rel=1e-5)
+    assert found[-1]["hidden"] < found[0]["hidden"]
+
+
+def test_an_expert_may_begin_as_a_part_of_its_teacher(trained, tmp_path):
+    training = {**TRAINING, "optimizer": {"type": "adamw", "lr": 1e-9}}
+    folder = run(expert_stage(initialise="teacher", training=training), trained, tmp_path / "out")
+    ours, teacher = (load_model(each / "model").state_dict() for each in (folder, trained["teacher"]))
+    for name, weight in teacher.items():
+        torch.testing.assert_close(ours[name], weight, rtol=0, atol=1e-6)
+
+
+def test_a_schedule_that_looks_at_slopes_is_given_them(trained, tmp_path):
+    folder = run(expert_stage(distillation={"schedule": "gradient_balance"}), trained, tmp_path / "out")
+    found = [row for row in rows(folder) if "loss" in row]
+    assert all(row["ce_slope"] > 0 and row["soft_slope"] > 0 for row in found)
+    first, second = found[:2]
+    expected = first["soft_slope"] ** 0.5 / (first["soft_slope"] ** 0.5 + first["ce_slope"] ** 0.5)
+    assert second["alpha"] == pytest.approx(max(0.1, min(0.9, expected)))
