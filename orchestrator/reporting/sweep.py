@@ -14,7 +14,8 @@ from orchestrator.reporting.document import Document, Section, write
 from orchestrator.reporting.formats import MISSING, count, share
 from orchestrator.reporting.tables import Cell, Table, table
 
-__all__ = ["FINISHED", "Trial", "write_sweep_report"]
+WEIGHTS = 20
+"""Steps whose weights `results.json` has of each trial, about."""
 
 
 def write_sweep_report(
@@ -141,6 +142,13 @@ def _unfinished(configurations: Sequence[Configuration]) -> Table:
     return table("Why", ("configuration", "seed", "status", "reason"), rows, words=(2, 3))
 
 
+def _kept(trial: Trial) -> dict[str, Any]:
+    """A trial for `results.json`: its configuration stands there already, and some of its weights will do."""
+    rows = trial.get("weights", ())
+    kept = rows[:: max(1, len(rows) // WEIGHTS)]
+    return {**{key: value for key, value in trial.items() if key not in ("name", "config")}, "weights": kept}
+
+
 def _results(
     title: str, configurations: Sequence[Configuration], references: Sequence[Reference], confidence: float
 ) -> dict[str, Any]:
@@ -157,7 +165,7 @@ def _results(
             "difference_margin": difference.margin,
             "pairs": difference.n,
             "verdict": _verdict(configuration, configurations[0], confidence),
-            "trials": [dict(trial) for trial in configuration.trials],
+            "trials": [_kept(trial) for trial in configuration.trials],
         }
 
     def beside(reference: Reference) -> dict[str, Any]:
