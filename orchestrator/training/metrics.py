@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 from orchestrator.training.checkpoints import Progress
@@ -32,6 +33,7 @@ class Metrics:
         self.env, self.steps = env, steps
         self.every = max(1, steps // ROWS)
         self._last = (0.0, 0)  # training seconds and tokens at the last row
+        self._weights: list[tuple[float, float]] = []  # of the steps since
 
     def rewind(self, progress: Progress) -> None:
         """Cut the file at the first row of a step that a resumed run takes again, or that a kill left half written."""
@@ -44,13 +46,22 @@ class Metrics:
         os.truncate(path, kept)
 
     def step(self, progress: Progress, result: StepResult, lr: float) -> None:
-        """Log a step if its turn has come; "step" counts the steps taken."""
-        if self.env.rank or (progress.step % self.every and progress.step != self.steps):
+        """Log a step if its turn has come; "step" counts the steps taken.
+
+        Where rows are further apart than a step, alpha and beta are means since the row before: an alternating schedule
+        would look like a fixed one otherwise.
+        """
+        if self.env.rank:
             return
+        self._weights.append((result.alpha, result.beta))
+        if progress.step % self.every and progress.step != self.steps:
+            return
+        alpha, beta = (fmean(values) for values in zip(*self._weights, strict=True))
+        self._weights.clear()
         seconds, tokens = progress.training_seconds - self._last[0], progress.tokens - self._last[1]
         self._last = (progress.training_seconds, progress.tokens)
         figures = {name: value for name, value in asdict(result).items() if value or name not in OPTIONAL}
-        row = {"step": progress.step, "steps": self.steps, **figures, "lr": lr}
+        row = {"step": progress.step, "steps": self.steps, **figures, "alpha": alpha, "beta": beta, "lr": lr}
         self.env.log({**row, "tokens": progress.tokens, "tokens_per_second": round(tokens / max(seconds, 1e-9), 1)})
 
     def validation(self, progress: Progress, losses: Mapping[str, float]) -> None:
