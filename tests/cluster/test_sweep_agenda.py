@@ -121,7 +121,7 @@ def test_early_stopping_after_the_end_is_refused(agenda: Callable[..., Agenda]) 
 def test_fields_that_change_the_teacher_change_what_trials_rest_on(agenda: Callable[..., Agenda]) -> None:
     one, other, third = agenda(grid={"teacher.training.warmup": [0.1, 0.2], LR: [1e-3, 2e-3]}).trials[:3]
     assert one.upstream == other.upstream
-    assert {step for step in one.upstream if one.upstream[step] != third.upstream[step]} == {"teacher"}
+    assert {step for step in one.upstream if one.upstream[step] != third.upstream[step]} == {"teacher", "cache-en"}
 
 
 EQUAL = {"configurations": {"fixed": {}, "CE": {ALPHA: 0.9}}, "equal_time": {"CE": "fixed"}, "seeds": [1, 2]}
@@ -180,7 +180,7 @@ def test_optuna_learns_and_a_killed_search_goes_on(agenda: Callable[..., Agenda]
 
 def test_optuna_may_not_change_what_trials_rest_on(agenda: Callable[..., Agenda]) -> None:
     space = {"teacher.training.warmup": {"low": 0.0, "high": 0.5}}
-    with pytest.raises(RecipeError, match=r"warmup changes teacher, which trials rest on"):
+    with pytest.raises(RecipeError, match=r"warmup changes teacher, cache-en, which trials rest on"):
         agenda(search={**SEARCH, "space": space})
 
 
