@@ -40,11 +40,7 @@ class Cache:
         self.folder = folder
         try:
             about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
-            found, self._per_shard, self._count = (
-                about["identity"],
-                int(about["blocks_per_shard"]),
-                int(about["blocks"]),
-            )
+            found, self._per_shard = about["identity"], int(about["blocks_per_shard"])
         except (OSError, ValueError, KeyError, TypeError):
             raise _unusable(folder, f"is damaged: {ABOUT} can't be read") from None
         for name, value in identity.items():
