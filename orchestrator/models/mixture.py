@@ -1,0 +1,182 @@
+"""The mixture: experts, perhaps a common expert and shared layers, and the sequences that each of them serves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from orchestrator.errors import ModelError
+from orchestrator.models.build import head, hidden_states
+
+COMMON, SHARED = "common", "shared"
+
+
+class Mixture(nn.Module):
+    """Experts by language; each sequence of a batch is served by the experts that have weight on it.
+
+    With a common expert (paper, MoE-CE) the hidden states of expert and common expert are combined before the head.
+    Parameters belong to *parts*: a language's, "common" or "shared"; see :meth:`part_of`.
+
+    Shape legend: B sequences, T tokens, D width, V vocabulary, E experts in the order of `languages`.
+
+    Args:
+        experts: causal language models by language, of one vocabulary.
+        common: the common expert; None: there is none.
+        combiners: by language, what joins an expert's hidden states [B, T, D] with the common expert's.
+        shares: layers that all models have in common, of "embedding" and "head": the first expert's. Where embedding
+            and head are tied, sharing one shares both.
+
+    Raises:
+        ModelError: no expert; vocabularies differ, or widths where states or layers are shared.
+    """
+
+    def __init__(
+        self,
+        experts: Mapping[str, nn.Module],
+        common: nn.Module | None = None,
+        combiners: Mapping[str, nn.Module] | None = None,
+        shares: Iterable[str] = (),
+    ) -> None:
+        super().__init__()
+        shares = tuple(shares)
+        _check(experts, common, one_width=bool(shares) or common is not None)
+        models = [*experts.values(), *([common] if common is not None else [])]
+        # Registered first, so that shared weights are named after what they are.
+        self.shared = nn.ModuleDict(_share(models, shares))
+        self.common = common
+        self.experts = nn.ModuleDict(experts)
+        self.combiners = nn.ModuleDict(combiners or {})
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """Languages of the experts."""
+        return tuple(self.experts)
+
+    @staticmethod
+    def part_of(name: str) -> str:
+        """The part that a parameter belongs to, by its name: a language, "common" or "shared"."""
+        room, _, rest = name.partition(".")
+        return room if room in (SHARED, COMMON) else rest.partition(".")[0]
+
+    def keep(self, languages: Iterable[str]) -> None:
+        """Drop the experts of other languages."""
+        for language in set(self.languages).difference(languages):
+            del self.experts[language]
+            if language in self.combiners:
+                del self.combiners[language]
+
+    def hidden(self, ids_BT: Tensor, language: str | None, common: bool = True) -> Tensor:
+        """What the head of a language is applied to, [B, T, D].
+
+        Args:
+            ids_BT: token ids, int64. language: of the expert; None: the common expert alone.
+            common: combine with the common expert, where there is one.
+        """
+        if language is None:
+            assert self.common is not None
+            return hidden_states(self.common, ids_BT)
+        states_BTD = hidden_states(self.experts[language], ids_BT)
+        if not common or self.common is None:
+            return states_BTD
+        return self.combine(states_BTD, hidden_states(self.common, ids_BT), language)
+
+    def combine(self, expert_BTD: Tensor, common_BTD: Tensor, language: str) -> Tensor:
+        """Hidden states of a language's expert and of the common expert as one, [B, T, D]."""
+        combined: Tensor = self.combiners[language](expert_BTD, common_BTD)
+        return combined
+
+    def head(self, language: str | None) -> tuple[Tensor, Tensor | None]:
+        """Weight [V, D] and bias [V] or None of a language's head; None: the common expert's."""
+        model = self.common if language is None else self.experts[language]
+        assert model is not None
+        return head(model)
+
+    def forward(self, ids_BT: Tensor, weights_BE: Tensor, common: bool = True) -> Tensor:
+        """Logits of a batch of any languages, [B, T, V], in the order of the batch.
+
+        Sequences are grouped by expert, and an expert without weight is not run. A sequence of one expert gets that
+        expert's logits; one of several gets the log of their probabilities' weighted mean, as c-BTM mixes (arXiv:
+        2303.14177); one of none gets the common expert alone.
+
+        Args:
+            ids_BT: token ids, int64. weights_BE: not negative, each row sums to 1 or is all 0.
+            common: combine with the common expert, where there is one.
+        """
+        weights_BE = weights_BE.cpu()
+        several_B = (weights_BE > 0).sum(1) > 1
+        weight_VD, _ = self.head(self.languages[0])
+        logits_BTV: Tensor | None = None
+        for language, rows in self.groups(weights_BE):
+            # Few positions are wanted of long prompts: callers cut `ids_BT`, not the logits.
+            hidden_BTD = self.hidden(ids_BT[rows.to(ids_BT.device)], language, common)
+            part_BTV = nn.functional.linear(hidden_BTD, *self.head(language))
+            if logits_BTV is None:
+                logits_BTV = part_BTV.new_full((*ids_BT.shape, len(weight_VD)), -torch.inf)
+            mixed = several_B[rows]
+            if mixed.any() and language is not None:
+                share_B = weights_BE[rows, self.languages.index(language)].to(part_BTV).clamp(min=1e-45)
+                log_BTV = torch.log_softmax(part_BTV, -1) + share_B.log()[:, None, None]
+                part_BTV = torch.where(mixed.to(part_BTV.device)[:, None, None], log_BTV, part_BTV)
+                part_BTV = torch.logaddexp(logits_BTV[rows], part_BTV)
+            logits_BTV[rows] = part_BTV
+        assert logits_BTV is not None, "an empty batch"
+        return logits_BTV
+
+    def groups(self, weights_BE: Tensor) -> list[tuple[str | None, Tensor]]:
+        """(language, indices of the sequences it has weight on), for experts that have any; None: the common expert."""
+        used_BE = weights_BE > 0
+        groups: list[tuple[str | None, Tensor]] = [
+            (language, used_BE[:, index].nonzero()[:, 0]) for index, language in enumerate(self.languages)
+        ]
+        groups.append((None, (~used_BE.any(1)).nonzero()[:, 0]))
+        return [(language, rows) for language, rows in groups if len(rows)]
+
+
+def _share(models: Sequence[nn.Module], shares: Iterable[str]) -> dict[str, nn.Module]:
+    """Make all models use the first one's layers; the layers by name."""
+    wanted, layers = set(shares), dict[str, nn.Module]()
+    if not wanted:
+        return layers
+    first: Any = models[0]
+    if _ties(first):
+        wanted = {"embedding", "head"}
+    if "embedding" in wanted:
+        layers["embedding"] = first.get_input_embeddings()
+    if "head" in wanted:
+        layers["head"] = first.get_output_embeddings()
+    for model in models[1:]:
+        other: Any = model
+        if "embedding" in layers:
+            other.set_input_embeddings(layers["embedding"])
+        if "head" in layers:
+            other.set_output_embeddings(layers["head"])
+    return layers
+
+
+def _ties(model: Any) -> bool:
+    """Whether embedding and head are one matrix."""
+    return model.get_input_embeddings().weight is model.get_output_embeddings().weight
+
+
+def _check(experts: Mapping[str, nn.Module], common: nn.Module | None, one_width: bool) -> None:
+    if not experts:
+        raise ModelError("a mixture needs an expert", "mixture")
+    models = {**experts, **({COMMON: common} if common is not None else {})}
+    shapes = {name: tuple(head(model)[0].shape) for name, model in models.items()}
+    (name, (vocabulary, width)), *others = shapes.items()
+    for other, (theirs, their_width) in others:
+        if theirs != vocabulary:
+            raise ModelError(
+                f"the expert {other} knows {theirs} tokens and the expert {name} {vocabulary}: they can't be mixed",
+                "mixture",
+                "train both with one tokenizer",
+            )
+        if one_width and (their_width != width or _ties(models[other]) != _ties(models[name])):
+            raise ModelError(
+                f"the experts {other} ({their_width} wide) and {name} ({width} wide) can't share layers or states",
+                "mixture",
+                "give all experts one architecture, or use `mixture: ple`",
+            )

@@ -1,0 +1,133 @@
+"""A mixture as a folder: every expert a Hugging Face folder of its own, which transformers opens without our code.
+
+``mixture.json`` {"format", "setup", "languages"}, ``experts/<language>/``; ``common/`` and ``combiners.safetensors`` where the
+the setup has them. Layers that experts share are in each expert's folder, and are one again when the mixture is loaded.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from orchestrator.artifacts import file_digest, write_json
+from orchestrator.config.base import PluginSpec, build
+from orchestrator.errors import ArtifactError, PluginError
+from orchestrator.models.files import load_model, save_model
+from orchestrator.models.mixture import COMMON, Mixture
+
+if TYPE_CHECKING:
+    from orchestrator.models.setups._base import Setup
+
+ABOUT, COMBINERS = "mixture.json", "combiners.safetensors"
+_FORMAT = 1
+_FIX = "go back to another version (mome mixture use), or make it again: mome run RECIPE --force mixture"
+
+
+def write_about(out: Path, setup: PluginSpec, languages: tuple[str, ...]) -> None:
+    """Write ``mixture.json``."""
+    about = {"format": _FORMAT, "setup": setup.model_dump(mode="json"), "languages": list(languages)}
+    write_json(out / ABOUT, about)
+
+
+def read_about(folder: Path) -> tuple[PluginSpec, tuple[str, ...]]:
+    """Setup and languages of a mixture's folder, every part of which is there.
+
+    Raises:
+        ArtifactError: ``mixture.json`` can't be read, or a part is missing.
+    """
+    try:
+        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+        if about["format"] != _FORMAT:
+            raise ValueError(about["format"])
+        setup, languages = PluginSpec.model_validate(about["setup"]), tuple(map(str, about["languages"]))
+        parts = [f"experts/{language}" for language in languages]
+        parts += [COMMON] * build("models.setups", setup).has_common
+    except (OSError, ValueError, KeyError, TypeError, PluginError):
+        raise ArtifactError("the mixture can't be read", str(folder / ABOUT), _FIX) from None
+    for part in parts:
+        if not (folder / part / "config.json").is_file():
+            raise ArtifactError(f"the mixture lacks {part}", str(folder / part), _FIX)
+    return setup, languages
+
+
+def save_mixture(mixture: Mixture, setup: PluginSpec, tokenizer: Path, out: Path) -> None:
+    """Write a mixture's folder.
+
+    Args:
+        mixture: on any device. setup: that it was assembled by. tokenizer: folder of the tokenizer's files.
+        out: folder to write to.
+
+    Raises:
+        ArtifactError: the tokenizer folder has no tokenizer.json. ResourceError: no space left.
+    """
+    from safetensors.torch import save_file
+
+    for language, expert in mixture.experts.items():
+        save_model(expert, tokenizer, out / "experts" / language)
+    if mixture.common is not None:
+        save_model(mixture.common, tokenizer, out / COMMON)
+    if learned := {name: value.cpu().contiguous() for name, value in mixture.combiners.state_dict().items()}:
+        save_file(learned, out / COMBINERS)
+    write_about(out, setup, mixture.languages)
+
+
+def load_mixture(folder: Path, device: str | torch.device = "cpu") -> Mixture:
+    """Open a mixture's folder, in evaluation mode.
+
+    Raises:
+        ArtifactError: a file is missing or damaged, or experts disagree on a layer they share.
+        ModelError: the experts don't fit together.
+    """
+    spec, languages = read_about(folder)
+    setup: Setup = build("models.setups", spec)
+    experts: dict[str, nn.Module] = {name: load_model(folder / "experts" / name) for name in languages}
+    common = load_model(folder / COMMON) if setup.has_common else None
+    layers = {name: _layers(model) for name, model in {**experts, **({COMMON: common} if common else {})}.items()}
+    mixture = setup.assemble(experts, common)
+    _check_shared(mixture, layers, folder)
+    if mixture.combiners.state_dict():
+        _load_combiners(mixture, folder / COMBINERS)
+    return mixture.to(device).eval()
+
+
+def _layers(model: Any) -> dict[str, torch.Tensor]:
+    return {
+        "embedding": model.get_input_embeddings().weight.detach(),
+        "head": model.get_output_embeddings().weight.detach(),
+    }
+
+
+def _check_shared(mixture: Mixture, layers: Mapping[str, Mapping[str, torch.Tensor]], folder: Path) -> None:
+    for layer in mixture.shared:
+        first, *others = layers
+        for other in others:
+            if not torch.equal(layers[first][layer], layers[other][layer]):
+                what = f"the experts {first} and {other} share their {layer} and it differs"
+                raise ArtifactError(what, str(folder), _FIX)
+
+
+def _load_combiners(mixture: Mixture, path: Path) -> None:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        mixture.combiners.load_state_dict(load_file(path))
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise ArtifactError(f"the mixture's combiners can't be read: {error}", str(path), _FIX) from None
+
+
+def tokenizer_digest(folder: Path) -> str:
+    """Identity of the tokenizer in an expert's folder.
+
+    Raises:
+        ArtifactError: it has none.
+    """
+    try:
+        return file_digest(folder / "tokenizer.json")
+    except OSError:
+        raise ArtifactError("an expert has no tokenizer", str(folder / "tokenizer.json"), _FIX) from None

@@ -1,0 +1,1 @@
+"""How a mixture is made of its parts, a setup a file."""
