@@ -1,7 +1,7 @@
 """A mixture as a folder: every expert a Hugging Face folder of its own, which transformers opens without our code.
 
-``mixture.json`` {"format", "setup", "languages"}, ``experts/<language>/``; ``common/`` and ``combiners.safetensors`` where the
-the setup has them. Layers that experts share are in each expert's folder, and are one again when the mixture is loaded.
+``mixture.json`` {"format", "setup", "languages"} and ``experts/<language>/``; ``common/`` and ``combiners.safetensors``
+where the setup has them. Layers that experts share are in each expert's folder, and one again when it is loaded.
 """
 
 from __future__ import annotations

@@ -22,11 +22,21 @@ class Batch(NamedTuple):
     Attributes:
         inputs, labels: int64 [B, T]; a label of −100 is not to be learned.
         rows: int64 [B, 2], (language, block) indices, always on the CPU: what a teacher's cache is read by.
+        languages: names that the language indices refer to.
     """
 
     inputs: Tensor
     labels: Tensor
     rows: Tensor
+    languages: tuple[str, ...] = ()
+
+    def by_language(self) -> Iterator[tuple[str, Batch]]:
+        """Its languages, each with a batch of its blocks, in the order of the indices."""
+        for index in self.rows[:, 0].unique().tolist():
+            chosen = (self.rows[:, 0] == index).nonzero()[:, 0]
+            where = chosen.to(self.inputs.device)
+            inputs, labels = self.inputs[where], self.labels[where]
+            yield self.languages[index], self._replace(inputs=inputs, labels=labels, rows=self.rows[chosen])
 
     def to(self, device: torch.device) -> Batch:
         """The same batch with its tokens on `device`."""
@@ -95,7 +105,8 @@ def micro_batches(blocks: TokenBlocks, rows: np.ndarray, size: int, rank: int, w
         tokens = torch.from_numpy(blocks.gather(mine[part]))
         inputs, labels = tokens[:, :-1], tokens[:, 1:].clone()
         labels[torch.from_numpy(~mine_real[part])] = IGNORED
-        yield Batch(inputs.contiguous(), labels, torch.from_numpy(np.ascontiguousarray(mine[part])))
+        rows_B2 = torch.from_numpy(np.ascontiguousarray(mine[part]))
+        yield Batch(inputs.contiguous(), labels, rows_B2, blocks.languages)
 
 
 def name_rows(blocks: TokenBlocks, rows: np.ndarray, limit: int = 8) -> str:
