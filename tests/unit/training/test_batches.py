@@ -55,7 +55,7 @@ def test_workers_share_every_row_once_and_get_equally_many_micro_batches(blocks_
     seen = [
         tuple(label)
         for share in shares
-        for _, labels, _ in share
+        for _, labels, *_ in share
         for label in labels.tolist()
         if label != [IGNORED] * blocks.context
     ]
