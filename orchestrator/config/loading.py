@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from orchestrator.config.recipe import Recipe
+from orchestrator.config.study import StudySweep
 from orchestrator.errors import RecipeError
 from orchestrator.plugins import suggest
 
@@ -24,13 +25,45 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read, override and validate a recipe.
 
     Args:
-        path: a YAML file. ``${NAME}`` and ``${NAME:-default}`` in its strings are environment variables.
+        path: a YAML file. ``${NAME}`` and ``${NAME:-default}`` in its strings are environment variables. Its `base` is
+            another recipe, relative to it, that it changes; sweeps of its study may be names of files, likewise.
         overrides: ``section.field=value`` with the value in YAML.
 
     Raises:
         RecipeError: no such file, not YAML, unknown key (with the nearest known one), bad value; each with its line.
     """
-    return load_model(Recipe, path, overrides)
+    tree, lines = _based(path)
+    for override in overrides:
+        tree = apply_override(tree, override)
+    return validate(Recipe, _with_sweeps(tree, path), path, lines)
+
+
+def _based(path: Path) -> tuple[dict[str, Any], dict[Key, int]]:
+    """A recipe with what it takes over from its base; the lines are those of its own keys."""
+    tree, lines = read_yaml(path)
+    base = tree.pop("base", None)
+    return (tree, lines) if base is None else (_merged(_based(path.parent / str(base))[0], tree), lines)
+
+
+def _merged(base: Any, change: Any) -> Any:
+    """`change` over `base`: mappings key by key, unless `change` names a plug-in, which comes without old options."""
+    if not (isinstance(base, Mapping) and isinstance(change, Mapping)) or "type" in change:
+        return change
+    return {**base, **{key: _merged(base.get(key), value) for key, value in change.items()}}
+
+
+def _with_sweeps(tree: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The recipe with the sweeps that its study names by their files."""
+    study = tree.get("study")
+    named = study.get("sweeps") if isinstance(study, Mapping) else None
+    if not isinstance(named, Mapping):
+        return tree
+    known = StudySweep.model_fields
+    sweeps = dict(named)
+    for name, file in named.items():
+        if isinstance(file, str):
+            sweeps[name] = {key: value for key, value in read_yaml(path.parent / file)[0].items() if key in known}
+    return {**tree, "study": {**study, "sweeps": sweeps}}
 
 
 def load_model(model: type[Model], path: Path, overrides: Sequence[str] = ()) -> Model:

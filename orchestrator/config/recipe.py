@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from orchestrator.config.base import PluginSpec, Section, build, plugin_of
+from orchestrator.config.study import StudyConfig
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)]
 Language = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$", max_length=16)]
@@ -290,10 +291,14 @@ class Recipe(Section):
     """The multilingual model that experts learn from."""
     experts: ExpertsConfig
     """One small model a language."""
+    mixture: plugin_of("models.setups", "ple") = PluginSpec(type="ple")  # type: ignore[valid-type]
+    """How experts make a mixture: `ple`, each on its own; `jeet` or `moe_ce`, trained together."""
     router: RouterConfig = Field(default_factory=RouterConfig)
     """Text to expert."""
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
     """Held-out perplexity."""
+    study: StudyConfig | None = None
+    """Other setups, baselines, seeds and sweeps over the same data and teacher; null: the main line alone."""
     resources: ResourcesConfig = Field(default_factory=ResourcesConfig)
     """Where things run."""
     tracking: TrackingConfig = Field(default_factory=TrackingConfig)

@@ -13,6 +13,7 @@ from orchestrator.errors import ModelError
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from orchestrator.models.mixture import Branch
     from orchestrator.models.zoo._base import Architecture
 
 
@@ -49,11 +50,11 @@ def parameter_count(spec: PluginSpec | Architecture, vocab_size: int, context: i
     return sum(parameter.numel() for parameter in build_model(spec, vocab_size, context, 0, "meta").parameters())
 
 
-def hidden_states(model: nn.Module, ids_BT: Tensor) -> Tensor:
+def hidden_states(model: nn.Module | Branch, ids_BT: Tensor) -> Tensor:
     """Last hidden states, after the final norm: what the head is applied to.
 
     Args:
-        model: a transformers causal language model.
+        model: a transformers causal language model, or a branch of a mixture.
         ids_BT: token ids, int64 [B, T].
 
     Returns:
@@ -64,7 +65,7 @@ def hidden_states(model: nn.Module, ids_BT: Tensor) -> Tensor:
     return hidden
 
 
-def head(model: nn.Module) -> tuple[Tensor, Tensor | None]:
+def head(model: nn.Module | Branch) -> tuple[Tensor, Tensor | None]:
     """The output head: weight [V, D] (the embedding itself where tied) and bias [V] or None."""
     module: Any = model
     layer = module.get_output_embeddings()

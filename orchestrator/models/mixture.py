@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -68,31 +69,19 @@ class Mixture(nn.Module):
             if language in self.combiners:
                 del self.combiners[language]
 
-    def hidden(self, ids_BT: Tensor, language: str | None, common: bool = True) -> Tensor:
-        """What the head of a language is applied to, [B, T, D].
+    def branch(self, language: str | None, common: bool = True) -> Branch:
+        """What serves a language, as a model of its own.
 
         Args:
-            ids_BT: token ids, int64. language: of the expert; None: the common expert alone.
+            language: of the expert; None: the common expert alone.
             common: combine with the common expert, where there is one.
         """
         if language is None:
             assert self.common is not None
-            return hidden_states(self.common, ids_BT)
-        states_BTD = hidden_states(self.experts[language], ids_BT)
+            return Branch(self.common)
         if not common or self.common is None:
-            return states_BTD
-        return self.combine(states_BTD, hidden_states(self.common, ids_BT), language)
-
-    def combine(self, expert_BTD: Tensor, common_BTD: Tensor, language: str) -> Tensor:
-        """Hidden states of a language's expert and of the common expert as one, [B, T, D]."""
-        combined: Tensor = self.combiners[language](expert_BTD, common_BTD)
-        return combined
-
-    def head(self, language: str | None) -> tuple[Tensor, Tensor | None]:
-        """Weight [V, D] and bias [V] or None of a language's head; None: the common expert's."""
-        model = self.common if language is None else self.experts[language]
-        assert model is not None
-        return head(model)
+            return Branch(self.experts[language])
+        return Branch(self.experts[language], self.common, self.combiners[language])
 
     def forward(self, ids_BT: Tensor, weights_BE: Tensor, common: bool = True) -> Tensor:
         """Logits of a batch of any languages, [B, T, V], in the order of the batch.
@@ -107,14 +96,12 @@ class Mixture(nn.Module):
         """
         weights_BE = weights_BE.cpu()
         several_B = (weights_BE > 0).sum(1) > 1
-        weight_VD, _ = self.head(self.languages[0])
         logits_BTV: Tensor | None = None
         for language, rows in self.groups(weights_BE):
-            # Few positions are wanted of long prompts: callers cut `ids_BT`, not the logits.
-            hidden_BTD = self.hidden(ids_BT[rows.to(ids_BT.device)], language, common)
-            part_BTV = nn.functional.linear(hidden_BTD, *self.head(language))
+            model = self.branch(language, common)
+            part_BTV = nn.functional.linear(hidden_states(model, ids_BT[rows.to(ids_BT.device)]), *head(model))
             if logits_BTV is None:
-                logits_BTV = part_BTV.new_full((*ids_BT.shape, len(weight_VD)), -torch.inf)
+                logits_BTV = part_BTV.new_full((*ids_BT.shape, part_BTV.shape[-1]), -torch.inf)
             mixed = several_B[rows]
             if mixed.any() and language is not None:
                 share_B = weights_BE[rows, self.languages.index(language)].to(part_BTV).clamp(min=1e-45)
@@ -133,6 +120,44 @@ class Mixture(nn.Module):
         ]
         groups.append((None, (~used_BE.any(1)).nonzero()[:, 0]))
         return [(language, rows) for language, rows in groups if len(rows)]
+
+
+class Branch:
+    """An expert, a common expert and what combines them, for whatever takes a causal language model: it has hidden
+    states and a head. A view: the modules belong to the mixture.
+
+    Attributes:
+        expert: whose head it is. common, combiner: None where the expert is alone.
+    """
+
+    def __init__(self, expert: nn.Module, common: nn.Module | None = None, combiner: nn.Module | None = None) -> None:
+        self.expert, self.common, self.combiner = expert, common, combiner
+
+    @property
+    def config(self) -> Any:
+        """The expert's configuration."""
+        return self.expert.config
+
+    @property
+    def device(self) -> Any:
+        """Where it computes."""
+        return self.expert.device
+
+    def base_model(self, **arguments: Any) -> SimpleNamespace:
+        """The expert's output without head, as transformers has it; `last_hidden_state` is what the head is for."""
+        return SimpleNamespace(last_hidden_state=self._hidden(arguments["input_ids"]))
+
+    def get_output_embeddings(self) -> Any:
+        """The head."""
+        model: Any = self.expert
+        return model.get_output_embeddings()
+
+    def _hidden(self, ids_BT: Tensor) -> Tensor:
+        states_BTD = hidden_states(self.expert, ids_BT)
+        if self.common is None or self.combiner is None:
+            return states_BTD
+        combined: Tensor = self.combiner(states_BTD, hidden_states(self.common, ids_BT))
+        return combined
 
 
 def _share(models: Sequence[nn.Module], shares: Iterable[str]) -> dict[str, nn.Module]:

@@ -32,7 +32,7 @@ class Batch(NamedTuple):
 
     def by_language(self) -> Iterator[tuple[str, Batch]]:
         """Its languages, each with a batch of its blocks, in the order of the indices."""
-        for index in self.rows[:, 0].unique().tolist():
+        for index in sorted(set(self.rows[:, 0].tolist())):
             chosen = (self.rows[:, 0] == index).nonzero()[:, 0]
             where = chosen.to(self.inputs.device)
             inputs, labels = self.inputs[where], self.labels[where]
