@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,7 +48,7 @@ def run_recipe(
         store.clean()
         plan = make_plan(recipe, store, until, force, adopt=True)
         if plan.missing:
-            artifacts = _execute(recipe, plan, local)
+            artifacts = execute_plan(recipe, plan, local, partial(_settle, recipe, store))
         else:
             artifacts = {p.name: p.artifact for p in plan.steps if p.artifact is not None}
             _settle(recipe, store, artifacts)
@@ -67,7 +68,15 @@ def print_plan(
         MomeError: the recipe can't work.
     """
     recipe = load_recipe(recipe_file, overrides)
-    plan = make_plan(recipe, Store(run_folder(runs.absolute(), recipe)), until, force)
+    show_plan(recipe, make_plan(recipe, Store(run_folder(runs.absolute(), recipe)), until, force))
+
+
+def show_plan(recipe: Recipe, plan: Plan) -> None:
+    """Print the wanted steps of a plan, which are cached, and what the others are expected to cost.
+
+    Raises:
+        MomeError: the configuration can't work.
+    """
     device = _device(recipe)
     speed = matmul_flops_per_second(device)
     shown = [planned for planned in plan.steps if planned.wanted]
@@ -93,7 +102,18 @@ def print_plan(
     )
 
 
-def _execute(recipe: Recipe, plan: Plan, local: bool) -> dict[str, Artifact]:
+def execute_plan(
+    recipe: Recipe, plan: Plan, local: bool, settle: Callable[[Mapping[str, Artifact]], Path | None]
+) -> dict[str, Artifact]:
+    """Run what a plan lacks, on Ray or in this process, under the eyes of the display and the tracker.
+
+    Args:
+        recipe: says where things run and are tracked. plan: of steps. local: without Ray.
+        settle: is given the artifact of every step when all are there, and returns the folder of the report, if any.
+
+    Raises:
+        MomeError: see :func:`orchestrator.pipeline.execute.execute`.
+    """
     from orchestrator.pipeline.execute import execute
 
     for planned in plan.missing:  # a configuration that can't work is found before anything starts
@@ -104,9 +124,8 @@ def _execute(recipe: Recipe, plan: Plan, local: bool) -> dict[str, Artifact]:
         runner = _local_runner(recipe) if local else _ray_runner(recipe, stack)
         stack.callback(runner.close)
         artifacts = execute(plan, runner, observers)
-        _settle(recipe, plan.store, artifacts)
-        if "report" in artifacts:
-            report.append(plan.store.root / "report")
+        if found := settle(artifacts):
+            report.append(found)
     return artifacts
 
 
@@ -152,19 +171,26 @@ def _tracker(recipe: Recipe, plan: Plan) -> Observer | None:
     return mlflow_tracker(facts)
 
 
-def _settle(recipe: Recipe, store: Store, artifacts: Mapping[str, Artifact]) -> None:
+def _settle(recipe: Recipe, store: Store, artifacts: Mapping[str, Artifact]) -> Path | None:
     """Point the run's folder at these artifacts: `artifacts.json`, `recipe.json`, and the report where people look."""
     store.set_current(recipe.name, artifacts)
     write_json(store.root / "recipe.json", recipe.model_dump(mode="json"))
-    report, current = store.root / "report", artifacts.get("report")
-    if current is None or _same(report / MANIFEST, current.folder / MANIFEST):
-        return
-    fresh = store.root / ".report.new"
-    shutil.rmtree(fresh, ignore_errors=True)
-    with disk_errors(fresh):
-        shutil.copytree(current.folder, fresh)
-    shutil.rmtree(report, ignore_errors=True)
-    fresh.rename(report)
+    return place_report(store.root, artifacts.get("report"))
+
+
+def place_report(root: Path, report: Artifact | None) -> Path | None:
+    """Copy the artifact of a report to where people look for it, and say where that is; None where there is none."""
+    if report is None:
+        return None
+    place = root / "report"
+    if not _same(place / MANIFEST, report.folder / MANIFEST):
+        fresh = root / ".report.new"
+        shutil.rmtree(fresh, ignore_errors=True)
+        with disk_errors(fresh):
+            shutil.copytree(report.folder, fresh)
+        shutil.rmtree(place, ignore_errors=True)
+        fresh.rename(place)
+    return place
 
 
 def _same(one: Path, other: Path) -> bool:

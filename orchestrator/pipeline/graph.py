@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -100,13 +100,16 @@ def _seed(training: TrainingConfig, default: int) -> int:
     return default if training.seed is None else training.seed
 
 
-def fingerprints(steps: tuple[Step, ...]) -> dict[str, str]:
+def fingerprints(steps: Sequence[Step], given: Mapping[str, str] | None = None) -> dict[str, str]:
     """Step name -> SHA-256 of the stage, its configuration, its code, what it reads from outside, and its inputs.
+
+    Args:
+        steps: each after its inputs. given: fingerprints of the inputs that are no step of these.
 
     Raises:
         MomeError: something that a stage reads from outside (a source, a pretrained model) is missing.
     """
-    known: dict[str, str] = {}
+    known = dict(given or {})
     for step in steps:
         known[step.name] = digest(
             {

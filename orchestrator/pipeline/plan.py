@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from orchestrator.config.recipe import Recipe
 from orchestrator.errors import RecipeError
 from orchestrator.pipeline.graph import Step, fingerprints, steps_of
 from orchestrator.plugins import suggest
-from orchestrator.stages.base import Cost, Expected
+from orchestrator.stages.base import Cost, Expected, Stage
 
 # Seconds that a step takes whatever its size (True: distributed), and the share of a plain matrix product's speed that
 # training reaches on a CPU and on a GPU.
@@ -87,12 +87,40 @@ def make_plan(
 
     def planned(step: Step) -> PlannedStep:
         name, fingerprint = step.name, known[step.name]
-        artifact = None if name in forced else store.find(name, fingerprint)
-        if artifact is None and name not in forced and (made := store.elsewhere(name, fingerprint)):
-            artifact = store.adopt(name, made) if adopt else made
+        artifact = None if name in forced else _made(store, name, fingerprint, adopt)
         return PlannedStep(step, fingerprint, artifact, name in wanted, name in forced)
 
     return Plan(store, tuple(map(planned, steps)), _expected(recipe))
+
+
+def plan_around(
+    given: Mapping[str, Artifact], steps: Sequence[Step], recipe: Recipe, store: Store, *, adopt: bool = False
+) -> Plan:
+    """The plan of steps that rest on given artifacts, which are not made again whatever code and recipe they are of.
+
+    Args:
+        given: by the names that inputs of `steps` have. steps: to be done; no name is that of a given one.
+        recipe: says what to expect of costs. store, adopt: see :func:`make_plan`.
+
+    Raises:
+        MomeError: a source is missing; an artifact is damaged.
+    """
+    known = fingerprints(steps, {name: artifact.fingerprint for name, artifact in given.items()})
+    there = [PlannedStep(Step(name, Given()), known[name], artifact) for name, artifact in given.items()]
+    made = [PlannedStep(s, known[s.name], _made(store, s.name, known[s.name], adopt)) for s in steps]
+    return Plan(store, (*there, *made), _expected(recipe))
+
+
+class Given(Stage):
+    """Stands in a plan for an artifact that is there; it never runs."""
+
+
+def _made(store: Store, name: str, fingerprint: str, adopt: bool) -> Artifact | None:
+    """A step's artifact, of this run or of another one beside it."""
+    artifact = store.find(name, fingerprint)
+    if artifact is None and (made := store.elsewhere(name, fingerprint)):
+        artifact = store.adopt(name, made) if adopt else made
+    return artifact
 
 
 def _expected(recipe: Recipe) -> Expected:
