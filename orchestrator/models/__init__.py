@@ -3,8 +3,15 @@
 from orchestrator.models.build import build_model, check_head, head, hidden_states, parameter_count
 from orchestrator.models.files import hidden_width, load_model, save_model, weights_digest
 from orchestrator.models.initialise import initialise_from_teacher
+from orchestrator.models.merge import average_weights, branch_train_mix
+from orchestrator.models.moe import auxiliary_loss
+from orchestrator.models.sizes import Size, mixture_size, model_size, outer_size
 
 __all__ = [
+    "Size",
+    "auxiliary_loss",
+    "average_weights",
+    "branch_train_mix",
     "build_model",
     "check_head",
     "head",
@@ -12,6 +19,9 @@ __all__ = [
     "hidden_width",
     "initialise_from_teacher",
     "load_model",
+    "mixture_size",
+    "model_size",
+    "outer_size",
     "parameter_count",
     "save_model",
     "weights_digest",

@@ -62,6 +62,8 @@ def load_model(folder: Path, device: str | torch.device = "cpu") -> PreTrainedMo
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
+    from orchestrator.models import _token_moe  # noqa: F401  registers its model type
+
     try:
         with quiet():
             model, report = AutoModelForCausalLM.from_pretrained(
@@ -89,6 +91,8 @@ def hidden_width(folder: Path) -> int:
         ArtifactError: it has no readable configuration.
     """
     from transformers import AutoConfig
+
+    from orchestrator.models import _token_moe  # noqa: F401  registers its model type
 
     try:
         return int(AutoConfig.from_pretrained(folder, local_files_only=True).hidden_size)

@@ -49,11 +49,11 @@ _WHERE = "initialise_from_teacher"
 
 
 def _layers_name(model: nn.Module) -> str:
-    """Dotted name of the list of transformer blocks: the longest list of modules there is."""
+    """Dotted name of the list of transformer blocks: the list of modules that holds the most parameters."""
     lists = {name: module for name, module in model.named_modules() if isinstance(module, nn.ModuleList)}
     if not lists:
         raise ModelError(f"{type(model).__name__} has no list of layers", where=_WHERE)
-    sizes = {name: len(modules) for name, modules in lists.items()}
+    sizes = {name: sum(p.numel() for p in modules.parameters()) for name, modules in lists.items()}
     name: str = min(sizes, key=lambda name: (-sizes[name], len(name)))
     return name
 

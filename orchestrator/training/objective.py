@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from orchestrator.losses import LazyLogits, LossSums, SampledLogits, SoftLoss, distillation_loss
 from orchestrator.losses.hidden import HiddenLoss
-from orchestrator.models import head, hidden_states
+from orchestrator.models import auxiliary_loss, head, hidden_states
 from orchestrator.schedules import LossHistory, Schedule
 from orchestrator.teacher import Teacher, TeacherSamples
 from orchestrator.training.batches import Batch
@@ -45,7 +45,7 @@ class CrossEntropyObjective:
 
     def losses(self, model: nn.Module, batch: Batch, alpha: float, beta: float) -> LossSums:  # noqa: ARG002
         """See :class:`Objective`."""
-        return distillation_loss(student_logits(model, batch.inputs), batch.labels)
+        return _with_auxiliary(distillation_loss(student_logits(model, batch.inputs), batch.labels), model)
 
 
 @dataclass(frozen=True)
@@ -74,13 +74,14 @@ class DistillationObjective:
         """See :class:`Objective`. A step without weight on what needs the teacher doesn't run it."""
         student = student_logits(model, batch.inputs)
         if beta == 0 and self.hidden is None:
-            return distillation_loss(student, batch.labels, alpha=alpha)
+            return _with_auxiliary(distillation_loss(student, batch.labels, alpha=alpha), model)
         states = self.teacher.states(batch.inputs, batch.rows)
         teacher = SampledLogits(*states) if isinstance(states, TeacherSamples) else LazyLogits(*states)
         slopes = self.schedule.slopes
         sums = distillation_loss(
             student, batch.labels, teacher=teacher, soft=self.soft, alpha=alpha, beta=beta, slopes=slopes
         )
+        sums = _with_auxiliary(sums, model)
         if self.hidden is None or isinstance(teacher, SampledLogits):
             return sums
         hidden = self.hidden.total(student.hidden, teacher.hidden, batch.labels)
@@ -90,3 +91,9 @@ class DistillationObjective:
 def student_logits(model: nn.Module, inputs_BT: Tensor) -> LazyLogits:
     """A model's logits, not yet computed: last hidden states and output head."""
     return LazyLogits(hidden_states(model, inputs_BT), *head(model))
+
+
+def _with_auxiliary(sums: LossSums, model: nn.Module) -> LossSums:
+    """Add what the model itself asks for beside the task, a token: the balance of its MoE layers, in training only."""
+    auxiliary = auxiliary_loss(model)
+    return sums if auxiliary is None else sums._replace(loss=sums.loss + auxiliary * sums.tokens)

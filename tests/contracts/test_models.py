@@ -37,6 +37,7 @@ GIVEN = {
         }
     }
 }
+BASE = {"base": {"type": "gpt2", **SMALL}, "experts": 3}
 NAMES = tuple(name for name in available("models.zoo") if name != "pretrained")
 each_model = pytest.mark.parametrize("name", NAMES)
 
@@ -49,6 +50,8 @@ def small(name: str) -> PluginSpec:
     """The architecture at a size for tests."""
     if name == "transformers":
         return spec(name)
+    if name == "token_moe":
+        return spec(name, **BASE)
     extra = {"kv_heads": 2, "feed_forward": 32} if "mistral" in name else {}
     return spec(name, **SMALL, **extra)
 

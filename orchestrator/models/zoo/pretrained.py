@@ -88,6 +88,8 @@ class Pretrained(Architecture):
             raise ModelError(f"there is no model in {self.name}", where="models.zoo.pretrained", fix=fix)
         from safetensors import SafetensorError
 
+        from orchestrator.models import _token_moe  # noqa: F401  registers its model type
+
         try:
             return load(str(path) if local else self.name, revision=self.revision, trust_remote_code=False, **options)
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
