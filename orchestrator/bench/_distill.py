@@ -108,7 +108,7 @@ def gpt2(layers: int, width: int, heads: int) -> dict[str, Any]:
 def train_ours(job: Job) -> Outcome:
     """Our step with strategy `single`: reading blocks, forward, backward, update."""
     config, env = TrainingConfig(precision=job.precision, micro_batch=job.batch), Environment(work=Path(job.folder))
-    handle = Single().setup(job.new_student(), OPTIMIZER, config, env, 1)
+    handle = Single().setup(job.new_student(), OPTIMIZER, config, env)
     objective, blocks = _objective(job), job.blocks
 
     def step(number: int) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -45,21 +44,14 @@ class Batch(NamedTuple):
         )
 
 
-@dataclass(frozen=True)
-class BatchPlan:
-    """How a training run is cut up.
+def plan_batches(config: TrainingConfig, context: int, available: int, world_size: int) -> int:
+    """Blocks of an optimizer step over all workers, where each of `world_size` accumulates whole micro-batches.
 
-    Attributes:
-        batch_blocks: blocks of an optimizer step, over all workers.
-        accumulation: micro-batches that a worker accumulates in a step.
-    """
-
-    batch_blocks: int
-    accumulation: int
-
-
-def plan_batches(config: TrainingConfig, context: int, available: int, world_size: int) -> BatchPlan:
-    """Cut a batch into blocks of `context` tokens, workers and micro-batches; there are `available` blocks in all.
+    Args:
+        config: of the run.
+        context: tokens of a block.
+        available: blocks in all.
+        world_size: workers that share a batch.
 
     Raises:
         TrainingError: a batch is smaller than a block, larger than the data, or does not divide into micro-batches.
@@ -87,26 +79,44 @@ def plan_batches(config: TrainingConfig, context: int, available: int, world_siz
             where="training.batch_tokens",
             fix=f"set batch_tokens to at most {available // unit * unit * context or context}, or add text",
         )
-    return BatchPlan(blocks, blocks // unit)
+    return blocks
 
 
-def micro_batches(blocks: TokenBlocks, rows: np.ndarray, size: int, rank: int, world_size: int) -> Iterator[Batch]:
+def micro_batches(
+    blocks: TokenBlocks, rows: np.ndarray, size: int, rank: int, world_size: int, by_language: bool = False
+) -> Iterator[Batch]:
     """The worker's share of `rows` in micro-batches of `size`.
 
     Every worker gets equally many: where rows run out they are filled with repeats whose labels are −100.
+
+    Args:
+        blocks: to read from.
+        rows: int64 [B, 2], (language, block) indices.
+        size: blocks of a micro-batch.
+        rank, world_size: place among the workers.
+        by_language: one language after the other, so that a micro-batch is of as few as possible, and equally many
+            rows of each for every worker: their micro-batches are of the same languages, and whoever sums gradients
+            or gathers weights while others do (ZeRO 2 and 3) meets them at the same expert.
     """
-    unit = size * world_size
-    missing = -len(rows) % unit
-    filled = np.concatenate([rows, np.repeat(rows[:1], missing, axis=0)])
-    real = np.arange(len(filled)) < len(rows)
-    mine, mine_real = filled[rank::world_size], real[rank::world_size]
+    marked = np.column_stack([rows, np.ones(len(rows), np.int64)])  # 1: to be learned
+    groups = [marked]
+    if by_language:
+        groups = [marked[rows[:, 0] == language] for language in np.unique(rows[:, 0])]
+    shares = [_filled(group, world_size)[rank::world_size] for group in groups]
+    mine = _filled(np.concatenate([marked[:0], *shares]), size)
     for start in range(0, len(mine), size):
-        part = slice(start, start + size)
-        tokens = torch.from_numpy(blocks.gather(mine[part]))
-        inputs, labels = tokens[:, :-1], tokens[:, 1:].clone()
-        labels[torch.from_numpy(~mine_real[part])] = IGNORED
-        rows_B2 = torch.from_numpy(np.ascontiguousarray(mine[part]))
-        yield Batch(inputs.contiguous(), labels, rows_B2, blocks.languages)
+        part = torch.from_numpy(mine[start : start + size])
+        tokens = torch.from_numpy(blocks.gather(part[:, :2].numpy()))
+        inputs, labels = tokens[:, :-1].contiguous(), tokens[:, 1:].clone()
+        labels[part[:, 2] == 0] = IGNORED
+        yield Batch(inputs, labels, part[:, :2].contiguous(), blocks.languages)
+
+
+def _filled(marked: np.ndarray, multiple: int) -> np.ndarray:
+    """Marked rows [B, 3] and repeats of the last one, marked 0, up to a multiple."""
+    fillers = np.repeat(marked[-1:], -len(marked) % multiple, axis=0)
+    fillers[:, 2] = 0
+    return np.concatenate([marked, fillers])
 
 
 def name_rows(blocks: TokenBlocks, rows: np.ndarray, limit: int = 8) -> str:

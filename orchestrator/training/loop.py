@@ -25,8 +25,9 @@ from orchestrator.training.device import device_of, total
 from orchestrator.training.lr import learning_rate
 from orchestrator.training.metrics import Metrics
 from orchestrator.training.objective import Objective
+from orchestrator.training.parts import Parts
 from orchestrator.training.step import Clock, StepResult, mean_loss, train_step
-from orchestrator.training.strategies._base import Handle, State, Strategy
+from orchestrator.training.strategies._base import Handle, State, Strategy, share_of
 
 if TYPE_CHECKING:
     from orchestrator.stages.base import Environment
@@ -38,8 +39,10 @@ class Task:
 
     Attributes:
         new_model: builds the model in its initial state, fp32, on the CPU. objective: the loss. config: of the run.
-        train, validation: blocks. languages: those to learn and to validate on. seed: of everything random.
+        train, validation: blocks. languages: those to learn. seed: of everything random.
         fingerprint: of all that decides the result; a checkpoint of another is refused.
+        parts: of the model, where a step trains those of its languages only.
+        validated: languages to validate on; None: those to learn.
     """
 
     new_model: Callable[[], nn.Module]
@@ -50,6 +53,8 @@ class Task:
     languages: tuple[str, ...]
     seed: int
     fingerprint: str
+    parts: Parts | None = None
+    validated: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -91,13 +96,16 @@ class _Run:
 
     def __init__(self, task: Task, env: Environment) -> None:
         self.task, self.env, self.device = task, env, device_of(env)
-        config = task.config
+        config, validated = task.config, task.validated or task.languages
         available = sum(task.train.count(language) for language in task.languages)
-        self.plan = plan_batches(config, task.train.context, available, env.world_size)
-        self.order = BatchOrder(task.train, task.languages, self.plan.batch_blocks, task.seed, config.sampling)
+        self.strategy: Strategy = build("training.strategies", env.strategy)
+        met = tuple(dict.fromkeys(task.languages + validated))
+        self.share = share_of(self.strategy, met, task.parts, env)
+        blocks = plan_batches(config, task.train.context, available, self.share.of)
+        self.order = BatchOrder(task.train, task.languages, blocks, task.seed, config.sampling)
         self.steps = self.order.steps_for(config.tokens, config.epochs)
         self.checkpoints = Checkpoints(env.work / "checkpoints", task.fingerprint)
-        self.held_out = {language: self._held_out(language) for language in task.languages}
+        self.held_out = {language: self._held_out(language) for language in validated}
         self.optimizer = build("training.optimizers", config.optimizer)
         self.handle, self.progress = self._resume()
         self.saved = self.progress.step or None
@@ -110,8 +118,8 @@ class _Run:
         """Take one optimizer step; its means and its learning rate."""
         step, config = self.progress.step, self.task.config
         lr = learning_rate(step, self.steps, self.optimizer.lr, config.warmup, config.decay, config.final_lr)
-        clock = Clock(step, self.steps, self.task.seed, self.env.rank, self.env.world_size)
         rows = self.order.rows(step)
+        clock = Clock(step, self.steps, self.task.seed, self.env.rank, self.env.world_size, self._selected(rows))
         batches = self._micro_batches(self.task.train, rows)
         try:
             result = train_step(self.handle, self.task.objective, batches, self.history, lr, clock, self.device)
@@ -190,15 +198,16 @@ class _Run:
     def _resume(self) -> tuple[Handle, Progress]:
         """The model under training, at the newest checkpoint that rank 0 sees."""
         env = self.env
-        strategy: Strategy = build("training.strategies", env.strategy)
         latest = self.checkpoints.latest()
         progress, optimizer = Progress(), None
         model = self.task.new_model()
         if latest is not None:
             progress, weights, optimizer = self.checkpoints.load(latest)
             load_weights(model, weights)
+        if self.task.parts is not None:
+            self.task.parts.freeze(model, frozenset(self.task.languages))
         model.train()
-        handle = strategy.setup(model, self.optimizer, self.task.config, env, self.plan.accumulation)
+        handle = self.strategy.setup(model, self.optimizer, self.task.config, env, self.task.parts, self.share)
         agreed = total(torch.tensor([progress.step], device=self.device), env.world_size)
         if int(agreed) != progress.step * env.world_size:
             raise TrainingError(
@@ -225,9 +234,17 @@ class _Run:
         rows = np.stack([np.full_like(indices, blocks.languages.index(language)), indices], axis=1)
         return self._micro_batches(blocks, rows)
 
+    def _selected(self, rows: np.ndarray) -> frozenset[str] | None:
+        """Parts that a step over these rows, those of all workers, trains."""
+        if self.task.parts is None:
+            return None
+        languages = self.task.train.languages
+        return self.task.parts.selected(frozenset(languages[index] for index in np.unique(rows[:, 0])))
+
     def _micro_batches(self, blocks: TokenBlocks, rows: np.ndarray) -> list[Batch]:
-        size = self.task.config.micro_batch
-        return list(micro_batches(blocks, rows, size, self.env.rank, self.env.world_size))
+        size, share = self.task.config.micro_batch, self.share
+        mine = share.select(rows, blocks.languages)
+        return list(micro_batches(blocks, mine, size, share.index, share.of, by_language=self.task.parts is not None))
 
 
 def load_weights(model: nn.Module, weights: State) -> None:

@@ -23,6 +23,7 @@ class Clock:
 
     Attributes:
         step: from 0. steps: in all. seed: of the run. rank, world_size: place among the workers.
+        selected: parts of the model that the step trains; None: all of it.
     """
 
     step: int
@@ -30,6 +31,7 @@ class Clock:
     seed: int
     rank: int = 0
     world_size: int = 1
+    selected: frozenset[str] | None = None
 
     def seed_micro_batch(self, micro: int) -> None:
         """Seed dropout from (seed, step, micro-batch, rank), so that a resumed run needs no generator state."""
@@ -79,21 +81,21 @@ def train_step(
     valid = sum(int((batch.labels != IGNORED).sum()) for batch in batches)
     count = total(torch.tensor([valid], dtype=torch.int64, device=device), clock.world_size)
     sums = torch.zeros(6, dtype=torch.float64, device=device)
-    used: list[tuple[float, float]] = []
+    # A worker may have no rows of a step's languages.
+    weights = [objective.weights(clock.step, clock.steps, history, micro) for micro in range(max(1, len(batches)))]
     for micro, batch in enumerate(batches):
         clock.seed_micro_batch(micro)
-        alpha, beta = objective.weights(clock.step, clock.steps, history, micro)
+        alpha, beta = weights[micro]
         losses = handle.forward(_Weighted(objective, batch.to(device), alpha, beta))
-        handle.backward(losses.loss / count.clamp(min=1)[0])
+        handle.backward(losses.loss / count.clamp(min=1)[0], last=micro == len(batches) - 1)
         sums += torch.stack(
             [losses.loss.detach(), losses.ce, losses.soft, losses.ce_slope, losses.soft_slope, losses.hidden]
         ).to(torch.float64)
-        used.append((alpha, beta))
-    norm = handle.step(lr)
+    norm = handle.step(lr, clock.selected)
     total(sums, clock.world_size)
     figures = torch.cat([sums / count.clamp(min=1), norm.to(sums).reshape(1), count.to(sums)]).tolist()
     loss, ce, soft, ce_slope, soft_slope, hidden, grad_norm, tokens = figures
-    alpha, beta = (sum(values) / len(used) for values in zip(*used, strict=True))
+    alpha, beta = (sum(values) / len(weights) for values in zip(*weights, strict=True))
     return StepResult(loss, ce, soft, ce_slope, soft_slope, hidden, alpha, beta, grad_norm, int(tokens))
 
 

@@ -157,7 +157,7 @@ def test_deepspeed_without_zero_takes_the_same_steps(name: str, tmp_path) -> Non
     for strategy in ("single", "deepspeed"):
         options = {"zero": 0} if strategy == "deepspeed" else {}
         env = Environment(work=tmp_path, strategy=PluginSpec(type=strategy, **options))
-        handle = create("training.strategies", strategy, options).setup(new_model(), make(name), CONFIG, env, 1)
+        handle = create("training.strategies", strategy, options).setup(new_model(), make(name), CONFIG, env)
         for step in range(3):
             objective_step(handle, step)
         found.append((handle.weights(), handle.optimizer_state()))

@@ -10,10 +10,13 @@ from torch import Tensor, nn
 
 from orchestrator.config.recipe import TrainingConfig
 from orchestrator.losses import LossSums
+from orchestrator.training.parts import Parts, Share
 
 if TYPE_CHECKING:
     from orchestrator.stages.base import Environment
 
+WHOLE = Share()
+"""All rows, for one worker."""
 State = dict[str, Tensor]
 Losses = Callable[[nn.Module], LossSums]
 """The sums over one micro-batch's valid tokens, of a model."""
@@ -42,12 +45,15 @@ class Handle(Protocol):
         """``losses(model)`` in the recipe's precision; weights are read nowhere else."""
         ...
 
-    def backward(self, loss: Tensor) -> None:
-        """Add the gradient of this worker's share of the global mean loss."""
+    def backward(self, loss: Tensor, last: bool = True) -> None:
+        """Add the gradient of this worker's share of the global mean loss; `last`: :meth:`step` comes next."""
         ...
 
-    def step(self, lr: float) -> Tensor:
-        """Clip, update the weights, clear the gradients; the gradient's norm before clipping, a scalar tensor."""
+    def step(self, lr: float, selected: frozenset[str] | None = None) -> Tensor:
+        """Clip, update the weights, clear the gradients; the gradient's norm before clipping, a scalar tensor.
+
+        Parts of the model that are not `selected` (None: all are) don't count in the norm and stay as they are.
+        """
         ...
 
     def mode(self, training: bool) -> None:
@@ -71,14 +77,36 @@ class Strategy(Protocol):
     """A plug-in of `training.strategies`."""
 
     def setup(
-        self, model: nn.Module, optimizer: OptimizerPlugin, config: TrainingConfig, env: Environment, accumulation: int
+        self,
+        model: nn.Module,
+        optimizer: OptimizerPlugin,
+        config: TrainingConfig,
+        env: Environment,
+        parts: Parts | None = None,
+        share: Share = WHOLE,
     ) -> Handle:
-        """Put `model` (fp32 weights) under training; `accumulation` backward calls precede each step.
+        """Put `model` (fp32 weights) under training.
+
+        Args:
+            model: what is trained; parameters that require no gradient are not.
+            optimizer, config, env: of the run.
+            parts: the model's, where a step may select some of them.
+            share: what :func:`share_of` gave.
 
         Raises:
             ResourceError: the device or a package is missing. TrainingError: the strategy can't do what is asked.
         """
         ...
+
+
+def share_of(strategy: object, languages: tuple[str, ...], parts: Parts | None, env: Environment) -> Share:
+    """The rows that a worker gets; every `world_size`-th of all languages, where a strategy has no `share` of its own.
+
+    Raises:
+        TrainingError: the strategy can't spread these parts over these workers.
+    """
+    share: Callable[..., Share] | None = getattr(strategy, "share", None)
+    return Share(env.rank, env.world_size) if share is None else share(languages, parts, env)
 
 
 def prepare(strategy: object) -> None:

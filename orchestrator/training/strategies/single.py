@@ -12,7 +12,9 @@ from orchestrator.config.recipe import TrainingConfig
 from orchestrator.errors import TrainingError
 from orchestrator.losses import LossSums
 from orchestrator.training.device import autocast, device_of
+from orchestrator.training.parts import Parts, Share
 from orchestrator.training.strategies._base import (
+    WHOLE,
     Losses,
     OptimizerPlugin,
     State,
@@ -36,7 +38,8 @@ class Single:
         optimizer: OptimizerPlugin,
         config: TrainingConfig,
         env: Environment,
-        accumulation: int,  # noqa: ARG002
+        parts: Parts | None = None,
+        share: Share = WHOLE,  # noqa: ARG002
     ) -> _Handle:
         """See :class:`orchestrator.training.strategies._base.Strategy`."""
         if env.world_size > 1:
@@ -47,24 +50,31 @@ class Single:
             )
         device = device_of(env)
         model.to(device)
-        return _Handle(model, optimizer.build(model), config, device)
+        return _Handle(model, optimizer.build(model), config, device, parts)
 
 
 class _Handle:
     def __init__(
-        self, model: nn.Module, optimizer: torch.optim.Optimizer, config: TrainingConfig, device: torch.device
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        config: TrainingConfig,
+        device: torch.device,
+        parts: Parts | None,
     ) -> None:
-        self.model, self.optimizer, self.config, self.device = model, optimizer, config, device
+        self.model, self.optimizer, self.config, self.device, self.parts = model, optimizer, config, device, parts
         self.parameters = [p for p in model.parameters() if p.requires_grad]
 
     def forward(self, losses: Losses) -> LossSums:
         with autocast(self.device, self.config.precision):
             return losses(self.model)
 
-    def backward(self, loss: Tensor) -> None:
+    def backward(self, loss: Tensor, last: bool = True) -> None:  # noqa: ARG002
         torch.autograd.backward(loss)
 
-    def step(self, lr: float) -> Tensor:
+    def step(self, lr: float, selected: frozenset[str] | None = None) -> Tensor:
+        if self.parts is not None and selected is not None:
+            self.parts.clear_unselected(self.model, selected)
         norm = nn.utils.clip_grad_norm_(self.parameters, self.config.clip)
         set_learning_rate(self.optimizer, lr)
         self.optimizer.step()

@@ -74,4 +74,4 @@ def test_muon_moves_a_matrix_as_far_as_adamw_whatever_its_shape():
 def test_muon_on_shards_is_refused(tmp_path, zero):
     config, env = TrainingConfig(), Environment(work=tmp_path, strategy=PluginSpec(type="deepspeed", zero=zero))
     with pytest.raises(TrainingError, match=r"whole matrices, and ZeRO \d[\s\S]*zero: 0"):
-        DeepSpeed(zero=zero).setup(layers(), Muon(), config, env, 1)
+        DeepSpeed(zero=zero).setup(layers(), Muon(), config, env)

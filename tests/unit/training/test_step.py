@@ -28,7 +28,7 @@ def one_step(make_task, tmp_path, batches, clock=CLOCK, dropout=0.0):
     """The weights after one step, and its result."""
     spec = PluginSpec(type="gpt2", layers=1, width=16, heads=2, dropout=dropout)
     model = build_model(spec, 50, 16, seed=3).train()
-    handle = Single().setup(model, AdamW(), make_task().config, Environment(work=tmp_path), len(batches))
+    handle = Single().setup(model, AdamW(), make_task().config, Environment(work=tmp_path))
     result = train_step(handle, CrossEntropyObjective(), batches, LossHistory(), 1e-3, clock, CPU)
     return handle.weights(), result
 
@@ -73,7 +73,7 @@ def test_dropout_depends_on_seed_step_and_rank_not_on_what_was_drawn_before(make
 def test_mean_loss_is_the_cross_entropy_of_torch(make_task, tmp_path, blocks):
     spec = PluginSpec(type="gpt2", layers=1, width=16, heads=2)
     model = build_model(spec, 50, 16, seed=3).eval()
-    handle = Single().setup(model, AdamW(), make_task().config, Environment(work=tmp_path), 1)
+    handle = Single().setup(model, AdamW(), make_task().config, Environment(work=tmp_path))
     logits = model(blocks[:, :-1]).logits
     expected = torch.nn.functional.cross_entropy(logits.flatten(0, 1), blocks[:, 1:].flatten()).detach()
     assert mean_loss(handle, cut(blocks, 3), 1, CPU) == pytest.approx(float(expected), rel=1e-5)
