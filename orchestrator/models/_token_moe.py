@@ -33,7 +33,7 @@ class TokenMoEConfig(PretrainedConfig):  # type: ignore[misc]
         balance: float = 0.01,
         **options: Any,
     ) -> None:
-        self.base = dict(base or {})
+        self.base = dict(base or {"model_type": "gpt2"})  # transformers builds a default one now and then
         self.experts, self.top, self.balance = experts, top, balance
         super().__init__(**options)
 
