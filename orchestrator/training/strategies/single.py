@@ -5,24 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from orchestrator.config.recipe import TrainingConfig
 from orchestrator.errors import TrainingError
-from orchestrator.losses import LossSums
-from orchestrator.training.device import autocast, device_of
+from orchestrator.training.device import device_of
 from orchestrator.training.parts import Parts, Share
-from orchestrator.training.strategies._base import (
-    WHOLE,
-    Losses,
-    OptimizerPlugin,
-    State,
-    load_optimizer_state,
-    on_cpu,
-    optimizer_state,
-    set_learning_rate,
-)
+from orchestrator.training.strategies._base import WHOLE, OptimizerPlugin
+from orchestrator.training.strategies._plain import PlainHandle
 
 if TYPE_CHECKING:
     from orchestrator.stages.base import Environment
@@ -40,7 +30,7 @@ class Single:
         env: Environment,
         parts: Parts | None = None,
         share: Share = WHOLE,  # noqa: ARG002
-    ) -> _Handle:
+    ) -> PlainHandle:
         """See :class:`orchestrator.training.strategies._base.Strategy`."""
         if env.world_size > 1:
             raise TrainingError(
@@ -50,45 +40,4 @@ class Single:
             )
         device = device_of(env)
         model.to(device)
-        return _Handle(model, optimizer.build(model), config, device, parts)
-
-
-class _Handle:
-    def __init__(
-        self,
-        model: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        config: TrainingConfig,
-        device: torch.device,
-        parts: Parts | None,
-    ) -> None:
-        self.model, self.optimizer, self.config, self.device, self.parts = model, optimizer, config, device, parts
-        self.parameters = [p for p in model.parameters() if p.requires_grad]
-
-    def forward(self, losses: Losses) -> LossSums:
-        with autocast(self.device, self.config.precision):
-            return losses(self.model)
-
-    def backward(self, loss: Tensor, last: bool = True) -> None:  # noqa: ARG002
-        torch.autograd.backward(loss)
-
-    def step(self, lr: float, selected: frozenset[str] | None = None) -> Tensor:
-        if self.parts is not None and selected is not None:
-            self.parts.clear_unselected(self.model, selected)
-        norm = nn.utils.clip_grad_norm_(self.parameters, self.config.clip)
-        set_learning_rate(self.optimizer, lr)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        return norm
-
-    def mode(self, training: bool) -> None:
-        self.model.train(training)
-
-    def weights(self) -> State:
-        return {name: on_cpu(parameter) for name, parameter in self.model.named_parameters()}
-
-    def optimizer_state(self) -> State:
-        return optimizer_state(self.optimizer, self.model)
-
-    def load_optimizer_state(self, state: State) -> None:
-        load_optimizer_state(self.optimizer, self.model, state)
+        return PlainHandle(model, optimizer.build(model), config, device, parts)
