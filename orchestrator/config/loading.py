@@ -38,6 +38,18 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     return validate(Recipe, _with_sweeps(tree, path), path, lines)
 
 
+def changed(recipe: Recipe, changes: Mapping[str, Any], what: str) -> Recipe:
+    """A recipe with dotted fields set to other values; `what` says for what, in errors.
+
+    Raises:
+        RecipeError: the result is not a valid recipe.
+    """
+    tree: dict[str, Any] = recipe.model_dump(mode="json")
+    for field, value in changes.items():
+        tree = set_dotted(tree, field.split("."), value)
+    return validate(Recipe, tree, Path(what), {})
+
+
 def _based(path: Path) -> tuple[dict[str, Any], dict[Key, int]]:
     """A recipe with what it takes over from its base; the lines are those of its own keys."""
     tree, lines = read_yaml(path)
@@ -54,7 +66,7 @@ def _merged(base: Any, change: Any) -> Any:
 
 def _with_sweeps(tree: dict[str, Any], path: Path) -> dict[str, Any]:
     """The recipe with the sweeps that its study names by their files."""
-    study = tree.get("study")
+    study: Any = tree.get("study")
     named = study.get("sweeps") if isinstance(study, Mapping) else None
     if not isinstance(named, Mapping):
         return tree

@@ -29,6 +29,8 @@ class StudentConfig(Section):
         routed = self.model is not None and self.model.type == "token-moe"
         if (self.initialise == "branch_train_mix" or self.trainable == "token_router") and not routed:
             raise ValueError("branch_train_mix and token_router need model: token-moe")
+        if self.tokens == 0 and self.initialise != "average":
+            raise ValueError("tokens: 0 is for initialise: average")
         return self
 
 

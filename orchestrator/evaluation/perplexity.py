@@ -17,6 +17,8 @@ from orchestrator.tokens.blocks import TokenBlocks
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from orchestrator.models.mixture import Branch
+
 MAX_LOGITS = 2**24
 """Logits held at once (64 MiB in fp32), whatever the batch and the vocabulary."""
 
@@ -56,11 +58,16 @@ def block_losses(
         tokens = torch.from_numpy(blocks.gather(rows)).to(model.device)
         with torch.inference_mode(), torch.autocast(model.device.type, torch.bfloat16, enabled=precision == "bf16"):
             losses[start:stop] = token_losses(model, tokens).sum(dim=1, dtype=torch.float64).cpu().numpy()
-    _check_finite(losses, language)
+    check_finite(losses, language)
     return losses
 
 
-def _check_finite(losses: NDArray[np.float64], language: str) -> None:
+def check_finite(losses: NDArray[np.float64], language: str) -> None:
+    """Check the losses of a language's blocks.
+
+    Raises:
+        ModelError: one is not finite.
+    """
     if not np.isfinite(losses).all():
         index = int(np.flatnonzero(~np.isfinite(losses))[0])
         raise ModelError(
@@ -68,7 +75,7 @@ def _check_finite(losses: NDArray[np.float64], language: str) -> None:
         )
 
 
-def token_losses(model: PreTrainedModel, tokens: Tensor) -> Tensor:
+def token_losses(model: PreTrainedModel | Branch, tokens: Tensor) -> Tensor:
     """Negative log-likelihood of each next token; logits are made in chunks of positions.
 
     Args:
@@ -78,18 +85,28 @@ def token_losses(model: PreTrainedModel, tokens: Tensor) -> Tensor:
     Returns:
         float32 [B, T].
     """
-    hidden = hidden_states(model, tokens[:, :-1]).flatten(0, 1)
-    targets = tokens[:, 1:].reshape(-1)
-    weight, bias = head(model)
+    return head_losses(hidden_states(model, tokens[:, :-1]), *head(model), tokens[:, 1:])
+
+
+def head_losses(hidden_BTD: Tensor, weight: Tensor, bias: Tensor | None, targets_BT: Tensor) -> Tensor:
+    """As :func:`token_losses`, from hidden states and a head.
+
+    Args:
+        hidden_BTD: last hidden states. weight, bias: of the head, [V, D] and [V]. targets_BT: int64.
+
+    Returns:
+        float32 [B, T].
+    """
+    hidden, targets = hidden_BTD.flatten(0, 1), targets_BT.reshape(-1)
     size = max(1, MAX_LOGITS // len(weight))
     chunks = [
         cross_entropy(linear(states, weight, bias).float(), labels, reduction="none")
         for states, labels in zip(torch.split(hidden, size), torch.split(targets, size), strict=True)
     ]
-    return torch.cat(chunks).view(len(tokens), -1)
+    return torch.cat(chunks).view(targets_BT.shape)
 
 
-def check_fit(model: PreTrainedModel, blocks: TokenBlocks) -> None:
+def check_fit(model: PreTrainedModel | Branch, blocks: TokenBlocks) -> None:
     """Check that the model takes the blocks' tokens and length.
 
     Raises:

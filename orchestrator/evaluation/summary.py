@@ -20,7 +20,8 @@ class LanguageLosses:
 
     Attributes:
         context: targets of a block.
-        losses: summed negative log-likelihood in nats, float64 [n], by model: "teacher" and the experts' languages.
+        losses: summed negative log-likelihood in nats, float64 [n], by model: "teacher", the experts' languages, and
+            whatever else was measured.
         routes: int64 [n], the expert that the router chose, as an index into the languages.
         bytes: int64 [n], UTF-8 bytes of the targets.
     """

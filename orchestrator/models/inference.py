@@ -40,17 +40,18 @@ class Inference:
             ModelError: an expert that is not there, or none left to serve.
         """
         allowed = self.allowed(languages, has_common)
-        shares_BE = np.where(allowed, np.asarray(probabilities_BE, np.float64), 0)
+        shares_BE: NDArray[np.float64] = np.where(allowed, np.asarray(probabilities_BE, np.float64), 0)
         if not allowed.any():
             return shares_BE
         if self.mode == "soft":
             total_B1 = shares_BE.sum(1, keepdims=True)
             even_BE = np.broadcast_to(allowed / allowed.sum(), shares_BE.shape)  # where the router gives them nothing
-            return np.divide(shares_BE, total_B1, out=even_BE.copy(), where=total_B1 > 0)
+            soft_BE: NDArray[np.float64] = np.divide(shares_BE, total_B1, out=even_BE.copy(), where=total_B1 > 0)
+            return soft_BE
         if self.mode == "average":
             return np.tile(allowed / allowed.sum(), (len(shares_BE), 1))
-        best_B = np.where(allowed, shares_BE, -1).argmax(1)
-        return np.eye(len(languages))[best_B]
+        best_BE: NDArray[np.float64] = np.eye(len(languages))[np.where(allowed, shares_BE, -1).argmax(1)]
+        return best_BE
 
     def allowed(self, languages: Sequence[str], has_common: bool) -> NDArray[np.bool_]:
         """Which experts may serve, bool [E].

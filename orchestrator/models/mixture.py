@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -146,6 +146,11 @@ class Branch:
     def base_model(self, **arguments: Any) -> SimpleNamespace:
         """The expert's output without head, as transformers has it; `last_hidden_state` is what the head is for."""
         return SimpleNamespace(last_hidden_state=self._hidden(arguments["input_ids"]))
+
+    def modules(self) -> Iterator[nn.Module]:
+        """All modules that compute."""
+        for part in (self.expert, self.common, self.combiner):
+            yield from () if part is None else part.modules()
 
     def get_output_embeddings(self) -> Any:
         """The head."""

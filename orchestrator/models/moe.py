@@ -6,9 +6,13 @@ Shape legend: N tokens, E experts, K experts of a token, D width.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from orchestrator.models.mixture import Branch
 
 
 class MoELayer(nn.Module):
@@ -60,7 +64,7 @@ def load_balancing_loss(logits_NE: Tensor, sent_E: Tensor) -> Tensor:
     return experts * (sent_E / tokens * probabilities_E).sum()
 
 
-def auxiliary_loss(model: nn.Module) -> Tensor | None:
+def auxiliary_loss(model: nn.Module | Branch) -> Tensor | None:
     """The weighted load-balancing loss of a model's last forward pass in training, mean over its MoE layers.
 
     Handed out once, a scalar that carries a gradient; add it to a mean loss a token. None where there is none: a model

@@ -71,7 +71,7 @@ class _Execution:
         failed: dict[str, Exception] = {}
         for planned in waiting.values():
             if planned.forced:
-                self.plan.store.remove(planned.name, planned.fingerprint)
+                self.plan.store.remove(planned.place, planned.fingerprint)
         with self.memory:
             while waiting or self.followers:
                 for planned in [p for p in waiting.values() if done.keys() >= set(p.step.inputs.values())]:
@@ -88,7 +88,7 @@ class _Execution:
 
     def _start(self, planned: PlannedStep, done: Mapping[str, Artifact]) -> None:
         inputs = {role: done[name] for role, name in planned.step.inputs.items()}
-        work = self.plan.store.work(planned.name, planned.fingerprint)
+        work = self.plan.store.work(planned.place, planned.fingerprint)
         with disk_errors(work):
             work.mkdir(parents=True, exist_ok=True)
         if not planned.step.stage.distributed:  # only trainings go on where a killed attempt stopped
@@ -114,7 +114,7 @@ class _Execution:
             manifest["peak_memory_bytes"] = self.memory.peak()
 
         try:
-            artifact = self.plan.store.publish(planned.name, planned.fingerprint, manifest, write)
+            artifact = self.plan.store.publish(planned.place, planned.fingerprint, manifest, write)
         except Exception as error:
             self.events.put((planned, error))
         else:
@@ -140,7 +140,7 @@ class _Execution:
             return
         del self.followers[planned.name]
         if isinstance(outcome, Artifact):
-            shutil.rmtree(self.plan.store.work(planned.name, planned.fingerprint), ignore_errors=True)
+            shutil.rmtree(self.plan.store.work(planned.place, planned.fingerprint), ignore_errors=True)
             self._tell(lambda observer: observer.finished(planned.name, outcome.manifest, outcome.folder))
         else:
             self._tell(lambda observer: observer.failed(planned.name, outcome))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from orchestrator import plugins
 from orchestrator.artifacts import code_digest, digest
-from orchestrator.config.base import PluginSpec
+from orchestrator.config.base import PluginSpec, build
 from orchestrator.config.recipe import Recipe, TrainingConfig
 from orchestrator.stages.base import Stage
 from orchestrator.stages.blocks import BlocksStage
@@ -18,11 +18,16 @@ from orchestrator.stages.cache import CacheStage
 from orchestrator.stages.corpus import CorpusStage
 from orchestrator.stages.evaluation import EvaluationStage
 from orchestrator.stages.expert import ExpertStage
+from orchestrator.stages.joint import JointStage
+from orchestrator.stages.mixture import MixtureStage
 from orchestrator.stages.report import ReportStage
 from orchestrator.stages.router import RouterStage
 from orchestrator.stages.teacher import TeacherStage
 from orchestrator.stages.tokenizer import TokenizerStage
 from orchestrator.stages.tokens import TokensStage
+
+DATA = {"blocks": "blocks", "tokenizer": "tokenizer"}
+"""Inputs of whatever trains or measures models."""
 
 
 @dataclass(frozen=True)
@@ -32,68 +37,111 @@ class Step:
     Attributes:
         name: of the step. stage: its configuration. inputs: which step fills each input (role -> step name).
         alone: no other training runs beside this one, so it may use the CPUs of every slot.
+        kind: what sort of step it is, which its artifacts are kept under: steps of a study have names of their own.
     """
 
     name: str
     stage: Stage
     inputs: Mapping[str, str] = field(default_factory=dict)
     alone: bool = False
+    kind: str = ""
+
+    @property
+    def place(self) -> str:
+        """Folder of its artifacts: of its kind, or its name."""
+        return self.kind or self.name
 
 
 def steps_of(recipe: Recipe) -> tuple[Step, ...]:
     """The steps of an experiment in an order in which each comes after its inputs."""
+    if recipe.study is not None:
+        from orchestrator.pipeline.study import study_steps
+
+        return study_steps(recipe)
+    steps = main_line(recipe)
+    shown = recipe.model_dump(mode="json", exclude={"resources", "tracking"})
+    return (*steps, Step("report", ReportStage(recipe=shown), {step.name: step.name for step in steps}))
+
+
+def main_line(recipe: Recipe) -> tuple[Step, ...]:
+    """The steps from text to the evaluation of one mixture."""
     languages, seed = tuple(recipe.corpus.languages), recipe.seed
-    experts = [f"expert-{language}" for language in languages]
-    teacher_seed, expert_seed = (_seed(part.training, seed) for part in (recipe.teacher, recipe.experts))
-    data = {"blocks": "blocks", "tokenizer": "tokenizer"}
-    trained = {**data, "teacher": "teacher"}
-    distillation = recipe.experts.distillation
-    caches = {language: f"cache-{language}" for language in languages if distillation.cached}
-    steps = [
-        Step("corpus", CorpusStage(corpus=recipe.corpus, seed=seed)),
+    teaching = _teaching(recipe)
+    making = _joint(recipe) if build("models.setups", recipe.mixture).joint else _experts(recipe)
+    return (
+        *_data(recipe),
+        *teaching,
+        *making,
+        Step("router", RouterStage(router=recipe.router, languages=languages, seed=seed), DATA),
         Step(
-            "tokenizer",
-            TokenizerStage(tokenizer=recipe.tokenizer, languages=languages, seed=seed),
-            {"corpus": "corpus"},
+            "mixture",
+            MixtureStage(setup=recipe.mixture, languages=languages),
+            {"router": "router", **{step.name: step.name for step in making}},
         ),
-        Step("tokens", TokensStage(languages=languages), {"corpus": "corpus", "tokenizer": "tokenizer"}),
-        Step("blocks", BlocksStage(blocks=recipe.blocks, languages=languages, seed=seed), {"tokens": "tokens"}),
-        Step("teacher", TeacherStage(teacher=recipe.teacher, seed=teacher_seed), data, alone=True),
-        *(
-            Step(
-                name,
-                CacheStage(
-                    language=language,
-                    teacher=distillation.teacher,
-                    precision=recipe.experts.training.precision,
-                    seed=seed,
-                ),
-                {"blocks": "blocks", "teacher": "teacher"},
-            )
-            for language, name in caches.items()
-        ),
-        *(
-            Step(
-                name,
-                ExpertStage(language=language, experts=recipe.experts, seed=expert_seed),
-                {
-                    **(trained if recipe.experts.needs_teacher else data),
-                    **({caches[language]: caches[language]} if caches else {}),
-                },
-            )
-            for name, language in zip(experts, languages, strict=True)
-        ),
-        Step("router", RouterStage(router=recipe.router, languages=languages, seed=seed), data),
         Step(
             "evaluation",
             EvaluationStage(evaluation=recipe.evaluation, languages=languages, seed=seed),
-            {**trained, "router": "router", **{name: name for name in experts}},
+            {**DATA, "teacher": "teacher", "mixture": "mixture"},
             alone=True,
         ),
-    ]
-    shown = recipe.model_dump(mode="json", exclude={"resources", "tracking"})
-    steps.append(Step("report", ReportStage(recipe=shown), {step.name: step.name for step in steps}))
-    return tuple(steps)
+    )
+
+
+def learning_inputs(recipe: Recipe, languages: Iterable[str]) -> dict[str, str]:
+    """What a student of some languages reads: the data, and the teacher or its caches where it needs them."""
+    teacher = {"teacher": "teacher"} if recipe.experts.needs_teacher else {}
+    cached = recipe.experts.distillation.cached
+    return {**DATA, **teacher, **{f"cache-{language}": f"cache-{language}" for language in languages if cached}}
+
+
+def expert_seed(recipe: Recipe) -> int:
+    """Seed of the experts' weights and batches."""
+    return _seed(recipe.experts.training, recipe.seed)
+
+
+def _data(recipe: Recipe) -> tuple[Step, ...]:
+    languages, seed = tuple(recipe.corpus.languages), recipe.seed
+    tokenizer = TokenizerStage(tokenizer=recipe.tokenizer, languages=languages, seed=seed)
+    return (
+        Step("corpus", CorpusStage(corpus=recipe.corpus, seed=seed)),
+        Step("tokenizer", tokenizer, {"corpus": "corpus"}),
+        Step("tokens", TokensStage(languages=languages), {"corpus": "corpus", "tokenizer": "tokenizer"}),
+        Step("blocks", BlocksStage(blocks=recipe.blocks, languages=languages, seed=seed), {"tokens": "tokens"}),
+    )
+
+
+def _teaching(recipe: Recipe) -> Iterator[Step]:
+    seed, distillation = recipe.seed, recipe.experts.distillation
+    teacher = TeacherStage(teacher=recipe.teacher, seed=_seed(recipe.teacher.training, seed))
+    yield Step("teacher", teacher, DATA, alone=True)
+    precision = recipe.experts.training.precision
+    for language in recipe.corpus.languages if distillation.cached else ():
+        stage = CacheStage(language=language, teacher=distillation.teacher, precision=precision, seed=seed)
+        yield Step(f"cache-{language}", stage, {"blocks": "blocks", "teacher": "teacher"})
+
+
+def _experts(recipe: Recipe) -> tuple[Step, ...]:
+    seed = expert_seed(recipe)
+    return tuple(
+        Step(
+            f"expert-{language}",
+            ExpertStage(language=language, experts=recipe.experts, seed=seed),
+            learning_inputs(recipe, [language]),
+        )
+        for language in recipe.corpus.languages
+    )
+
+
+def _joint(recipe: Recipe) -> tuple[Step, ...]:
+    languages = tuple(recipe.corpus.languages)
+    stage = JointStage(
+        setup=recipe.mixture,
+        experts=recipe.experts,
+        languages=languages,
+        learn=languages,
+        seed=expert_seed(recipe),
+    )
+    return (Step("joint", stage, learning_inputs(recipe, languages)),)
 
 
 def _seed(training: TrainingConfig, default: int) -> int:

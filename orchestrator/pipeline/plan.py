@@ -40,6 +40,11 @@ class PlannedStep:
         """The step's name."""
         return self.step.name
 
+    @property
+    def place(self) -> str:
+        """Where the store keeps its artifacts."""
+        return self.step.place
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -87,7 +92,7 @@ def make_plan(
 
     def planned(step: Step) -> PlannedStep:
         name, fingerprint = step.name, known[step.name]
-        artifact = None if name in forced else _made(store, name, fingerprint, adopt)
+        artifact = None if name in forced else _made(store, step.place, fingerprint, adopt)
         return PlannedStep(step, fingerprint, artifact, name in wanted, name in forced)
 
     return Plan(store, tuple(map(planned, steps)), _expected(recipe))
@@ -107,7 +112,7 @@ def plan_around(
     """
     known = fingerprints(steps, {name: artifact.fingerprint for name, artifact in given.items()})
     there = [PlannedStep(Step(name, Given()), known[name], artifact) for name, artifact in given.items()]
-    made = [PlannedStep(s, known[s.name], _made(store, s.name, known[s.name], adopt)) for s in steps]
+    made = [PlannedStep(s, known[s.name], _made(store, s.place, known[s.name], adopt)) for s in steps]
     return Plan(store, (*there, *made), _expected(recipe))
 
 

@@ -41,19 +41,28 @@ def collect(inputs: Mapping[str, Path], recipe: Json) -> Json:
 def _collect(inputs: Mapping[str, Path], recipe: Json) -> Json:
     blocks = read_json(folder(inputs, "blocks") / "blocks.json")
     languages = [str(language) for language in blocks["languages"]]
-    models = {"teacher": folder(inputs, "teacher")} | {lang: folder(inputs, f"expert-{lang}") for lang in languages}
+    joint = inputs.get("joint")  # one training of all experts
+    experts = {lang: joint or folder(inputs, f"expert-{lang}") for lang in languages}
+    models = {"teacher": folder(inputs, "teacher"), **experts}
     manifests = {role: read_json(path / "manifest.json") for role, path in inputs.items()}
     results: Json = {"name": recipe.get("name", ""), "languages": languages, "recipe": recipe}
     results |= _corpus(read_json(folder(inputs, "corpus") / "corpus.json"), blocks, languages)
     results["blocks"] = {key: blocks[key] for key in ("context", "dtype", "vocab_size")}
     results["tokenizer"] = _tokenizer(folder(inputs, "tokenizer"), blocks, languages)
-    results["models"] = {name: read_json(path / "training.json") for name, path in models.items()}
+    results["models"] = {name: _training(path / "training.json") for name, path in models.items()}
     results["learning_curves"] = {
         name: learning_curves(path / "metrics.jsonl", languages) for name, path in models.items()
     }
     results |= _router(folder(inputs, "router"))
-    results |= _evaluation(folder(inputs, "evaluation"), languages)
+    setup = read_json(folder(inputs, "mixture") / "mixture.json")["setup"]["type"]
+    results |= _evaluation(folder(inputs, "evaluation"), languages, setup)
     return results | _lineage(manifests)
+
+
+def _training(path: Path) -> Json:
+    """Facts of a training; where experts were trained together, `parameters` are those of one."""
+    facts = read_json(path)
+    return facts | {"parameters": facts.get("expert_parameters", facts["parameters"])}
 
 
 def folder(inputs: Mapping[str, Path], role: str) -> Path:
@@ -158,7 +167,7 @@ def _by_length(metrics: Json) -> Json:
     return {**metrics.get("lengths", {}), "full": whole}
 
 
-def _evaluation(path: Path, languages: Sequence[str]) -> Json:
+def _evaluation(path: Path, languages: Sequence[str], setup: str) -> Json:
     """Perplexities with their intervals, bits per byte, and the paired comparisons."""
     from safetensors.numpy import load_file
 
@@ -169,6 +178,7 @@ def _evaluation(path: Path, languages: Sequence[str]) -> Json:
     except Exception as error:  # safetensors has an exception of its own, and OSError
         raise _damaged(path / "block_losses.safetensors", str(error)) from None
     return {
+        "setup": setup,
         "split": found["split"],
         "confidence": found["confidence"],
         "evaluated_blocks": found["blocks"],
@@ -176,12 +186,12 @@ def _evaluation(path: Path, languages: Sequence[str]) -> Json:
         "expert_perplexity_interval": {expert: _interval(entries) for expert, entries in experts.items()},
         "teacher_perplexity": _perplexity(teacher),
         "teacher_perplexity_interval": _interval(teacher),
-        "table4_perplexity": {"ple": _perplexity(routed)},
-        "table4_perplexity_interval": {"ple": _interval(routed)},
+        "table4_perplexity": {setup: _perplexity(routed)},
+        "table4_perplexity_interval": {setup: _interval(routed)},
         "bits_per_byte": {
             "teacher": {language: entry["bits_per_byte"] for language, entry in teacher.items()},
             "own_expert": {language: experts[language][language]["bits_per_byte"] for language in experts},
-            "ple": {language: entry["bits_per_byte"] for language, entry in routed.items()},
+            "routed": {language: entry["bits_per_byte"] for language, entry in routed.items()},
         },
         "routed_right": {language: entry["accuracy"] for language, entry in routed.items()},
         "mean_perplexity": found["means"],

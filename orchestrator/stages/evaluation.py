@@ -1,4 +1,4 @@
-"""Stage: perplexity of the teacher and every expert on every language, by true language and through the router."""
+"""Stage: perplexity of the teacher and of a mixture's experts on every language, by true language and routed."""
 
 from __future__ import annotations
 
@@ -14,14 +14,20 @@ from safetensors.numpy import save_file
 
 from orchestrator.config.recipe import EvaluationConfig
 from orchestrator.errors import ArtifactError, CorpusError
+from orchestrator.evaluation.mixtures import mixture_losses
 from orchestrator.evaluation.perplexity import block_bytes, block_losses
 from orchestrator.evaluation.summary import TEACHER, LanguageLosses, summarise
 from orchestrator.models import load_model
+from orchestrator.models.mixture_files import load_mixture
 from orchestrator.routers import Router
 from orchestrator.stages.base import Cost, Environment, Expected, Stage, serial_map
+from orchestrator.stages.joint import MODULES
+from orchestrator.stages.mixture import ROUTER
 from orchestrator.tokens.blocks import TokenBlocks
 from orchestrator.tokens.tokenizer import byte_lengths, load_tokenizer
 
+CODE = ("evaluation", "models.build", "models.files", "models.zoo._base", "tokens.blocks", "tokens.storage")
+"""Modules that decide what losses come out, the model's own aside."""
 PARALLEL_TOKENS = 2**21
 """With fewer tokens (of all models together), starting processes that import torch takes longer than computing here."""
 
@@ -30,24 +36,15 @@ class EvaluationStage(Stage):
     """Measures every model on every language's held-out blocks.
 
     Writes `evaluation.json`: {"split", "context", "confidence", "bootstrap"} and the tables of
-    :func:`orchestrator.evaluation.summary.summarise`; and `block_losses.safetensors`, so that any other choice of
-    experts can be evaluated without computing again: "loss/<model>/<lang>" (float64 [n], nats summed over a block; the
-    model is "teacher" or an expert's language), "route/<lang>" (int64 [n], index into the languages), "bytes/<lang>"
-    (int64 [n]).
+    :func:`orchestrator.evaluation.summary.summarise`; and `block_losses.safetensors`, so that any other use of the
+    mixture can be evaluated without computing again: "loss/<model>/<lang>" (float64 [n], nats summed over a block; the
+    model is "teacher" or a name of :func:`orchestrator.evaluation.mixtures.mixture_losses`), "probabilities/<lang>"
+    (float64 [n, E], the router's), "route/<lang>" (int64 [n], index into the languages), "bytes/<lang>" (int64 [n]).
 
     Routing is by block, on the block's own tokens, as the paper routes a sequence.
     """
 
-    code: ClassVar[tuple[str, ...]] = (
-        "evaluation",
-        "models.build",
-        "models.files",
-        "models.zoo._base",
-        "routers",
-        "tokens.blocks",
-        "tokens.storage",
-        "tokens.tokenizer",
-    )
+    code: ClassVar[tuple[str, ...]] = (*CODE, *MODULES, "routers", "tokens.tokenizer", "stages.evaluation")
     accelerated: ClassVar[bool] = True
 
     evaluation: EvaluationConfig
@@ -63,20 +60,21 @@ class EvaluationStage(Stage):
             ArtifactError: a model or the router can't be loaded, or is of other languages.
         """
         blocks = TokenBlocks.open(inputs["blocks"], self.evaluation.split)
-        counts = self._counts(blocks)
-        losses = self._losses(inputs, blocks, counts, env)
+        counts = block_counts(blocks, self.languages, self.evaluation.max_blocks)
+        router = Router.load(inputs["mixture"] / ROUTER)
+        probabilities = {name: self._probabilities(router, blocks, name, count) for name, count in counts.items()}
+        losses = self._losses(inputs, blocks, probabilities, env)
         lengths = byte_lengths(load_tokenizer(inputs["tokenizer"]))
-        router = Router.load(inputs["router"])
         measured = {
             language: LanguageLosses(
                 context=blocks.context,
-                losses={model: losses[model, language] for model in (TEACHER, *self.languages)},
-                routes=self._routes(router, blocks, language, count),
+                losses=losses[language],
+                routes=probabilities[language].argmax(axis=1),
                 bytes=block_bytes(blocks, language, count, lengths),
             )
             for language, count in counts.items()
         }
-        save_file(_tensors(measured), out / "block_losses.safetensors")
+        save_file(_tensors(measured, probabilities), out / "block_losses.safetensors")
         options = self.evaluation
         head = {"split": options.split, "context": blocks.context, "confidence": options.confidence}
         tables = summarise(measured, options.bootstrap, options.confidence, self.seed)
@@ -89,85 +87,94 @@ class EvaluationStage(Stage):
         if folder is None:
             return Cost()
         blocks = TokenBlocks.open(folder, self.evaluation.split)
-        return Cost(tokens=sum(self._counts(blocks).values()) * blocks.context * (1 + len(self.languages)))
-
-    def _counts(self, blocks: TokenBlocks) -> dict[str, int]:
-        """Blocks to evaluate of each language."""
-        for language in self.languages:
-            if not blocks.count(language):
-                raise CorpusError(
-                    f"the {blocks.split} split of {language!r} is shorter than one block of {blocks.context} tokens",
-                    where=f"corpus.languages.{language}",
-                    fix="give that language more text, or set a smaller blocks.context",
-                )
-        most = self.evaluation.max_blocks
-        return {language: min(blocks.count(language), most or blocks.count(language)) for language in self.languages}
+        counts = block_counts(blocks, self.languages, self.evaluation.max_blocks)
+        return Cost(tokens=sum(counts.values()) * blocks.context * (1 + len(self.languages)))
 
     def _losses(
-        self, inputs: Mapping[str, Path], blocks: TokenBlocks, counts: Mapping[str, int], env: Environment
-    ) -> dict[tuple[str, str], NDArray[np.float64]]:
-        """Losses of blocks by (model, language), in several processes on CPUs when there is much to compute."""
-        models = {TEACHER: inputs["teacher"], **{language: inputs[f"expert-{language}"] for language in self.languages}}
+        self,
+        inputs: Mapping[str, Path],
+        blocks: TokenBlocks,
+        probabilities: Mapping[str, NDArray[np.float64]],
+        env: Environment,
+    ) -> dict[str, dict[str, NDArray[np.float64]]]:
+        """Losses of blocks by language and model, in several processes on CPUs when there is much to compute."""
         options = self.evaluation
-        jobs = {
-            (model, language): _Job(
-                folder / "model", inputs["blocks"], options.split, language, count, options.batch, env.device
-            )
-            for model, folder in models.items()
-            for language, count in counts.items()
-        }
-        tokens = sum(counts.values()) * blocks.context * len(models)
+        jobs = [
+            _Job(role, inputs[role], inputs["blocks"], options.split, language, rows, options.batch, env.device)
+            for role in (TEACHER, "mixture")
+            for language, rows in probabilities.items()
+        ]
+        tokens = sum(map(len, probabilities.values())) * blocks.context * (1 + len(self.languages))
         run = (
             env.map if env.device == "cpu" and tokens >= PARALLEL_TOKENS else serial_map
         )  # a GPU belongs to this process
-        found: dict[tuple[str, str], NDArray[np.float64]] = {}
-        for (model, language), losses in zip(jobs, run(_evaluate, jobs.values()), strict=True):
-            found[model, language] = losses
-            perplexity = np.exp(losses.mean() / blocks.context)
-            name = model if model == TEACHER else f"expert {model}"
-            env.log(
-                {
-                    "step": len(found),
-                    "steps": len(jobs),
-                    "message": f"{name} on {language}: perplexity {perplexity:.2f}",
-                }
-            )
+        found: dict[str, dict[str, NDArray[np.float64]]] = {language: {} for language in probabilities}
+        for done, (job, losses) in enumerate(zip(jobs, run(_evaluate, jobs), strict=True), start=1):
+            found[job.language] |= losses
+            for model in (name for name in (TEACHER, *self.languages) if name in losses):
+                perplexity = np.exp(losses[model].mean() / blocks.context)
+                name = model if model == TEACHER else f"expert {model}"
+                message = f"{name} on {job.language}: perplexity {perplexity:.2f}"
+                env.log({"step": done, "steps": len(jobs), "message": message})
         return found
 
-    def _routes(self, router: Router, blocks: TokenBlocks, language: str, count: int) -> NDArray[np.int64]:
-        """The expert chosen for each block, as an index into this stage's languages."""
+    def _probabilities(self, router: Router, blocks: TokenBlocks, language: str, count: int) -> NDArray[np.float64]:
+        """The router's probabilities of this stage's languages for each block, float64 [n, E]."""
         if set(router.languages) != set(self.languages):
             raise ArtifactError(
-                f"the router knows {', '.join(router.languages)}, the experts {', '.join(self.languages)}",
+                f"the router knows {', '.join(router.languages)}, the experts are of {', '.join(self.languages)}",
                 where="router",
                 fix="train the router again: --force router",
             )
-        column = np.array([self.languages.index(name) for name in router.languages])
+        columns = [router.languages.index(name) for name in self.languages]
         inputs = [np.asarray(blocks.block(language, index))[:-1] for index in range(count)]
-        return np.asarray(column[router.probabilities(inputs).argmax(axis=1)], np.int64)
+        return np.asarray(router.probabilities(inputs), np.float64)[:, columns]
+
+
+def block_counts(blocks: TokenBlocks, languages: tuple[str, ...], most: int | None) -> dict[str, int]:
+    """Blocks to evaluate of each language.
+
+    Raises:
+        CorpusError: a language has none.
+    """
+    for language in languages:
+        if not blocks.count(language):
+            raise CorpusError(
+                f"the {blocks.split} split of {language!r} is shorter than one block of {blocks.context} tokens",
+                where=f"corpus.languages.{language}",
+                fix="give that language more text, or set a smaller blocks.context",
+            )
+    return {language: min(blocks.count(language), most or blocks.count(language)) for language in languages}
 
 
 @dataclass(frozen=True)
 class _Job:
-    """One model on one language: small enough to send anywhere."""
+    """The teacher or the mixture on one language: small enough to send anywhere."""
 
-    model: Path
+    role: str
+    folder: Path
     blocks: Path
     split: str
     language: str
-    count: int
+    probabilities: NDArray[np.float64]
     batch: int
     device: str
 
 
-def _evaluate(job: _Job) -> NDArray[np.float64]:
+def _evaluate(job: _Job) -> dict[str, NDArray[np.float64]]:
     blocks = TokenBlocks.open(job.blocks, job.split)
-    return block_losses(load_model(job.model, job.device), blocks, job.language, job.count, job.batch)
+    if job.role == TEACHER:
+        model = load_model(job.folder / "model", job.device)
+        return {TEACHER: block_losses(model, blocks, job.language, len(job.probabilities), job.batch)}
+    return mixture_losses(load_mixture(job.folder, job.device), blocks, job.language, job.probabilities, job.batch)
 
 
-def _tensors(measured: Mapping[str, LanguageLosses]) -> dict[str, NDArray[np.generic]]:
+def _tensors(
+    measured: Mapping[str, LanguageLosses], probabilities: Mapping[str, NDArray[np.float64]]
+) -> dict[str, NDArray[np.generic]]:
     tensors: dict[str, NDArray[np.generic]] = {}
     for language, found in measured.items():
         tensors |= {f"loss/{model}/{language}": losses for model, losses in found.losses.items()}
         tensors |= {f"route/{language}": found.routes, f"bytes/{language}": found.bytes}
+        tensors[f"probabilities/{language}"] = np.ascontiguousarray(probabilities[language])
     return tensors

@@ -6,17 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from orchestrator.config.base import build
 from orchestrator.config.recipe import ExpertsConfig
-from orchestrator.stages._teaching import cache_identity, teacher_model
-from orchestrator.stages._training import CODE, fingerprint, pretrained_files, training_cost, training_data
+from orchestrator.stages._distilling import distilling_cost, objective
+from orchestrator.stages._training import CODE, fingerprint, pretrained_files
 from orchestrator.stages.base import Cost, Environment, Expected, Stage
 
 if TYPE_CHECKING:
     from torch import nn
-
-    from orchestrator.tokens.blocks import TokenBlocks
-    from orchestrator.training.objective import Objective
 
 
 class ExpertStage(Stage):
@@ -26,7 +22,7 @@ class ExpertStage(Stage):
     Writes `model/` (a Hugging Face folder with the tokenizer), `metrics.jsonl` and `training.json`.
     """
 
-    code: ClassVar[tuple[str, ...]] = (*CODE, "stages.expert")
+    code: ClassVar[tuple[str, ...]] = (*CODE, "stages._distilling", "stages.expert")
     distributed: ClassVar[bool] = True
 
     language: str
@@ -60,7 +56,7 @@ class ExpertStage(Stage):
 
         task = Task(
             new_model=new_model,
-            objective=self._objective(inputs, blocks, env),
+            objective=objective(self.experts.distillation, inputs, blocks, (self.language,), env),
             config=self.experts.training,
             train=blocks,
             validation=TokenBlocks.open(inputs["blocks"], "validation"),
@@ -76,32 +72,4 @@ class ExpertStage(Stage):
 
     def cost(self, inputs: Mapping[str, Path | None], expected: Expected) -> Cost:
         """FLOPs, tokens, parameters and memory."""
-        from orchestrator.models import build_model, head
-
-        size, distillation, blocks = 0, self.experts.distillation, inputs.get("blocks")
-        if distillation.soft is not None:
-            vocab_size, context, _ = training_data(blocks, expected, (self.language,))
-            teacher = build_model(expected.teacher, vocab_size, context, 0, "meta")
-            # With a cache at most the teacher's head is applied.
-            size = head(teacher)[0].numel() if distillation.cached else sum(p.numel() for p in teacher.parameters())
-        return training_cost(self.experts.model, self.experts.training, blocks, expected, (self.language,), size)
-
-    def _objective(self, inputs: Mapping[str, Path], blocks: TokenBlocks, env: Environment) -> Objective:
-        from orchestrator.teacher import Cache
-        from orchestrator.training.device import device_of
-        from orchestrator.training.objective import CrossEntropyObjective, DistillationObjective
-
-        config = self.experts.distillation
-        if config.soft is None:
-            return CrossEntropyObjective()
-        caches = {}
-        if config.cached:
-            identity = cache_identity(config.teacher, inputs["teacher"], blocks, self.language)
-            caches = {blocks.languages.index(self.language): Cache(inputs[f"cache-{self.language}"], identity)}
-        model = teacher_model(inputs["teacher"], device_of(env), blocks.vocab_size, caches)
-        return DistillationObjective(
-            soft=build("losses", config.soft),
-            schedule=build("schedules", config.schedule),
-            teacher=build("teacher", config.teacher).open(model),
-            hidden=None if config.hidden is None else build("losses.hidden", config.hidden),
-        )
+        return distilling_cost(self.experts, self.experts.training, inputs, expected, (self.language,))

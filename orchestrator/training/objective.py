@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from orchestrator.losses import LazyLogits, LossSums, SampledLogits, SoftLoss, distillation_loss
 from orchestrator.losses.hidden import HiddenLoss
 from orchestrator.models import auxiliary_loss, head, hidden_states
+from orchestrator.models.mixture import Branch
 from orchestrator.schedules import LossHistory, Schedule
 from orchestrator.teacher import Teacher, TeacherSamples
 from orchestrator.training.batches import Batch
@@ -26,7 +27,7 @@ class Objective(Protocol):
         """Weights (alpha, beta) of cross-entropy and soft loss: equal on every worker."""
         ...
 
-    def losses(self, model: nn.Module, batch: Batch, alpha: float, beta: float) -> LossSums:
+    def losses(self, model: nn.Module | Branch, batch: Batch, alpha: float, beta: float) -> LossSums:
         """Sums over the tokens whose label is not −100; `loss` carries the gradient."""
         ...
 
@@ -43,7 +44,7 @@ class CrossEntropyObjective:
         """Always (1, 0)."""
         return 1.0, 0.0
 
-    def losses(self, model: nn.Module, batch: Batch, alpha: float, beta: float) -> LossSums:  # noqa: ARG002
+    def losses(self, model: nn.Module | Branch, batch: Batch, alpha: float, beta: float) -> LossSums:  # noqa: ARG002
         """See :class:`Objective`."""
         return _with_auxiliary(distillation_loss(student_logits(model, batch.inputs), batch.labels), model)
 
@@ -70,7 +71,7 @@ class DistillationObjective:
         """As the schedule says."""
         return self.schedule.weights(step, steps, history, micro)
 
-    def losses(self, model: nn.Module, batch: Batch, alpha: float, beta: float) -> LossSums:
+    def losses(self, model: nn.Module | Branch, batch: Batch, alpha: float, beta: float) -> LossSums:
         """See :class:`Objective`. A step without weight on what needs the teacher doesn't run it."""
         student = student_logits(model, batch.inputs)
         if beta == 0 and self.hidden is None:
@@ -88,12 +89,12 @@ class DistillationObjective:
         return sums._replace(loss=sums.loss + self.hidden.weight * hidden, hidden=hidden.detach())
 
 
-def student_logits(model: nn.Module, inputs_BT: Tensor) -> LazyLogits:
+def student_logits(model: nn.Module | Branch, inputs_BT: Tensor) -> LazyLogits:
     """A model's logits, not yet computed: last hidden states and output head."""
     return LazyLogits(hidden_states(model, inputs_BT), *head(model))
 
 
-def _with_auxiliary(sums: LossSums, model: nn.Module) -> LossSums:
+def _with_auxiliary(sums: LossSums, model: nn.Module | Branch) -> LossSums:
     """Add what the model itself asks for beside the task, a token: the balance of its MoE layers, in training only."""
     auxiliary = auxiliary_loss(model)
     return sums if auxiliary is None else sums._replace(loss=sums.loss + auxiliary * sums.tokens)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,8 +18,18 @@ if TYPE_CHECKING:
     from orchestrator.stages.base import Environment
 
 
-def publish(task: Task, outcome: Outcome, tokenizer: Path, out: Path, env: Environment) -> None:
-    """Write ``model/``, ``metrics.jsonl`` and ``training.json`` into `out`; rank 0 only.
+Save = Callable[[nn.Module, Path, Path], Mapping[str, object]]
+"""Writes a model with the tokenizer's files (second) into an artifact (third); facts of it for ``training.json``."""
+
+
+def save_one(model: nn.Module, tokenizer: Path, out: Path) -> Mapping[str, object]:
+    """Write ``model/``."""
+    save_model(model, tokenizer, out / "model")
+    return {}
+
+
+def publish(task: Task, outcome: Outcome, tokenizer: Path, out: Path, env: Environment, save: Save = save_one) -> None:
+    """Write the model by `save`, ``metrics.jsonl`` and ``training.json`` into `out`; rank 0 only.
 
     The weights are those of the lowest validation loss or the last, as the recipe's `publish` says.
     """
@@ -43,12 +53,14 @@ def publish(task: Task, outcome: Outcome, tokenizer: Path, out: Path, env: Envir
         "strategy": env.strategy.type,
         "world_size": env.world_size,
     }
-    write_model(model, tokenizer, out, facts)
+    write_model(model, tokenizer, out, facts, save)
     shutil.copyfile(env.work / "metrics.jsonl", out / "metrics.jsonl")
 
 
-def write_model(model: nn.Module, tokenizer: Path, out: Path, facts: Mapping[str, object]) -> None:
-    """Write ``model/`` and ``training.json`` (parameters, `facts`, SHA-256 of the weights)."""
-    save_model(model, tokenizer, out / "model")
+def write_model(
+    model: nn.Module, tokenizer: Path, out: Path, facts: Mapping[str, object], save: Save = save_one
+) -> None:
+    """Write the model and ``training.json`` (parameters, `facts`, SHA-256 of the weights)."""
+    facts = {**facts, **save(model, tokenizer, out)}
     parameters = sum(parameter.numel() for parameter in model.parameters())
     write_json(out / "training.json", {"parameters": parameters, **facts, "weights_sha256": weights_digest(model)})

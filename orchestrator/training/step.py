@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from orchestrator.losses import IGNORED, LossSums
+from orchestrator.models.mixture import Mixture
 from orchestrator.schedules import LossHistory, StepLosses
 from orchestrator.training.batches import Batch
 from orchestrator.training.device import total
@@ -112,7 +113,10 @@ def mean_loss(handle: Handle, batches: Sequence[Batch], world_size: int, device:
 
 @dataclass(frozen=True)
 class _Weighted:
-    """An objective on a batch: what a strategy calls inside the model's forward pass."""
+    """An objective on a batch: what a strategy calls inside the model's forward pass.
+
+    Of a mixture each language's blocks meet what serves that language, and no other expert is run.
+    """
 
     objective: Objective
     batch: Batch
@@ -120,4 +124,10 @@ class _Weighted:
     beta: float
 
     def __call__(self, model: nn.Module) -> LossSums:
-        return self.objective.losses(model, self.batch, self.alpha, self.beta)
+        if not isinstance(model, Mixture):
+            return self.objective.losses(model, self.batch, self.alpha, self.beta)
+        parts = [
+            self.objective.losses(model.branch(language), batch, self.alpha, self.beta)
+            for language, batch in self.batch.by_language()
+        ]
+        return LossSums(*(torch.stack(sums).sum(0) for sums in zip(*parts, strict=True)))

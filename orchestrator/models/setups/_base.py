@@ -31,3 +31,14 @@ class Setup(ABC):
         Raises:
             ModelError: the models don't fit together.
         """
+
+    def grow(self, mixture: Mixture, experts: Mapping[str, nn.Module]) -> Mixture:
+        """A mixture of this setup with more experts, which take over the layers that it shares.
+
+        Raises:
+            ModelError: they don't fit.
+        """
+        grown = self.assemble({**mixture.experts, **experts}, mixture.common)
+        for language, combiner in mixture.combiners.items():
+            grown.combiners[language] = combiner
+        return grown

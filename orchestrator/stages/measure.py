@@ -1,0 +1,49 @@
+"""Stage: the losses of one model on every language's held-out blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar
+
+from safetensors.numpy import save_file
+
+from orchestrator.config.recipe import EvaluationConfig
+from orchestrator.evaluation.perplexity import block_losses
+from orchestrator.models import load_model
+from orchestrator.stages.base import Cost, Environment, Expected, Stage
+from orchestrator.stages.evaluation import CODE, block_counts
+from orchestrator.tokens.blocks import TokenBlocks
+
+
+class MeasureStage(Stage):
+    """Reads `blocks` and `model` (an artifact with `model/`). Writes `block_losses.safetensors`: "loss/<language>",
+    float64 [n], nats summed over a block; the blocks are those of the evaluation.
+    """
+
+    code: ClassVar[tuple[str, ...]] = (*CODE, "stages.measure")
+    accelerated: ClassVar[bool] = True
+
+    evaluation: EvaluationConfig
+    languages: tuple[str, ...]
+
+    def run(self, inputs: Mapping[str, Path], out: Path, env: Environment) -> None:
+        """See :class:`orchestrator.stages.base.Stage`.
+
+        Raises:
+            CorpusError: a language has no held-out block. ModelError: the model does not fit the blocks.
+            ArtifactError: the model can't be loaded.
+        """
+        blocks = TokenBlocks.open(inputs["blocks"], self.evaluation.split)
+        model, batch = load_model(inputs["model"] / "model", env.device), self.evaluation.batch
+        counts = block_counts(blocks, self.languages, self.evaluation.max_blocks)
+        losses = {name: block_losses(model, blocks, name, count, batch) for name, count in counts.items()}
+        save_file({f"loss/{language}": values for language, values in losses.items()}, out / "block_losses.safetensors")
+
+    def cost(self, inputs: Mapping[str, Path | None], expected: Expected) -> Cost:  # noqa: ARG002
+        """Tokens read."""
+        if (folder := inputs.get("blocks")) is None:
+            return Cost()
+        blocks = TokenBlocks.open(folder, self.evaluation.split)
+        counts = block_counts(blocks, self.languages, self.evaluation.max_blocks)
+        return Cost(tokens=sum(counts.values()) * blocks.context)
