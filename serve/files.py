@@ -6,16 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.artifacts import Store
+from orchestrator.artifacts import Artifact, Store
 from orchestrator.errors import ArtifactError
+from orchestrator.pipeline.versions import EXPERT, Versions
 from serve.errors import UnknownModelError
-
-_EXPERT = "expert-"
 
 
 @dataclass(frozen=True)
 class MixtureFiles:
-    """Folders of one version of a mixture. Artifacts are immutable, so a later run of the recipe changes nothing here.
+    """Folders of one version of a mixture. Nothing changes them, so a later run or change changes nothing here.
 
     Attributes:
         tokenizer, router: artifact folders. experts: language -> Hugging Face folder of its expert.
@@ -27,21 +26,18 @@ class MixtureFiles:
 
     @classmethod
     def of(cls, run: Path) -> MixtureFiles:
-        """The current artifacts of a run folder.
+        """The current version of a run's mixture; of a run without versions, its latest artifacts.
 
         Raises:
-            ArtifactError: the run is not finished, or an artifact is missing or damaged.
+            ArtifactError: the run is not finished, or a part is missing or damaged.
         """
-        artifacts = Store(run.resolve()).current()
-        experts = {
-            name.removeprefix(_EXPERT): a.folder / "model" for name, a in artifacts.items() if name.startswith(_EXPERT)
-        }
-        missing = [step for step in ("tokenizer", "router") if step not in artifacts] + (
-            [] if experts else ["expert-*"]
-        )
+        version, store = Versions(run.resolve()).current(), Store(run.resolve())
+        parts = {name: version.part(name) for name in version.parts if _serves(name)} if version else store.current()
+        experts = _experts(parts)
+        missing = [step for step in ("tokenizer", "router") if step not in parts] + ([] if experts else ["expert-*"])
         if missing:
             raise ArtifactError(f"the run has no {', '.join(missing)}", str(run), "finish it: mome run RECIPE")
-        return cls(artifacts["tokenizer"].folder, artifacts["router"].folder, dict(sorted(experts.items())))
+        return cls(parts["tokenizer"].folder, parts["router"].folder, dict(sorted(experts.items())))
 
     def expert(self, name: str) -> Path:
         """The folder of an expert.
@@ -53,6 +49,17 @@ class MixtureFiles:
             return self.experts[name]
         except KeyError:
             raise unknown_model(name, self.experts) from None
+
+
+def _serves(part: str) -> bool:
+    return part in ("tokenizer", "router", "mixture") or part.startswith(EXPERT)
+
+
+def _experts(parts: Mapping[str, Artifact]) -> dict[str, Path]:
+    """Language -> folder of its expert: experts that were trained together are in the mixture alone."""
+    if "mixture" in parts:
+        return {folder.name: folder for folder in (parts["mixture"].folder / "experts").iterdir()}
+    return {name.removeprefix(EXPERT): a.folder / "model" for name, a in parts.items() if name.startswith(EXPERT)}
 
 
 def unknown_model(name: str, experts: Mapping[str, object]) -> UnknownModelError:

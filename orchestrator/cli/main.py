@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from orchestrator.cli import expert, mixture
+from orchestrator.cli.arguments import DEFAULT_RUNS, Local, Overrides, PlanOnly, RecipeFile, RunName, Runs
 from orchestrator.errors import MomeError
 
 app = typer.Typer(
@@ -20,18 +22,10 @@ app = typer.Typer(
 )
 data = typer.Typer(no_args_is_help=True, help="Build, inspect and export the corpus of a recipe.")
 app.add_typer(data, name="data")
+app.add_typer(expert.app, name="expert")
+app.add_typer(mixture.app, name="mixture")
 
-RecipeFile = Annotated[
-    Path, typer.Argument(help="A recipe, for example jobs/recipes/quickstart.yaml.", show_default=False)
-]
-Overrides = Annotated[
-    list[str] | None, typer.Argument(help="Fields to change: section.field=value.", show_default=False)
-]
-Runs = Annotated[Path, typer.Option(help="Folder that holds the runs.")]
-RunName = Annotated[str, typer.Argument(help="Name of a run, or its folder.", show_default=False)]
-Local = Annotated[bool, typer.Option("--local", help="Run in this process, without Ray.")]
 Force = Annotated[list[str] | None, typer.Option(help="Run this stage again, and all that depends on it.")]
-DEFAULT_RUNS = Path("runs")
 BENCHES = ", ".join(sorted(file.stem for file in (Path(__file__).parents[1] / "bench").glob("[!_]*.py")))
 
 
@@ -39,9 +33,7 @@ BENCHES = ", ".join(sorted(file.stem for file in (Path(__file__).parents[1] / "b
 def run(
     recipe: RecipeFile,
     overrides: Overrides = None,
-    plan: Annotated[
-        bool, typer.Option("--plan", help="Print the stages, what is cached, and what the rest costs.")
-    ] = False,
+    plan: PlanOnly = False,
     local: Local = False,
     until: Annotated[list[str] | None, typer.Option(help="Stop after this stage.")] = None,
     force: Force = None,

@@ -20,6 +20,7 @@ from orchestrator.config.loading import load_recipe
 from orchestrator.config.recipe import Recipe
 from orchestrator.errors import MomeError
 from orchestrator.pipeline.plan import Plan, expected_seconds, make_plan, matmul_flops_per_second, run_folder
+from orchestrator.pipeline.versions import Versions, record_run
 from orchestrator.tracking import Observer, RunFacts, mlflow_tracker
 
 if TYPE_CHECKING:
@@ -172,9 +173,16 @@ def _tracker(recipe: Recipe, plan: Plan) -> Observer | None:
 
 
 def _settle(recipe: Recipe, store: Store, artifacts: Mapping[str, Artifact]) -> Path | None:
-    """Point the run's folder at these artifacts: `artifacts.json`, `recipe.json`, and the report where people look."""
+    """Point the run's folder at these artifacts: `artifacts.json`, `recipe.json`, a version of the mixture, and the
+    report where people look.
+    """
     store.set_current(recipe.name, artifacts)
     write_json(store.root / "recipe.json", recipe.model_dump(mode="json"))
+    made, current = record_run(store), Versions(store.root).current()
+    if made and current and made.number != current.number:  # the mixture has grown since
+        back = f"mome mixture use {store.root.name} {made.number}"
+        print(f"version {current.number} ({current.action}) stays the current one; {back} goes back to this run's")
+        return None
     return place_report(store.root, artifacts.get("report"))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -9,7 +10,7 @@ from rich.console import Console
 from rich.markdown import Markdown
 from rich.table import Table
 
-from orchestrator.artifacts import Store
+from orchestrator.artifacts import Artifact, Store
 from orchestrator.errors import ArtifactError
 
 
@@ -35,19 +36,24 @@ def show_run(name: str, runs: Path) -> None:
         ArtifactError: there is no such run, or an artifact is damaged.
     """
     store = open_run(name, runs)
-    table = Table(title=f"{store.root.name}", title_justify="left")
+    console = Console()
+    console.print(artifact_table(store.root.name, store.current()))
+    console.print(f"files: {store.root}/stages/STAGE/ID…", markup=False)
+
+
+def artifact_table(title: str, artifacts: Mapping[str, Artifact]) -> Table:
+    """Artifacts by name: what each was made from, when, in what time, how large it is."""
+    table = Table(title=title, title_justify="left")
     for heading in ("stage", "id", "made from", "created (UTC)", "seconds", "MB"):
         justify: Literal["left", "right"] = "right" if heading in ("seconds", "MB") else "left"
         table.add_column(heading, justify=justify, no_wrap=heading != "made from")
-    for step, artifact in store.current().items():
+    for step, artifact in artifacts.items():
         manifest = artifact.manifest
         size = sum(facts["bytes"] for facts in manifest["files"].values()) / 1e6
         inputs = ", ".join(f"{role} {fingerprint[:6]}" for role, fingerprint in manifest["inputs"].items())
         figures = (manifest["created"][:16].replace("T", " "), f"{manifest['seconds']:.1f}", f"{size:.1f}")
         table.add_row(step, artifact.fingerprint[:6], inputs, *figures)
-    console = Console()
-    console.print(table)
-    console.print(f"files: {store.root}/stages/STAGE/ID…", markup=False)
+    return table
 
 
 def show_report(name: str, runs: Path) -> None:

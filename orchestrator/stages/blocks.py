@@ -80,13 +80,16 @@ class BlocksStage(Stage):
 
     def _select(self, corpus: EncodedCorpus, split: str) -> dict[str, Selection]:
         lengths = {language: corpus.lengths(split, language) for language in self.languages}
-        options = self.blocks.balance
-        target = options.tokens_per_language if split == "train" else None
-        chosen = balance(lengths, split, self.seed, options.max_diff_percent, target)
+        target = self._target(split, lengths)
+        chosen = balance(lengths, split, self.seed, self.blocks.balance.max_diff_percent, target)
         shortest = min(selection.tokens for selection in chosen.values())
         if block_count(shortest, self.blocks.context) < 1:
             raise self._too_short(split, lengths, shortest)
         return chosen
+
+    def _target(self, split: str, lengths: Mapping[str, np.ndarray]) -> int | None:  # noqa: ARG002 (for those below)
+        """Tokens of each language; None: as many as the smallest has."""
+        return self.blocks.balance.tokens_per_language if split == "train" else None
 
     def _too_short(self, split: str, lengths: Mapping[str, np.ndarray], shortest: int) -> CorpusError:
         """The error for streams shorter than a block; all are as short as the smallest language, or as asked for."""

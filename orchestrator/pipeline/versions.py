@@ -1,0 +1,267 @@
+"""Versions of a run's mixture: numbered folders that nothing changes, and which of them is current.
+
+Layout, in ``runs/NAME/mixtures/``::
+
+    1/version.json    number, action, parent, time, languages, recipe, and what each part is
+    1/<part>/         an artifact, by hard links: it outlives whatever becomes of the run's stages
+    current.json      which version is generated from, served and grown
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from orchestrator.artifacts import MANIFEST, Artifact, Store, disk_errors, file_digest, link_or_copy, write_json
+from orchestrator.errors import ArtifactError
+
+FOLDER, ABOUT, CURRENT = "mixtures", "version.json", "current.json"
+TRAINED = "trained"
+EXPERT = "expert-"
+_NEEDED = ("corpus", "tokenizer", "blocks", "teacher", "router")
+_PARTS = (*_NEEDED, "joint", "mixture", "evaluation", "report")
+_REPORTED = ("corpus", "evaluation", "report")  # of these a version may have others and be the same mixture
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Version:
+    """One version.
+
+    Attributes:
+        folder: its folder. number: its name. action: what made it: "trained", "add es", …
+        parent: number of the version it was made from; None: it was trained from text.
+        created: time, UTC. languages: of its experts. recipe: that describes it, as plain data.
+        parts: name -> {"fingerprint", "sha256" (of the part's manifest)}.
+    """
+
+    folder: Path
+    number: int
+    action: str
+    parent: int | None
+    created: str
+    languages: tuple[str, ...]
+    recipe: Mapping[str, Any]
+    parts: Mapping[str, Mapping[str, str]]
+
+    @classmethod
+    def open(cls, folder: Path) -> Version:
+        """Read what a version says of itself.
+
+        Raises:
+            ArtifactError: that can't be read.
+        """
+        try:
+            about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+            if about.pop("format") != _FORMAT:
+                raise ValueError("format")
+            return cls(folder=folder, **{**about, "languages": tuple(about["languages"])})
+        except (OSError, ValueError, KeyError, TypeError):
+            fix = f"use another version: mome mixture list {folder.parents[1].name}"
+            raise ArtifactError(f"version {folder.name} can't be read", str(folder / ABOUT), fix) from None
+
+    @property
+    def run(self) -> str:
+        """Name of its run."""
+        return self.folder.parents[1].name
+
+    def part(self, name: str) -> Artifact:
+        """A part's artifact, whole.
+
+        Raises:
+            ArtifactError: the version has no such part, or a file of it is missing or of another size.
+        """
+        try:
+            if name not in self.parts:
+                raise ArtifactError(f"it has no {name}", str(self.folder))
+            return Artifact.open(self.folder / name)
+        except ArtifactError as error:
+            fix = f"mome mixture use {self.run} {self.number} mends it from the run's stages, or use another version"
+            raise ArtifactError(f"version {self.number} is not whole: {error.what}", error.where, fix) from None
+
+
+@dataclass(frozen=True)
+class Versions:
+    """The versions of the run in `root`. What writes is for the holder of the run's lock."""
+
+    root: Path
+
+    @property
+    def folder(self) -> Path:
+        """Where they are."""
+        return self.root / FOLDER
+
+    def numbers(self) -> list[int]:
+        """Numbers of the versions there are, damaged ones too, in order."""
+        return sorted(int(path.name) for path in self.folder.glob("*") if path.name.isdigit() and path.is_dir())
+
+    def get(self, number: int) -> Version:
+        """A version by its number.
+
+        Raises:
+            ArtifactError: there is none, or it can't be read.
+        """
+        if number not in (known := self.numbers()):
+            there = ", ".join(map(str, known)) or "none yet; finish the run: mome run RECIPE"
+            raise ArtifactError(f"there is no version {number}", str(self.folder), f"versions there are: {there}")
+        return Version.open(self.folder / str(number))
+
+    def current(self) -> Version | None:
+        """The current version; None where the run has none.
+
+        Raises:
+            ArtifactError: it can't be read.
+        """
+        path = self.folder / CURRENT
+        if not path.exists():
+            return None
+        try:
+            number = int(json.loads(path.read_text(encoding="utf-8"))["version"])
+        except (OSError, ValueError, KeyError, TypeError):
+            fix = f"choose a version: mome mixture use {self.root.name} NUMBER"
+            raise ArtifactError("which version is current can't be read", str(path), fix) from None
+        return self.get(number)
+
+    def publish(
+        self, action: str, parent: int | None, recipe: Mapping[str, Any], artifacts: Mapping[str, Artifact]
+    ) -> Version:
+        """Make artifacts a version, the current one. The same parts made in the same way are a version only once.
+
+        Args:
+            action, parent, recipe: see :class:`Version`.
+            artifacts: by the name of their step; those that are no part of a mixture (tokens, caches) are left out.
+
+        Raises:
+            ResourceError: no space left.
+        """
+        kept = {name: each for name, each in artifacts.items() if name in _PARTS or name.startswith(EXPERT)}
+        parts = {name: _facts(each.folder) for name, each in kept.items()}
+        known = next((v for v in self._whole() if (v.action, v.parent) == (action, parent) and v.parts == parts), None)
+        version = known or self._place(action, parent, recipe, kept, parts)
+        self._switch(version.number)
+        return version
+
+    def use(self, number: int) -> Version:
+        """Make a version the current one; parts that have lost a file are linked again from wherever they still are.
+
+        Raises:
+            ArtifactError: there is no such version, or a part is lost for good; the current version stays.
+        """
+        version = self.get(number)
+        for name in version.parts:
+            try:
+                version.part(name)
+            except ArtifactError as error:
+                self._mend(version, name, error)
+        self._switch(number)
+        return version
+
+    def _whole(self) -> list[Version]:
+        """The versions that can be read."""
+        found = []
+        for number in self.numbers():
+            try:
+                found.append(self.get(number))
+            except ArtifactError:  # it is of no use to its neighbours
+                continue
+        return found
+
+    def _place(
+        self,
+        action: str,
+        parent: int | None,
+        recipe: Mapping[str, Any],
+        artifacts: Mapping[str, Artifact],
+        parts: Mapping[str, Mapping[str, str]],
+    ) -> Version:
+        """Write a version's folder, whole or not at all."""
+        number = max(self.numbers(), default=0) + 1
+        about = {
+            "number": number,
+            "action": action,
+            "parent": parent,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "languages": list(recipe["corpus"]["languages"]),
+            "recipe": recipe,
+            "parts": parts,
+        }
+        with disk_errors(self.folder):
+            self.folder.mkdir(exist_ok=True)
+            for left in self.folder.glob(".new-*"):  # by a process that was killed
+                shutil.rmtree(left)
+            fresh = Path(tempfile.mkdtemp(prefix=".new-", dir=self.folder))
+            fresh.chmod(0o755)
+            for name, artifact in artifacts.items():
+                _link(artifact.folder, fresh / name)
+            write_json(fresh / ABOUT, {"format": _FORMAT, **about})
+            fresh.rename(self.folder / str(number))
+        return self.get(number)
+
+    def _switch(self, number: int) -> None:
+        write_json(self.folder / CURRENT, {"version": number})
+
+    def _mend(self, version: Version, name: str, reason: ArtifactError) -> None:
+        """Link a part again from the run's stages or from another version.
+
+        Raises:
+            ArtifactError: it is nowhere else.
+        """
+        wanted = version.parts[name]
+        places = [Store(self.root).folder(name, wanted["fingerprint"])]
+        places += [self.folder / str(number) / name for number in self.numbers() if number != version.number]
+        for place in places:
+            try:
+                whole = Artifact.open(place, deep=True)
+            except ArtifactError:
+                continue
+            if _facts(whole.folder) == wanted:
+                shutil.rmtree(version.folder / name, ignore_errors=True)
+                _link(whole.folder, version.folder / name)
+                return
+        run, others = self.root.name, [n for n in self.numbers() if n != version.number]
+        instead = f"use another version ({', '.join(map(str, others))}) or " if others else ""
+        what = f"{reason.what}, and no other copy of it is left"
+        raise ArtifactError(what, reason.where, f"{instead}make it again: mome run RECIPE --force {name} for {run}")
+
+
+def record_run(store: Store) -> Version | None:
+    """The version of what the run's recipe has made, made one and the current one where it is none yet.
+
+    Returns:
+        The version; None where the run is not finished.
+
+    Raises:
+        ArtifactError: nothing has been run here, or an artifact is damaged.
+    """
+    versions, artifacts = Versions(store.root), store.current()
+    recipe = json.loads((store.root / "recipe.json").read_text(encoding="utf-8"))
+    if unfinished(artifacts, recipe):
+        return None
+    made = {name: _facts(artifact.folder) for name, artifact in artifacts.items() if name not in _REPORTED}
+    for version in versions._whole():
+        parts = {name: facts for name, facts in version.parts.items() if name not in _REPORTED}
+        if version.action == TRAINED and parts.items() <= made.items():
+            return version
+    return versions.publish(TRAINED, None, recipe, artifacts)
+
+
+def unfinished(artifacts: Mapping[str, Artifact], recipe: Mapping[str, Any]) -> list[str]:
+    """Steps that a mixture needs and a run has not."""
+    experts = [f"{EXPERT}{language}" for language in recipe["corpus"]["languages"]]
+    return [name for name in (*_NEEDED, *([] if "joint" in artifacts else experts)) if name not in artifacts]
+
+
+def _facts(folder: Path) -> dict[str, str]:
+    """What identifies an artifact: its fingerprint, and its manifest, which holds the digests of its files."""
+    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    return {"fingerprint": str(manifest["fingerprint"]), "sha256": file_digest(folder / MANIFEST)}
+
+
+def _link(source: Path, target: Path) -> None:
+    shutil.copytree(source, target, copy_function=link_or_copy)
