@@ -188,18 +188,7 @@ class Store:
         return self._place(self.folder(step, fingerprint), fill)
 
     def _place(self, target: Path, fill: Callable[[Path], None]) -> Artifact:
-        """Fill a temporary folder and move it to `target`, whole or not at all."""
-        with disk_errors(target):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-            try:
-                temporary.chmod(0o755)
-                fill(temporary)
-                shutil.rmtree(target, ignore_errors=True)
-                temporary.rename(target)
-            except BaseException:
-                shutil.rmtree(temporary, ignore_errors=True)
-                raise
+        place_folder(target, fill)
         return Artifact.open(target)
 
     def remove(self, step: str, fingerprint: str) -> None:
@@ -233,6 +222,25 @@ class Store:
             name: Path(os.path.relpath(artifact.folder, self.root)).as_posix() for name, artifact in artifacts.items()
         }
         write_json(self.root / "artifacts.json", {"recipe": recipe, "steps": steps})
+
+
+def place_folder(target: Path, fill: Callable[[Path], None]) -> None:
+    """Fill a temporary folder and move it to `target`, in place of what is there, whole or not at all.
+
+    Raises:
+        ResourceError: no space left. Whatever `fill` raises.
+    """
+    with disk_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        try:
+            temporary.chmod(0o755)
+            fill(temporary)
+            shutil.rmtree(target, ignore_errors=True)
+            temporary.rename(target)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
 
 
 def link_or_copy(source: str | Path, target: str | Path) -> None:

@@ -16,7 +16,7 @@ from orchestrator.artifacts import Artifact, Store, locked
 from orchestrator.cli.run import execute_plan, place_report, show_plan
 from orchestrator.cli.show import artifact_table, open_run
 from orchestrator.errors import ArtifactError, RecipeError
-from orchestrator.pipeline.versions import Version, Versions, record_run, unfinished
+from orchestrator.pipeline.versions import Version, Versions, recipe_of, record_run, unfinished
 
 if TYPE_CHECKING:
     from orchestrator.pipeline.growth import Growth
@@ -131,8 +131,7 @@ def _current(store: Store) -> Version:
     """
     if version := Versions(store.root).current() or record_run(store):
         return version
-    recipe = json.loads((store.root / "recipe.json").read_text(encoding="utf-8"))
-    lacks = ", ".join(unfinished(store.current(), recipe))
+    lacks = ", ".join(unfinished(store.current(), recipe_of(store)))
     raise ArtifactError(f"the run is not finished: it has no {lacks}", str(store.root), "finish it: mome run RECIPE")
 
 

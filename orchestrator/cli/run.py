@@ -178,11 +178,15 @@ def _settle(recipe: Recipe, store: Store, artifacts: Mapping[str, Artifact]) -> 
     """
     store.set_current(recipe.name, artifacts)
     write_json(store.root / "recipe.json", recipe.model_dump(mode="json"))
-    made, current = record_run(store), Versions(store.root).current()
-    if made and current and made.number != current.number:  # the mixture has grown since
+    versions = Versions(store.root)
+    before, made, current = versions.current(), record_run(store), versions.current()
+    if made and current and made.number != current.number:  # the mixture has been changed since
         back = f"mome mixture use {store.root.name} {made.number}"
         print(f"version {current.number} ({current.action}) stays the current one; {back} goes back to this run's")
         return None
+    if before and current and before.number != current.number:
+        kept = f"version {before.number} ({before.action}) is kept: mome mixture list {store.root.name}"
+        print(f"version {current.number} of the mixture is the current one; {kept}")
     return place_report(store.root, artifacts.get("report"))
 
 

@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from orchestrator.artifacts import MANIFEST, Artifact, Store, disk_errors, file_digest, link_or_copy, write_json
+from orchestrator.artifacts import MANIFEST, Artifact, Store, file_digest, link_or_copy, place_folder, write_json
 from orchestrator.errors import ArtifactError
 
 FOLDER, ABOUT, CURRENT = "mixtures", "version.json", "current.json"
@@ -140,7 +139,8 @@ class Versions:
         Raises:
             ResourceError: no space left.
         """
-        kept = {name: each for name, each in artifacts.items() if name in _PARTS or name.startswith(EXPERT)}
+        names = {*_PARTS, *([] if "joint" in artifacts else _experts(recipe))}
+        kept = {name: artifact for name, artifact in artifacts.items() if name in names}
         parts = {name: _facts(each.folder) for name, each in kept.items()}
         known = next((v for v in self._whole() if (v.action, v.parent) == (action, parent) and v.parts == parts), None)
         version = known or self._place(action, parent, recipe, kept, parts)
@@ -180,7 +180,7 @@ class Versions:
         artifacts: Mapping[str, Artifact],
         parts: Mapping[str, Mapping[str, str]],
     ) -> Version:
-        """Write a version's folder, whole or not at all."""
+        """Write a version's folder."""
         number = max(self.numbers(), default=0) + 1
         about = {
             "number": number,
@@ -191,16 +191,15 @@ class Versions:
             "recipe": recipe,
             "parts": parts,
         }
-        with disk_errors(self.folder):
-            self.folder.mkdir(exist_ok=True)
-            for left in self.folder.glob(".new-*"):  # by a process that was killed
-                shutil.rmtree(left)
-            fresh = Path(tempfile.mkdtemp(prefix=".new-", dir=self.folder))
-            fresh.chmod(0o755)
+
+        def fill(folder: Path) -> None:
             for name, artifact in artifacts.items():
-                _link(artifact.folder, fresh / name)
-            write_json(fresh / ABOUT, {"format": _FORMAT, **about})
-            fresh.rename(self.folder / str(number))
+                _link(artifact.folder, folder / name)
+            write_json(folder / ABOUT, {"format": _FORMAT, **about})
+
+        for left in self.folder.glob(".[0-9]*"):  # by a process that was killed
+            shutil.rmtree(left, ignore_errors=True)
+        place_folder(self.folder / str(number), fill)
         return self.get(number)
 
     def _switch(self, number: int) -> None:
@@ -213,7 +212,7 @@ class Versions:
             ArtifactError: it is nowhere else.
         """
         wanted = version.parts[name]
-        places = [Store(self.root).folder(name, wanted["fingerprint"])]
+        places = list(self.root.glob(f"stages/*/{wanted['fingerprint'][:16]}"))
         places += [self.folder / str(number) / name for number in self.numbers() if number != version.number]
         for place in places:
             try:
@@ -224,14 +223,15 @@ class Versions:
                 shutil.rmtree(version.folder / name, ignore_errors=True)
                 _link(whole.folder, version.folder / name)
                 return
-        run, others = self.root.name, [n for n in self.numbers() if n != version.number]
-        instead = f"use another version ({', '.join(map(str, others))}) or " if others else ""
-        what = f"{reason.what}, and no other copy of it is left"
-        raise ArtifactError(what, reason.where, f"{instead}make it again: mome run RECIPE --force {name} for {run}")
+        others = ", ".join(str(number) for number in self.numbers() if number != version.number)
+        fix = (f"use another version ({others}), or " if others else "") + f"make one: mome run RECIPE --force {name}"
+        raise ArtifactError(f"{reason.what}, and no other copy of it is left", reason.where, fix)
 
 
 def record_run(store: Store) -> Version | None:
-    """The version of what the run's recipe has made, made one and the current one where it is none yet.
+    """The version of what the run's recipe has made, made one where it is none yet.
+
+    A new one is the current one; one that is known is so again, unless the mixture has been changed since.
 
     Returns:
         The version; None where the run is not finished.
@@ -239,22 +239,43 @@ def record_run(store: Store) -> Version | None:
     Raises:
         ArtifactError: nothing has been run here, or an artifact is damaged.
     """
-    versions, artifacts = Versions(store.root), store.current()
-    recipe = json.loads((store.root / "recipe.json").read_text(encoding="utf-8"))
+    versions, artifacts, recipe = Versions(store.root), store.current(), recipe_of(store)
     if unfinished(artifacts, recipe):
         return None
     made = {name: _facts(artifact.folder) for name, artifact in artifacts.items() if name not in _REPORTED}
     for version in versions._whole():
         parts = {name: facts for name, facts in version.parts.items() if name not in _REPORTED}
         if version.action == TRAINED and parts.items() <= made.items():
+            current = versions.current()
+            if current is None or current.action == TRAINED:
+                versions._switch(version.number)
             return version
     return versions.publish(TRAINED, None, recipe, artifacts)
 
 
+def recipe_of(store: Store) -> dict[str, Any]:
+    """The recipe that a run was last made by, as plain data.
+
+    Raises:
+        ArtifactError: it can't be read.
+    """
+    path = store.root / "recipe.json"
+    try:
+        recipe = json.loads(path.read_text(encoding="utf-8"))
+        return {**recipe, "corpus": {**recipe["corpus"], "languages": dict(recipe["corpus"]["languages"])}}
+    except (OSError, ValueError, KeyError, TypeError):
+        raise ArtifactError("this is no run of a recipe: it has none", str(path), "mome run RECIPE makes one") from None
+
+
 def unfinished(artifacts: Mapping[str, Artifact], recipe: Mapping[str, Any]) -> list[str]:
     """Steps that a mixture needs and a run has not."""
-    experts = [f"{EXPERT}{language}" for language in recipe["corpus"]["languages"]]
-    return [name for name in (*_NEEDED, *([] if "joint" in artifacts else experts)) if name not in artifacts]
+    experts = [] if "joint" in artifacts else _experts(recipe)
+    return [name for name in (*_NEEDED, *experts) if name not in artifacts]
+
+
+def _experts(recipe: Mapping[str, Any]) -> list[str]:
+    """Steps of a recipe's experts, where each is trained on its own."""
+    return [f"{EXPERT}{language}" for language in recipe["corpus"]["languages"]]
 
 
 def _facts(folder: Path) -> dict[str, str]:
