@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import cross_entropy, linear
 
-from orchestrator.errors import ModelError
+from orchestrator.errors import CorpusError, ModelError
 from orchestrator.models import head, hidden_states
 from orchestrator.tokens.blocks import TokenBlocks
 
@@ -125,6 +125,22 @@ def check_fit(model: PreTrainedModel | Branch, blocks: TokenBlocks) -> None:
             where=str(model.config.name_or_path),
             fix=f"set blocks.context to {positions} or less",
         )
+
+
+def block_counts(blocks: TokenBlocks, languages: tuple[str, ...], most: int | None) -> dict[str, int]:
+    """Blocks to evaluate of each language.
+
+    Raises:
+        CorpusError: a language has none.
+    """
+    for language in languages:
+        if not blocks.count(language):
+            raise CorpusError(
+                f"the {blocks.split} split of {language!r} is shorter than one block of {blocks.context} tokens",
+                where=f"corpus.languages.{language}",
+                fix="give that language more text, or set a smaller blocks.context",
+            )
+    return {language: min(blocks.count(language), most or blocks.count(language)) for language in languages}
 
 
 def block_bytes(blocks: TokenBlocks, language: str, count: int, byte_lengths: NDArray[np.int64]) -> NDArray[np.int64]:

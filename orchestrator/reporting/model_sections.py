@@ -66,7 +66,8 @@ def _matrix(results: Results) -> Table:
     def plain(label: str, values: Results, around: Results) -> Row:
         return [label, *(Cell(perplexity(values[lang]), interval(around[lang])) for lang in languages)]
 
-    routed, routed_around = results["table4_perplexity"]["ple"], results["table4_perplexity_interval"]["ple"]
+    setup = results["setup"]
+    routed, routed_around = results["table4_perplexity"][setup], results["table4_perplexity_interval"][setup]
     rows: list[Row] = [[f"expert {expert}", *(cell(expert, lang) for lang in languages)] for expert in languages]
     rows.append(plain("teacher", results["teacher_perplexity"], results["teacher_perplexity_interval"]))
     rows.append(plain("experts, routed", routed, routed_around))
@@ -77,23 +78,33 @@ def _matrix(results: Results) -> Table:
     return table("Perplexity of each expert on each language", ("model", *languages), rows, note=note)
 
 
+SETUPS = {
+    "ple": ("PLE", "ple"),
+    "jeet": ("JEET", "jeet"),
+    "moe_ce": ("MoE-CE", "moe_ce_with_common"),
+}
+"""Setup -> its name, and that of its row of Table 4 in `paper.json`."""
+
+
 def _bits(results: Results) -> Table:
     bits, languages = results["bits_per_byte"], results["languages"]
-    labels = {"teacher": "teacher", "own_expert": "own expert", "ple": "experts, routed"}
+    labels = {"teacher": "teacher", "own_expert": "own expert", "routed": "experts, routed"}
     rows = [[label, *(significant(bits[key][lang], 4) for lang in languages)] for key, label in labels.items()]
     note = "Of UTF-8 text: unlike perplexity it does not depend on the tokenizer."
     return table("Bits per byte", ("model", *languages), rows, note=note)
 
 
 def _table4(results: Results, paper: Results) -> Table:
-    ours, theirs = results["table4_perplexity"]["ple"], paper["table4_perplexity"]["ple"]
+    setup = results["setup"]
+    name, key = SETUPS.get(setup, (setup, setup))
+    ours, theirs = results["table4_perplexity"][setup], paper["table4_perplexity"].get(key, {})
     rows = [
-        ["PLE, ours", *(perplexity(ours[lang]) for lang in results["languages"])],
-        ["PLE, the paper's", *(perplexity(theirs.get(lang)) for lang in results["languages"])],
+        [f"{name}, ours", *(perplexity(ours[lang]) for lang in results["languages"])],
+        [f"{name}, the paper's", *(perplexity(theirs.get(lang)) for lang in results["languages"])],
     ]
     note = f"Perplexity through the router. Source of the paper's row: {paper['source']}."
     return table(
-        "Independent experts (PLE), as in the paper's Table 4", ("set-up", *results["languages"]), rows, note=note
+        f"{name}, as in the paper's Table 4", ("set-up", *results["languages"]), rows, note=note
     )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from orchestrator.artifacts import MANIFEST, digest
 from orchestrator.config.base import PluginSpec
 from orchestrator.config.recipe import TrainingConfig
+from orchestrator.stages._mixing import MODELS
 from orchestrator.stages.base import Cost, Expected, Stage
 
 CODE = (
@@ -16,14 +17,16 @@ CODE = (
         f"training.{name}"
         for name in ("batches", "checkpoints", "device", "loop", "lr", "metrics", "objective", "publish", "step")
     ),
-    *(f"models.{name}" for name in ("build", "files", "initialise", "zoo._base")),
+    *(*MODELS, "models.initialise"),
     *(f"losses.{name}" for name in ("_base", "_chunk", "_chunked", "_precision", "hidden._base")),
     *(f"tokens.{name}" for name in ("blocks", "batches", "storage")),
     *(
+        "training.parts",
         "training.strategies._base",
         "schedules._base",
         "teacher._base",
         "teacher._cache",
+        "stages._mixing",
         "stages._training",
         "stages._teaching",
     ),

@@ -13,21 +13,18 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from orchestrator.config.recipe import EvaluationConfig
-from orchestrator.errors import ArtifactError, CorpusError
+from orchestrator.errors import ArtifactError
 from orchestrator.evaluation.mixtures import mixture_losses
-from orchestrator.evaluation.perplexity import block_bytes, block_losses
+from orchestrator.evaluation.perplexity import block_bytes, block_counts, block_losses
 from orchestrator.evaluation.summary import TEACHER, LanguageLosses, summarise
 from orchestrator.models import load_model
 from orchestrator.models.mixture_files import load_mixture
 from orchestrator.routers import Router
+from orchestrator.stages._mixing import MEASURING, MIXTURES, ROUTER
 from orchestrator.stages.base import Cost, Environment, Expected, Stage, serial_map
-from orchestrator.stages.joint import MODULES
-from orchestrator.stages.mixture import ROUTER
 from orchestrator.tokens.blocks import TokenBlocks
 from orchestrator.tokens.tokenizer import byte_lengths, load_tokenizer
 
-CODE = ("evaluation", "models.build", "models.files", "models.zoo._base", "tokens.blocks", "tokens.storage")
-"""Modules that decide what losses come out, the model's own aside."""
 PARALLEL_TOKENS = 2**21
 """With fewer tokens (of all models together), starting processes that import torch takes longer than computing here."""
 
@@ -44,7 +41,7 @@ class EvaluationStage(Stage):
     Routing is by block, on the block's own tokens, as the paper routes a sequence.
     """
 
-    code: ClassVar[tuple[str, ...]] = (*CODE, *MODULES, "routers", "tokens.tokenizer", "stages.evaluation")
+    code: ClassVar[tuple[str, ...]] = (*MEASURING, *MIXTURES, "routers", "tokens.tokenizer", "stages.evaluation")
     accelerated: ClassVar[bool] = True
 
     evaluation: EvaluationConfig
@@ -129,22 +126,6 @@ class EvaluationStage(Stage):
         columns = [router.languages.index(name) for name in self.languages]
         inputs = [np.asarray(blocks.block(language, index))[:-1] for index in range(count)]
         return np.asarray(router.probabilities(inputs), np.float64)[:, columns]
-
-
-def block_counts(blocks: TokenBlocks, languages: tuple[str, ...], most: int | None) -> dict[str, int]:
-    """Blocks to evaluate of each language.
-
-    Raises:
-        CorpusError: a language has none.
-    """
-    for language in languages:
-        if not blocks.count(language):
-            raise CorpusError(
-                f"the {blocks.split} split of {language!r} is shorter than one block of {blocks.context} tokens",
-                where=f"corpus.languages.{language}",
-                fix="give that language more text, or set a smaller blocks.context",
-            )
-    return {language: min(blocks.count(language), most or blocks.count(language)) for language in languages}
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 from orchestrator.config.base import PluginSpec, build
 from orchestrator.config.recipe import ExpertsConfig, TrainingConfig
 from orchestrator.stages._distilling import distilling_cost, for_languages, objective
+from orchestrator.stages._mixing import MIXTURES
 from orchestrator.stages._training import CODE, fingerprint, pretrained_files
 from orchestrator.stages.base import Cost, Environment, Expected, Stage
 
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
     from orchestrator.models.mixture import Mixture
     from orchestrator.models.setups import Setup
     from orchestrator.training.parts import Parts
-
-MODULES = ("models.mixture", "models.mixture_files", "models.setups", "models.combiners")
-"""Code of mixtures, for fingerprints."""
 
 
 class JointStage(Stage):
@@ -35,7 +33,7 @@ class JointStage(Stage):
     :mod:`orchestrator.models.mixture_files`), `metrics.jsonl` and `training.json`.
     """
 
-    code: ClassVar[tuple[str, ...]] = (*CODE, *MODULES, "stages._distilling", "stages.joint", "training.parts")
+    code: ClassVar[tuple[str, ...]] = (*CODE, *MIXTURES, "stages._distilling", "stages.joint")
     distributed: ClassVar[bool] = True
 
     setup: PluginSpec

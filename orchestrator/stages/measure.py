@@ -9,10 +9,10 @@ from typing import ClassVar
 from safetensors.numpy import save_file
 
 from orchestrator.config.recipe import EvaluationConfig
-from orchestrator.evaluation.perplexity import block_losses
+from orchestrator.evaluation.perplexity import block_counts, block_losses
 from orchestrator.models import load_model
+from orchestrator.stages._mixing import MEASURING, MIXTURES
 from orchestrator.stages.base import Cost, Environment, Expected, Stage
-from orchestrator.stages.evaluation import CODE, block_counts
 from orchestrator.tokens.blocks import TokenBlocks
 
 
@@ -21,7 +21,7 @@ class MeasureStage(Stage):
     float64 [n], nats summed over a block; the blocks are those of the evaluation.
     """
 
-    code: ClassVar[tuple[str, ...]] = (*CODE, "stages.measure")
+    code: ClassVar[tuple[str, ...]] = (*MEASURING, *MIXTURES, "stages.measure")
     accelerated: ClassVar[bool] = True
 
     evaluation: EvaluationConfig

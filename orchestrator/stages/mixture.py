@@ -12,10 +12,8 @@ from orchestrator.artifacts import disk_errors, link_or_copy
 from orchestrator.config.base import PluginSpec
 from orchestrator.errors import ArtifactError, ModelError
 from orchestrator.models.mixture_files import ABOUT, read_about, tokenizer_digest, write_about
+from orchestrator.stages._mixing import MIXTURES, ROUTER
 from orchestrator.stages.base import Environment, Stage
-from orchestrator.stages.joint import MODULES
-
-ROUTER = "router"
 
 
 class MixtureStage(Stage):
@@ -25,7 +23,7 @@ class MixtureStage(Stage):
     :mod:`orchestrator.models.mixture_files`) with the router in `router/`.
     """
 
-    code: ClassVar[tuple[str, ...]] = (*MODULES, "stages.mixture")
+    code: ClassVar[tuple[str, ...]] = (*MIXTURES, "stages.mixture")
 
     setup: PluginSpec
     """How the parts make a mixture."""

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 from orchestrator.config.base import Section
 from orchestrator.reporting.report import data_digests
 from orchestrator.reporting.study import write_study_report
+from orchestrator.stages._mixing import MODELS
 from orchestrator.stages.base import Environment, Stage
 
 
@@ -31,7 +32,7 @@ class StudyEntry(Section):
 class StudyReportStage(Stage):
     """Writes `index.html` with the verdicts, a page a question, `report.md`, `results.json` and `figures/`."""
 
-    code: ClassVar[tuple[str, ...]] = ("reporting", "evaluation", "models.sizes", "stages.study_report")
+    code: ClassVar[tuple[str, ...]] = ("reporting", *MODELS, "models.sizes", "stages._mixing", "stages.study_report")
 
     recipe: dict[str, Any]
     """The recipe as plain data, without resources and tracking."""

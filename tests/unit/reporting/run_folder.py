@@ -46,6 +46,7 @@ def write_run(root: Path) -> dict[str, Path]:
             "router.json": {"classifier": "logistic_regression", "languages": LANGUAGES},
             "metrics.json": router(),
         },
+        "mixture": {"mixture.json": {"format": 1, "setup": {"type": "ple"}, "languages": LANGUAGES}},
         "evaluation": {"evaluation.json": evaluation()},
     }
     inputs = {role: root / role for role in files}

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator import plugins
+from orchestrator.config.loading import changed
 from orchestrator.config.recipe import Recipe
 from orchestrator.pipeline.graph import _plugins_in, code_of, steps_of
 from orchestrator.stages.base import Stage
@@ -30,6 +31,7 @@ ROOMS = (
 CONTRACTS = ("config", "errors", "plugins", "artifacts", "stages.base")
 """They say what a recipe, a plug-in and an artifact are; the values that stages take from them are fingerprinted."""
 
+MERGED = {"initialise": "average", "tokens": 0}
 RECIPE = Recipe.model_validate(
     {
         "name": "any",
@@ -42,7 +44,8 @@ RECIPE = Recipe.model_validate(
         },
     }
 )
-STAGES = {type(step.stage).__name__: step.stage for step in steps_of(RECIPE)}
+STUDY = changed(RECIPE, {"study": {"seeds": [1], "baselines": {"dense": {}, "merged": MERGED}}}, "study")
+STAGES = {type(step.stage).__name__: step.stage for recipe in (RECIPE, STUDY) for step in steps_of(recipe)}
 
 
 @cache
