@@ -1,6 +1,6 @@
 """One training worker in its own process: trains a tiny distilled model with each strategy asked for.
 
-    python strategy_worker.py BLOCKS OUT RANK WORLD_SIZE PRECISION STRATEGY …
+    python strategy_worker.py OUT RANK WORLD_SIZE BLOCKS PRECISION STRATEGY …
 
 STRATEGY is JSON. Rank 0 writes a list with an entry for each to OUT/results.json: losses and gradient norms by step,
 validation losses, the final weights' digest, that of a run stopped in the middle and resumed, and the last validation
@@ -103,12 +103,8 @@ def results(env: Environment, first: PluginSpec, folder: Path, precision: str) -
 
 
 def main() -> None:
-    folder, out, (rank, world_size), precision = (
-        Path(sys.argv[1]),
-        Path(sys.argv[2]),
-        map(int, sys.argv[3:5]),
-        sys.argv[5],
-    )
+    out, folder, precision = Path(sys.argv[1]), Path(sys.argv[4]), sys.argv[5]
+    rank, world_size = map(int, sys.argv[2:4])
     torch.set_num_threads(1)
     found = []
     strategies = [PluginSpec.model_validate(json.loads(strategy)) for strategy in sys.argv[6:]]

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import pickle
-import socket
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,60 +24,24 @@ ZERO = [{"type": "deepspeed", "zero": stage} for stage in range(4)]
 
 
 @pytest.fixture(scope="module")
-def blocks(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("blocks")
-    rng = np.random.default_rng(0)
-    splits: dict[str, Any] = {}
-    for split, tokens in (("train", 1000), ("validation", 200)):
-        (folder / split).mkdir()
-        splits[split] = {}
-        for language, words in (("en", 20), ("fr", 40)):
-            rng.integers(3, words, tokens).astype(np.uint16).tofile(folder / split / f"{language}.bin")
-            counts = {"documents": 1, "tokens": tokens, "characters": tokens, "bytes": tokens}
-            splits[split][language] = {**counts, "blocks": (tokens - 1) // 16}
-    about = {"context": 16, "dtype": "uint16", "vocab_size": 60, "languages": ["en", "fr"], "splits": splits}
-    (folder / "blocks.json").write_text(json.dumps(about))
-    return folder
+def blocks(make_blocks) -> Path:
+    return make_blocks("en", "fr")
 
 
 @pytest.fixture(scope="module")
-def compiled() -> None:
-    plugins.create("training.strategies", "deepspeed", {}).prepare()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def train(blocks: Path, out: Path, *strategies: dict[str, Any], workers: int = 1, precision: str = "fp32") -> list[Any]:
+def train(blocks, run_workers) -> Callable[..., list[Any]]:
     """Results of each strategy, trained by `workers` processes."""
-    out.mkdir(parents=True, exist_ok=True)
-    group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(workers)}
-    processes = []
-    for rank in range(workers):
-        joins = {**group, "RANK": str(rank), "LOCAL_RANK": str(rank)} if workers > 1 else {}
-        command = [sys.executable, str(WORKER), str(blocks), str(out), str(rank), str(workers), precision]
-        environment = {**os.environ, **joins, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
-        processes.append(
-            subprocess.Popen(
-                [*command, *map(json.dumps, strategies)],
-                env=environment,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-            )
-        )
-    outputs = [process.communicate()[0].decode() for process in processes]
-    assert all(process.returncode == 0 for process in processes), "\n".join(outputs)[-4000:]
-    found: list[Any] = json.loads((out / "results.json").read_text())
-    return found
+
+    def train(out: Path, *strategies: dict[str, Any], workers: int = 1, precision: str = "fp32") -> list[Any]:
+        return run_workers(WORKER, out, workers, [str(blocks), precision, *map(json.dumps, strategies)])
+
+    return train
 
 
 @pytest.fixture(scope="module")
-def reference(blocks, tmp_path_factory) -> Any:
+def reference(train, tmp_path_factory) -> Any:
     """Plain torch in fp32."""
-    return train(blocks, tmp_path_factory.mktemp("reference"), {"type": "single"})[0]
+    return train(tmp_path_factory.mktemp("reference"), {"type": "single"})[0]
 
 
 def assert_same(found: dict[str, Any], reference: dict[str, Any], tolerance: float) -> None:
@@ -114,14 +75,14 @@ def test_single_resumes_bit_for_bit(reference):
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("stages", [[2], pytest.param([0, 1, 3], marks=pytest.mark.slow)])
-def test_deepspeed_equals_single(blocks, reference, compiled, tmp_path, stages, workers):
-    for found in train(blocks, tmp_path, *(ZERO[stage] for stage in stages), workers=workers):
+def test_deepspeed_equals_single(train, reference, compiled, tmp_path, stages, workers):
+    for found in train(tmp_path, *(ZERO[stage] for stage in stages), workers=workers):
         assert_same(found, reference, FP32)
 
 
 @needs_deepspeed
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_bf16_is_the_same_to_its_rounding(blocks, reference, compiled, tmp_path):
-    for found in train(blocks, tmp_path, {"type": "single"}, *ZERO, precision="bf16"):
+def test_bf16_is_the_same_to_its_rounding(train, reference, compiled, tmp_path):
+    for found in train(tmp_path, {"type": "single"}, *ZERO, precision="bf16"):
         assert_same(found, reference, BF16)

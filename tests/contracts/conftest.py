@@ -1,0 +1,76 @@
+"""Trainings in processes of their own, as workers of a strategy are."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from orchestrator import plugins
+
+
+@pytest.fixture(scope="session")
+def make_blocks(tmp_path_factory) -> Callable[..., Path]:
+    """Makes a blocks artifact of random tokens, each language's of another range."""
+
+    def make(*languages: str) -> Path:
+        folder: Path = tmp_path_factory.mktemp("blocks")
+        rng = np.random.default_rng(0)
+        splits: dict[str, Any] = {}
+        for split, tokens in (("train", 1000), ("validation", 200)):
+            (folder / split).mkdir()
+            splits[split] = {}
+            for index, language in enumerate(languages):
+                words = 20 * (index + 1)
+                rng.integers(3, words, tokens).astype(np.uint16).tofile(folder / split / f"{language}.bin")
+                counts = {"documents": 1, "tokens": tokens, "characters": tokens, "bytes": tokens}
+                splits[split][language] = {**counts, "blocks": (tokens - 1) // 16}
+        about = {"context": 16, "dtype": "uint16", "vocab_size": 20 * len(languages) + 20, "languages": languages}
+        (folder / "blocks.json").write_text(json.dumps({**about, "splits": splits}))
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def compiled() -> None:
+    """DeepSpeed's op for CPU workers is there."""
+    plugins.create("training.strategies", "deepspeed", {}).prepare()
+
+
+@pytest.fixture(scope="session")
+def run_workers() -> Callable[..., Any]:
+    """Runs ``SCRIPT OUT RANK WORLD_SIZE ARGUMENT …`` in `workers` processes; what they write to OUT/results.json."""
+
+    def run(script: Path, out: Path, workers: int, arguments: Sequence[str]) -> Any:
+        out.mkdir(parents=True, exist_ok=True)
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(workers)}
+        processes = []
+        for rank in range(workers):
+            joins = {**group, "RANK": str(rank), "LOCAL_RANK": str(rank)} if workers > 1 else {}
+            environment = {**os.environ, **joins, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+            command = [sys.executable, str(script), str(out), str(rank), str(workers), *arguments]
+            output = (out / f"output-{rank}.txt").open("wb")
+            processes.append(subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT))
+        while any(process.poll() is None for process in processes):
+            if any(process.returncode for process in processes):  # the others would wait for it
+                for process in processes:
+                    process.kill()
+            time.sleep(0.05)
+        outputs = [path.read_text() for path in sorted(out.glob("output-*.txt"))]
+        assert not any(process.returncode for process in processes), "\n".join(outputs)[-4000:]
+        return json.loads((out / "results.json").read_text())
+
+    return run
