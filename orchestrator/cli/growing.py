@@ -155,7 +155,7 @@ def _settle(growth: Growth, artifacts: Mapping[str, Artifact]) -> Path | None:
 
 
 def _described(version: Version) -> str:
-    parent = "" if version.parent is None else f" to version {version.parent}"
+    parent = "" if version.parent is None else f", from version {version.parent}"
     return f"{', '.join(version.languages)} ({version.action}{parent})"
 
 

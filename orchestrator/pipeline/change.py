@@ -96,11 +96,12 @@ def _check_fixed(change: Change, before: Recipe, after: Recipe) -> None:
 
     def fixed(recipe: Recipe) -> dict[str, Any]:
         tree = recipe.model_dump(mode="json")
-        model = {"experts.model": tree["experts"]["model"]} if is_joint(before) else {}
-        for free in ("seed", "experts", "router", "evaluation", "resources", "tracking"):
+        experts, blocks, languages = tree["experts"], tree["blocks"], tree["corpus"]["languages"]
+        for free in ("seed", "experts", "blocks", "router", "evaluation", "resources", "tracking"):
             del tree[free]
-        languages = {name: text for name, text in tree["corpus"]["languages"].items() if name != change.language}
-        return tree | model | {"corpus": languages, "blocks.context": tree.pop("blocks")["context"]}
+        tree["corpus"] = {name: text for name, text in languages.items() if name != change.language}
+        model = {"experts.model": experts["model"]} if is_joint(before) else {}
+        return tree | model | {"blocks.context": blocks["context"]}
 
     kept = fixed(before)
     for name, value in fixed(after).items():

@@ -10,8 +10,8 @@ from typing import ClassVar
 from orchestrator.artifacts import disk_errors, link_or_copy
 from orchestrator.models.mixture import COMMON
 from orchestrator.models.mixture_files import COMBINERS, read_about, write_about
+from orchestrator.stages._mixing import MIXTURES
 from orchestrator.stages.base import Environment, Stage
-from orchestrator.stages.joint import MODULES
 
 
 class RemainingExpertsStage(Stage):
@@ -19,7 +19,7 @@ class RemainingExpertsStage(Stage):
     :class:`orchestrator.stages.joint.JointStage` writes, but for its training.
     """
 
-    code: ClassVar[tuple[str, ...]] = (*MODULES, "stages.remaining_experts")
+    code: ClassVar[tuple[str, ...]] = (*MIXTURES, "stages.remaining_experts")
 
     languages: tuple[str, ...]
     """Languages of the experts that stay, in their order."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from orchestrator.config.recipe import TeacherConfig
 from orchestrator.errors import ModelError
-from orchestrator.stages._training import CODE, fingerprint, pretrained_files, training_cost
+from orchestrator.stages._training import CODE, fingerprint, pretrained_files, training_cost, training_data
 from orchestrator.stages.base import Cost, Environment, Expected, Stage
 
 if TYPE_CHECKING:
@@ -65,8 +65,13 @@ class TeacherStage(Stage):
 
     def cost(self, inputs: Mapping[str, Path | None], expected: Expected) -> Cost:
         """FLOPs, tokens, parameters and memory."""
-        cost = training_cost(self.teacher.model, self.teacher.training, inputs.get("blocks"), expected)
-        return cost if self.teacher.train else Cost(parameters=cost.parameters)
+        from orchestrator.models import parameter_count
+
+        blocks = inputs.get("blocks")
+        if self.teacher.train:
+            return training_cost(self.teacher.model, self.teacher.training, blocks, expected)
+        vocab_size, context, _ = training_data(blocks, expected, None)
+        return Cost(parameters=parameter_count(self.teacher.model, vocab_size, context))
 
     def _take(self, tokenizer: Path, blocks: TokenBlocks, out: Path, env: Environment) -> None:
         """Publish a pretrained model untrained; rank 0 only."""

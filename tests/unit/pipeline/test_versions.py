@@ -113,7 +113,8 @@ def test_going_back_to_an_earlier_recipe_makes_its_version_current(store):
 def test_a_missing_file_is_named_with_the_remedy_which_works(grown):
     lost = grown.get(1).folder / "expert-fr" / "a.txt"
     lost.unlink()
-    with pytest.raises(ArtifactError, match=r"version 1 is not whole(.|\n)*expert-fr/a.txt(.|\n)*mome mixture use run 1"):
+    told = r"version 1 is not whole(.|\n)*expert-fr/a.txt(.|\n)*mome mixture use run 1"
+    with pytest.raises(ArtifactError, match=told):
         grown.get(1).part("expert-fr")
     assert grown.use(1).part("expert-fr")
     assert lost.read_text() == "text"
