@@ -9,7 +9,7 @@ SMOKE = Path(__file__).resolve().parents[3] / "jobs" / "recipes" / "smoke.yaml"
 ALL = ["corpus", "tokenizer", "tokens", "blocks", "teacher"]
 CACHES = ["cache-en", "cache-fr", "cache-de", "cache-py"]
 EXPERTS = ["expert-en", "expert-fr", "expert-de", "expert-py"]
-END = ["evaluation", "report"]
+END = ["mixture", "evaluation", "report"]
 
 
 def prints(*overrides):
@@ -32,7 +32,7 @@ def test_steps_come_after_their_inputs():
 @pytest.mark.parametrize(
     ("override", "changed"),
     [
-        ("evaluation.bootstrap=300", END),
+        ("evaluation.bootstrap=300", END[1:]),
         ("router.sequences_per_language=99", ["router", *END]),
         ("experts.distillation.schedule.alpha=0.3", [*EXPERTS, *END]),
         ("experts.distillation.teacher=live", [*CACHES, *EXPERTS, *END]),
@@ -58,3 +58,10 @@ def test_a_stage_depends_on_the_source_of_its_plugins_alone():
     assert "orchestrator.losses.reverse_kl" in expert
     assert "orchestrator.losses.forward_kl" not in expert
     assert not [module for module in teacher if module.startswith("orchestrator.reporting")]
+
+
+def test_a_joint_setup_trains_its_experts_in_one_step():
+    steps = {step.name: step for step in steps_of(load_recipe(SMOKE, ["mixture=jeet"]))}
+    assert set(steps) == {*ALL, *CACHES, "joint", "router", *END}
+    assert steps["mixture"].inputs == {"joint": "joint", "router": "router"}
+    assert set(steps["joint"].inputs) == {"blocks", "tokenizer", "teacher", *CACHES}

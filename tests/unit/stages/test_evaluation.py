@@ -18,6 +18,7 @@ from orchestrator.models import save_model
 from orchestrator.stages import evaluation
 from orchestrator.stages.base import Environment, Expected
 from orchestrator.stages.evaluation import EvaluationStage
+from orchestrator.stages.mixture import MixtureStage
 from orchestrator.stages.router import RouterStage
 from orchestrator.tokens.tokenizer import byte_lengths, load_tokenizer, save_tokenizer, train_tokenizer
 
@@ -53,7 +54,14 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     (root / "router").mkdir()
     router = RouterStage(router=RouterConfig(), languages=LANGUAGES, seed=0)
     router.run(found, root / "router", Environment(work=root / "work"))
-    return found | {"router": root / "router"}
+    return found | {"router": root / "router", "mixture": mix(found | {"router": root / "router"}, root / "mixture")}
+
+
+def mix(inputs: dict[str, Path], out: Path, languages: tuple[str, ...] = LANGUAGES) -> Path:
+    """A mixture of independent experts."""
+    out.mkdir(parents=True)
+    MixtureStage(setup=PluginSpec(type="ple"), languages=languages).run(inputs, out, Environment(work=out / "work"))
+    return out
 
 
 def evaluate(inputs: dict[str, Path], folder: Path, env: Environment | None = None, **options: object) -> dict:
@@ -121,7 +129,7 @@ def test_options_and_progress(inputs: dict[str, Path], tmp_path: Path) -> None:
     assert result["blocks"] == {"en": 3, "py": 3}
     assert (result["confidence"], result["bootstrap"]) == (0.5, 100)
     rows = [json.loads(line) for line in (tmp_path / "work" / "metrics.jsonl").read_text().splitlines()]
-    assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6]
+    assert [row["step"] for row in rows] == [1, 2, 3, 3, 4, 4]  # the teacher, then both experts, on each language
     assert rows[0]["message"].startswith("teacher on en: perplexity")
 
 
@@ -136,7 +144,7 @@ def test_a_router_of_other_languages_is_refused(inputs: dict[str, Path], tmp_pat
     other = RouterStage(router=RouterConfig(), languages=("en",), seed=0)
     other.run(inputs, tmp_path / "router", Environment(work=tmp_path / "work"))
     with pytest.raises(ArtifactError, match="the router knows en"):
-        evaluate(inputs | {"router": tmp_path / "router"}, tmp_path)
+        evaluate({**inputs, "mixture": mix(inputs | {"router": tmp_path / "router"}, tmp_path / "mixture")}, tmp_path)
 
 
 def test_a_language_without_blocks_is_refused(inputs: dict[str, Path], tmp_path: Path) -> None:
@@ -152,5 +160,23 @@ def test_a_language_without_blocks_is_refused(inputs: dict[str, Path], tmp_path:
 
 
 def test_a_missing_model_is_refused(inputs: dict[str, Path], tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError):
-        evaluate(inputs | {"expert-py": tmp_path / "nowhere"}, tmp_path)
+    folder = mix(inputs, tmp_path / "mixture")
+    (folder / "experts" / "py" / "config.json").unlink()
+    with pytest.raises(ArtifactError, match="lacks experts/py"):
+        evaluate({**inputs, "mixture": folder}, tmp_path)
+
+
+def test_ensembles_are_means_of_probabilities(inputs: dict[str, Path], tmp_path: Path) -> None:
+    evaluate(inputs, tmp_path)
+    tensors = load_file(tmp_path / "out" / "block_losses.safetensors")
+    experts = [GPT2LMHeadModel.from_pretrained(inputs[f"expert-{name}"] / "model").eval() for name in LANGUAGES]
+    stream = np.fromfile(inputs["blocks"] / "test" / "py.bin", np.uint16).astype(np.int64)
+    ids = torch.from_numpy(stream[: CONTEXT + 1])
+    with torch.no_grad():
+        chosen = torch.stack(
+            [model(ids[None, :-1]).logits[0].softmax(-1)[range(CONTEXT), ids[1:]] for model in experts]
+        )
+    weights = torch.from_numpy(tensors["probabilities/py"][0]).float()
+    assert tensors["loss/average/py"][0] == pytest.approx(-float(chosen.mean(0).log().sum()), rel=1e-5)
+    assert tensors["loss/soft/py"][0] == pytest.approx(-float((weights @ chosen).log().sum()), rel=1e-5)
+    assert "loss/common/py" not in tensors
