@@ -54,10 +54,11 @@ class ExpertParallel:
         if workers <= experts:
             return Share(languages=languages[env.rank :: workers])
         if workers % experts:
+            fewer = workers // experts * experts
             raise TrainingError(
                 f"{workers} workers can't share the experts of {experts} languages evenly",
                 "resources.workers",
-                f"set it to {workers // experts * experts}, or to at most {experts}",
+                f"set it to {fewer} or {fewer + experts}",
             )
         return Share(env.rank // experts, workers // experts, (languages[env.rank % experts],))
 
@@ -122,7 +123,7 @@ class _Handle(PlainHandle):
         for part, gradients in chosen.items():
             gradients.sum_up()
             if part in self.first_of:
-                squares += gradients.flat.square().sum()
+                squares += torch.linalg.vector_norm(gradients.flat).square()
         norm = total(squares, self.world_size).sqrt()
         for part, gradients in self.gradients.items():
             if part in chosen:

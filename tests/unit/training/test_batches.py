@@ -61,6 +61,28 @@ def test_workers_share_every_row_once_and_get_equally_many_micro_batches(blocks_
     assert sorted(seen) == sorted(tuple(block[1:]) for block in blocks.gather(chosen).tolist())
 
 
+@settings(max_examples=40, deadline=None)
+@given(rows=st.lists(st.integers(0, 1), min_size=0, max_size=20), size=st.integers(1, 4), world_size=st.integers(1, 3))
+def test_by_language_all_workers_meet_the_same_languages_at_the_same_time(blocks_folder, rows, size, world_size):
+    blocks = TokenBlocks.open(blocks_folder, "train")
+    chosen = np.array([[language, place] for place, language in enumerate(rows)], np.int64).reshape(-1, 2)
+    shares = [
+        list(micro_batches(blocks, chosen, size, rank, world_size, by_language=True)) for rank in range(world_size)
+    ]
+    languages = [[batch.rows[:, 0].tolist() for batch in share] for share in shares]
+    assert all(share == languages[0] for share in languages)
+    met = [language for batch in languages[0] for language in batch]
+    assert met == sorted(met)
+    learned = [
+        tuple(row)
+        for share in shares
+        for batch in share
+        for row, label in zip(batch.rows.tolist(), batch.labels, strict=True)
+        if label[0] != IGNORED
+    ]
+    assert sorted(learned) == sorted(map(tuple, chosen.tolist()))
+
+
 def test_labels_are_the_inputs_shifted(blocks_folder):
     blocks = TokenBlocks.open(blocks_folder, "train")
     [batch] = micro_batches(blocks, np.array([[1, 3]]), 1, 0, 1)
