@@ -46,10 +46,10 @@ def write_sweep_report(
     configurations = group(trials)
     verdicts = [_verdict(c, configurations[0], confidence) for c in configurations[1:]]
     lost = [trial for trial in trials if trial["status"] != FINISHED]
-    sections = [_compared(configurations, confidence)]
+    sections = [compared(configurations, confidence)]
     if references:
         sections.append(Section("paper", "Beside the paper", (), (_paper(configurations, references, confidence),)))
-    sections.append(_compute(configurations))
+    sections.append(compute(configurations))
     if lost:
         sections.append(Section("unfinished", "Trials that did not finish", (), (_unfinished(configurations),)))
     facts = (
@@ -60,7 +60,7 @@ def write_sweep_report(
     )
     summary = tuple(verdicts) or ("There is only one configuration: nothing to compare.",)
     document = Document(title, description, facts, summary, tuple(sections))
-    write(document, _results(title, configurations, references, confidence), out)
+    write(document, numbers(title, configurations, references, confidence), out)
     return "\n".join(verdicts)
 
 
@@ -73,7 +73,8 @@ def _verdict(configuration: Configuration, baseline: Configuration, confidence: 
     return f"{configuration.label} against {baseline.label}: {verdict} ({seeds})."
 
 
-def _compared(configurations: Sequence[Configuration], confidence: float) -> Section:
+def compared(configurations: Sequence[Configuration], confidence: float) -> Section:
+    """Final losses with their paired differences to the first configuration's, and curves."""
     figures = (sweep_figures.losses(configurations), sweep_figures.differences(configurations, confidence))
     shown = tuple(figure for figure in figures if figure)
     return Section("comparison", "Comparison", (), (_comparison(configurations, confidence), *shown))
@@ -112,7 +113,7 @@ def _ours(configurations: Sequence[Configuration], reference: Reference, confide
     return first.minus(second, confidence) if first and second else Estimate.of([], confidence)
 
 
-def _compute(configurations: Sequence[Configuration]) -> Section:
+def compute(configurations: Sequence[Configuration]) -> Section:
     """What each configuration took, and the weights of its losses."""
 
     def number(value: float) -> str:
@@ -149,9 +150,11 @@ def _kept(trial: Trial) -> dict[str, Any]:
     return {**{key: value for key, value in trial.items() if key not in ("name", "config")}, "weights": kept}
 
 
-def _results(
+def numbers(
     title: str, configurations: Sequence[Configuration], references: Sequence[Reference], confidence: float
 ) -> dict[str, Any]:
+    """All numbers of a comparison, for `results.json`."""
+
     def entry(configuration: Configuration) -> dict[str, Any]:
         mean = configuration.mean(confidence)
         difference = configuration.minus(configurations[0], confidence)

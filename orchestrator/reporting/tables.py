@@ -15,7 +15,7 @@ class Cell:
         text: what it says. note: said smaller beside it, such as an interval.
         strong: the best of its group, or the matter of the table.
         heat: shade from 0 (none) to 1 (full); None: not shaded.
-        code: set in a fixed-width face.
+        code: set in a fixed-width face. link: page of the report that the text leads to, in HTML.
     """
 
     text: str
@@ -23,6 +23,7 @@ class Cell:
     strong: bool = False
     heat: float | None = None
     code: bool = False
+    link: str = ""
 
 
 @dataclass(frozen=True)
