@@ -11,6 +11,7 @@ from orchestrator.config.base import PluginSpec
 from orchestrator.config.recipe import TrainingConfig
 from orchestrator.errors import PluginError, TrainingError
 from orchestrator.models import build_model
+from orchestrator.models.setups.ple import PLE
 from orchestrator.stages.base import Environment
 from orchestrator.training.optimizers.adamw import AdamW
 from orchestrator.training.optimizers.muon import Muon, hidden_matrices
@@ -48,6 +49,18 @@ def test_muon_takes_the_matrices_between_embedding_and_head(spec):
     assert names
     assert not [name for name in names if "wte" in name or "wpe" in name or "embed" in name or "lm_head" in name]
     assert all("wte" in n or "wpe" in n or "embed" in n or "lm_head" in n for n in matrices - names)
+
+
+def test_muon_leaves_the_heads_of_a_mixtures_experts_to_adamw():
+    experts = {
+        language: build_model(PluginSpec(type="gpt2", layers=1, width=16, heads=2), 50, 16, seed=0) for language in "ab"
+    }
+    for expert in experts.values():
+        expert.set_output_embeddings(nn.Linear(16, 50, bias=False))
+    model = PLE().assemble(experts)
+    hidden = {id(parameter) for parameter in hidden_matrices(model)}
+    assert hidden
+    assert not [name for name, parameter in model.named_parameters() if id(parameter) in hidden and "lm_head" in name]
 
 
 def test_muon_scales_the_learning_rate_of_the_rest():
