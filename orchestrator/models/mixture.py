@@ -95,20 +95,18 @@ class Mixture(nn.Module):
             common: combine with the common expert, where there is one.
         """
         weights_BE = weights_BE.cpu()
-        several_B = (weights_BE > 0).sum(1) > 1
+        mixed_B = (weights_BE > 0).sum(1) > 1
         logits_BTV: Tensor | None = None
         for language, rows in self.groups(weights_BE):
-            model = self.branch(language, common)
-            part_BTV = nn.functional.linear(hidden_states(model, ids_BT[rows.to(ids_BT.device)]), *head(model))
+            model, device_rows = self.branch(language, common), rows.to(ids_BT.device)
+            part_BTV = nn.functional.linear(hidden_states(model, ids_BT[device_rows]), *head(model))
             if logits_BTV is None:
-                logits_BTV = part_BTV.new_full((*ids_BT.shape, part_BTV.shape[-1]), -torch.inf)
-            mixed = several_B[rows]
-            if mixed.any() and language is not None:
-                share_B = weights_BE[rows, self.languages.index(language)].to(part_BTV).clamp(min=1e-45)
-                log_BTV = torch.log_softmax(part_BTV, -1) + share_B.log()[:, None, None]
-                part_BTV = torch.where(mixed.to(part_BTV.device)[:, None, None], log_BTV, part_BTV)
-                part_BTV = torch.logaddexp(logits_BTV[rows], part_BTV)
-            logits_BTV[rows] = part_BTV
+                logits_BTV = part_BTV.new_empty((*ids_BT.shape, part_BTV.shape[-1]))
+                logits_BTV[mixed_B.to(ids_BT.device)] = -torch.inf
+            if mixed_B[rows].any():
+                share_B = weights_BE[rows, self.languages.index(str(language))]
+                part_BTV = _mixed(logits_BTV[device_rows], part_BTV, share_B, mixed_B[rows])
+            logits_BTV[device_rows] = part_BTV
         assert logits_BTV is not None, "an empty batch"
         return logits_BTV
 
@@ -163,6 +161,13 @@ class Branch:
             return states_BTD
         combined: Tensor = self.combiner(states_BTD, hidden_states(self.common, ids_BT))
         return combined
+
+
+def _mixed(sum_BTV: Tensor, logits_BTV: Tensor, share_B: Tensor, mixed_B: Tensor) -> Tensor:
+    """Log of the probabilities so far and of one more expert's share, where sequences are mixed; else its logits."""
+    log_share_B11 = share_B.to(logits_BTV).log()[:, None, None]
+    joined_BTV = torch.logaddexp(sum_BTV, torch.log_softmax(logits_BTV, -1) + log_share_B11)
+    return torch.where(mixed_B.to(logits_BTV.device)[:, None, None], joined_BTV, logits_BTV)
 
 
 def _share(models: Sequence[nn.Module], shares: Iterable[str]) -> dict[str, nn.Module]:

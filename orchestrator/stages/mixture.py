@@ -11,7 +11,7 @@ from typing import ClassVar
 from orchestrator.artifacts import disk_errors, link_or_copy
 from orchestrator.config.base import PluginSpec
 from orchestrator.errors import ArtifactError, ModelError
-from orchestrator.models.mixture_files import ABOUT, read_about, tokenizer_digest, write_about
+from orchestrator.models.mixture_files import ABOUT, COMBINERS, read_about, tokenizer_digest, write_about
 from orchestrator.stages._mixing import MIXTURES, ROUTER
 from orchestrator.stages.base import Environment, Stage
 
@@ -41,8 +41,10 @@ class MixtureStage(Stage):
             if "joint" in inputs:
                 _check_languages(inputs["joint"], self.languages)
                 for path in inputs["joint"].iterdir():
-                    if path.is_dir() or path.suffix == ".safetensors":
+                    if path.is_dir():
                         _link(path, out / path.name)
+                    elif path.name == COMBINERS:
+                        link_or_copy(path, out / path.name)
             else:
                 for language in self.languages:
                     _link(inputs[f"expert-{language}"] / "model", out / "experts" / language)

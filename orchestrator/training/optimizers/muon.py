@@ -48,9 +48,10 @@ class Muon(AdamW):
 
 
 def hidden_matrices(model: nn.Module) -> list[nn.Parameter]:
-    """Trainable matrices of `model` that belong to no embedding and not to the output head."""
-    head = getattr(model, "get_output_embeddings", lambda: None)()
-    outside = [module for module in model.modules() if isinstance(module, nn.Embedding) or module is head]
+    """Trainable matrices of `model` that belong to no embedding and to no output head, of which a mixture has many."""
+    heads = [getattr(module, "get_output_embeddings", lambda: None)() for module in model.modules()]
+    ids = {id(head) for head in heads if head is not None}
+    outside = [module for module in model.modules() if isinstance(module, nn.Embedding) or id(module) in ids]
     excluded = {id(parameter) for module in outside for parameter in module.parameters()}
     return [p for p in model.parameters() if p.requires_grad and p.ndim == 2 and id(p) not in excluded]
 
