@@ -82,13 +82,15 @@ def training_cost(
 
     vocab_size, context, available = training_data(blocks, expected, languages)
     plan_batches(config, context, available // context or config.batch_tokens, world_size=1)
-    tokens = config.tokens if config.tokens is not None else int(config.epochs * available)
+    about = available or expected.blocks.get("train", 0) * context * (len(languages or ()) or expected.languages)
+    tokens = config.tokens if config.tokens is not None else int(config.epochs * about)
     parameters = parameter_count(model, vocab_size, context)
     return Cost(
         parameters=parameters,
         tokens=tokens,
         flops=float(6 * parameters + 2 * teacher_parameters) * tokens,
         memory_bytes=PROCESS_BYTES + WEIGHT_BYTES * parameters + 4 * teacher_parameters,
+        training=config,
     )
 
 

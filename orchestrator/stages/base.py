@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from orchestrator.config.base import PluginSpec, Section
+from orchestrator.config.recipe import TrainingConfig
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -69,6 +70,7 @@ class Cost:
     Attributes:
         parameters: of the model in training. tokens: to be read. flops: floating-point operations.
         memory_bytes: largest resident memory of a worker. disk_bytes: of a large result.
+        training: the run, where the stage is one, on `tokens` tokens.
     """
 
     parameters: int = 0
@@ -76,6 +78,7 @@ class Cost:
     flops: float = 0.0
     memory_bytes: int = 0
     disk_bytes: int = 0
+    training: TrainingConfig | None = None
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,7 @@ class Expected:
     Attributes:
         vocab_size, context: of blocks. languages: how many. tokens_per_language: of the training split; None: not
             known before they are counted. teacher: its architecture.
+        blocks: of each language by split, about; empty: nobody can tell before the text is read.
     """
 
     vocab_size: int
@@ -92,6 +96,7 @@ class Expected:
     languages: int
     tokens_per_language: int | None
     teacher: PluginSpec
+    blocks: Mapping[str, int] = field(default_factory=dict)
 
 
 class Stage(Section):

@@ -89,7 +89,8 @@ class CacheStage(Stage):
         model = build_model(expected.teacher, expected.vocab_size, expected.context, 0, "meta")
         parameters, width = sum(parameter.numel() for parameter in model.parameters()), head(model)[0].shape[1]
         per_token = build("teacher", self.teacher).bytes_per_token(width, expected.vocab_size)
-        folder, tokens = inputs.get("blocks"), expected.tokens_per_language or 0
+        folder = inputs.get("blocks")
+        tokens = expected.tokens_per_language or expected.blocks.get("train", 0) * expected.context
         if folder is not None:
             blocks = TokenBlocks.open(folder, "train")
             tokens = blocks.count(self.language) * blocks.context

@@ -20,6 +20,7 @@ from orchestrator.evaluation.summary import TEACHER, LanguageLosses, summarise
 from orchestrator.models import load_model
 from orchestrator.models.mixture_files import load_mixture
 from orchestrator.routers import Router
+from orchestrator.stages._held_out import held_out_tokens
 from orchestrator.stages._mixing import MEASURING, MIXTURES, ROUTER
 from orchestrator.stages.base import Cost, Environment, Expected, Stage, serial_map
 from orchestrator.tokens.blocks import TokenBlocks
@@ -78,14 +79,10 @@ class EvaluationStage(Stage):
         result = {**head, "bootstrap": options.bootstrap, **tables}
         (out / "evaluation.json").write_text(json.dumps(result, indent=1, allow_nan=False), encoding="utf-8")
 
-    def cost(self, inputs: Mapping[str, Path | None], expected: Expected) -> Cost:  # noqa: ARG002
+    def cost(self, inputs: Mapping[str, Path | None], expected: Expected) -> Cost:
         """Tokens read: those of the split, by the teacher and by every expert."""
-        folder = inputs.get("blocks")
-        if folder is None:
-            return Cost()
-        blocks = TokenBlocks.open(folder, self.evaluation.split)
-        counts = block_counts(blocks, self.languages, self.evaluation.max_blocks)
-        return Cost(tokens=sum(counts.values()) * blocks.context * (1 + len(self.languages)))
+        tokens = held_out_tokens(self.evaluation, self.languages, inputs.get("blocks"), expected)
+        return Cost(tokens=tokens * (1 + len(self.languages)))
 
     def _losses(
         self,

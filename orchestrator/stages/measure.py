@@ -11,6 +11,7 @@ from safetensors.numpy import save_file
 from orchestrator.config.recipe import EvaluationConfig
 from orchestrator.evaluation.perplexity import block_counts, block_losses
 from orchestrator.models import load_model
+from orchestrator.stages._held_out import held_out_tokens
 from orchestrator.stages._mixing import MEASURING, MIXTURES
 from orchestrator.stages.base import Cost, Environment, Expected, Stage
 from orchestrator.tokens.blocks import TokenBlocks
@@ -40,10 +41,6 @@ class MeasureStage(Stage):
         losses = {name: block_losses(model, blocks, name, count, batch) for name, count in counts.items()}
         save_file({f"loss/{language}": values for language, values in losses.items()}, out / "block_losses.safetensors")
 
-    def cost(self, inputs: Mapping[str, Path | None], expected: Expected) -> Cost:  # noqa: ARG002
+    def cost(self, inputs: Mapping[str, Path | None], expected: Expected) -> Cost:
         """Tokens read."""
-        if (folder := inputs.get("blocks")) is None:
-            return Cost()
-        blocks = TokenBlocks.open(folder, self.evaluation.split)
-        counts = block_counts(blocks, self.languages, self.evaluation.max_blocks)
-        return Cost(tokens=sum(counts.values()) * blocks.context)
+        return Cost(tokens=held_out_tokens(self.evaluation, self.languages, inputs.get("blocks"), expected))
