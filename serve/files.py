@@ -8,7 +8,7 @@ from pathlib import Path
 
 from orchestrator.artifacts import Artifact, Store
 from orchestrator.errors import ArtifactError
-from orchestrator.pipeline.versions import EXPERT, Versions
+from orchestrator.pipeline.versions import EXPERT, Version, Versions
 from serve.errors import UnknownModelError
 
 
@@ -31,8 +31,8 @@ class MixtureFiles:
         Raises:
             ArtifactError: the run is not finished, or a part is missing or damaged.
         """
-        version, store = Versions(run.resolve()).current(), Store(run.resolve())
-        parts = {name: version.part(name) for name in version.parts if _serves(name)} if version else store.current()
+        version = Versions(run.resolve()).current()
+        parts = _parts(version) if version else Store(run.resolve()).current()
         experts = _experts(parts)
         missing = [step for step in ("tokenizer", "router") if step not in parts] + ([] if experts else ["expert-*"])
         if missing:
@@ -51,8 +51,10 @@ class MixtureFiles:
             raise unknown_model(name, self.experts) from None
 
 
-def _serves(part: str) -> bool:
-    return part in ("tokenizer", "router", "mixture") or part.startswith(EXPERT)
+def _parts(version: Version) -> dict[str, Artifact]:
+    """What is read of a version: its mixture, or, where it is older than those, its experts."""
+    experts = ["mixture"] if "mixture" in version.parts else [n for n in version.parts if n.startswith(EXPERT)]
+    return {name: version.part(name) for name in ("tokenizer", "router", *experts)}
 
 
 def _experts(parts: Mapping[str, Artifact]) -> dict[str, Path]:

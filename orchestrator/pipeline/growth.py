@@ -175,11 +175,12 @@ class _Steps:
         """A joint mixture with the expert, whose common expert, shared layers and other experts stay as they are."""
         language, initial = self.change.language, self._old("mixture")
         others = RemainingExpertsStage(languages=tuple(n for n in self.version.languages if n != language))
+        taken = {"mixture": initial, "tokenizer": "tokenizer"}
         if self.change.kind == "remove":
-            return [Step("joint", others, {"mixture": initial})]
+            return [Step("joint", others, taken)]
         steps = []
         if self.change.kind == "replace":
-            steps, initial = [Step("joint-others", others, {"mixture": initial})], "joint-others"
+            steps, initial = [Step("joint-others", others, taken)], "joint-others"
         joint = self._graph["joint"]
         stage = joint.stage.model_copy(update={"learn": (language,), "freeze_shared": True})
         inputs = {**learning_inputs(self.recipe, [language]), "initial": initial}
