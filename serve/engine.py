@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from orchestrator.models import load_model
+from serve.combined import CombinedExpert, open_expert
 from serve.errors import ContextLengthError, DeadlineError, EmptyPromptError
 from serve.messages import Completion, FinishReason, GenerationRequest, Sampling
 from serve.sampling import sample
@@ -32,13 +32,13 @@ def _never() -> bool:
 
 
 class Engine:
-    """A causal language model with its tokenizer.
+    """A causal language model, or an expert with its common expert, and the tokenizer.
 
     Attributes:
         context: longest prompt and answer together, in tokens.
     """
 
-    def __init__(self, model: PreTrainedModel, tokenizer: Tokenizer) -> None:
+    def __init__(self, model: PreTrainedModel | CombinedExpert, tokenizer: Tokenizer) -> None:
         self.model = model
         self.tokenizer = tokenizer
         self.context = int(model.config.max_position_embeddings)
@@ -50,7 +50,7 @@ class Engine:
         Raises:
             ArtifactError: the model is missing or damaged. TokenizerError: its tokenizer is.
         """
-        return cls(load_model(folder, device), Tokenizer(folder))
+        return cls(open_expert(folder, device), Tokenizer(folder))
 
     @torch.inference_mode()
     def generate(

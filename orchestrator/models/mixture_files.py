@@ -7,7 +7,7 @@ where the setup has them. Layers that experts share are in each expert's folder,
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,16 +76,20 @@ def save_mixture(mixture: Mixture, setup: PluginSpec, tokenizer: Path, out: Path
     write_about(out, setup, mixture.languages)
 
 
-def load_mixture(folder: Path, device: str | torch.device = "cpu") -> Mixture:
+def load_mixture(folder: Path, device: str | torch.device = "cpu", languages: Sequence[str] | None = None) -> Mixture:
     """Open a mixture's folder, in evaluation mode.
+
+    Args:
+        folder: of the mixture. device: to load it on. languages: whose experts are wanted; None: all.
 
     Raises:
         ArtifactError: a file is missing or damaged, or experts disagree on a layer they share.
         ModelError: the experts don't fit together.
     """
-    spec, languages = read_about(folder)
+    spec, there = read_about(folder)
     setup: Setup = build("models.setups", spec)
-    experts: dict[str, nn.Module] = {name: load_model(folder / "experts" / name) for name in languages}
+    wanted = there if languages is None else languages
+    experts: dict[str, nn.Module] = {name: load_model(folder / "experts" / name) for name in wanted}
     common = load_model(folder / COMMON) if setup.has_common else None
     layers = {name: _layers(model) for name, model in {**experts, **({COMMON: common} if common else {})}.items()}
     mixture = setup.assemble(experts, common)
@@ -116,7 +120,8 @@ def _load_combiners(mixture: Mixture, path: Path) -> None:
     from safetensors.torch import load_file
 
     try:
-        mixture.combiners.load_state_dict(load_file(path))
+        learned = {name: value for name, value in load_file(path).items() if name.split(".")[0] in mixture.combiners}
+        mixture.combiners.load_state_dict(learned)
     except (OSError, RuntimeError, SafetensorError) as error:
         raise ArtifactError(f"the mixture's combiners can't be read: {error}", str(path), _FIX) from None
 

@@ -1,0 +1,64 @@
+"""An expert that computes beside a common expert, token by token with a key-value cache for each of the two."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+from torch.nn.functional import linear
+
+from orchestrator.models import head, load_model
+from orchestrator.models.mixture import Branch
+from orchestrator.models.mixture_files import ABOUT, load_mixture
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+def open_expert(folder: Path, device: str = "cpu") -> PreTrainedModel | CombinedExpert:
+    """An expert's model: with the common expert of the mixture whose `experts/<language>` the folder is, if it has one.
+
+    Raises:
+        ArtifactError: a file is missing or damaged.
+    """
+    mixture = folder.parent.parent
+    if not (mixture / ABOUT).is_file():
+        return load_model(folder, device)
+    branch = load_mixture(mixture, device, [folder.name]).branch(folder.name)
+    return CombinedExpert(branch) if branch.common is not None else branch.expert
+
+
+@dataclass
+class _Caches:
+    """Keys and values of both models."""
+
+    expert: Any = None
+    common: Any = None
+
+    def batch_select_indices(self, rows: Tensor) -> None:
+        """Keep some rows of the batch."""
+        self.expert.batch_select_indices(rows)
+        self.common.batch_select_indices(rows)
+
+
+class CombinedExpert:
+    """What the engine calls of a causal language model, for a branch of a mixture."""
+
+    def __init__(self, branch: Branch) -> None:
+        self._branch = branch
+        self.config, self.device = branch.config, branch.device
+
+    def __call__(self, *, past_key_values: _Caches | None, logits_to_keep: int, **inputs: Any) -> SimpleNamespace:
+        """Logits [B, kept, V] of the last positions, and the caches."""
+        caches, branch = past_key_values or _Caches(), self._branch
+        assert branch.common is not None
+        assert branch.combiner is not None
+        models: tuple[Any, Any] = branch.expert, branch.common
+        expert = models[0].base_model(past_key_values=caches.expert, **inputs)
+        common = models[1].base_model(past_key_values=caches.common, **inputs)
+        kept = [output.last_hidden_state[:, -logits_to_keep:] for output in (expert, common)]
+        found = _Caches(expert.past_key_values, common.past_key_values)
+        return SimpleNamespace(logits=linear(branch.combiner(*kept), *head(branch)), past_key_values=found)
