@@ -39,8 +39,9 @@ class Case:
 
     Attributes:
         strategy, optimizer: with their options. sampling: of batches. steps: how many.
-        frozen: part that is never trained. watched: compare all weights and states around each step.
-        resumed: train it a second time, interrupted. begun: strategy of the first half of that; None: the same.
+        frozen: part that is never trained. resting: one that steps of the first language alone don't train.
+        watched: compare all weights and states around each step. resumed: train it a second time, interrupted.
+        begun: strategy of the first half of that; None: the same.
     """
 
     strategy: dict[str, Any]
@@ -48,6 +49,7 @@ class Case:
     sampling: str = "by_language"
     steps: int = 8
     frozen: str = ""
+    resting: str = ""
     watched: bool = False
     resumed: bool = False
     begun: dict[str, Any] | None = None
@@ -64,6 +66,10 @@ def task(folder: Path, case: Case) -> loop.Task:
         ]
         experts = dict(zip(blocks.languages, models[1:], strict=True))
         return MoECE(combiner=PluginSpec(type="gate")).assemble(experts, models[0])
+
+    def selected(languages: frozenset[str]) -> frozenset[str]:
+        resting = {case.resting} if languages == {blocks.languages[0]} else set()
+        return languages | {SHARED, COMMON} - {case.frozen} - resting
 
     return loop.Task(
         new_model=new_model,
@@ -88,7 +94,7 @@ def task(folder: Path, case: Case) -> loop.Task:
         fingerprint="contract",
         parts=Parts(
             part_of=new_model().part_of,
-            selected=lambda languages: languages | {SHARED, COMMON} - {case.frozen},
+            selected=selected,
             keep=lambda model, languages: model.keep(languages),
         ),
     )
