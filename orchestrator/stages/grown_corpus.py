@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from orchestrator.artifacts import disk_errors, link_or_copy
-from orchestrator.corpus.splits import SPLITS
 from orchestrator.corpus.storage import split_file
 from orchestrator.stages.base import Environment, Stage
-from orchestrator.tokens.storage import read_json
+from orchestrator.tokens.storage import SPLITS, read_json
 
 
 class GrownCorpusStage(Stage):
@@ -19,7 +18,7 @@ class GrownCorpusStage(Stage):
     :class:`orchestrator.stages.corpus.CorpusStage` writes, as links: no document is read.
     """
 
-    code: ClassVar[tuple[str, ...]] = ("corpus.splits", "corpus.storage", "tokens.storage", "stages.grown_corpus")
+    code: ClassVar[tuple[str, ...]] = ("corpus.document", "corpus.storage", "tokens.storage", "stages.grown_corpus")
 
     languages: tuple[str, ...]
     """Languages of the mixture, in their order."""

@@ -16,7 +16,11 @@ from orchestrator import plugins
 from orchestrator.config.loading import changed
 from orchestrator.config.recipe import Recipe
 from orchestrator.pipeline.graph import _plugins_in, code_of, steps_of
+from orchestrator.stages.added_blocks import AddedBlocksStage
 from orchestrator.stages.base import Stage
+from orchestrator.stages.grown_blocks import GrownBlocksStage
+from orchestrator.stages.grown_corpus import GrownCorpusStage
+from orchestrator.stages.remaining_experts import RemainingExpertsStage
 
 ROOMS = (
     "corpus.sources",
@@ -46,6 +50,13 @@ RECIPE = Recipe.model_validate(
 )
 STUDY = changed(RECIPE, {"study": {"seeds": [1], "baselines": {"dense": {}, "merged": MERGED}}}, "study")
 STAGES = {type(step.stage).__name__: step.stage for recipe in (RECIPE, STUDY) for step in steps_of(recipe)}
+GROWING = (
+    GrownCorpusStage(languages=("en",)),
+    GrownBlocksStage(languages=("en",)),
+    AddedBlocksStage(blocks=RECIPE.blocks, languages=("en",), seed=1, most={}),
+    RemainingExpertsStage(languages=("en",)),
+)
+STAGES |= {type(stage).__name__: stage for stage in GROWING}
 
 
 @cache
