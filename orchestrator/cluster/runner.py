@@ -86,9 +86,14 @@ class RayRunner:
             train(step.name, training, self._resources.max_failures, _say)
 
     def _share(self, step: Step) -> Allocation:
-        if self._given or not step.alone:
+        resources = self._resources
+        if step.alone:
+            resources = resources.model_copy(update={"slots": 1})
+        if not step.stage.by_parts and _spreads_parts(resources):  # what has no parts is trained as by default
+            resources = resources.model_copy(update={"strategy": "auto"})
+        if self._given or resources is self._resources:
             return self.allocation
-        return allocate(self._resources.model_copy(update={"slots": 1}), *cluster_size())
+        return allocate(resources, *cluster_size())
 
     def _task(self, step: Step, inputs: Mapping[str, Path], out: Path, work: Path, threads: int) -> None:
         allocation = self.allocation
@@ -121,6 +126,12 @@ class RayRunner:
                 except RayError as error:
                     raise translate(error, "resources.strategy") from None
             self._prepared = True
+
+
+def _spreads_parts(resources: ResourcesConfig) -> bool:
+    """Whether the strategy is only for models of parts."""
+    strategy = resources.strategy
+    return strategy != "auto" and bool(getattr(build("training.strategies", strategy), "by_parts", False))
 
 
 def cluster_size() -> tuple[float, float]:

@@ -107,11 +107,13 @@ class Stage(Section):
             plug-ins named in the fields are added by themselves.
         distributed: run by every training worker (SPMD); only rank 0 writes to `out`.
         accelerated: not distributed, and gains from a GPU: it is given one where there are any.
+        by_parts: distributed, and trains a model of parts, which strategies may spread over the workers.
     """
 
     code: ClassVar[tuple[str, ...]] = ()
     distributed: ClassVar[bool] = False
     accelerated: ClassVar[bool] = False
+    by_parts: ClassVar[bool] = False
 
     def run(self, inputs: Mapping[str, Path], out: Path, env: Environment) -> None:
         """Read the artifacts `inputs` (role -> folder), write this stage's files into the empty folder `out`.

@@ -35,6 +35,7 @@ class JointStage(Stage):
 
     code: ClassVar[tuple[str, ...]] = (*CODE, *MIXTURES, "stages._distilling", "stages.joint")
     distributed: ClassVar[bool] = True
+    by_parts: ClassVar[bool] = True
 
     setup: PluginSpec
     """How the parts make a mixture."""

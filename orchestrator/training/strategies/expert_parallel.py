@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +37,9 @@ class ExpertParallel:
     only its experts beside the shared and common parts, whose gradients are summed over all workers. The losses are
     those of one process on the same batches, to rounding. Speed-up needs batches of several languages, best `balanced`.
     """
+
+    by_parts: ClassVar[bool] = True
+    """It trains models of parts only; whatever else a run trains is trained as by default."""
 
     def share(self, languages: tuple[str, ...], parts: Parts | None, env: Environment) -> Share:
         """The rows that a worker gets.
