@@ -5,7 +5,8 @@ Layout of a run, ``runs/NAME/``::
     stages/<step>/<fingerprint>/   an artifact: its files and manifest.json
     work/<step>-<fingerprint>/     checkpoints and metrics of an attempt that is not finished
     artifacts.json                 which artifact of each step the latest recipe uses
-    report/                        the latest report
+    mixtures/                      versions of the mixture (see orchestrator/pipeline/versions.py)
+    report/                        the report of the current one
     run.lock                       held by the process at work
 """
 
