@@ -26,7 +26,8 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
 
     Args:
         path: a YAML file. ``${NAME}`` and ``${NAME:-default}`` in its strings are environment variables. Its `base` is
-            another recipe, relative to it, that it changes; sweeps of its study may be names of files, likewise.
+            another recipe, relative to it, that it changes; sweeps of its study may be files, likewise: a name, or
+            `file` with other fields on top.
         overrides: ``section.field=value`` with the value in YAML.
 
     Raises:
@@ -72,9 +73,11 @@ def _with_sweeps(tree: dict[str, Any], path: Path) -> dict[str, Any]:
         return tree
     known = StudySweep.model_fields
     sweeps = dict(named)
-    for name, file in named.items():
-        if isinstance(file, str):
-            sweeps[name] = {key: value for key, value in read_yaml(path.parent / file)[0].items() if key in known}
+    for name, sweep in named.items():
+        given = {"file": sweep} if isinstance(sweep, str) else sweep
+        if isinstance(given, Mapping) and "file" in given:
+            file, own = path.parent / str(given["file"]), {k: v for k, v in given.items() if k != "file"}
+            sweeps[name] = {**{key: value for key, value in read_yaml(file)[0].items() if key in known}, **own}
     return {**tree, "study": {**study, "sweeps": sweeps}}
 
 

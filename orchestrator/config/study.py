@@ -64,7 +64,8 @@ class StudyConfig(Section):
     """Measure what is forgotten: students and mixtures that learn the languages one after the other, all together, and
     a last language later (paper, section 4.7)."""
     sweeps: dict[Label, StudySweep] = Field(default_factory=dict)
-    """Comparisons of experts, by the question they answer (rq1, rq2, recipe); or the names of sweeps' files."""
+    """Comparisons of experts, by the question they answer (rq1, rq2, recipe). A sweep's file may stand for one: its
+    name, or `file` beside fields that it changes."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> StudyConfig:
