@@ -91,12 +91,13 @@ def read_json(path: Path) -> Json:
     return value
 
 
-def learning_curves(path: Path, languages: Sequence[str]) -> Json:
-    """Curves over the optimizer step from a training's `metrics.jsonl`, thinned for plots; a missing file has none.
+def learning_curves(path: Path, languages: Sequence[str], most: int = 200) -> Json:
+    """Curves over the optimizer step from a training's `metrics.jsonl`; a missing file has none.
 
     Args:
         path: the file.
         languages: in the order to show them.
+        most: points of a curve; longer ones are thinned.
 
     Returns:
         "train" (cross-entropy where it was logged, otherwise the loss), "validation", "validation_by_language"
@@ -110,7 +111,7 @@ def learning_curves(path: Path, languages: Sequence[str]) -> Json:
     def curve(*keys: str) -> list[list[float]]:
         # A training that was killed and went on logs some steps twice; the later row is the one that counts.
         found = {row["step"]: row[key] for key in reversed(keys) for row in rows if row.get(key) is not None}
-        return thin(sorted(found.items()))
+        return thin(sorted(found.items()), most)
 
     by_language = {language: curve(f"validation_loss/{language}") for language in languages}
     return {

@@ -2,15 +2,70 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from orchestrator.reporting.document import Link, write_pages
+from orchestrator.reporting.report import paper_figures
+from orchestrator.reporting.study.artifacts import read_study
+from orchestrator.reporting.study.baselines import baselines
+from orchestrator.reporting.study.claims import Answer
+from orchestrator.reporting.study.common_expert import common
+from orchestrator.reporting.study.data import Json, Study
+from orchestrator.reporting.study.forgetting_page import forgetting
+from orchestrator.reporting.study.overview import overview, verdicts
+from orchestrator.reporting.study.routing import router
+from orchestrator.reporting.study.setups import compared
+from orchestrator.reporting.study.sweeps import alpha, alternating, recipe
+
+QUESTIONS: tuple[Callable[[Study, Json], Answer], ...] = (
+    alpha, alternating, router, compared, common, forgetting, recipe, baselines,
+)  # fmt: skip
+"""Pages after the first one, in their order."""
+RUN = "run"
+"""Folder of the main line's own report."""
+
 
 def write_study_report(
-    inputs: Mapping[str, Path], entries: Sequence[Mapping[str, Any]], recipe: dict[str, Any], out: Path
+    inputs: Mapping[str, Path], entries: Sequence[Mapping[str, Any]], settings: dict[str, Any], out: Path
 ) -> tuple[str, ...]:
-    """Write the report; the verdicts in sentences."""
-    (out / "results.json").write_text(json.dumps({"entries": list(entries), "recipe": recipe}), encoding="utf-8")
-    return ()
+    """Write the report of a study into `out`.
+
+    Writes `index.html` with the verdicts, `rq1.html` … `rq6.html`, `recipe.html`, `baselines.html`, `report.md` with
+    all of them, `results.json`, `figures/`, and the main line's report in `run/`. Each page says what was not asked.
+
+    Args:
+        inputs: role -> artifact folder: "main-report" and the roles of `entries`.
+        entries: what the roles are, see :class:`orchestrator.stages.study_report.StudyEntry`.
+        settings: the recipe as plain data.
+        out: folder to write into.
+
+    Returns:
+        The verdicts, in sentences.
+
+    Raises:
+        ArtifactError: an artifact is missing or damaged.
+    """
+    study, paper = read_study(inputs, entries, settings), paper_figures()
+    answers = [question(study, paper) for question in QUESTIONS]
+    pages = (overview(study, answers, paper), *(answer.page for answer in answers))
+    write_pages(pages, _results(study, answers), out, [Link(f"{RUN}/index.html", "Main run")])
+    shutil.copytree(inputs["main-report"], out / RUN, ignore=shutil.ignore_patterns("manifest.json"))
+    return verdicts(answers)
+
+
+def _results(study: Study, answers: Sequence[Answer]) -> Json:
+    head = {
+        "name": study.main["name"],
+        "languages": list(study.languages),
+        "seeds": list(study.seeds),
+        "split": study.main["split"],
+        "confidence": study.confidence,
+        "claims": [claim.data() for answer in answers for claim in answer.claims],
+    }
+    numbers: Json = {}
+    for answer in answers:
+        numbers |= answer.numbers
+    return head | numbers | {"recipe_of_study": study.recipe}
