@@ -194,6 +194,14 @@ def test_an_expert_is_trained_anew_and_the_others_are_not(runs):
     assert not torch.equal(logits(first, ["fr"])["fr"], logits(current(runs), ["fr"])["fr"])
 
 
+def test_a_given_teacher_teaches_the_new_expert(runs, texts):
+    text = done(*add(texts, "--teacher", current(runs) / "teacher" / "model"), runs=runs)
+    assert "teacher-es" in started(text)
+    made = json.loads((current(runs) / "expert-es" / "manifest.json").read_text())["inputs"]
+    taken = next((runs / "tiny" / "stages" / "teacher-es").iterdir())
+    assert made["teacher"].startswith(taken.name)
+
+
 def test_the_same_command_goes_on_after_an_interruption(runs, texts):
     first, before = current(runs), state(runs)
     with patch.object(RouterStage, "run", side_effect=OSError(28, "no space left on device")):
