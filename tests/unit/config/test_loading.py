@@ -96,3 +96,59 @@ def test_environment_variables_with_defaults(write, monkeypatch):
 )
 def test_shipped_recipes_are_valid(path):
     assert load_recipe(path).name == path.stem
+
+
+class TestBase:
+    """A recipe that changes another."""
+
+    @staticmethod
+    def write(folder: Path, text: str) -> Path:
+        (folder / "base.yaml").write_text(MINIMAL_BASE)
+        (folder / "mine.yaml").write_text(text)
+        return folder / "mine.yaml"
+
+    def test_takes_over_what_it_does_not_change(self, tmp_path):
+        path = self.write(tmp_path, "base: base.yaml\nname: mine\nexperts: {training: {tokens: 5}}\n")
+        recipe = load_recipe(path, ["seed=9"])
+        assert (recipe.name, recipe.seed, recipe.experts.training.tokens) == ("mine", 9, 5)
+        assert recipe.experts.training.micro_batch == 3
+        assert recipe.experts.distillation.schedule.options == {"alpha": 0.2}
+
+    def test_another_plugin_comes_without_the_options_of_the_one_before(self, tmp_path):
+        text = "base: base.yaml\nname: mine\nexperts: {distillation: {schedule: {type: alternating}}}\n"
+        schedule = load_recipe(self.write(tmp_path, text)).experts.distillation.schedule
+        assert (schedule.type, schedule.options) == ("alternating", {})
+
+    def test_a_missing_base_is_named(self, tmp_path):
+        with pytest.raises(RecipeError, match="can't be read") as caught:
+            load_recipe(self.write(tmp_path, "base: nowhere.yaml\nname: mine\n"))
+        assert "nowhere.yaml" in caught.value.where
+
+    def test_a_studys_sweep_may_be_a_file_with_fields_on_top(self, tmp_path):
+        (tmp_path / "rq1.yaml").write_text(
+            "name: rq1\nbase: base.yaml\nseeds: [4]\nconfigurations: {a: {}, b: {experts.distillation.soft: null}}\n"
+        )
+        text = (
+            "base: base.yaml\nname: mine\nstudy: {sweeps: {rq1: rq1.yaml, more: {file: rq1.yaml, languages: [fr]}}}\n"
+        )
+        study = load_recipe(self.write(tmp_path, text)).study
+        assert study is not None
+        assert list(study.sweeps["rq1"].configurations) == ["a", "b"]
+        assert (study.sweeps["rq1"].languages, study.sweeps["more"].languages) == ((), ("fr",))
+
+    @pytest.mark.parametrize("language", ["common", "shared", "teacher", "auto"])
+    def test_names_that_mean_something_else_are_no_languages(self, tmp_path, language):
+        text = f"base: base.yaml\nname: mine\ncorpus: {{languages: {{{language}: {{source: miniwiki}}}}}}\n"
+        with pytest.raises(RecipeError, match="means something else"):
+            load_recipe(self.write(tmp_path, text))
+
+
+MINIMAL_BASE = """
+name: base
+corpus: {languages: {en: {source: miniwiki}, fr: {source: miniwiki}}}
+teacher: {model: gpt2-nano}
+experts:
+  model: gpt2-nano
+  training: {micro_batch: 3}
+  distillation: {schedule: {type: fixed, alpha: 0.2}}
+"""
