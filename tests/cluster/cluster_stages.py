@@ -27,6 +27,36 @@ class Sleep(Stage):
         (out / f"rank{env.rank}.json").write_text(json.dumps({**facts, "strategy": env.strategy.type}))
 
 
+class SpreadsExperts(Stage):
+    """Trains two layers, each on its worker, for a step."""
+
+    distributed: ClassVar[bool] = True
+    by_parts: ClassVar[bool] = True
+
+    def run(self, inputs: Mapping[str, Path], out: Path, env: Environment) -> None:
+        from torch import nn, ones
+
+        from orchestrator.config.base import build
+        from orchestrator.config.recipe import TrainingConfig
+        from orchestrator.training.optimizers.adamw import AdamW
+        from orchestrator.training.parts import Parts
+        from orchestrator.training.strategies._base import share_of
+
+        def keep(model: nn.Module, languages: frozenset[str]) -> None:
+            for name in {"en", "fr"} - languages:
+                delattr(model, name)
+
+        parts = Parts(lambda name: name.partition(".")[0], lambda languages: languages, keep)
+        model = nn.ModuleDict({name: nn.Linear(1, 1, bias=False) for name in ("en", "fr")})
+        strategy = build("training.strategies", env.strategy)
+        share = share_of(strategy, ("en", "fr"), parts, env)
+        handle = strategy.setup(model, AdamW(), TrainingConfig(), env, parts, share)
+        handle.backward(sum(module(ones(1)).sum() for module in model.values()))
+        norm = float(handle.step(0.1, frozenset({"en", "fr"})))
+        facts = {"trained": list(model), "norm": norm, "weights": sorted(handle.weights())}
+        (out / f"rank{env.rank}.json").write_text(json.dumps(facts))
+
+
 class Dies(Stage):
     """Its worker is killed in the first attempts."""
 

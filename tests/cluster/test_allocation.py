@@ -28,6 +28,7 @@ def allocation(cpus: float, gpus: float, /, **resources: Any) -> Allocation:
         (16, 1, {"slots": 4, "strategy": "single"}, (4, 4, 0.25, 4, "cuda", "single")),
         (32, 4, {"workers": 2}, (2, 8, 1, 8, "cuda", "deepspeed")),
         (32, 4, {"workers": 2, "slots": 8}, (2, 8, 1, 8, "cuda", "deepspeed")),
+        (32, 4, {"workers": 4, "strategy": "expert_parallel"}, (1, 8, 1, 8, "cuda", "expert_parallel")),
         (8, 8, {"device": "cpu", "slots": 3}, (3, 2, 0, 2, "cpu", "single")),
     ],
 )

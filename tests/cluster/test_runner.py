@@ -61,6 +61,15 @@ def test_two_workers_form_one_training(tmp_path: Path) -> None:
     assert [(r["rank"], r["world"]) for r in ranks] == [(0, 2), (1, 2)]
 
 
+def test_two_workers_train_two_experts_at_once(tmp_path: Path) -> None:
+    runner = RayRunner(ResourcesConfig(cpus=2, workers=2, strategy="expert_parallel"))
+    out = run(runner, cluster_stages.SpreadsExperts(), tmp_path)
+    first, second = (json.loads((out / f"rank{rank}.json").read_text()) for rank in range(2))
+    assert (first["trained"], second["trained"]) == (["en"], ["fr"])
+    assert (first["weights"], second["weights"]) == (["en.weight", "fr.weight"], [])
+    assert first["norm"] == second["norm"] == pytest.approx(2**0.5)
+
+
 def test_a_killed_worker_is_restarted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = run(RayRunner(ResourcesConfig(cpus=2, max_failures=1)), cluster_stages.Dies(deaths=1), tmp_path)
     assert (out / "alive").exists()
