@@ -65,7 +65,7 @@ def change_mixture(
         change = Change(kind, language, text, teacher, tuple(overrides))
         growth = plan_growth(change, _current(store), store, adopt=True)
         if plan:
-            show_plan(growth.recipe, growth.plan)
+            show_plan(growth.recipe, growth.plan, local)
         elif growth.plan.missing:
             execute_plan(growth.recipe, growth.plan, local, lambda artifacts: _settle(growth, artifacts))
         else:

@@ -54,7 +54,7 @@ def run(
     from orchestrator.cli.run import print_plan, run_recipe
 
     if plan:
-        print_plan(recipe, overrides or (), until or (), force or (), runs)
+        print_plan(recipe, overrides or (), until=until or (), force=force or (), local=local, runs=runs)
     else:
         run_recipe(recipe, overrides or (), until=until or (), force=force or (), local=local, runs=runs)
 

@@ -18,12 +18,12 @@ from orchestrator.artifacts import MANIFEST, Artifact, Store, disk_errors, locke
 from orchestrator.cli.extras import needs_cluster
 from orchestrator.config.loading import load_recipe
 from orchestrator.config.recipe import Recipe
-from orchestrator.errors import MomeError
-from orchestrator.pipeline.plan import Plan, expected_seconds, make_plan, matmul_flops_per_second, run_folder
+from orchestrator.pipeline.plan import Plan, make_plan, run_folder
 from orchestrator.pipeline.versions import Versions, record_run
 from orchestrator.tracking import Observer, RunFacts, mlflow_tracker
 
 if TYPE_CHECKING:
+    from orchestrator.pipeline.estimate import Machine
     from orchestrator.pipeline.execute import Runner
 
 DEFAULT_RUNS = Path("runs")
@@ -61,7 +61,13 @@ def run_recipe(
 
 
 def print_plan(
-    recipe_file: Path, overrides: Sequence[str], until: Sequence[str], force: Sequence[str], runs: Path = DEFAULT_RUNS
+    recipe_file: Path,
+    overrides: Sequence[str] = (),
+    *,
+    until: Sequence[str] = (),
+    force: Sequence[str] = (),
+    local: bool = False,
+    runs: Path = DEFAULT_RUNS,
 ) -> None:
     """Print the stages of a recipe, which are cached, and what the others are expected to cost. Starts nothing.
 
@@ -69,37 +75,41 @@ def print_plan(
         MomeError: the recipe can't work.
     """
     recipe = load_recipe(recipe_file, overrides)
-    show_plan(recipe, make_plan(recipe, Store(run_folder(runs.absolute(), recipe)), until, force))
+    show_plan(recipe, make_plan(recipe, Store(run_folder(runs.absolute(), recipe)), until, force), local)
 
 
-def show_plan(recipe: Recipe, plan: Plan) -> None:
-    """Print the wanted steps of a plan, which are cached, and what the others are expected to cost.
+def show_plan(recipe: Recipe, plan: Plan, local: bool = False) -> None:
+    """Print the wanted steps of a plan, which are cached, and what the others are expected to cost and to take.
+
+    Times are of this machine: a few steps of every kind of training are taken.
 
     Raises:
         MomeError: the configuration can't work.
     """
-    device = _device(recipe)
-    speed = matmul_flops_per_second(device)
+    from orchestrator.pipeline.estimate import estimate, expecting
+
+    console, machine = Console(), _machine(recipe, local)
+    plan = expecting(plan, recipe)
+    costs = {planned.name: plan.cost(planned) for planned in plan.steps}
+    with console.status("taking a few steps of every kind of training"):
+        expected = estimate(plan, costs, machine)
     shown = [planned for planned in plan.steps if planned.wanted]
     title = f"{recipe.name}: {len(plan.missing)} of {len(shown)} stages to run"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for heading in ("stage", "state", "params", "tokens", "FLOPs", "memory", "disk", "time"):
         table.add_column(heading, justify="left" if heading in ("stage", "state") else "right", no_wrap=True)
-    seconds = 0.0
     for planned in shown:
         if planned.artifact:
             table.add_row(planned.name, "cached")
             continue
-        cost = plan.cost(planned)
-        expected = expected_seconds(planned, cost, speed, device)
-        seconds += expected
+        cost = costs[planned.name]
         sizes = (f"{_short(size)}B" if size else "" for size in (cost.memory_bytes, cost.disk_bytes))
-        numbers = (_short(cost.parameters), _short(cost.tokens), _short(cost.flops), *sizes, _duration(expected))
-        table.add_row(planned.name, "to run", *numbers)
-    console = Console()
+        numbers = (_short(cost.parameters), _short(cost.tokens), _short(cost.flops), *sizes)
+        table.add_row(planned.name, "to run", *numbers, _duration(expected.seconds[planned.name]))
     console.print(table)
+    at_once = f"{machine.slots} trainings at a time" if machine.slots > 1 else "one training at a time"
     console.print(
-        f"expected in all: about {_duration(seconds)} on one {device} of this machine ({speed / 1e9:,.0f} GFLOP/s)"
+        f"expected in all: about {_duration(expected.total)}, {at_once} on the {machine.device} of this machine"
     )
 
 
@@ -214,13 +224,21 @@ def _shown(path: Path) -> str:
     return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
 
 
-def _device(recipe: Recipe) -> str:
-    from orchestrator.pipeline.local import choose_device
+def _machine(recipe: Recipe, local: bool) -> Machine:
+    """What this machine gives each training, as the runner will."""
+    import torch
 
-    try:
-        return choose_device(recipe.resources.device)
-    except MomeError:
-        return "cpu"  # the plan of a GPU recipe is also of use on a laptop
+    from orchestrator.cluster.allocation import allocate
+    from orchestrator.pipeline.estimate import Machine
+
+    resources, cpus, gpus = recipe.resources, os.cpu_count() or 1, torch.cuda.device_count()
+    if resources.device == "cuda" and gpus < resources.workers:
+        resources = resources.model_copy(
+            update={"device": "cpu"}
+        )  # the plan of a GPU recipe is also of use on a laptop
+    alone = allocate(resources.model_copy(update={"slots": 1}), cpus, gpus)
+    each = alone if local else allocate(resources, cpus, gpus)
+    return Machine(each.device, each.slots, each.workers, each.threads, alone.threads, ray=not local)
 
 
 def _duration(seconds: float) -> str:

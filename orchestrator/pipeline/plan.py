@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +12,6 @@ from orchestrator.errors import RecipeError
 from orchestrator.pipeline.graph import Step, fingerprints, steps_of
 from orchestrator.plugins import suggest
 from orchestrator.stages.base import Cost, Expected, Stage
-
-# Seconds that a step takes whatever its size (True: distributed), and the share of a plain matrix product's speed that
-# training reaches on a CPU and on a GPU.
-STARTUP_SECONDS = {True: 20.0, False: 4.0}
-EFFICIENCY = {"cpu": 0.6, "cuda": 0.4}
 
 
 @dataclass(frozen=True)
@@ -170,25 +164,6 @@ def descendants(steps: Sequence[Step], names: set[str]) -> set[str]:
         if wanted.intersection(step.inputs.values()):
             wanted.add(step.name)
     return wanted
-
-
-def matmul_flops_per_second(device: str = "cpu", repeats: int = 10) -> float:
-    """Operations a second of a matrix product (fp32 on CPUs, bf16 on GPUs): the yardstick of estimates."""
-    import torch
-
-    size, kind = (8192, torch.bfloat16) if device == "cuda" else (768, torch.float32)
-    a = torch.randn(size, size, dtype=kind, device=device)
-    best = float("inf")
-    for _ in range(repeats + 1):
-        start = time.perf_counter()
-        float((a @ a)[0, 0])  # reading a value waits for the device
-        best = min(best, time.perf_counter() - start)
-    return 2 * size**3 / best
-
-
-def expected_seconds(planned: PlannedStep, cost: Cost, flops_per_second: float, device: str = "cpu") -> float:
-    """Expected wall time of one step on its own, in seconds."""
-    return STARTUP_SECONDS[planned.step.stage.distributed] + cost.flops / (flops_per_second * EFFICIENCY[device])
 
 
 def run_folder(runs: Path, recipe: Recipe) -> Path:

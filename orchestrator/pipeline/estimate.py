@@ -1,0 +1,181 @@
+"""How long a run will take: each step by rehearsal where that works, by FLOPs where not, and then all in order."""
+
+from __future__ import annotations
+
+import heapq
+import math
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from orchestrator.config.recipe import Recipe
+from orchestrator.pipeline.graph import Step
+from orchestrator.pipeline.plan import Plan, PlannedStep
+from orchestrator.pipeline.rehearsal import Pace, Rehearsal, busy
+from orchestrator.pipeline.text import counted_blocks, expected_blocks
+from orchestrator.stages.base import Cost
+
+EFFICIENCY = {"cpu": 0.6, "cuda": 0.4}
+"""Share of a plain matrix product's speed that training reaches."""
+SESSION, FIT, TASK = 1.5, 2.5, 1.0
+"""Of Ray: to start and end a session, to start and end a training, to start a task that computes; in starts of a
+process that can train, because starting processes is what they do."""
+DATA_SECONDS = 2.0
+"""Of a step that neither trains nor computes with a model."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What trainings are given.
+
+    Attributes:
+        device: "cpu" or "cuda". slots: trainings at the same time. workers: of each.
+        threads: of a training's worker; threads_alone: of one that runs beside no other. ray: they run on Ray.
+    """
+
+    device: str
+    slots: int
+    workers: int
+    threads: int
+    threads_alone: int
+    ray: bool
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Expected wall time in seconds: of each missing step by itself, and of all as they will run.
+
+    Attributes:
+        seconds: by step. total: from the command to its end. rehearsed: trainings timed rather than calculated.
+    """
+
+    seconds: Mapping[str, float]
+    total: float
+    rehearsed: int
+
+
+def expecting(plan: Plan, recipe: Recipe) -> Plan:
+    """The plan, with what can be told of text that is not read yet."""
+    made = [p.artifact.folder for p in plan.steps if p.step.name == "blocks" and p.artifact]
+    blocks = counted_blocks(made[0]) if made else expected_blocks(recipe)
+    return replace(plan, expected=replace(plan.expected, blocks=blocks))
+
+
+def estimate(plan: Plan, costs: Mapping[str, Cost], machine: Machine) -> Estimate:
+    """How long the missing steps of a plan take on a machine. Trains a few steps of every kind of training there is.
+
+    Args:
+        plan: see :func:`expecting`. costs: of all its steps. machine: this one, as the run will share it out.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        speed = EFFICIENCY[machine.device] * matmul_flops_per_second(machine.device)
+        rehearsal = Rehearsal(plan, costs, machine.device, Path(folder), speed)
+        timing = _Timing(plan, costs, machine, rehearsal, _process_seconds(machine) if machine.ray else 0.0)
+        seconds = {planned.name: timing.seconds(planned) for planned in plan.missing}
+    steps = [planned.step for planned in plan.missing]
+    total = makespan(steps, seconds, machine.slots, serial=not machine.ray) + SESSION * timing.process
+    return Estimate(seconds, total, sum(pace is not None for pace in timing.paces.values()))
+
+
+def makespan(steps: Sequence[Step], seconds: Mapping[str, float], slots: int, *, serial: bool = False) -> float:
+    """When the last step ends: each begins when its inputs are there and, if it trains or computes, a slot is free.
+
+    First come, first served, as the runner's admission has it. `serial`: one step of any kind after the other.
+    """
+    ends: dict[str, float] = {}
+    free = [0.0] * (1 if serial else slots)
+    names = {step.name for step in steps}
+    waiting = list(steps)
+    while waiting:
+        ready = {
+            step.name: max((ends[name] for name in step.inputs.values() if name in names), default=0.0)
+            for step in waiting
+            if all(name in ends for name in step.inputs.values() if name in names)
+        }
+        step = min((step for step in waiting if step.name in ready), key=lambda step: ready[step.name])
+        waiting.remove(step)
+        begin = ready[step.name]
+        if serial or step.stage.distributed or step.stage.accelerated:
+            begin = max(begin, heapq.heappop(free))
+            heapq.heappush(free, begin + seconds[step.name])
+        ends[step.name] = begin + seconds[step.name]
+    return max(ends.values(), default=0.0)
+
+
+@dataclass
+class _Timing:
+    """Seconds of steps by themselves, as they would be beside others."""
+
+    plan: Plan
+    costs: Mapping[str, Cost]
+    machine: Machine
+    rehearsal: Rehearsal
+    process: float  # seconds that starting one takes
+    paces: dict[str, Pace | None] = field(default_factory=dict)
+
+    def seconds(self, planned: PlannedStep) -> float:
+        """Of one step."""
+        stage, cost = planned.step.stage, self.costs[planned.name]
+        if not (stage.distributed or stage.accelerated):
+            return DATA_SECONDS
+        start = (FIT if stage.distributed else TASK) * self.process
+        if cost.training is not None and (pace := self._pace(planned)):
+            return start + self._training(cost, pace)
+        if cost.training is None and (paces := [pace for pace in self._paces_behind(planned) if pace]):
+            return start + cost.tokens * sum(pace.token for pace in paces) / len(paces)
+        return start + cost.flops / self.rehearsal.flops_per_second / self.machine.workers
+
+    def _training(self, cost: Cost, pace: Pace) -> float:
+        """Its steps, its validations, and what is around them."""
+        config, context = cost.training, self.plan.expected.context
+        assert config is not None
+        steps = math.ceil(cost.tokens / (config.batch_tokens // context * context))
+        validations = math.ceil(steps / config.eval_every)
+        held_out = min(config.eval_blocks, self.plan.expected.blocks.get("validation", config.eval_blocks)) * context
+        loop = steps * pace.step + validations * held_out * pace.languages * pace.token
+        return pace.around + loop / self.machine.workers
+
+    def _pace(self, planned: PlannedStep) -> Pace | None:
+        if planned.name not in self.paces:
+            alone, machine = planned.step.alone, self.machine
+            threads = machine.threads_alone if alone else machine.threads
+            neighbours = 0 if alone or machine.device != "cpu" else machine.slots - 1
+            self.paces[planned.name] = self.rehearsal.pace(planned, threads, neighbours)
+        return self.paces[planned.name]
+
+    def _paces_behind(self, planned: PlannedStep) -> Iterator[Pace | None]:
+        """Of the trainings whose models a step reads: it reads text as fast as they are validated."""
+        steps = {each.name: each for each in self.plan.steps}
+        for name in planned.step.inputs.values():
+            if self.costs[name].training is not None:
+                yield self._pace(steps[name])
+            elif name not in ("blocks", "tokenizer"):
+                yield from self._paces_behind(steps[name])
+
+
+def matmul_flops_per_second(device: str = "cpu", repeats: int = 10) -> float:
+    """Operations a second of a matrix product (fp32 on CPUs, bf16 on GPUs): the yardstick without a rehearsal."""
+    import torch
+
+    size, kind = (8192, torch.bfloat16) if device == "cuda" else (768, torch.float32)
+    a = torch.randn(size, size, dtype=kind, device=device)
+    best = float("inf")
+    for _ in range(repeats + 1):
+        start = time.perf_counter()
+        float((a @ a)[0, 0])  # reading a value waits for the device
+        best = min(best, time.perf_counter() - start)
+    return 2 * size**3 / best
+
+
+def _process_seconds(machine: Machine) -> float:
+    """Seconds until a new process can train, beside other trainings: importing torch and transformers, most of all."""
+    with busy(machine.slots - 1 if machine.device == "cpu" else 0, machine.threads):
+        start = time.perf_counter()
+        command = [sys.executable, "-c", "import orchestrator.training.publish, transformers.modeling_utils"]
+        subprocess.run(command, check=True, capture_output=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        return time.perf_counter() - start
