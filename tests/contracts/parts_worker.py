@@ -112,7 +112,7 @@ def computed(model: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 
 class Watch:
-    """Compares what there is before and after each step; must be equal where the step's parts don't have it."""
+    """Compares weights and optimizer state before and after each step: what it doesn't select must be bit-identical."""
 
     def __init__(self, parts: Parts) -> None:
         self.parts, self.moved, self.unmoved, self.step = parts, [], [], loop.train_step
