@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from orchestrator.config.base import PluginSpec, Section, build, plugin_of
+from orchestrator.config.routing import RouterConfig as RouterConfig
 from orchestrator.config.study import StudyConfig
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)]
@@ -227,15 +228,6 @@ class ExpertsConfig(Section):
     def needs_teacher(self) -> bool:
         """Whether an expert learns from the teacher or begins as a part of it."""
         return self.distillation.soft is not None or self.initialise == "teacher"
-
-
-class RouterConfig(Section):
-    """Which expert a text goes to."""
-
-    type: plugin_of("routers", "paper") = PluginSpec(type="paper")  # type: ignore[valid-type]
-    """The router and its options."""
-    sequences_per_language: int = Field(2000, ge=10)
-    """Training sequences of each language, at most."""
 
 
 class EvaluationConfig(Section):

@@ -1,42 +1,34 @@
-"""The router at run time: token ids to language probabilities, with numpy alone."""
+"""What every router is: language probabilities of token sequences, and a folder that it is stored in."""
 
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from orchestrator.errors import ArtifactError
 from orchestrator.routers import _files
-from orchestrator.routers._classifiers import Classifier, rebuild
-from orchestrator.routers._tfidf import Tfidf
 
 Sequences = Sequence[ArrayLike] | NDArray[np.integer[Any]]
 
-CHUNK = 64
-"""Sequences classified at once: bounds the memory of a large batch (a forest holds CHUNK × F float32)."""
 
-
-@dataclass(frozen=True)
-class Router:
-    """Features and a classifier over the experts' languages (paper, section 3.4).
+class Router(ABC):
+    """Texts to the experts' languages.
 
     Attributes:
+        reads: what it is asked with: "tokens" (the paper's) or "text".
         languages: the labels, in the order of the probabilities' columns.
-        features, classifier: what it was trained to.
-        prior: float64 [L], shares of the training sequences: the answer where a sequence holds no known feature.
     """
 
+    reads: ClassVar[str]
     languages: tuple[str, ...]
-    features: Tfidf
-    classifier: Classifier
-    prior: NDArray[np.float64]
 
+    @abstractmethod
     def probabilities(self, sequences: Sequences) -> NDArray[np.float64]:
         """Probability of each language for each sequence, alone: the others in the batch change nothing.
 
@@ -44,21 +36,37 @@ class Router:
             sequences: n sequences of token ids, of any lengths, empty and unknown ids included; or an array [n, T].
 
         Returns:
-            float64 [n, L], rows sum to 1. A sequence without any known feature gets the prior.
+            float64 [n, L], rows sum to 1.
         """
-        result = np.empty((len(sequences), len(self.languages)))
-        for start in range(0, len(sequences), CHUNK):
-            features = self.features.transform(sequences[start : start + CHUNK])
-            answers = np.where(features.empty()[:, None], self.prior, self.classifier.probabilities(features))
-            result[start : start + CHUNK] = answers
-        return result
 
-    def route(self, sequences: Sequences) -> list[str]:
+    def rejection(self, sequences: Sequences) -> NDArray[np.float64]:
+        """Probability that a sequence is of none of the languages: float64 [n]; 0 for routers that can't tell."""
+        return np.zeros(len(sequences))
+
+    def choose(self, sequences: Sequences) -> list[str]:
         """The most probable language of each sequence; the first in `languages` of equally probable ones."""
         return [self.languages[label] for label in self.probabilities(sequences).argmax(axis=1)]
 
+    @abstractmethod
+    def parts(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        """Its arrays by name, and what rebuilds it besides them (JSON)."""
+
     @classmethod
-    def load(cls, folder: Path, classifier: str | None = None) -> Router:
+    @abstractmethod
+    def rebuild(cls, tensors: dict[str, NDArray[Any]], metadata: dict[str, Any]) -> Router:
+        """The inverse of :meth:`parts`."""
+
+    def save(self, folder: Path, name: str) -> str:
+        """Write this router's `name`.safetensors and `name`.json.
+
+        Returns:
+            Their digest, which :meth:`load` checks.
+        """
+        tensors, metadata = self.parts()
+        return _files.write(folder, name, tensors, {"reads": self.reads, **metadata})
+
+    @staticmethod
+    def load(folder: Path, classifier: str | None = None) -> Router:
         """The router stored in `folder` by :func:`save_routers`.
 
         Args:
@@ -77,27 +85,33 @@ class Router:
         if name not in stored:
             raise ArtifactError(f"no router classifier {name!r} is stored", str(path), "stored: " + ", ".join(stored))
         tensors, metadata = _files.read(folder, name, stored[name])
-        features = Tfidf(tensors.pop("features.tokens"), tensors.pop("features.idf"))
-        prior = tensors.pop("prior")
-        return cls(tuple(metadata["languages"]), features, rebuild(metadata["classifier"], tensors), prior)
-
-    def save(self, folder: Path, name: str) -> str:
-        """Write this router's `name`.safetensors and `name`.json.
-
-        Returns:
-            Their digest, which :meth:`load` checks.
-        """
-        own = {"features.tokens": self.features.tokens, "features.idf": self.features.idf, "prior": self.prior}
-        metadata = {"languages": list(self.languages), "classifier": self.classifier.settings()}
-        return _files.write(folder, name, {**own, **self.classifier.tensors()}, metadata)
+        return _kind(str(metadata.pop("reads", "tokens")), path).rebuild(tensors, metadata)
 
 
-def save_routers(folder: Path, plugin: str, routers: Mapping[str, Router], used: str) -> None:
-    """Write every router by its classifier's name, and `router.json`: plug-in, the one in use, languages, digests."""
+def save_routers(
+    folder: Path, plugin: str, routers: Mapping[str, Router], used: str, policy: Mapping[str, Any] | None = None
+) -> None:
+    """Write every router by its classifier's name, and `router.json`: plug-in, the one in use, languages, digests.
+
+    Args:
+        folder, plugin, routers, used: what to write.
+        policy: what to do with rejects: {"reject", "reject_above"}; see :class:`orchestrator.config.routing`.
+    """
     summary = {
         "type": plugin,
         "classifier": used,
         "languages": list(routers[used].languages),
         "classifiers": {name: router.save(folder, name) for name, router in routers.items()},
+        "policy": dict(policy or {}),
     }
     (folder / "router.json").write_text(json.dumps(summary, indent=1), encoding="utf-8")
+
+
+def _kind(reads: str, path: Path) -> type[Router]:
+    from orchestrator.routers._text_router import TextRouter
+    from orchestrator.routers._token_router import TokenRouter
+
+    for kind in (TokenRouter, TextRouter):
+        if kind.reads == reads:
+            return kind
+    raise ArtifactError(f"a router of unknown kind {reads!r}", str(path), "upgrade, or train the router again")

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from orchestrator.errors import CorpusError
 from orchestrator.routers import _tfidf, _training
-from orchestrator.routers._router import Router
+from orchestrator.routers._token_router import TokenRouter
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,9 @@ class Paper:
     sequence_tokens: Annotated[int, Field(ge=1)] | None = None
     """Tokens of a training sequence, at most the context; null: the context, as in the paper."""
 
-    def train(self, sequences: Mapping[str, Sequence[NDArray[np.int64]]], seed: int, threads: int) -> dict[str, Router]:
+    def train(
+        self, sequences: Mapping[str, Sequence[NDArray[np.int64]]], seed: int, threads: int
+    ) -> dict[str, TokenRouter]:
         """Train every classifier on the same features.
 
         Args:
@@ -49,6 +51,6 @@ class Paper:
         labels = np.repeat(np.arange(len(languages)), counts)
         features, matrix = _tfidf.fit(sequence for language in languages for sequence in sequences[language])
         return {
-            name: Router(languages, features, fit(matrix, labels, seed, threads), counts / counts.sum())
+            name: TokenRouter(languages, features, fit(matrix, labels, seed, threads), counts / counts.sum())
             for name, fit in _training.TRAINERS.items()
         }

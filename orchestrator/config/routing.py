@@ -1,0 +1,27 @@
+"""The recipe's section on routing: which expert a text goes to, and what happens to text that is for none."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from orchestrator.config.base import PluginSpec, Section, plugin_of
+
+Policy = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$", max_length=16)]
+
+BEST, COMMON, ERROR = "best", "common", "error"
+
+
+class RouterConfig(Section):
+    """Which expert a text goes to."""
+
+    type: plugin_of("routers", "paper") = PluginSpec(type="paper")  # type: ignore[valid-type]
+    """The router and its options: `paper` (TF-IDF over tokens), or `prompt` (characters, for what people type)."""
+    sequences_per_language: int = Field(2000, ge=10)
+    """Training sequences of each language for the paper's classifiers, at most."""
+    reject: Policy = BEST
+    """Where a rejected text goes: `best` (the most probable expert all the same), `common` (the mixture's common
+    expert), `error` (refused), or an expert's language. Only the prompt router rejects."""
+    reject_above: float = Field(0.5, gt=0, le=1)
+    """Probability of "none of these" from which a text is rejected; 1: never."""

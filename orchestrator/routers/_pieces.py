@@ -1,0 +1,244 @@
+"""Pieces of documents as people type them: from one word to a page, with the accidents of typing."""
+
+from __future__ import annotations
+
+import ast
+import io
+import re
+import tokenize
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+_WORD = re.compile(r"\S+")
+_LETTER = re.compile(r"[^\W\d_]")
+_SYMBOL = re.compile(r"[_=()\[\]{}<>+*/@#%&|\\\d]|\w\.\w")
+_FRESH = frozenset({tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.COMMENT})
+_LONGEST_WORD = 40
+_QUOTES = ('"', "'", "“", "”", "„", "«", "»", "‘", "’", "- ", "— ", "(", "")
+_NUMBERS = (
+    "{0}",
+    "{0}",
+    "{0},",
+    "{0}.",
+    "{1}",
+    "{1}",
+    "{1},{2:03}",
+    "{1}.{2:03}",
+    "{1} %",
+    "{1}%",
+    "{1},5",
+    "({0})",
+    "{1}.",
+    "1",
+)
+_KEYS = "abcdefghijklmnopqrstuvwxyz"
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """How many pieces of each length: words (by number of words) and characters (by number of characters)."""
+
+    words: dict[int, int]
+    characters: dict[int, int]
+
+    @classmethod
+    def training(cls, pieces: int) -> Lengths:
+        """The mixture that is trained on, beside the single words."""
+        share = pieces // 10
+        return cls({1: share, 2: 3 * share, 3: share, 5: share}, {20: share, 40: share, 80: share, 200: share})
+
+    @classmethod
+    def buckets(cls, pieces: int) -> Lengths:
+        """The same number of each length that is reported."""
+        return cls({1: pieces, 2: pieces}, {20: pieces, 50: pieces, 100: pieces, 256: pieces})
+
+
+class Pieces:
+    """Documents of one language, to be cut.
+
+    Python (documents that parse as such) is cut from what is code where pieces are short: a word of a comment or of a
+    docstring is a word of its prose, and so is a name without any sign of code in it ("data").
+
+    Attributes:
+        is_code: whether the documents are Python.
+    """
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        """Index the words of `texts`; those without any letter are left out."""
+        whole = [text for text in texts if _LETTER.search(text)]
+        sample = whole[:: max(1, len(whole) // 20)]
+        self.is_code = bool(sample) and sum(_parses(text) for text in sample) > len(sample) / 2
+        self._long = _Index(whole)
+        code = [code for text in whole if _LETTER.search(code := code_only(text))] if self.is_code else []
+        self._short = _Index(code) if code else self._long
+
+    def __bool__(self) -> bool:
+        return self._long.size > 0
+
+    def words(self) -> Counter[str]:
+        """How often each word occurs, white space apart."""
+        counts = Counter(word for text in self._short.texts for word in text.split())
+        return Counter(
+            {word: count for word, count in counts.items() if self._kept(word) and len(word) < _LONGEST_WORD}
+        )
+
+    def cut(self, lengths: Lengths, rng: np.random.Generator) -> dict[str, list[str]]:
+        """Random pieces that begin at a word and hold a letter, by the name of their length ("2 words")."""
+        by_words = {plural(k, "word"): self._cut(self._short, n, rng, words=k) for k, n in lengths.words.items()}
+        by_characters = {
+            plural(k, "character"): self._cut(self._short if k < 100 else self._long, n, rng, characters=k)
+            for k, n in lengths.characters.items()
+        }
+        return by_words | by_characters
+
+    def lines(self, count: int, rng: np.random.Generator) -> list[str]:
+        """Random lines of code, without those that hold comment or docstring alone; none for prose."""
+        if not self.is_code:
+            return []
+        lines = [line for text in self._short.texts for line in text.splitlines() if self._kept(line)]
+        return [lines[i] for i in rng.integers(len(lines), size=count)] if lines else []
+
+    def _cut(
+        self, index: _Index, count: int, rng: np.random.Generator, words: int = 0, characters: int = 0
+    ) -> list[str]:
+        found: list[str] = []
+        for place in rng.integers(index.size, size=4 * count) if index.size else ():
+            piece = index.piece(int(place), words, characters)
+            if piece and (self._kept(piece) if len(piece) < 60 else _LETTER.search(piece)):
+                found.append(piece)
+                if len(found) == count:
+                    break
+        return found
+
+    def _kept(self, piece: str) -> bool:
+        return bool(_LETTER.search(piece)) and (not self.is_code or bool(_SYMBOL.search(piece)))
+
+
+class _Index:
+    """The words of some texts, numbered through."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        spans = [np.array([match.span() for match in _WORD.finditer(text)], np.int32) for text in texts]
+        self.texts = texts
+        self.spans = spans
+        self.ends = np.cumsum([len(each) for each in spans]) if spans else np.zeros(0, np.int64)
+        self.size = int(self.ends[-1]) if spans else 0
+
+    def piece(self, place: int, words: int, characters: int) -> str:
+        """The piece that begins at a word; "" where its document ends before."""
+        document = int(np.searchsorted(self.ends, place, "right"))
+        spans, text = self.spans[document], self.texts[document]
+        first = place - int(self.ends[document]) + len(spans)
+        begin = int(spans[first][0])
+        if words:
+            return text[begin : int(spans[first + words - 1][1])] if first + words <= len(spans) else ""
+        return text[begin : begin + characters] if begin + characters <= len(text) else ""
+
+
+def plural(count: int, noun: str) -> str:
+    """A length by its name: "1 word", "20 characters"."""
+    return f"{count} {noun}" + ("s" if count != 1 else "")
+
+
+def code_only(text: str) -> str:
+    """Python source without its comments and docstrings; "" where it can't be read."""
+    try:
+        tokens = list(tokenize.generate_tokens(io.StringIO(text).readline))
+    except (tokenize.TokenError, SyntaxError):
+        return ""
+    starts = np.cumsum([0, *map(len, text.splitlines(keepends=True))]).tolist()
+    kept, at, fresh = [], 0, True
+    for token in tokens:
+        if token.type == tokenize.COMMENT or (token.type == tokenize.STRING and fresh):
+            begin, end = (starts[row - 1] + column for row, column in (token.start, token.end))
+            kept.append(text[at:begin])
+            at = end
+        fresh = token.type in _FRESH or (fresh and token.type == tokenize.NL)
+    return re.sub(r"\n[ \t]*(?=\n)", "", "".join([*kept, text[at:]]))
+
+
+def _parses(text: str) -> bool:
+    try:
+        ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return True
+
+
+def augment(pieces: Sequence[str], rng: np.random.Generator, *, prose: bool, names: Sequence[str] = ()) -> list[str]:
+    """The pieces with accidents: case, missing diacritics, typos; in prose also marks, numbers and foreign names.
+
+    Args:
+        pieces: of one language.
+        rng: of the choices.
+        prose: what a corpus happens to have of quotes, line breaks and numbers must not tell prose from code.
+        names: capitalised words of other languages: a name does not make a sentence foreign.
+    """
+    chances = rng.random(len(pieces))
+    return [_accident(piece, chance, rng, prose, names) for piece, chance in zip(pieces, chances.tolist(), strict=True)]
+
+
+def _accident(piece: str, chance: float, rng: np.random.Generator, prose: bool, names: Sequence[str]) -> str:
+    if chance < 0.12:
+        return piece.lower() if chance < 0.1 else piece.upper()
+    if chance < 0.16:
+        return without_diacritics(piece)
+    if chance < 0.20:
+        return _typo(piece, rng)
+    if not prose:
+        return piece
+    if chance < 0.35:
+        return _other_marks(piece, rng)
+    if chance < 0.50:
+        return _inserted(piece, _number(rng), rng)
+    if chance < 0.56 and names and piece.count(" ") > 1:
+        return _inserted(piece, names[int(rng.integers(len(names)))], rng)
+    return piece
+
+
+def _inserted(piece: str, word: str, rng: np.random.Generator) -> str:
+    """The piece with a word between two of its words, or in the place of one; unchanged where it has no space."""
+    spaces = [at for at, character in enumerate(piece) if character == " "]
+    if not spaces:
+        return piece
+    at = spaces[int(rng.integers(len(spaces)))]
+    rest = piece[at:] if rng.random() < 0.5 else piece[at + 1 :].partition(" ")[2] and piece[piece.find(" ", at + 1) :]
+    return piece[:at] + " " + word + rest
+
+
+def _number(rng: np.random.Generator) -> str:
+    """A year, an amount or a share, as prose writes them."""
+    form = _NUMBERS[int(rng.integers(len(_NUMBERS)))]
+    return form.format(int(rng.integers(1000, 2030)), int(rng.integers(1, 1000)), int(rng.integers(0, 1000)))
+
+
+def without_diacritics(text: str) -> str:
+    """The text as on a keyboard that has no accents."""
+    return "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
+
+
+def _typo(piece: str, rng: np.random.Generator) -> str:
+    """Two letters exchanged, one missing, or one that is another."""
+    at, kind = int(rng.integers(len(piece))), int(rng.integers(3))
+    if kind == 0:
+        return piece[:at] + piece[at + 1 : at + 2] + piece[at : at + 1] + piece[at + 2 :]
+    return piece[:at] + ("" if kind == 1 else _KEYS[int(rng.integers(26))]) + piece[at + 1 :]
+
+
+def _other_marks(piece: str, rng: np.random.Generator) -> str:
+    """Quotes around it, and a line break for a space: what a corpus happens to have must not tell languages apart."""
+    left, right = (_QUOTES[int(i)] for i in rng.integers(len(_QUOTES), size=2))
+    marked = left + piece + right
+    return marked.replace(" ", "\n", 1) if rng.random() < 0.5 else marked.replace(". ", ".\n\n")
+
+
+def weights_of(counts: Counter[str], total: float) -> tuple[list[str], NDArray[np.float64]]:
+    """The words and their weights, which sum to `total`: the root of how often each occurs, so that rare ones count."""
+    words = sorted(counts)
+    roots = np.sqrt([counts[word] for word in words])
+    return words, np.asarray(total * roots / max(1.0, roots.sum()), np.float64)

@@ -1,0 +1,223 @@
+"""The prompt router at run time: text to calibrated language probabilities and rejection, with numpy alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from orchestrator.routers._calibration import Calibration, signals
+from orchestrator.routers._linear import scale_of
+from orchestrator.routers._ngrams import LONGEST, ORDERS, PAD, clip, ngram_at, ngram_buckets
+from orchestrator.routers._router import Router, Sequences
+
+CHUNK_CHARACTERS = 1 << 15
+"""Characters that are worked on at once: keeps the arrays of a batch in the processor's cache, and memory bounded."""
+_COST = 64
+"""What a document counts beside its characters, so that many empty ones make chunks too."""
+
+
+_SURE = 30.0
+"""Largest logit of rejection, so that its exponential is finite."""
+
+
+class Routing(NamedTuple):
+    """Languages: float64 [n, L], rows sum to 1, given that the text is of one of them. rejected: float64 [n]."""
+
+    languages: NDArray[np.float64]
+    rejected: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class TokenBytes:
+    """The bytes behind token ids. data: uint8, one token's after the other. offsets: int64 [V + 1]."""
+
+    data: NDArray[np.uint8]
+    offsets: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, tokens: Sequence[bytes]) -> TokenBytes:
+        """From a tokenizer's table; none for special tokens."""
+        return cls(np.frombuffer(b"".join(tokens), np.uint8), np.cumsum([0, *map(len, tokens)]))
+
+    def text(self, ids: ArrayLike) -> str:
+        """The text of token ids; unknown ones stand for nothing, bytes that are no character for U+FFFD."""
+        table = self._table
+        return b"".join([table[i] for i in np.asarray(ids, np.int64).ravel().tolist() if 0 <= i < len(table)]).decode(
+            "utf-8", "replace"
+        )
+
+    @cached_property
+    def _table(self) -> list[bytes]:
+        whole, ends = self.data.tobytes(), self.offsets.tolist()
+        return [whole[a:b] for a, b in zip(ends, ends[1:], strict=False)]
+
+
+@dataclass(frozen=True)
+class TextRouter(Router):
+    """A linear model over hashed character n-grams, calibrated by length.
+
+    Attributes:
+        languages: the labels.
+        weights: float32 [2^bits, L + 2]: languages, "none of these", and familiarity of each n-gram.
+        bias: float32 [L + 2].
+        calibration: of both probabilities. tokens: to read token ids.
+    """
+
+    reads: ClassVar[str] = "text"
+    languages: tuple[str, ...]
+    weights: NDArray[np.float32]
+    bias: NDArray[np.float32]
+    calibration: Calibration
+    tokens: TokenBytes
+
+    def probabilities(self, sequences: Sequences) -> NDArray[np.float64]:
+        """See :class:`Router`."""
+        return self.route(self._texts(sequences)).languages
+
+    def rejection(self, sequences: Sequences) -> NDArray[np.float64]:
+        """See :class:`Router`."""
+        return self.route(self._texts(sequences)).rejected
+
+    def route(self, texts: Sequence[str]) -> Routing:
+        """Language probabilities and rejection of each text, alone: the others change nothing.
+
+        Any text is answered: one without a visible character is rejected with certainty, with equal probabilities.
+        """
+        if len(texts) == 1:
+            return self._route_one(clip(texts[0]))
+        found = [self._route_many(chunk) for chunk in _chunks(texts)]
+        if not found:
+            return Routing(np.empty((0, len(self.languages))), np.empty(0))
+        return Routing(*(np.concatenate(each) for each in zip(*found, strict=True)))
+
+    def scores(self, texts: Sequence[str]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+        """What is calibrated: language scores [n, L], signals of rejection [n, SIGNALS], lengths read [n]."""
+        found = [self._scores(chunk) for chunk in _chunks(texts)]
+        scores, seen, lengths = (np.concatenate(each) for each in zip(*found, strict=True))
+        return scores, seen, lengths
+
+    def _scores(self, texts: list[str]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+        sums, lengths = self._sums(texts), np.fromiter(map(len, texts), np.int64, len(texts))
+        count, scales = len(self.languages), scale_of(lengths)
+        scores = sums[:, :-1] * scales[:, None] + self._bias
+        return scores[:, :count], signals(scores[:, :count], scores[:, count], sums[:, -1] * scales**2), lengths
+
+    def _route_many(self, texts: list[str]) -> Routing:
+        scores, seen, lengths = self._scores(texts)
+        parameters = self._parameters[lengths]
+        logits = scores * parameters[:, :1]
+        odds = np.exp(logits - logits.max(axis=1, keepdims=True))
+        odds /= odds.sum(axis=1, keepdims=True)
+        logit = (seen * parameters[:, 1:-1]).sum(axis=1) + parameters[:, -1]
+        rejected = 1 / (1 + np.exp(-np.clip(logit, -_SURE, _SURE)))
+        blank = [row for row, text in enumerate(texts) if not text or text.isspace()]
+        if blank:
+            odds[blank], rejected[blank] = 1 / len(self.languages), 1.0
+        return Routing(odds, rejected)
+
+    def _route_one(self, text: str) -> Routing:
+        """What :meth:`_route_many` does, with numbers of Python after the sums: a prompt waits for this alone."""
+        count = len(self.languages)
+        if not text or text.isspace():
+            return Routing(np.full((1, count), 1 / count), np.ones(1))
+        *sums, familiar = self._sums([text])[0].tolist()
+        scale = 1 / math.sqrt((len(text) + len(PAD)) * ORDERS)
+        *scores, none = (value * scale + bias for value, bias in zip(sums, self._biases, strict=True))
+        inverse_temperature, *slopes, intercept = self._rows[len(text)]
+        best, second = sorted(scores)[-1], sorted(scores)[-2] if count > 1 else 0.0
+        odds = [math.exp((score - best) * inverse_temperature) for score in scores]
+        total = sum(odds)
+        seen = (none, best, best - second, familiar * scale**2)
+        logit = sum(a * b for a, b in zip(slopes, seen, strict=True)) + intercept
+        rejected = 1 / (1 + math.exp(-min(max(logit, -_SURE), _SURE)))
+        return Routing(np.array([[odd / total for odd in odds]]), np.array([rejected]))
+
+    def _sums(self, texts: list[str]) -> NDArray[np.float64]:
+        """Sums of the weights of all n-grams of each text: float64 [n, L + 2]."""
+        orders, starts = ngram_buckets(texts, self._bits)
+        total = self.weights.take(orders[0], axis=0)
+        for buckets in orders[1:]:
+            total += self.weights.take(buckets, axis=0)
+        return np.add.reduceat(total, starts[:-1], axis=0).astype(np.float64)
+
+    def reasons(self, text: str, language: str, count: int = 8) -> list[tuple[str, float]]:
+        """The n-grams that speak most for a language against the mean of the others, with their part of its score."""
+        clipped = clip(text)
+        orders, _ = ngram_buckets([clipped], self._bits)
+        column, number = self.languages.index(language), len(self.languages)
+        padded, scale = PAD + clipped + PAD, float(scale_of(np.array([len(clipped)]))[0])
+        parts: dict[str, float] = {}
+        for order, buckets in enumerate(orders, start=1):
+            weights = self.weights[buckets, :number]
+            others = (weights.sum(axis=1) - weights[:, column]) / max(1, number - 1)
+            for position, value in enumerate(((weights[:, column] - others) * scale).tolist()):
+                ngram = ngram_at(padded, position, order)
+                if ngram.strip():
+                    parts[ngram] = parts.get(ngram, 0.0) + value
+        return sorted(parts.items(), key=lambda part: -part[1])[:count]
+
+    def parts(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        """See :class:`Router`; weights are float16 values, so nothing is lost."""
+        tensors = {
+            "weights": self.weights.astype(np.float16),
+            "bias": self.bias,
+            "calibration.inverse_temperature": self.calibration.inverse_temperature,
+            "calibration.rejection": self.calibration.rejection,
+            "tokens.data": self.tokens.data,
+            "tokens.offsets": self.tokens.offsets,
+        }
+        return tensors, {"languages": list(self.languages)}
+
+    @classmethod
+    def rebuild(cls, tensors: dict[str, NDArray[Any]], metadata: dict[str, Any]) -> TextRouter:
+        """See :class:`Router`."""
+        return cls(
+            tuple(metadata["languages"]),
+            tensors["weights"].astype(np.float32),
+            tensors["bias"],
+            Calibration(tensors["calibration.inverse_temperature"], tensors["calibration.rejection"]),
+            TokenBytes(tensors["tokens.data"], tensors["tokens.offsets"]),
+        )
+
+    def _texts(self, sequences: Sequences) -> list[str]:
+        return [self.tokens.text(sequence) for sequence in sequences]
+
+    @cached_property
+    def _parameters(self) -> NDArray[np.float64]:
+        return self.calibration.table()
+
+    @cached_property
+    def _rows(self) -> list[list[float]]:
+        return self._parameters.tolist()
+
+    @cached_property
+    def _bias(self) -> NDArray[np.float64]:
+        return self.bias[:-1].astype(np.float64)
+
+    @cached_property
+    def _biases(self) -> list[float]:
+        return self._bias.tolist()
+
+    @cached_property
+    def _bits(self) -> int:
+        return len(self.weights).bit_length() - 1
+
+
+def _chunks(texts: Sequence[str]) -> Iterator[list[str]]:
+    """Clipped texts in lists of about CHUNK_CHARACTERS."""
+    chunk: list[str] = []
+    size = 0
+    for text in texts:
+        chunk.append(text if len(text) <= LONGEST else clip(text))
+        size += len(chunk[-1]) + _COST
+        if size > CHUNK_CHARACTERS:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk

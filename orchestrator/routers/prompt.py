@@ -1,0 +1,163 @@
+"""The router for what people type: hashed character n-grams, from one word up, with rejection."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from orchestrator.errors import CorpusError
+from orchestrator.routers import _outside
+from orchestrator.routers._calibration import Calibration, fit_rejection, fit_temperature
+from orchestrator.routers._linear import Examples, softmax_regression
+from orchestrator.routers._ngrams import clip, ngram_buckets
+from orchestrator.routers._pieces import Lengths, Pieces, augment, weights_of
+from orchestrator.routers._router import Router
+from orchestrator.routers._text_router import TextRouter, TokenBytes
+
+_CODE_WORDS = 0.3
+"""Weight of single words of code beside those of prose: who types one word means a word."""
+_HELD_OUT_KINDS = 3
+"""Every third kind of outside text is kept from the weights, and fits the calibration of rejection."""
+
+
+@dataclass(frozen=True)
+class LanguageTexts:
+    """Documents of one language: to train on, and held out for calibration."""
+
+    train: Sequence[str]
+    held_out: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """Softmax regression over hashed character 1- to 5-grams of the corpus cut to all lengths, calibrated by length."""
+
+    reads: ClassVar[str] = "corpus"
+    classifier: ClassVar[str] = "prompt"
+
+    bits: Annotated[int, Field(ge=10, le=24)] = 18
+    """Logarithm of the number of n-gram buckets."""
+    pieces: Annotated[int, Field(ge=100)] = 30_000
+    """Training pieces of each language, beside its single words."""
+    characters: Annotated[int, Field(ge=1000)] = 12_000_000
+    """Text of each language that they are cut from, at most, in characters."""
+    calibration_pieces: Annotated[int, Field(ge=50)] = 2_000
+    """Held-out pieces of each language and length that probabilities are fitted on."""
+
+    def train(
+        self, texts: Mapping[str, LanguageTexts], tokens: Sequence[bytes], seed: int, threads: int
+    ) -> dict[str, Router]:
+        """Train on documents.
+
+        Args:
+            texts: documents by language.
+            tokens: the bytes of each token id, so that token sequences can be routed too.
+            seed: of everything random.
+            threads: to train with; changes nothing but the order of sums.
+
+        Returns:
+            The router by its name, :attr:`classifier`.
+
+        Raises:
+            CorpusError: a language without text.
+        """
+        languages = tuple(texts)
+        rng = np.random.default_rng(seed)
+        pieces = {language: Pieces(some.train) for language, some in texts.items()}
+        for language, some in pieces.items():
+            if not some:
+                raise CorpusError(f"no training text in {language!r}", "router", "give that language more text")
+        inside = self._inside(pieces, rng)
+        kinds = list(_outside.outside(languages, self.pieces * 4, rng).items())
+        unseen = dict(kinds[::_HELD_OUT_KINDS])
+        seen = {kind: some for kind, some in kinds if kind not in unseen}
+        examples = _with_outside(inside, self._fragments(seen, rng, self.pieces), len(languages))
+        weights, bias = softmax_regression(examples, len(languages) + 1, self.bits, seed, threads)
+        weights = np.column_stack([weights, self._familiarity(inside.texts)]).astype(np.float16).astype(np.float32)
+        bias = np.append(bias, 0).astype(np.float32)
+        router = TextRouter(languages, weights, bias, Calibration.none(), TokenBytes.of(tokens))
+        router = dataclasses.replace(router, calibration=self._calibrate(router, texts, unseen, rng))
+        return {self.classifier: router}
+
+    def _inside(self, pieces: Mapping[str, Pieces], rng: np.random.Generator) -> Examples:
+        """Labelled pieces of the languages: every word by the root of its count, random pieces, known sentences."""
+        words = {language: some.words() for language, some in pieces.items()}
+        names = {
+            lang: [w for w in sorted(found) if w[:1].isupper() and w[1:].islower()] for lang, found in words.items()
+        }
+        texts: list[str] = []
+        weights, labels = [], []
+        for label, (language, some) in enumerate(pieces.items()):
+            foreign = [
+                n for other, found in names.items() if other != language and not pieces[other].is_code for n in found
+            ]
+            total = 2 * self.pieces * (_CODE_WORDS if some.is_code else 1.0)
+            vocabulary, counted = weights_of(words[language], total)
+            cut = [piece for found in some.cut(Lengths.training(self.pieces), rng).values() for piece in found]
+            cut += some.lines(self.pieces // 2, rng)
+            sentences = _outside.phrases().get(language, ())
+            cut += [*sentences, *(word for sentence in sentences for word in sentence.split())]
+            texts += augment([*vocabulary, *cut], rng, prose=not some.is_code, names=foreign)
+            weights.append(np.concatenate([counted, np.ones(len(cut))]))
+            labels.append(np.full(len(vocabulary) + len(cut), label, np.int64))
+        return Examples(texts, np.concatenate(labels), np.concatenate(weights))
+
+    def _fragments(self, kinds: Mapping[str, Sequence[str]], rng: np.random.Generator, count: int) -> list[str]:
+        """Pieces of outside texts, equally many of each kind, `count` in all."""
+        each = max(10, count // max(1, len(kinds)))
+        found: list[str] = []
+        for texts in kinds.values():
+            joined = Pieces(["\n".join(texts)])
+            cut = (
+                [piece for some in joined.cut(Lengths.training(each), rng).values() for piece in some] if joined else []
+            )
+            whole = [clip(texts[i])[:256] for i in rng.integers(len(texts), size=each - min(len(cut), each // 2))]
+            found += [*[cut[i] for i in rng.permutation(len(cut))[: each - len(whole)]], *whole]
+        return found
+
+    def _familiarity(self, texts: Sequence[str]) -> NDArray[np.float64]:
+        """How often each bucket's n-grams occur in the training pieces, as a logarithm: float64 [2^bits]."""
+        counts = np.zeros(1 << self.bits)
+        for begin in range(0, len(texts), 10_000):
+            orders, _ = ngram_buckets([clip(text) for text in texts[begin : begin + 10_000]], self.bits)
+            for buckets in orders:
+                counts += np.bincount(buckets, minlength=1 << self.bits)
+        return np.asarray(np.log1p(counts), np.float64)
+
+    def _calibrate(
+        self,
+        router: TextRouter,
+        texts: Mapping[str, LanguageTexts],
+        unseen: Mapping[str, Sequence[str]],
+        rng: np.random.Generator,
+    ) -> Calibration:
+        held: list[str] = []
+        labels: list[int] = []
+        for label, some in enumerate(texts.values()):
+            pieces = Pieces(some.held_out) or Pieces(some.train)
+            cut = [p for found in pieces.cut(Lengths.buckets(self.calibration_pieces), rng).values() for p in found]
+            held += cut
+            labels += [label] * len(cut)
+        outside = self._fragments(unseen, rng, len(held))
+        scores, seen, lengths = router.scores([*held, *outside])
+        inside = len(held)
+        return Calibration(
+            fit_temperature(scores[:inside], np.array(labels, np.int64), lengths[:inside]),
+            fit_rejection(seen, np.arange(len(scores)) >= inside, lengths),
+        )
+
+
+def _with_outside(inside: Examples, outside: Sequence[str], label: int) -> Examples:
+    """The examples, and the outside texts as one more class that weighs as much as a language."""
+    weight = inside.weights.sum() / label / max(1, len(outside))
+    return Examples(
+        [*inside.texts, *outside],
+        np.concatenate([inside.labels, np.full(len(outside), label, np.int64)]),
+        np.concatenate([inside.weights, np.full(len(outside), weight)]),
+    )
