@@ -68,4 +68,4 @@ def _results(study: Study, answers: Sequence[Answer]) -> Json:
     numbers: Json = {}
     for answer in answers:
         numbers |= answer.numbers
-    return head | numbers | {"recipe_of_study": study.recipe}
+    return head | numbers | {"recipe": study.recipe}

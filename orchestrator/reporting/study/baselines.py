@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import exp
+from math import exp, inf
 from statistics import fmean
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import MomeError
 from orchestrator.reporting.document import Section
-from orchestrator.reporting.formats import compact, perplexity, share, significant
+from orchestrator.reporting.formats import MISSING, compact, perplexity, share, significant
 from orchestrator.reporting.study import settings
 from orchestrator.reporting.study.claims import Answer, answer
 from orchestrator.reporting.study.data import Json, Runs, Setup, Study
@@ -29,6 +29,7 @@ class System:
     Attributes:
         key: in `results.json`. label: for people. runs: losses. size: None where it can't be known.
         tokens: trained on; None where that was not kept. built_on: tokens that its experts had been trained on before.
+        baseline: whether it is one, and not a setup of the study or the teacher.
     """
 
     key: str
@@ -37,13 +38,14 @@ class System:
     size: Size | None
     tokens: int | None
     built_on: int = 0
+    baseline: bool = False
 
 
 def baselines(study: Study, paper: Json) -> Answer:  # noqa: ARG001
     """Mixtures, ensembles of their experts, students, and the teacher."""
     systems = _systems(study)
     reference = systems[0]
-    differences = {system.key: _difference(system, reference, study) for system in systems[1:]}
+    differences = {each.key: effect(minus(each.runs, reference.runs), study.confidence) for each in systems[1:]}
     numbers = {
         "baselines": {system.key: _numbers(system, differences.get(system.key)) for system in systems},
         "baselines_reference": reference.key,
@@ -53,7 +55,8 @@ def baselines(study: Study, paper: Json) -> Answer:  # noqa: ARG001
         Section("sizes", "Sizes and tokens", (), (_sizes(systems),)),
     ]
     question = "What do students of the same data and tokens reach that are no mixtures of modular experts?"
-    told = _sentences(systems, differences) or ["The study has no baselines."]
+    told = [] if study.baselines else ["The study has no baselines of its own (study.baselines)."]
+    told += [_sentence(each, reference, differences[each.key]) for each in systems if each.baseline]
     return answer("baselines", "Baselines", question, (), sections, numbers, summary=told)
 
 
@@ -66,14 +69,16 @@ def _systems(study: Study) -> list[System]:
         for model, key, what in (("average", "ensemble_even", "even"), ("soft", "ensemble_soft", "soft")):
             label = f"BTM ensemble of {independent.label}, {what}"
             runs = settings.named(independent, model)
-            found.append(System(key, label, runs, sizes.ensemble(), _tokens(independent)))
+            found.append(System(key, label, runs, sizes.ensemble(), _tokens(independent), baseline=True))
     for name, baseline in study.baselines.items():
         config = (study.recipe["study"].get("baselines") or {}).get(name, {})
         first = next(iter(baseline.trainings.values()), None)
         begun = config.get("initialise", "random") != "random" and independent is not None
         built_on = (_tokens(independent) or 0) if begun and independent else 0
         tokens = first.tokens if first else None
-        found.append(System(name, name, baseline.losses, sizes.student(config.get("model")), tokens, built_on))
+        found.append(
+            System(name, name, baseline.losses, sizes.student(config.get("model")), tokens, built_on, baseline=True)
+        )
     teacher = settings.named(next(iter(study.setups.values())), "teacher")
     facts = study.main["models"]["teacher"]
     found.append(System("teacher", "teacher", teacher, sizes.of(study.recipe["teacher"]["model"]), facts.get("tokens")))
@@ -125,18 +130,13 @@ class _Sizes:
         return Size(held, held, self.experts * self.expert.flops_per_token)
 
 
-def _difference(system: System, reference: System, study: Study) -> Effect | None:
-    difference = minus(system.runs, reference.runs)
-    return effect(difference, study.confidence) if difference else None
-
-
-def _losses(systems: Sequence[System], differences: dict[str, Effect | None], study: Study) -> Table:
+def _losses(systems: Sequence[System], differences: Mapping[str, Effect], study: Study) -> Table:
     best = min(_mean(system) for system in systems)
     rows: list[list[Cell | str]] = []
     for system in systems:
         found = differences.get(system.key)
         each = [perplexity(exp(_mean(system, language))) for language in study.languages]
-        less = "–" if system is systems[0] else Cell(nats(found), span(found) if found else "")
+        less = Cell(nats(found), span(found)) if found else MISSING
         mean = _mean(system)
         rows.append([system.label, Cell(significant(mean, 4), strong=mean == best), less, *each])
     columns = ("model", "mean loss", f"less {systems[0].label}", *(f"perplexity {lang}" for lang in study.languages))
@@ -163,20 +163,13 @@ def _sizes(systems: Sequence[System]) -> Table:
     return table("Sizes, cost of a token, training", columns, rows, note=note)
 
 
-def _sentences(systems: Sequence[System], differences: dict[str, Effect | None]) -> list[str]:
-    told = []
-    for system in systems[1:]:
-        found = differences.get(system.key)
-        if found is None:
-            continue
-        interval = found.interval
-        if interval is None or interval[0] <= 0 <= interval[1]:
-            verdict = f"no difference to {systems[0].label} is certain"
-        else:
-            verdict = f"{'worse' if found.value > 0 else 'better'} than {systems[0].label}"
-        around = f" {bounds(interval)}" if interval else ""
-        told.append(f"{system.label}: {verdict}, {nats(found)} nats a token{around} ({found.covers}).")
-    return told
+def _sentence(system: System, reference: System, found: Effect) -> str:
+    low, high = found.interval or (-inf, inf)
+    verdict = f"{'worse' if found.value > 0 else 'better'} than {reference.label}"
+    if low <= 0 <= high:
+        verdict = f"no difference to {reference.label} is certain"
+    around = f"{bounds(found.interval)}, {found.covers}" if found.interval else found.covers
+    return f"{system.label}: {verdict}, {nats(found)} nats a token ({around})."
 
 
 def _mean(system: System, language: str = "") -> float:

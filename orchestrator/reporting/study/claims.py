@@ -15,6 +15,8 @@ from orchestrator.reporting.tables import Cell, Table, table
 
 MARGIN = 0.05
 """Nats a token that count as nothing: 5 % of perplexity."""
+RECIPE = "Recipe"
+"""The question of the page on recipes."""
 MANY = 200
 """Seeds that nobody trains."""
 RULE = (
@@ -65,6 +67,11 @@ class Claim:
         return "does not hold" if high <= self.least or low >= self.most else "open"
 
     @property
+    def leads(self) -> bool:
+        """Whether it is told at the top: a claim of the paper's, or on its recipe."""
+        return bool(self.paper) or self.question == RECIPE
+
+    @property
     def region(self) -> str:
         """Where the number should lie, in words."""
         if math.isinf(self.least):
@@ -83,8 +90,8 @@ class Claim:
         """The interval of our number and what it covers."""
         if self.effect is None:
             return ""
-        ends = "" if self.effect.interval is None else f"[{', '.join(map(self._show, self.effect.interval))}], "
-        return ends + self.effect.covers
+        low, high = self.effect.interval or (0.0, 0.0)
+        return self.effect.covers if low == high else f"[{self._show(low)}, {self._show(high)}], {self.effect.covers}"
 
     @property
     def sentence(self) -> str:
@@ -162,7 +169,7 @@ def answer(
         name: of the file. label: in the navigation. question: in words. claims: judged on the page.
         sections: tables and figures. numbers: for `results.json`. summary: sentences after the verdicts.
     """
-    told = (*(claim.sentence for claim in claims if claim.effect), *summary)
+    told = (*(claim.sentence for claim in claims if claim.effect and claim.leads), *summary)
     missing = tuple(dict.fromkeys(f"Not asked: {claim.missing}." for claim in claims if not claim.effect))
     judged = [Section("verdicts", "Verdicts", (), (_verdicts(claims),))] if claims else []
     document = Document(label, question, (), told + missing, (*judged, *sections))
@@ -175,12 +182,8 @@ def claims_table(caption: str, claims: Sequence[Claim], pages: Mapping[str, str]
     Args:
         caption: of the table. claims: in their order. pages: question -> its page, to lead to.
     """
-    rows, last = [], ""
-    for claim in claims:
-        question = Cell("") if claim.question == last else Cell(claim.question, link=pages.get(claim.question, ""))
-        last = claim.question
-        rows.append([question, *_cells(claim)])
-    return table(caption, ("", "claim", "the paper", "here", "verdict"), rows, words=(1, 4), note=_NOTE)
+    rows = [[Cell(claim.question, link=pages.get(claim.question, "")), *_cells(claim)] for claim in claims]
+    return table(caption, ("question", "claim", "the paper", "here", "verdict"), rows, words=(1, 4), note=_NOTE)
 
 
 _NOTE = "In nats a token unless a unit is given. The paper gives no intervals and no number of seeds."

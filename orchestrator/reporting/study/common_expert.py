@@ -66,7 +66,7 @@ def common(study: Study, paper: Json) -> Answer:
         "Does adding a common expert improve the overall performance of the MoE system and the performance of each "
         "expert independently? (section 4.6)"
     )
-    return answer("rq5", "RQ5: common expert", question, _claims(first, theirs), sections, numbers)
+    return answer("rq5", "RQ5 common expert", question, _claims(first, theirs), sections, numbers)
 
 
 def _rows(setup: Setup, study: Study) -> list[Row]:

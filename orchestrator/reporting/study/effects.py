@@ -137,9 +137,9 @@ def block_noise(study: Study, languages: Sequence[str]) -> float | None:
     return half if math.isfinite(half) else None
 
 
-def nats(found: Effect | None) -> str:
+def nats(found: Effect) -> str:
     """A difference of losses with its sign."""
-    return MISSING if found is None else signed(found.value)
+    return signed(found.value)
 
 
 def bounds(interval: Interval | None) -> str:

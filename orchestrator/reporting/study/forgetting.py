@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from statistics import fmean
 
 from orchestrator.reporting.study.data import Session, Setup, Study
 from orchestrator.reporting.study.effects import Effect, block_noise, from_seeds
@@ -15,6 +16,8 @@ Chain = Sequence[Session]
 
 NOTHING = Effect(0.0, (0.0, 0.0), covered="by construction")
 """Forgotten of what no training changes."""
+UNCHANGED = Effect(0.0, (0.0, 0.0), covered="its loss never changed")
+"""Forgotten where the same weights were evaluated on the same blocks: there is no noise."""
 
 
 @dataclass(frozen=True)
@@ -131,17 +134,20 @@ def by_language(experiment: Experiment, study: Study) -> dict[str, tuple[Effect,
     found: dict[str, tuple[Effect, float] | None] = {}
     for language in study.languages:
         if experiment.by_construction:
-            found[language] = (NOTHING, 0.0)
+            new = experiment.part == "D" and language == study.languages[-1]
+            found[language] = None if new else (NOTHING, 0.0)
             continue
         each = [forgotten(chain, language) for chain in experiment.chains.values()]
         values = [one for one in each if one is not None]
-        noise = block_noise(study, [language])
-        increases = [one.increase for one in values]
-        shares = [one.share for one in values]
-        found[language] = (
-            (from_seeds(increases, study.confidence, noise), sum(shares) / len(shares)) if values else None
-        )
+        found[language] = _over_seeds(values, study, language) if values else None
     return found
+
+
+def _over_seeds(values: Sequence[Forgotten], study: Study, language: str) -> tuple[Effect, float]:
+    if not any(one.increase for one in values):
+        return UNCHANGED, 0.0
+    increases = from_seeds([one.increase for one in values], study.confidence, block_noise(study, [language]))
+    return increases, fmean(one.share for one in values)
 
 
 def mean_over_languages(experiment: Experiment, study: Study) -> Effect | None:

@@ -45,7 +45,7 @@ def forgetting(study: Study, paper: Json) -> Answer:
         Section("curves", "Losses along the way", (), figures(found, study)),
     ]
     claims = [*_paper_claims(found, measured, study, theirs), *_promises(found, measured)]
-    return answer("rq6", "RQ6: forgetting", QUESTION, claims, sections if found else (), numbers)
+    return answer("rq6", "RQ6 forgetting", QUESTION, claims, sections if found else (), numbers)
 
 
 def _definition(study: Study) -> tuple[str, ...]:
@@ -71,7 +71,7 @@ def _table6(found: Sequence[Experiment], measured: Measured, study: Study, their
     shown: set[str] = set()
     for experiment in found:
         ours = measured[experiment.key]
-        cells = [_cell(ours[language], experiment) for language in study.languages]
+        cells = [_cell(ours[language]) for language in study.languages]
         rows.append([f"{experiment.part}: {experiment.label}", *cells])
         if comparable and experiment.paper and experiment.paper not in shown:
             shown.add(experiment.paper)
@@ -85,17 +85,19 @@ def _table6(found: Sequence[Experiment], measured: Measured, study: Study, their
     return table("Forgotten knowledge, as in the paper's Table 6", ("experiment", *study.languages), rows, note=note)
 
 
-def _cell(one: tuple[Effect, float] | None, experiment: Experiment) -> Cell:
+def _cell(one: tuple[Effect, float] | None) -> Cell:
     if one is None:
         return Cell("–")
-    if experiment.by_construction:
-        return Cell("0", "by construction")
     found, part = one
+    if found.covered:
+        return Cell("0", found.covered)
     return Cell(f"{nats(found)} ({_percent(100 * part)})", span(found))
 
 
 def _theirs(entry: Json | None) -> str:
-    return "–" if entry is None else f"{signed(entry['loss_increase'])} ({_percent(entry['percent'])})"
+    if entry is None or not entry["loss_increase"]:
+        return "–" if entry is None else "0"
+    return f"{signed(entry['loss_increase'])} ({_percent(entry['percent'])})"
 
 
 def _percent(value: float) -> str:

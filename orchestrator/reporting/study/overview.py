@@ -30,19 +30,14 @@ def overview(study: Study, answers: Sequence[Answer], paper: Json) -> Page:
     sections.append(Section("recipe", "Recipe", (), (Listing("The recipe in full, with its defaults", text),)))
     description = str(study.recipe.get("description", ""))
     title = f"Study “{study.main['name']}”"
-    summary = (_counts(claims), *verdicts(answers))
-    return Page("index", "Overview", Document(title, description, _facts(study), summary, tuple(sections)))
+    document = Document(title, description, _facts(study), (_counts(claims),), tuple(sections))
+    return Page("index", "Overview", document)
 
 
 def verdicts(answers: Sequence[Answer]) -> tuple[str, ...]:
     """The verdicts on what was asked, in sentences."""
-    asked = [claim for answer in answers for claim in answer.claims if claim.effect and _leading(claim)]
+    asked = [claim for answer in answers for claim in answer.claims if claim.effect and claim.leads]
     return tuple(f"{claim.question}. {claim.sentence}" for claim in asked)
-
-
-def _leading(claim: Claim) -> bool:
-    """Whether a claim is told at the top: the paper's, and that on its recipe."""
-    return bool(claim.paper) or claim.question == "Recipe"
 
 
 def _tables(claims: Sequence[Claim], pages: Mapping[str, str]) -> tuple[Table, ...]:
@@ -73,7 +68,7 @@ def _facts(study: Study) -> tuple[tuple[str, str], ...]:
         ("Setups", ", ".join(setup.label for setup in study.setups.values())),
         ("Baselines", str(len(study.baselines))),
         ("Expert parameters", compact(max(experts))),
-        ("Time, trainings and measurements", duration(study.seconds)),
+        ("Computing time", duration(study.seconds)),
     )
 
 

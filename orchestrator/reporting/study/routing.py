@@ -34,4 +34,4 @@ def router(study: Study, paper: Json) -> Answer:
     sections = [model_sections.router(study.main, paper)]
     numbers = {"table3_router": study.main["table3_router"], "router": facts}
     told = [sentences.router(facts), "What its mistakes cost the mixtures is under RQ4."]
-    return answer("rq3", "RQ3: router", question, [claim], sections, numbers, summary=told)
+    return answer("rq3", "RQ3 router", question, [claim], sections, numbers, summary=told)

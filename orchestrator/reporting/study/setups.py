@@ -17,7 +17,7 @@ from orchestrator.reporting.model_sections import SETUPS
 from orchestrator.reporting.study import settings
 from orchestrator.reporting.study.claims import MARGIN, Answer, Claim, answer
 from orchestrator.reporting.study.data import Json, Runs, Setup, Study
-from orchestrator.reporting.study.effects import Effect, bounds, effect, minus, nats, per_language, span
+from orchestrator.reporting.study.effects import Effect, bounds, effect, minus, nats, per_language
 from orchestrator.reporting.study.robustness import robustness, robustness_numbers
 from orchestrator.reporting.tables import Cell, Table, table
 
@@ -86,7 +86,7 @@ def compared(study: Study, paper: Json) -> Answer:
     used = {v.label: (v.setup, v.common) for v in rows}
     sections.append(robustness(used, study.confidence))
     question = "How do the three MoE architectures compare in terms of performance and robustness? (section 4.5)"
-    return answer("rq4", "RQ4: setups", question, _claims(rows, study, theirs), sections, numbers)
+    return answer("rq4", "RQ4 setups", question, _claims(rows, study, theirs), sections, numbers)
 
 
 def _claims(rows: Sequence[Variant], study: Study, theirs: Json) -> list[Claim]:
@@ -94,11 +94,11 @@ def _claims(rows: Sequence[Variant], study: Study, theirs: Json) -> list[Claim]:
 
     def claim(first: str, text: str, least: float, most: float) -> Claim:
         theirs_less = fmean(log(theirs[first][lang] / theirs["ple"][lang]) for lang in theirs["ple"])
-        label = "JEET" if first == "jeet" else "MoE-CE"
+        label = {"jeet": "JEET", "moe_ce_with_common": "MoE-CE + CE"}.get(first, "MoE-CE w/o CE")
         found = None
         if {first, "ple"} <= known.keys():
             found = effect(minus(known[first].runs, known["ple"].runs), study.confidence)
-        missing = f"the study lacks PLE or {label}"
+        missing = f"the study lacks PLE or {label.split()[0]}"
         return Claim("RQ4", text, f"{label} less PLE", signed(theirs_less), found, missing, least, most)
 
     return [
@@ -126,8 +126,8 @@ class _Pair:
 def _differences(rows: Sequence[Variant], confidence: float) -> list[_Pair]:
     found = []
     for second, first in combinations(rows, 2):
-        if runs := minus(first.runs, second.runs):
-            found.append(_Pair(first, second, effect(runs, confidence), per_language(runs, confidence)))
+        runs = minus(first.runs, second.runs)
+        found.append(_Pair(first, second, effect(runs, confidence), per_language(runs, confidence)))
     return found
 
 
@@ -135,12 +135,13 @@ def _differences_table(pairs: Sequence[_Pair], study: Study) -> Table:
     rows: list[list[Cell | str]] = []
     for pair in pairs:
         around = [bounds(pair.all.over_seeds), bounds(pair.all.over_blocks)]
-        cells = [Cell(nats(pair.by_language[lang]), span(pair.by_language[lang])) for lang in study.languages]
+        cells = [nats(pair.by_language[language]) for language in study.languages]
         rows.append([f"{pair.first.label} less {pair.second.label}", nats(pair.all), *around, *cells])
     columns = ("loss", "difference", "over seeds", "over blocks", *study.languages)
     note = (
         f"Mean loss over the languages, in nats a token, with {share(study.confidence, 0)} intervals: Student's t of "
-        "the paired differences over seeds, paired bootstrap over blocks. Below zero, the first is better."
+        "the paired differences over seeds, paired bootstrap over blocks. Below zero, the first is better. "
+        "Intervals of single languages are in results.json."
     )
     return table("Pairwise differences of mean loss", columns, rows, note=note)
 

@@ -12,7 +12,7 @@ from orchestrator.reporting.comparison import Configuration, group
 from orchestrator.reporting.document import Section
 from orchestrator.reporting.figures import Figure
 from orchestrator.reporting.formats import signed
-from orchestrator.reporting.study.claims import MARGIN, Answer, Claim, answer
+from orchestrator.reporting.study.claims import MARGIN, RECIPE, Answer, Claim, answer
 from orchestrator.reporting.study.data import Json, Study
 from orchestrator.reporting.study.effects import Effect, block_noise, from_seeds
 
@@ -33,7 +33,7 @@ def alpha(study: Study, paper: Json) -> Answer:
     ]  # fmt: skip
     question = "What is the effectiveness of adaptive vs. fixed alpha methods in knowledge distillation? (section 4.2)"
     numbers = {"adaptive_minus_fixed_eval_loss": _value(difference)}
-    return found.page("RQ1: alpha", question, claims, "Figure 7", numbers)
+    return found.page("RQ1 alpha", question, claims, "Figure 7", {"rq1": numbers})
 
 
 def alternating(study: Study, paper: Json) -> Answer:
@@ -48,7 +48,7 @@ def alternating(study: Study, paper: Json) -> Answer:
     names = ("alternating_eval_loss", "combined_eval_loss")
     losses = {name: found.loss(label) for name, label in zip(names, pair or (), strict=False)}
     question = "What is the impact of alternating losses during training on convergence and performance? (section 4.3)"
-    return found.page("RQ2: alternating", question, [claim], "Figure 8", losses)
+    return found.page("RQ2 alternating", question, [claim], "Figure 8", {"rq2": losses})
 
 
 def recipe(study: Study, paper: Json) -> Answer:  # noqa: ARG001
@@ -59,10 +59,10 @@ def recipe(study: Study, paper: Json) -> Answer:  # noqa: ARG001
     for number, label in enumerate(labels[1:]):
         text = f"“{labels[0]}” ends with a lower loss than “{label}”" + ("" if number else f", by {GOAL} nats or more")
         difference = found.difference((labels[0], label))
-        claims.append(Claim("Recipe", text, "difference", "", difference, most=0.0 if number else -GOAL))
+        claims.append(Claim(RECIPE, text, "difference", "", difference, most=0.0 if number else -GOAL))
     if not claims:
         text = f"Our recipe ends with a lower loss than the paper's on equal tokens, by {GOAL} nats or more"
-        claims = [Claim("Recipe", text, "difference", "", None, found.missing)]
+        claims = [Claim(RECIPE, text, "difference", "", None, found.missing, most=-GOAL)]
     question = (
         "Does the default recipe beat the faithful re-run of the paper's at equal tokens, and what is left with the "
         "paper's losses and our optimizer?"
@@ -124,7 +124,7 @@ class _Sweep:
         sections = [self._own(section, figure) for section in (comparison, compute)]
         references = [Reference.model_validate(each) for each in self.settings.get("references") or ()]
         all_numbers = sweep.numbers(self.name, self.configurations, references, confidence)
-        return answer(self.name, label, question, claims, sections, {self.name: {**numbers, **all_numbers}})
+        return answer(self.name, label, question, claims, sections, {**numbers, f"sweep_{self.name}": all_numbers})
 
     def _own(self, section: Section, paper_figure: str) -> Section:
         """The section with names of figures that are this page's own, and the paper's number of the curves."""
