@@ -33,6 +33,14 @@ class ContextLengthError(RequestError):
     param = "prompt"
 
 
+class RejectedPromptError(RequestError):
+    """The prompt is of no language that an expert knows, and the recipe says to refuse such prompts."""
+
+    status = 422
+    code = "prompt_rejected"
+    param = "prompt"
+
+
 class UnknownModelError(RequestError):
     """No expert of that name."""
 

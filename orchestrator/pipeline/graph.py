@@ -72,7 +72,7 @@ def main_line(recipe: Recipe) -> tuple[Step, ...]:
         *_data(recipe),
         *teaching,
         *making,
-        Step("router", RouterStage(router=recipe.router, languages=languages, seed=seed), DATA),
+        Step("router", RouterStage(router=recipe.router, languages=languages, seed=seed), {**DATA, "corpus": "corpus"}),
         Step(
             "mixture",
             MixtureStage(setup=recipe.mixture, languages=languages),

@@ -24,7 +24,8 @@ class Calibration:
     """Parameters at the knots.
 
     Attributes:
-        inverse_temperature: float32 [knots]. rejection: float32 [knots, SIGNALS + 1], weights of the signals, and bias.
+        inverse_temperature: float32 [knots].
+        rejection: float32 [knots, SIGNALS + 1], weights of the signals, and bias.
     """
 
     inverse_temperature: NDArray[np.float32]
@@ -64,7 +65,7 @@ def signals(
 def fit_temperature(
     scores: NDArray[np.float64], labels: NDArray[np.int64], lengths: NDArray[np.int64]
 ) -> NDArray[np.float32]:
-    """Inverse temperatures at the knots that maximise the likelihood of held-out labels; all 1 for a single language."""
+    """Inverse temperatures at the knots that maximise the likelihood of held-out labels; 1 for a single language."""
     from scipy.optimize import minimize
 
     if scores.shape[1] == 1:
@@ -95,9 +96,8 @@ def fit_rejection(
 
     weights = hats(lengths)
     mean, spread = found.mean(axis=0), found.std(axis=0) + 1e-6
-    design = (weights[:, :, None] * np.column_stack([(found - mean) / spread, np.ones(len(found))])[:, None]).reshape(
-        len(found), -1
-    )
+    columns = np.column_stack([(found - mean) / spread, np.ones(len(found))])
+    design = (weights[:, :, None] * columns[:, None]).reshape(len(found), -1)
     model = LogisticRegression(C=1.0, max_iter=500, fit_intercept=False, class_weight="balanced").fit(design, outside)
     coefficients = model.coef_.reshape(len(KNOTS), SIGNALS + 1)
     slopes = coefficients[:, :SIGNALS] / spread

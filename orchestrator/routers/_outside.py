@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import gettext
 import hashlib
-import importlib.util
 import json
 import re
 import struct
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 
 import numpy as np
+
+from orchestrator.routers._ngrams import clip
+from orchestrator.routers._pieces import Lengths, Pieces
 
 _PACKAGES = ("torch", "scikit-learn", "scipy", "matplotlib", "numpy", "pyarrow", "transformers", "jinja2")
 _SUFFIXES = (".c", ".h", ".hpp", ".cpp", ".cu", ".cuh", ".js", ".css", ".html", ".json", ".yaml", ".csv")
@@ -28,30 +30,13 @@ _LOCALES = Path("/usr/share/locale")
 _CHARACTERS_OF_A_CATALOGUE = 40_000
 _SHORTEST_MESSAGE = 30
 _FORMAT = re.compile(r"%[-#0-9.()\w]*|&(?=\w)|<[^>]+>|\{\w*\}|--?[\w-]+|\x04|[A-Z_]{3,}")
+_WHOLE = 256
 _FILES_OF_A_KIND = 25
 _CHARACTERS_OF_A_FILE = 20_000
 # Blocks of Unicode with whole alphabets, for languages that have no sentences here.
 _SCRIPTS = (
-    "ԱՖաֆ",
-    "აჰაჰ",
-    "กฮะู",
-    "অহাু",
-    "அஹாு",
-    "అహాు",
-    "ሀፐሀፐ",
-    "ကဟာု",
-    "កហាុ",
-    "АЯая",
-    "ΑΩαω",
-    "ابتي",
-    "אתאת",
-    "ぁん",
-    "ァン",
-    "一鿋",
-    "가힣",
-    "अहाु",
-    "ਅਹਾੁ",
-    "ກຮາຸ",
+    *("ԱՖաֆ", "აჰაჰ", "กฮะู", "অহাু", "அஹாு", "అహాు", "ሀፐሀፐ", "ကဟာု", "កហាុ", "АЯая"),
+    *("ΑΩαω", "ابتي", "אתאת", "ぁんァン", "一鿋一鿋", "가힣가힣", "अहाु", "ਅਹਾੁ", "ກຮາຸ"),
 )
 
 
@@ -63,16 +48,50 @@ def phrases() -> Mapping[str, tuple[str, ...]]:
 
 
 def identity() -> str:
-    """Versions of the packages whose files are read: part of a router's fingerprint."""
-    return " ".join(f"{name} {metadata.version(name)}" for name in _PACKAGES if importlib.util.find_spec(_module(name)))
+    """Versions of the packages and names and sizes of the catalogues that are read: part of a router's fingerprint."""
+    versions = [f"{name} {_version(name)}" for name in _PACKAGES]
+    messages = sorted(f"{path} {path.stat().st_size}" for path in _LOCALES.glob("*/LC_MESSAGES/*.mo"))
+    return hashlib.sha256("\n".join([*versions, *messages]).encode()).hexdigest()
 
 
-def outside(languages: Collection[str], characters: int, rng: np.random.Generator) -> dict[str, list[str]]:
-    """Texts by kind; the two halves of each source's texts are as unlike as its kinds allow.
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "none"
+
+
+def fragments(kinds: Mapping[str, Sequence[str]], count: int, rng: np.random.Generator) -> list[str]:
+    """Pieces of outside texts of all lengths, equally many of each kind, `count` in all."""
+    each = max(10, count // max(1, len(kinds)))
+    return [piece for texts in kinds.values() for piece in _cut(texts, each, rng)]
+
+
+def outside_pieces(languages: Collection[str], count: int, rng: np.random.Generator) -> dict[str, list[str]]:
+    """Text to test rejection with, by kind: unseen languages where there are catalogues, and generated text."""
+    made = outside(languages, 40 * count, rng, only="generated/")
+    unseen = {f"unseen/{name}": texts for name, texts in catalogues(unseen=True).items() if name not in languages}
+    return {kind: _cut(texts, count, rng)[:count] for kind, texts in (unseen | made).items()}
+
+
+def _cut(texts: Sequence[str], count: int, rng: np.random.Generator) -> list[str]:
+    """Pieces of texts of one kind: half of them cut to all lengths where they have words, the others whole."""
+    joined = Pieces(["\n".join(texts)])
+    cut = [piece for some in joined.cut(Lengths.training(count), rng).values() for piece in some] if joined else []
+    whole = [clip(texts[i])[:_WHOLE] for i in rng.integers(len(texts), size=count - min(len(cut), count // 2))]
+    return [*(cut[i] for i in rng.permutation(len(cut))[: count - len(whole)]), *whole]
+
+
+def outside(
+    languages: Collection[str], characters: int, rng: np.random.Generator, only: str = ""
+) -> dict[str, list[str]]:
+    """Texts by kind.
 
     Args:
         languages: those that have experts; their sentences and their code are left out.
         characters: of each generated kind, about.
+        rng: of what is generated.
+        only: beginning of the kinds wanted.
     """
     found = {f"phrases/{name}": list(some) for name, some in phrases().items() if name not in languages}
     found |= {f"catalogues/{name}": texts for name, texts in catalogues().items() if name not in languages}
@@ -82,7 +101,7 @@ def outside(languages: Collection[str], characters: int, rng: np.random.Generato
         while sum(map(len, texts)) < characters:
             texts.append(make(rng))
         found[f"generated/{name}"] = texts
-    return found
+    return {kind: texts for kind, texts in found.items() if kind.startswith(only)}
 
 
 @cache
@@ -146,16 +165,14 @@ def _beginnings(paths: list[Path]) -> list[str]:
     return texts
 
 
-def _module(distribution: str) -> str:
-    return {"scikit-learn": "sklearn"}.get(distribution, distribution)
-
-
 def _pick(rng: np.random.Generator, choices: Collection[str]) -> str:
     return tuple(choices)[int(rng.integers(len(choices)))]
 
 
-_NAMES = ("user", "orders", "name", "id", "price", "created_at", "email", "status", "city", "total", "items", "country",
-          "kunde", "client", "produit", "datum", "titre", "value", "type", "count", "address", "phone", "date", "label")  # fmt: skip
+_NAMES = (
+    *("user", "orders", "name", "id", "price", "created_at", "email", "status", "city", "total", "items", "country"),
+    *("kunde", "client", "produit", "datum", "titre", "value", "type", "count", "address", "phone", "date", "label"),
+)
 
 
 def _sql(rng: np.random.Generator) -> str:

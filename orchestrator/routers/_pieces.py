@@ -40,6 +40,14 @@ _KEYS = "abcdefghijklmnopqrstuvwxyz"
 
 
 @dataclass(frozen=True)
+class LanguageTexts:
+    """Documents of one language: to train on, and held out for calibration."""
+
+    train: Sequence[str]
+    held_out: Sequence[str]
+
+
+@dataclass(frozen=True)
 class Lengths:
     """How many pieces of each length: words (by number of words) and characters (by number of characters)."""
 

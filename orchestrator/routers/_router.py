@@ -5,16 +5,35 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from orchestrator.config.routing import BEST
 from orchestrator.errors import ArtifactError
 from orchestrator.routers import _files
 
 Sequences = Sequence[ArrayLike] | NDArray[np.integer[Any]]
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What happens to rejected texts. reject: BEST, COMMON, ERROR or a language. reject_above: which are rejected."""
+
+    reject: str = BEST
+    reject_above: float = 0.5
+
+    @classmethod
+    def of(cls, folder: Path) -> Policy:
+        """The policy stored with a router.
+
+        Raises:
+            ArtifactError: `router.json` is missing or damaged.
+        """
+        return cls(**_files.read_json(folder / "router.json").get("policy", {}))
 
 
 class Router(ABC):
@@ -89,20 +108,20 @@ class Router(ABC):
 
 
 def save_routers(
-    folder: Path, plugin: str, routers: Mapping[str, Router], used: str, policy: Mapping[str, Any] | None = None
+    folder: Path, plugin: str, routers: Mapping[str, Router], used: str, policy: Policy | None = None
 ) -> None:
     """Write every router by its classifier's name, and `router.json`: plug-in, the one in use, languages, digests.
 
     Args:
         folder, plugin, routers, used: what to write.
-        policy: what to do with rejects: {"reject", "reject_above"}; see :class:`orchestrator.config.routing`.
+        policy: what to do with rejects; None: the default.
     """
     summary = {
         "type": plugin,
         "classifier": used,
         "languages": list(routers[used].languages),
         "classifiers": {name: router.save(folder, name) for name, router in routers.items()},
-        "policy": dict(policy or {}),
+        "policy": asdict(policy or Policy()),
     }
     (folder / "router.json").write_text(json.dumps(summary, indent=1), encoding="utf-8")
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -55,7 +56,7 @@ class TokenBytes:
     @cached_property
     def _table(self) -> list[bytes]:
         whole, ends = self.data.tobytes(), self.offsets.tolist()
-        return [whole[a:b] for a, b in zip(ends, ends[1:], strict=False)]
+        return [whole[begin:end] for begin, end in pairwise(ends)]
 
 
 @dataclass(frozen=True)
@@ -164,7 +165,7 @@ class TextRouter(Router):
 
     def parts(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """See :class:`Router`; weights are float16 values, so nothing is lost."""
-        tensors = {
+        tensors: dict[str, NDArray[Any]] = {
             "weights": self.weights.astype(np.float16),
             "bias": self.bias,
             "calibration.inverse_temperature": self.calibration.inverse_temperature,
@@ -194,7 +195,8 @@ class TextRouter(Router):
 
     @cached_property
     def _rows(self) -> list[list[float]]:
-        return self._parameters.tolist()
+        rows: list[list[float]] = self._parameters.tolist()
+        return rows
 
     @cached_property
     def _bias(self) -> NDArray[np.float64]:
@@ -202,7 +204,8 @@ class TextRouter(Router):
 
     @cached_property
     def _biases(self) -> list[float]:
-        return self._bias.tolist()
+        biases: list[float] = self._bias.tolist()
+        return biases
 
     @cached_property
     def _bits(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,10 +22,16 @@ class Paper:
     It is meant for long sequences, as the paper measures it: on a few words it is often wrong.
     """
 
+    reads: ClassVar[str] = "blocks"
+
     classifier: Literal["logistic_regression", "sgd", "random_forest"] = "logistic_regression"
     """The classifier that routes."""
     sequence_tokens: Annotated[int, Field(ge=1)] | None = None
     """Tokens of a training sequence, at most the context; null: the context, as in the paper."""
+
+    def external(self) -> Mapping[str, str]:
+        """What it reads beside its inputs: nothing."""
+        return {}
 
     def train(
         self, sequences: Mapping[str, Sequence[NDArray[np.int64]]], seed: int, threads: int

@@ -16,7 +16,7 @@ from orchestrator.routers import _outside
 from orchestrator.routers._calibration import Calibration, fit_rejection, fit_temperature
 from orchestrator.routers._linear import Examples, softmax_regression
 from orchestrator.routers._ngrams import clip, ngram_buckets
-from orchestrator.routers._pieces import Lengths, Pieces, augment, weights_of
+from orchestrator.routers._pieces import LanguageTexts, Lengths, Pieces, augment, weights_of
 from orchestrator.routers._router import Router
 from orchestrator.routers._text_router import TextRouter, TokenBytes
 
@@ -24,14 +24,6 @@ _CODE_WORDS = 0.3
 """Weight of single words of code beside those of prose: who types one word means a word."""
 _HELD_OUT_KINDS = 3
 """Every third kind of outside text is kept from the weights, and fits the calibration of rejection."""
-
-
-@dataclass(frozen=True)
-class LanguageTexts:
-    """Documents of one language: to train on, and held out for calibration."""
-
-    train: Sequence[str]
-    held_out: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -49,6 +41,10 @@ class Prompt:
     """Text of each language that they are cut from, at most, in characters."""
     calibration_pieces: Annotated[int, Field(ge=50)] = 2_000
     """Held-out pieces of each language and length that probabilities are fitted on."""
+
+    def external(self) -> Mapping[str, str]:
+        """Identity of the files that rejection is learned from."""
+        return {"outside": _outside.identity()}
 
     def train(
         self, texts: Mapping[str, LanguageTexts], tokens: Sequence[bytes], seed: int, threads: int
@@ -77,7 +73,7 @@ class Prompt:
         kinds = list(_outside.outside(languages, self.pieces * 4, rng).items())
         unseen = dict(kinds[::_HELD_OUT_KINDS])
         seen = {kind: some for kind, some in kinds if kind not in unseen}
-        examples = _with_outside(inside, self._fragments(seen, rng, self.pieces), len(languages))
+        examples = _with_outside(inside, _outside.fragments(seen, self.pieces, rng), len(languages))
         weights, bias = softmax_regression(examples, len(languages) + 1, self.bits, seed, threads)
         weights = np.column_stack([weights, self._familiarity(inside.texts)]).astype(np.float16).astype(np.float32)
         bias = np.append(bias, 0).astype(np.float32)
@@ -108,19 +104,6 @@ class Prompt:
             labels.append(np.full(len(vocabulary) + len(cut), label, np.int64))
         return Examples(texts, np.concatenate(labels), np.concatenate(weights))
 
-    def _fragments(self, kinds: Mapping[str, Sequence[str]], rng: np.random.Generator, count: int) -> list[str]:
-        """Pieces of outside texts, equally many of each kind, `count` in all."""
-        each = max(10, count // max(1, len(kinds)))
-        found: list[str] = []
-        for texts in kinds.values():
-            joined = Pieces(["\n".join(texts)])
-            cut = (
-                [piece for some in joined.cut(Lengths.training(each), rng).values() for piece in some] if joined else []
-            )
-            whole = [clip(texts[i])[:256] for i in rng.integers(len(texts), size=each - min(len(cut), each // 2))]
-            found += [*[cut[i] for i in rng.permutation(len(cut))[: each - len(whole)]], *whole]
-        return found
-
     def _familiarity(self, texts: Sequence[str]) -> NDArray[np.float64]:
         """How often each bucket's n-grams occur in the training pieces, as a logarithm: float64 [2^bits]."""
         counts = np.zeros(1 << self.bits)
@@ -144,7 +127,7 @@ class Prompt:
             cut = [p for found in pieces.cut(Lengths.buckets(self.calibration_pieces), rng).values() for p in found]
             held += cut
             labels += [label] * len(cut)
-        outside = self._fragments(unseen, rng, len(held))
+        outside = _outside.fragments(unseen, len(held), rng)
         scores, seen, lengths = router.scores([*held, *outside])
         inside = len(held)
         return Calibration(

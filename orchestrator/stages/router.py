@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,32 +12,46 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.config.base import build
-from orchestrator.config.recipe import RouterConfig
+from orchestrator.config.routing import BEST, COMMON, ERROR, RouterConfig
+from orchestrator.corpus.storage import read_texts
 from orchestrator.errors import CorpusError, RecipeError
+from orchestrator.evaluation.prompts import prompt_metrics
 from orchestrator.evaluation.routing import confusion_matrix, routing_metrics
-from orchestrator.routers._router import Router, save_routers
+from orchestrator.routers._outside import outside_pieces
+from orchestrator.routers._pieces import LanguageTexts, Lengths, Pieces
+from orchestrator.routers._router import Policy, Router, save_routers
+from orchestrator.routers._text_router import TextRouter
+from orchestrator.routers.paper import Paper
 from orchestrator.stages.base import Cost, Environment, Expected, Stage
 from orchestrator.tokens.blocks import TokenBlocks
+from orchestrator.tokens.tokenizer import load_tokenizer, token_bytes
 
 SHORT_LENGTHS = (16, 64)
 """Tokens of the cut test sequences, besides whole blocks: prompts are shorter than what the paper measures."""
+
+TEST_PIECES = 2000
+"""Test pieces of each language and length, and of each kind of text that is of none of them."""
+TEST_CHARACTERS = 4_000_000
+TIMED_BLOCKS = 200
 
 Sequences = dict[str, NDArray[np.int64]]
 
 
 class RouterStage(Stage):
-    """Trains and compares the router's classifiers (paper, Table 3).
+    """Trains and compares the routers: the paper's classifiers (Table 3), and the prompt router where it is asked for.
 
     Writes the routers (see :func:`orchestrator.routers._router.save_routers`) and `metrics.json`:
     {"languages", "averaging": "macro", "confidence", "training_sequences": {lang: n}, "sequence_tokens",
      "table3_router": {classifier: {accuracy, precision, recall, f1}},
      "classifiers": {classifier: {metrics…, "lengths": {"16": metrics, "64": metrics}}}}: on whole test blocks, and on
-    their first 16 and 64 tokens; for the metrics see :func:`orchestrator.evaluation.routing.routing_metrics`.
+    their first 16 and 64 tokens; for the metrics see :func:`orchestrator.evaluation.routing.routing_metrics`; with a
+    prompt router "prompt": see :func:`orchestrator.evaluation.prompts.prompt_metrics`, on pieces of test documents; and
+    `timing.json`: {classifier: {"microseconds": of a test block, "bytes": on disk}}.
     """
 
     code: ClassVar[tuple[str, ...]] = (
-        *("routers", "evaluation.routing", "evaluation.statistics"),
-        *("tokens.blocks", "tokens.storage", "stages.router"),
+        *("routers", "evaluation.routing", "evaluation.calibration", "evaluation.prompts", "evaluation.statistics"),
+        *("tokens.blocks", "tokens.storage", "tokens.tokenizer", "corpus.storage", "corpus.document", "stages.router"),
     )
 
     router: RouterConfig
@@ -55,28 +70,50 @@ class RouterStage(Stage):
         tokens = self._sequence_tokens(train.context)
         sequences = {language: self._sample(train, language, tokens) for language in self.languages}
         env.log({"message": f"training {sum(map(len, sequences.values()))} sequences of {tokens} tokens"})
-        routers = plugin.train(sequences, self.seed, env.threads)
-        save_routers(out, self.router.type.type, routers, plugin.classifier)
+        routers: dict[str, Router] = dict(
+            self._paper().train({name: list(rows) for name, rows in sequences.items()}, self.seed, env.threads)
+        )
+        if plugin.reads == "corpus":
+            env.log({"message": f"training on pieces of documents, {plugin.pieces} of each language"})
+            routers |= plugin.train(
+                self._texts(inputs, plugin.characters), self._token_bytes(inputs), self.seed, env.threads
+            )
+        policy = Policy(self.router.reject, self.router.reject_above)
+        save_routers(out, self.router.type.type, routers, plugin.classifier, policy)
 
-        metrics = self._metrics(routers, TokenBlocks.open(inputs["blocks"], "test"))
+        test = TokenBlocks.open(inputs["blocks"], "test")
+        metrics = self._metrics(routers, test)
         metrics["training_sequences"] = {language: len(rows) for language, rows in sequences.items()}
         metrics["sequence_tokens"] = tokens
+        if plugin.reads == "corpus":
+            metrics["prompt"] = self._prompt_metrics(routers[plugin.classifier], inputs)
         (out / "metrics.json").write_text(json.dumps(metrics, indent=1), encoding="utf-8")
+        (out / "timing.json").write_text(json.dumps(self._timing(routers, test, out), indent=1), encoding="utf-8")
         for name, row in metrics["table3_router"].items():
             env.log({"message": f"{name}: accuracy {row['accuracy']:.4f}", f"accuracy/{name}": row["accuracy"]})
+
+    def external(self) -> Mapping[str, str]:
+        """Files of this machine that the prompt router learns rejection from."""
+        return dict(build("routers", self.router.type).external())
 
     def cost(self, inputs: Mapping[str, Path | None], expected: Expected) -> Cost:  # noqa: ARG002
         """Not worth saying.
 
         Raises:
-            RecipeError: the router's sequences are longer than the context.
+            RecipeError: the router's sequences are longer than the context, or rejects go to no expert that there is.
         """
         self._sequence_tokens(expected.context)
+        if self.router.reject not in (BEST, COMMON, ERROR, *self.languages):
+            raise RecipeError(
+                f"rejected text goes to {self.router.reject!r}, which is neither a policy nor a language of the corpus",
+                where="router.reject",
+                fix="set it to one of: " + ", ".join((BEST, COMMON, ERROR, *self.languages)),
+            )
         return Cost()
 
     def _sequence_tokens(self, context: int) -> int:
         """Tokens of a training sequence."""
-        tokens = int(build("routers", self.router.type).sequence_tokens or context)
+        tokens = int(self._paper().sequence_tokens or context)
         if tokens > context:
             raise RecipeError(
                 f"router sequences of {tokens} tokens are longer than the context of {context}",
@@ -84,6 +121,56 @@ class RouterStage(Stage):
                 fix=f"set it to {context} or less, or leave it out",
             )
         return tokens
+
+    def _paper(self) -> Paper:
+        """The paper's classifiers, which every router is compared with."""
+        plugin = build("routers", self.router.type)
+        return plugin if isinstance(plugin, Paper) else Paper()
+
+    def _texts(self, inputs: Mapping[str, Path], characters: int) -> dict[str, LanguageTexts]:
+        """Documents of each language to train and to calibrate on: a seeded choice where there are more."""
+        return {
+            language: LanguageTexts(
+                *(self._documents(inputs["corpus"], split, language, characters) for split in ("train", "validation"))
+            )
+            for language in self.languages
+        }
+
+    def _documents(self, corpus: Path, split: str, language: str, characters: int) -> list[str]:
+        counts = json.loads((corpus / "corpus.json").read_text(encoding="utf-8"))["languages"][language]["splits"]
+        share = characters / max(1, counts[split]["characters"])
+        rng = np.random.default_rng([self.seed, self.languages.index(language)])
+        return [text for text in read_texts(corpus, split, language) if share >= 1 or rng.random() < share]
+
+    def _token_bytes(self, inputs: Mapping[str, Path]) -> list[bytes]:
+        return token_bytes(load_tokenizer(inputs["tokenizer"]))
+
+    def _prompt_metrics(self, router: Router, inputs: Mapping[str, Path]) -> dict[str, Any]:
+        """Metrics on pieces of test documents, and on text of no language."""
+        assert isinstance(router, TextRouter)
+        rng = np.random.default_rng([self.seed, len(self.languages)])
+        pieces = {
+            language: Pieces(self._documents(inputs["corpus"], "test", language, TEST_CHARACTERS)).cut(
+                Lengths.buckets(TEST_PIECES), rng
+            )
+            for language in self.languages
+        }
+        outside = outside_pieces(self.languages, TEST_PIECES, rng)
+        return prompt_metrics(router.route, router.languages, pieces, outside, self.router.reject_above)
+
+    def _timing(self, routers: Mapping[str, Router], test: TokenBlocks, out: Path) -> dict[str, dict[str, float]]:
+        """Microseconds of a block in a batch, and bytes on disk, by classifier."""
+        language = self.languages[0]
+        blocks = _inputs(test, language, np.arange(min(TIMED_BLOCKS, _count(test, language))))
+        found = {}
+        for name, router in routers.items():
+            router.probabilities(blocks)
+            begin = time.perf_counter()
+            router.probabilities(blocks)
+            seconds = time.perf_counter() - begin
+            size = sum((out / f"{name}.{suffix}").stat().st_size for suffix in ("safetensors", "json"))
+            found[name] = {"microseconds": 1e6 * seconds / len(blocks), "bytes": float(size)}
+        return found
 
     def _sample(self, blocks: TokenBlocks, language: str, tokens: int) -> NDArray[np.int64]:
         """Training sequences of a language, int64 [n, tokens]: a seeded choice of blocks, or of pieces of them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from numpy.testing import assert_allclose
 from orchestrator.errors import ArtifactError
 from orchestrator.plugins import available, create
 from orchestrator.routers import Router
+from orchestrator.routers._pieces import LanguageTexts
 from orchestrator.routers._router import save_routers
 
 ODD = [[], [0, 1, 2], [10**9, -1], list(range(10, 400)), [11] * 5000]
@@ -28,9 +30,24 @@ def data(languages: tuple[str, ...] = ("en", "fr", "py")) -> dict[str, list[np.n
     return {lang: list(rng.integers(10 + 40 * i, 70 + 40 * i, (15, 24))) for i, lang in enumerate(languages)}
 
 
+WORDS = 400
+"""Tokens of the vocabulary, each a word, so that routers of text can be asked with tokens."""
+SMALL = {"prompt": {"bits": 12, "pieces": 200, "calibration_pieces": 50}}
+
+
+@cache
+def word(token: int) -> str:
+    return "".join(chr(ord("a") + int(letter)) for letter in np.random.default_rng(token).integers(0, 26, 6)) + " "
+
+
 def train(name: str, *languages: str) -> tuple[Any, dict[str, Router]]:
-    plugin = create("routers", name, {})
-    return plugin, plugin.train(data(languages or ("en", "fr", "py")), seed=1, threads=1)
+    plugin = create("routers", name, SMALL.get(name, {}))
+    sequences = data(languages or ("en", "fr", "py"))
+    if plugin.reads == "blocks":
+        return plugin, plugin.train(sequences, seed=1, threads=1)
+    texts = {lang: ["".join(map(word, row.tolist())) for row in rows] for lang, rows in sequences.items()}
+    material = {language: LanguageTexts(documents, documents) for language, documents in texts.items()}
+    return plugin, plugin.train(material, [word(token).encode() for token in range(WORDS)], seed=1, threads=1)
 
 
 def test_the_chosen_one_is_trained_and_right(name: str) -> None:
@@ -38,7 +55,7 @@ def test_the_chosen_one_is_trained_and_right(name: str) -> None:
     router = routers[plugin.classifier]
     assert router.languages == ("en", "fr", "py")
     for language, sequences in data().items():
-        assert router.route(sequences) == [language] * len(sequences)
+        assert router.choose(sequences) == [language] * len(sequences)
 
 
 def test_rows_are_distributions_of_each_sequence_alone(name: str) -> None:

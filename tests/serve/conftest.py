@@ -59,7 +59,7 @@ def write_model(folder: Path, seed: int, vocab_size: int = 400) -> None:
 def write_router(folder: Path, tokenizer: Path) -> None:
     from sklearn.linear_model import LogisticRegression
 
-    from orchestrator.routers import Router
+    from orchestrator.routers import TokenRouter
     from orchestrator.routers._classifiers import Linear
     from orchestrator.routers._router import save_routers
     from orchestrator.routers._tfidf import fit
@@ -72,7 +72,7 @@ def write_router(folder: Path, tokenizer: Path) -> None:
     fitted = LogisticRegression(C=100.0).fit(matrix, labels)
     weights = np.vstack([np.zeros_like(fitted.coef_[0]), fitted.coef_[0]])
     linear = Linear(weights, np.array([0.0, fitted.intercept_[0]]), "softmax")
-    router = Router(LANGUAGES, features, linear, np.array([0.5, 0.5]))
+    router = TokenRouter(LANGUAGES, features, linear, np.array([0.5, 0.5]))
     folder.mkdir(parents=True, exist_ok=True)
     save_routers(folder, "paper", {"logistic_regression": router}, "logistic_regression")
 

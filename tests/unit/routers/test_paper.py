@@ -80,7 +80,7 @@ def test_nothing_known_gives_the_prior(name: str) -> None:
     router = Paper().train(train, seed=3, threads=1)[name]
     unknown = [[], [1, 2, 9], [VOCABULARY + 7, 10**12, -4], np.array([])]
     assert_allclose(router.probabilities(unknown), np.tile([0.4, 0.4, 0.2], (4, 1)))
-    assert router.route(unknown) == ["l0"] * 4
+    assert router.choose(unknown) == ["l0"] * 4
     assert router.probabilities([]).shape == (0, 3)
 
 
@@ -131,7 +131,7 @@ def test_running_needs_no_scikit_learn(tmp_path: Path) -> None:
     save_routers(tmp_path, "paper", ROUTERS, "random_forest")
     code = (
         "import sys; from pathlib import Path; from orchestrator.routers import Router;"
-        f"print(Router.load(Path({str(tmp_path)!r})).route([[10, 11, 12]]));"
+        f"print(Router.load(Path({str(tmp_path)!r})).choose([[10, 11, 12]]));"
         "assert not {'sklearn', 'scipy', 'torch', 'pickle5'} & set(sys.modules), sorted(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)

@@ -70,6 +70,8 @@ def test_the_same_seed_gives_the_same_files(blocks: Path, tmp_path: Path) -> Non
     for name in "ab":
         run(stage(), blocks, tmp_path / name)
     for path in (tmp_path / "a" / "out").iterdir():
+        if path.name == "timing.json":
+            continue
         assert path.read_bytes() == (tmp_path / "b" / "out" / path.name).read_bytes()
 
 
