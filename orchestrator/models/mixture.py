@@ -95,20 +95,41 @@ class Mixture(nn.Module):
             common: combine with the common expert, where there is one.
         """
         weights_BE = weights_BE.cpu()
-        mixed_B = (weights_BE > 0).sum(1) > 1
+        mixed_B, parts = (weights_BE > 0).sum(1) > 1, list(self._states(ids_BT, self.groups(weights_BE), common))
+        if "head" in self.shared and not mixed_B.any():  # one product for all
+            order_B = torch.cat([rows for _, rows, _ in parts]).argsort()
+            states_BTD = torch.cat([states_BTD for _, _, states_BTD in parts])
+            return nn.functional.linear(states_BTD[order_B], *head(self.branch(self.languages[0])))
         logits_BTV: Tensor | None = None
-        for language, rows in self.groups(weights_BE):
-            model, device_rows = self.branch(language, common), rows.to(ids_BT.device)
-            part_BTV = nn.functional.linear(hidden_states(model, ids_BT[device_rows]), *head(model))
+        for language, rows, states_BTD in parts:
+            part_BTV = nn.functional.linear(states_BTD, *head(self.branch(language)))
             if logits_BTV is None:
                 logits_BTV = part_BTV.new_empty((*ids_BT.shape, part_BTV.shape[-1]))
                 logits_BTV[mixed_B.to(ids_BT.device)] = -torch.inf
-            if mixed_B[rows].any():
-                share_B = weights_BE[rows, self.languages.index(str(language))]
-                part_BTV = _mixed(logits_BTV[device_rows], part_BTV, share_B, mixed_B[rows])
-            logits_BTV[device_rows] = part_BTV
+            if mixed_B[rows.cpu()].any():
+                share_B = weights_BE[rows.cpu(), self.languages.index(str(language))]
+                part_BTV = _mixed(logits_BTV[rows], part_BTV, share_B, mixed_B[rows.cpu()])
+            logits_BTV[rows] = part_BTV
         assert logits_BTV is not None, "an empty batch"
         return logits_BTV
+
+    def _states(
+        self, ids_BT: Tensor, groups: Iterable[tuple[str | None, Tensor]], common: bool
+    ) -> Iterator[tuple[str | None, Tensor, Tensor]]:
+        """What heads are applied to: (language, rows, states [rows, T, D]); the common expert runs once for all."""
+        common_BTD: Tensor | None = None
+        for language, rows_cpu in groups:
+            rows = rows_cpu.to(ids_BT.device)
+            if common_BTD is None and self.common is not None and (common or language is None):
+                common_BTD = hidden_states(self.common, ids_BT)
+            if language is None:
+                assert common_BTD is not None, "no expert has weight, and there is no common one"
+                yield language, rows, common_BTD[rows]
+                continue
+            states_BTD = hidden_states(self.experts[language], ids_BT[rows])
+            if common and common_BTD is not None:
+                states_BTD = self.combiners[language](states_BTD, common_BTD[rows])
+            yield language, rows, states_BTD
 
     def groups(self, weights_BE: Tensor) -> list[tuple[str | None, Tensor]]:
         """(language, indices of the sequences it has weight on), for experts that have any; None: the common expert."""
