@@ -18,10 +18,10 @@ from orchestrator.reporting.study.forgetting_page import forgetting
 from orchestrator.reporting.study.overview import overview, verdicts
 from orchestrator.reporting.study.routing import router
 from orchestrator.reporting.study.setups import compared
-from orchestrator.reporting.study.sweeps import alpha, alternating, recipe
+from orchestrator.reporting.study.sweeps import alpha, alternating, recipes
 
 QUESTIONS: tuple[Callable[[Study, Json], Answer], ...] = (
-    alpha, alternating, router, compared, common, forgetting, recipe, baselines,
+    alpha, alternating, router, compared, common, forgetting, recipes, baselines,
 )  # fmt: skip
 """Pages after the first one, in their order."""
 RUN = "run"
@@ -29,7 +29,7 @@ RUN = "run"
 
 
 def write_study_report(
-    inputs: Mapping[str, Path], entries: Sequence[Mapping[str, Any]], settings: dict[str, Any], out: Path
+    inputs: Mapping[str, Path], entries: Sequence[Mapping[str, Any]], recipe: dict[str, Any], out: Path
 ) -> tuple[str, ...]:
     """Write the report of a study into `out`.
 
@@ -39,7 +39,7 @@ def write_study_report(
     Args:
         inputs: role -> artifact folder: "main-report" and the roles of `entries`.
         entries: what the roles are, see :class:`orchestrator.stages.study_report.StudyEntry`.
-        settings: the recipe as plain data.
+        recipe: the recipe as plain data.
         out: folder to write into.
 
     Returns:
@@ -48,7 +48,7 @@ def write_study_report(
     Raises:
         ArtifactError: an artifact is missing or damaged.
     """
-    study, paper = read_study(inputs, entries, settings), paper_figures()
+    study, paper = read_study(inputs, entries, recipe), paper_figures()
     answers = [question(study, paper) for question in QUESTIONS]
     pages = (overview(study, answers, paper), *(answer.page for answer in answers))
     write_pages(pages, _results(study, answers), out, [Link(f"{RUN}/index.html", "Main run")])

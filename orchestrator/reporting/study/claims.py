@@ -186,7 +186,10 @@ def claims_table(caption: str, claims: Sequence[Claim], pages: Mapping[str, str]
     return table(caption, ("question", "claim", "the paper", "here", "verdict"), rows, words=(1, 4), note=_NOTE)
 
 
-_NOTE = "In nats a token unless a unit is given. The paper gives no intervals and no number of seeds."
+_NOTE = (
+    "In nats a token unless a unit is given. The paper gives no intervals and no number of seeds. The first page "
+    "says how verdicts come about."
+)
 
 
 def _cells(claim: Claim) -> list[Cell]:
