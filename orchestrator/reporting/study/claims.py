@@ -193,7 +193,7 @@ _NOTE = (
 
 
 def _cells(claim: Claim) -> list[Cell]:
-    what = Cell(claim.text, f"{claim.number}: {claim.region}")
+    what = Cell(claim.text, f"({claim.number}: {claim.region})")
     verdict = Cell(f"{MARKS[claim.verdict]}{GAP}{claim.verdict.replace(' ', GAP)}", strong=True)
     return [what, Cell(claim.paper or "–"), Cell(claim.ours, claim.around), verdict]
 
