@@ -128,6 +128,25 @@ def generate(
 
 
 @app.command()
+def route(
+    name: RunName,
+    text: Annotated[str, typer.Argument(help="Text to route.", show_default=False)],
+    runs: Runs = DEFAULT_RUNS,
+) -> None:
+    """Say which expert a text goes to: label, probabilities, spans of other languages, and why.
+
+    Examples:
+
+        mome route quickstart "What is the capital of France?"
+
+        mome route quickstart "Que fait ce code : `for x in range(3): print(x)` ?"
+    """
+    from orchestrator.cli.route import route_text
+
+    route_text(name, text, runs)
+
+
+@app.command()
 def serve(
     name: RunName,
     host: Annotated[str, typer.Option(help="Address to listen on; the default is this machine alone.")] = "127.0.0.1",

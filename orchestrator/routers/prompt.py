@@ -22,6 +22,8 @@ from orchestrator.routers._text_router import TextRouter, TokenBytes
 
 _CODE_WORDS = 0.3
 """Weight of single words of code beside those of prose: who types one word means a word."""
+_SENTENCES = 5
+"""How often the few known sentences of a language are seen: people ask, and corpora seldom do."""
 _HELD_OUT_KINDS = 3
 """Every third kind of outside text is kept from the weights, and fits the calibration of rejection."""
 
@@ -98,7 +100,7 @@ class Prompt:
             cut = [piece for found in some.cut(Lengths.training(self.pieces), rng).values() for piece in found]
             cut += some.lines(self.pieces // 2, rng)
             sentences = _outside.phrases().get(language, ())
-            cut += [*sentences, *(word for sentence in sentences for word in sentence.split())]
+            cut += _SENTENCES * [*sentences, *(word for sentence in sentences for word in sentence.split())]
             texts += augment([*vocabulary, *cut], rng, prose=not some.is_code, names=foreign)
             weights.append(np.concatenate([counted, np.ones(len(cut))]))
             labels.append(np.full(len(vocabulary) + len(cut), label, np.int64))
@@ -127,12 +129,13 @@ class Prompt:
             cut = [p for found in pieces.cut(Lengths.buckets(self.calibration_pieces), rng).values() for p in found]
             held += cut
             labels += [label] * len(cut)
-        outside = _outside.fragments(unseen, len(held), rng)
-        scores, seen, lengths = router.scores([*held, *outside])
         inside = len(held)
+        mixed = [f"{held[a]} {held[b]}" for a, b in rng.integers(inside, size=(inside // 10, 2))]  # known languages all
+        outside = _outside.fragments(unseen, inside, rng)
+        scores, seen, lengths = router.scores([*held, *mixed, *outside])
         return Calibration(
             fit_temperature(scores[:inside], np.array(labels, np.int64), lengths[:inside]),
-            fit_rejection(seen, np.arange(len(scores)) >= inside, lengths),
+            fit_rejection(seen, np.arange(len(scores)) >= inside + len(mixed), lengths),
         )
 
 
