@@ -103,9 +103,7 @@ def _table4(results: Results, paper: Results) -> Table:
         [f"{name}, the paper's", *(perplexity(theirs.get(lang)) for lang in results["languages"])],
     ]
     note = f"Perplexity through the router. Source of the paper's row: {paper['source']}."
-    return table(
-        f"{name}, as in the paper's Table 4", ("set-up", *results["languages"]), rows, note=note
-    )
+    return table(f"{name}, as in the paper's Table 4", ("set-up", *results["languages"]), rows, note=note)
 
 
 def _table3(results: Results, paper: Results) -> Table:

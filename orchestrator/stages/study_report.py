@@ -32,7 +32,17 @@ class StudyEntry(Section):
 class StudyReportStage(Stage):
     """Writes `index.html` with the verdicts, a page a question, `report.md`, `results.json` and `figures/`."""
 
-    code: ClassVar[tuple[str, ...]] = ("reporting", *MODELS, "models.sizes", "stages._mixing", "stages.study_report")
+    code: ClassVar[tuple[str, ...]] = (
+        *("reporting", "models.sizes", "models.inference", *MODELS),
+        *("stages._mixing", "stages.study_report"),
+    )
+        "reporting",
+        *MODELS,
+        "models.sizes",
+        "models.inference",
+        "stages._mixing",
+        "stages.study_report",
+    )
 
     recipe: dict[str, Any]
     """The recipe as plain data, without resources and tracking."""
