@@ -36,13 +36,6 @@ class StudyReportStage(Stage):
         *("reporting", "models.sizes", "models.inference", *MODELS),
         *("stages._mixing", "stages.study_report"),
     )
-        "reporting",
-        *MODELS,
-        "models.sizes",
-        "models.inference",
-        "stages._mixing",
-        "stages.study_report",
-    )
 
     recipe: dict[str, Any]
     """The recipe as plain data, without resources and tracking."""
