@@ -14,7 +14,8 @@ from pydantic_core import PydanticCustomError
 
 from orchestrator.config.base import Section
 from orchestrator.config.loading import fields_at, read_yaml, set_dotted, validate
-from orchestrator.config.recipe import Language, Name, Recipe
+from orchestrator.config.names import Language, Name
+from orchestrator.config.recipe import Recipe
 from orchestrator.errors import RecipeError
 from orchestrator.plugins import suggest
 

@@ -11,7 +11,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from orchestrator.config.base import build
 from orchestrator.config.loading import apply_override, validate
-from orchestrator.config.recipe import Language, Recipe
+from orchestrator.config.names import Language
+from orchestrator.config.recipe import Recipe
 from orchestrator.errors import RecipeError
 from orchestrator.pipeline.versions import Version
 
