@@ -21,6 +21,7 @@ from orchestrator.cluster.map import RayMap
 from orchestrator.cluster.session import data_task, is_own_cluster
 from orchestrator.config.base import PluginSpec, build
 from orchestrator.config.recipe import ResourcesConfig
+from orchestrator.pipeline.local import spreads_parts
 from orchestrator.stages.base import Environment, Stage
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ class RayRunner:
         resources = self._resources
         if step.alone:
             resources = resources.model_copy(update={"slots": 1})
-        if not step.stage.by_parts and _spreads_parts(resources):  # what has no parts is trained as by default
+        if not step.stage.by_parts and spreads_parts(resources):
             resources = resources.model_copy(update={"strategy": "auto"})
         if self._given or resources is self._resources:
             return self.allocation
@@ -126,12 +127,6 @@ class RayRunner:
                 except RayError as error:
                     raise translate(error, "resources.strategy") from None
             self._prepared = True
-
-
-def _spreads_parts(resources: ResourcesConfig) -> bool:
-    """Whether the strategy is only for models of parts."""
-    strategy = resources.strategy
-    return strategy != "auto" and bool(getattr(build("training.strategies", strategy), "by_parts", False))
 
 
 def cluster_size() -> tuple[float, float]:

@@ -13,11 +13,11 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import TypeVar
 
-from orchestrator.config.base import PluginSpec
+from orchestrator.config.base import PluginSpec, build
 from orchestrator.config.recipe import ResourcesConfig
 from orchestrator.errors import ResourceError
 from orchestrator.pipeline.graph import Step
-from orchestrator.stages.base import Environment
+from orchestrator.stages.base import Environment, Stage
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -45,13 +45,13 @@ class LocalRunner:
             begun()
             threads = self._resources.threads or int(self._resources.cpus or os.cpu_count() or 1)
             torch.set_num_threads(threads)
-            step.stage.run(inputs, out, self._environment(work, threads))
+            step.stage.run(inputs, out, self._environment(step.stage, work, threads))
 
     def close(self) -> None:
         """End the worker processes."""
         self._map.close()
 
-    def _environment(self, work: Path, threads: int) -> Environment:
+    def _environment(self, stage: Stage, work: Path, threads: int) -> Environment:
         resources = self._resources
         if resources.workers > 1:
             raise ResourceError(
@@ -59,10 +59,17 @@ class LocalRunner:
                 "resources.workers",
                 "leave out --local, or set resources.workers=1",
             )
-        strategy = PluginSpec(type="single") if resources.strategy == "auto" else resources.strategy
+        auto = resources.strategy == "auto" or (spreads_parts(resources) and not stage.by_parts)
+        strategy = PluginSpec(type="single") if auto else resources.strategy
         return Environment(
             work=work, map=self._map, device=choose_device(resources.device), threads=threads, strategy=strategy
         )
+
+
+def spreads_parts(resources: ResourcesConfig) -> bool:
+    """Whether the strategy is only for models of parts; what has none is trained as by default."""
+    strategy = resources.strategy
+    return strategy != "auto" and bool(getattr(build("training.strategies", strategy), "by_parts", False))
 
 
 def choose_device(wanted: str) -> str:

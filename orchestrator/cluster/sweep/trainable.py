@@ -20,7 +20,7 @@ from orchestrator.errors import MomeError, ResourceError, TrainingError
 from orchestrator.pipeline.execute import execute
 from orchestrator.pipeline.local import LocalRunner
 from orchestrator.pipeline.plan import Plan, make_plan
-from orchestrator.stages.base import Environment
+from orchestrator.stages.base import Environment, Stage
 
 _STOPPING_SECONDS = "60"
 """How long the next trial waits for a stopped one to leave its process; Tune's 2 s are shorter than many a step."""
@@ -81,8 +81,8 @@ class _Here(LocalRunner):
         with self._lock:
             super().close()
 
-    def _environment(self, work: Path, threads: int) -> Environment:
-        return _Stoppable(**vars(super()._environment(work, threads)), closed=self._closed)
+    def _environment(self, stage: Stage, work: Path, threads: int) -> Environment:
+        return _Stoppable(**vars(super()._environment(stage, work, threads)), closed=self._closed)
 
 
 @dataclass(frozen=True)
