@@ -59,8 +59,9 @@ class LocalRunner:
                 "resources.workers",
                 "leave out --local, or set resources.workers=1",
             )
-        auto = resources.strategy == "auto" or (spreads_parts(resources) and not stage.by_parts)
-        strategy = PluginSpec(type="single") if auto else resources.strategy
+        strategy = resources.strategy
+        if strategy == "auto" or (spreads_parts(resources) and not stage.by_parts):
+            strategy = PluginSpec(type="single")
         return Environment(
             work=work, map=self._map, device=choose_device(resources.device), threads=threads, strategy=strategy
         )
