@@ -18,14 +18,17 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-def open_expert(folder: Path, device: str = "cpu") -> PreTrainedModel | CombinedExpert:
+def open_expert(folder: Path, device: str = "cpu", common: bool = True) -> PreTrainedModel | CombinedExpert:
     """An expert's model: with the common expert of the mixture whose `experts/<language>` the folder is, if it has one.
+
+    Args:
+        folder: of the expert. device: to load it on. common: False: the expert alone.
 
     Raises:
         ArtifactError: a file is missing or damaged.
     """
     mixture = folder.parent.parent
-    if not (mixture / ABOUT).is_file():
+    if not common or not (mixture / ABOUT).is_file():
         return load_model(folder, device)
     branch = load_mixture(mixture, device, [folder.name]).branch(folder.name)
     return CombinedExpert(branch) if branch.common is not None else branch.expert

@@ -44,13 +44,13 @@ class Engine:
         self.context = int(model.config.max_position_embeddings)
 
     @classmethod
-    def load(cls, folder: Path, device: str = "cpu") -> Engine:
-        """Open a published expert's (or teacher's) `model` folder.
+    def load(cls, folder: Path, device: str = "cpu", common: bool = True) -> Engine:
+        """Open a published expert's (or teacher's) `model` folder; with the common expert, where there is one.
 
         Raises:
             ArtifactError: the model is missing or damaged. TokenizerError: its tokenizer is.
         """
-        return cls(open_expert(folder, device), Tokenizer(folder))
+        return cls(open_expert(folder, device, common), Tokenizer(folder))
 
     @torch.inference_mode()
     def generate(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from orchestrator.artifacts import Artifact, Store
@@ -38,6 +38,16 @@ class MixtureFiles:
         if missing:
             raise ArtifactError(f"the run has no {', '.join(missing)}", str(run), "finish it: mome run RECIPE")
         return cls(parts["tokenizer"].folder, parts["router"].folder, dict(sorted(experts.items())))
+
+    def only(self, names: Sequence[str]) -> MixtureFiles:
+        """The same with some of the experts: the router chooses the most probable of those.
+
+        Raises:
+            UnknownModelError: there is none of a name, or no name.
+        """
+        if not names:
+            raise UnknownModelError("no expert is left to serve", fix=f"allow one of: {', '.join(self.experts)}")
+        return replace(self, experts={name: self.expert(name) for name in names})
 
     def expert(self, name: str) -> Path:
         """The folder of an expert.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -39,21 +39,23 @@ class Mixture:
 
     Attributes:
         files: where they are. device: "cpu" or "cuda".
+        common: experts compute beside the common expert, where there is one.
     """
 
-    def __init__(self, files: MixtureFiles, device: str = "cpu") -> None:
-        self.files = files
-        self.device = device
+    def __init__(self, files: MixtureFiles, device: str = "cpu", common: bool = True) -> None:
+        self.files, self.device, self.common = files, device, common
         self._engines: dict[str, Engine] = {}
 
     @classmethod
-    def open(cls, run: Path, device: str = "cpu") -> Mixture:
-        """The mixture of a run folder.
+    def open(cls, run: Path, device: str = "cpu", experts: Sequence[str] | None = None, common: bool = True) -> Mixture:
+        """The mixture of a run folder, with some of its experts; None: all.
 
         Raises:
             ArtifactError: the run is not finished, or an artifact is missing or damaged.
+            UnknownModelError: no expert of such a name, or none at all.
         """
-        return cls(MixtureFiles.of(run), device)
+        files = MixtureFiles.of(run)
+        return cls(files if experts is None else files.only(experts), device, common)
 
     def generate(self, prompt: str, model: str = AUTO, sampling: Sampling | None = None) -> Generation:
         """Continue a prompt.
@@ -87,5 +89,5 @@ class Mixture:
         from serve.engine import Engine
 
         if expert not in self._engines:
-            self._engines[expert] = Engine.load(self.files.expert(expert), self.device)
+            self._engines[expert] = Engine.load(self.files.expert(expert), self.device, self.common)
         return self._engines[expert]

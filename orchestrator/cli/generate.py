@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from orchestrator.cli.extras import needs_cluster
 from orchestrator.cli.show import open_run
 
+if TYPE_CHECKING:
+    from serve.messages import Sampling
+
 
 def generate_text(
-    name: str, prompt: str, model: str, max_tokens: int, temperature: float, seed: int | None, runs: Path
+    name: str,
+    prompt: str,
+    model: str,
+    sampling: Sampling,
+    runs: Path,
+    experts: Sequence[str] | None = None,
+    common: bool = True,
 ) -> None:
     """Continue a prompt by the expert it is routed to, and say which that was.
 
     Raises:
         MomeError: no such run or expert, an empty or too long prompt.
     """
-    from serve.messages import Sampling
     from serve.mixture import Mixture
 
-    sampling = Sampling(max_tokens=max_tokens, temperature=temperature, seed=seed)
-    made = Mixture.open(open_run(name, runs).root).generate(prompt, model, sampling)
+    mixture = Mixture.open(open_run(name, runs).root, experts=experts, common=common)
+    made = mixture.generate(prompt, model, sampling)
     console = Console(highlight=False)
     console.print(prompt, style="bold", end="", markup=False)
     console.print(made.text, markup=False)

@@ -112,6 +112,10 @@ def generate(
     max_tokens: Annotated[int, typer.Option(min=1, help="Tokens to generate, at most.")] = 64,
     temperature: Annotated[float, typer.Option(min=0, help="0: always the most probable token.")] = 0.8,
     seed: Annotated[int | None, typer.Option(help="Seed of the sampling.")] = None,
+    experts: Annotated[
+        str | None, typer.Option(help="Only these experts may serve (en,py): the most probable of them.")
+    ] = None,
+    common: Annotated[bool, typer.Option(help="Compute beside the common expert, where there is one.")] = True,
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
     """Route a prompt to its expert and generate, in this process.
@@ -121,10 +125,15 @@ def generate(
         mome generate quickstart "The history of the"
 
         mome generate quickstart "def main():" --model py --temperature 0
+
+        mome generate quickstart "Ein Fluss" --experts de,fr
     """
     from orchestrator.cli.generate import generate_text
+    from serve.messages import Sampling
 
-    generate_text(name, prompt, model, max_tokens, temperature, seed, runs)
+    sampling = Sampling(max_tokens=max_tokens, temperature=temperature, seed=seed)
+    allowed = None if experts is None else [part.strip() for part in experts.split(",") if part.strip()]
+    generate_text(name, prompt, model, sampling, runs, allowed, common)
 
 
 @app.command()

@@ -65,6 +65,7 @@ def test_experts_without_a_common_one_are_plain_models(tmp_path: Path, tokenizer
     plain = write(tmp_path, tokenizer_folder, PluginSpec(type="jeet"))
     assert not isinstance(open_expert(plain / "experts" / "en"), CombinedExpert)
     assert isinstance(open_expert(folder / "experts" / "en"), CombinedExpert)
+    assert not isinstance(open_expert(folder / "experts" / "en", common=False), CombinedExpert)
 
 
 def test_a_mixture_without_its_common_expert_is_refused(tmp_path: Path, tokenizer_folder: Path) -> None:

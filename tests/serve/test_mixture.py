@@ -42,3 +42,12 @@ def test_an_unknown_name_is_refused_with_the_known_ones(mixture: Mixture) -> Non
 def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="no finished run"):
         Mixture.open(tmp_path)
+
+
+def test_some_experts_are_enough(run_folder: Path) -> None:
+    french = Mixture.open(run_folder, experts=["fr"])
+    assert french.generate("the house near a river", sampling=GREEDY).expert == "fr"
+    with pytest.raises(UnknownModelError, match="no model 'es'"):
+        Mixture.open(run_folder, experts=["fr", "es"])
+    with pytest.raises(UnknownModelError, match="no expert is left to serve"):
+        Mixture.open(run_folder, experts=[])
