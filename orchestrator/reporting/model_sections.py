@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from orchestrator.reporting import sentences
+from orchestrator.reporting import prompt_section, sentences
 from orchestrator.reporting.document import Section
 from orchestrator.reporting.figures import Figure, confusion, draw, intervals, legend
 from orchestrator.reporting.formats import compact, count, duration, interval, perplexity, share, significant
@@ -12,7 +12,12 @@ from orchestrator.reporting.tables import Cell, Table, low_is_warm, table
 
 Results = dict[str, Any]
 Row = list[Cell | str]
-CLASSIFIERS = {"logistic_regression": "Logistic regression", "sgd": "SGD classifier", "random_forest": "Random forest"}
+CLASSIFIERS = {
+    "logistic_regression": "Logistic regression",
+    "sgd": "SGD classifier",
+    "random_forest": "Random forest",
+    "prompt": "Prompt router",
+}
 SCORES = {"accuracy": "accuracy", "precision": "precision", "recall": "recall", "f1": "F1"}
 
 
@@ -28,10 +33,12 @@ def beside_paper(results: Results, paper: Results) -> Section:
 
 
 def router(results: Results, paper: Results) -> Section:
-    """Table 3 and Figure 9."""
+    """Table 3 and Figure 9, and the prompt router where there is one."""
     facts = results["router"]
     tables = (_table3(results, paper), _by_length(facts))
-    return Section("router", "Router", (sentences.router(facts),), (*tables, _confusion(facts)))
+    return Section(
+        "router", "Router", (sentences.router(facts),), (*tables, _confusion(facts), *prompt_section.blocks(facts))
+    )
 
 
 def models(results: Results) -> Section:

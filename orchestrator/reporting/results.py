@@ -159,6 +159,9 @@ def _router(path: Path) -> Json:
     facts = {"used": chosen["classifier"], "languages": metrics["languages"], "averaging": metrics["averaging"]}
     facts |= {key: metrics[key] for key in ("confidence", "sequence_tokens", "training_sequences")}
     facts["classifiers"] = {name: _by_length(found) for name, found in metrics["classifiers"].items()}
+    facts["prompt"] = metrics.get("prompt")
+    timing = path / "timing.json"
+    facts["timing"] = read_json(timing) if timing.exists() else None
     return {"table3_router": metrics["table3_router"], "router": facts}
 
 

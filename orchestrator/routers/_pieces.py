@@ -58,7 +58,10 @@ class Lengths:
     def training(cls, pieces: int) -> Lengths:
         """The mixture that is trained on, beside the single words."""
         share = pieces // 10
-        return cls({1: share, 2: 3 * share, 3: share, 5: share}, {20: share, 40: share, 80: share, 200: share})
+        long = max(1, share // 4)
+        return cls(
+            {1: share, 2: 3 * share, 3: share, 5: share}, {20: share, 40: share, 80: share, 200: share, 600: long}
+        )
 
     @classmethod
     def buckets(cls, pieces: int) -> Lengths:

@@ -1,0 +1,181 @@
+"""The prompt router beside public language identifiers: error, calibration, rejection and speed, on held-out text."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orchestrator.bench import _router_data as data
+from orchestrator.bench._router_peers import PROSE, Identify, code_peers, prose_peers
+from orchestrator.bench._rows import Row, compare, notice, single
+from orchestrator.evaluation.calibration import calibration_error
+from orchestrator.routers import TextRouter
+from orchestrator.routers._outside import catalogues, outside
+from orchestrator.routers._pieces import Lengths, Pieces, code_only
+from orchestrator.routers.prompt import Prompt
+
+WHOLE = "4400 characters"
+"""About 1024 tokens of a vocabulary of 32,000."""
+COVERAGE, REJECTED, ECE, LINES = 0.95, 0.95, 0.01, 0.02
+
+Pieced = Mapping[str, Mapping[str, Sequence[str]]]
+"""Language -> length -> pieces."""
+
+
+@dataclass(frozen=True)
+class Routing:
+    """Routers trained on each corpus, tested on both.
+
+    Every piece begins at a word and holds a letter. Python of less than 100 characters is cut from code without its
+    comments and docstrings, and holds a sign of code. The router chooses among the prose languages, Python and (for
+    rejection) none; peers among the prose languages alone, which is the easier choice. No error at all counts as half
+    a piece, so that ratios exist.
+    """
+
+    pieces: int = 2000
+    repeats: int = 5
+    training_pieces: int = 30_000
+    characters: int = 12_000_000
+
+    def rows(self) -> Iterator[Row]:
+        """For each corpus trained on: errors by corpus tested on and length, then calibration, rejection, speed."""
+        names = data.corpora()
+        for trained in names:
+            router = self._train(trained)
+            for tested in names:
+                yield from self._errors(router, f"{trained} → {tested}", self._pieces(tested, trained))
+            own = self._pieces(trained, trained)
+            yield from self._rejection(router, trained, own)
+            yield from self._lines(router, trained)
+            if trained == names[-1]:
+                yield from self._speed(router, own)
+
+    def _train(self, corpus: str) -> TextRouter:
+        plugin = Prompt(pieces=self.training_pieces)
+        begin = time.perf_counter()
+        texts = data.training(corpus, self.characters)
+        router = plugin.train(texts, [bytes([i]) for i in range(256)], seed=17, threads=1)[plugin.classifier]
+        notice(f"trained on {corpus} in {time.perf_counter() - begin:.0f} s")
+        assert isinstance(router, TextRouter)
+        return router
+
+    def _pieces(self, tested: str, trained: str) -> Pieced:
+        lengths = Lengths.buckets(self.pieces)
+        lengths.characters[int(WHOLE.split()[0])] = self.pieces
+        texts = {**data.testing(tested, trained), "py": data.untrained_python()}
+        return {language: Pieces(some).cut(lengths, np.random.default_rng(7)) for language, some in texts.items()}
+
+    def _errors(self, router: TextRouter, case: str, pieces: Pieced) -> Iterator[Row]:
+        for length in pieces[PROSE[0]]:
+            texts, labels = _labelled(pieces, length, PROSE)
+            if not texts:
+                continue
+            wrong = np.array([router.languages[i] for i in router.route(texts)[0].argmax(axis=1)]) != labels
+            peers = {name: _error(identify, texts, labels) for name, identify in self._peers.items()}
+            best = min(peers, key=lambda name: peers[name]) if peers else "none"
+            least = 0.5 / len(texts)
+            ours, theirs = max(float(wrong.mean()), least), max(peers.get(best, float("nan")), least)
+            yield single(f"{case}, {length} (beside {best}, {len(texts)} pieces)", "error", "", ours, theirs)
+            texts, labels = _labelled(pieces, length, router.languages)
+            routed = router.route(texts)[0]
+            right = np.array([router.languages[i] for i in routed.argmax(axis=1)]) == labels
+            found = calibration_error(routed.max(axis=1), right)
+            yield single(f"{case}, {length}, with py (goal {ECE})", "ece", "", found, ECE)
+            if length == WHOLE:
+                least = 0.5 / len(texts)
+                yield single(
+                    f"{case}, {length}, with py (the paper's)", "error", "", max(1 - right.mean(), least), 0.0005
+                )
+
+    def _rejection(self, router: TextRouter, case: str, inside: Pieced) -> Iterator[Row]:
+        """Share of outside text rejected where 95 % of the languages' is kept, by length; then by kind, over all."""
+        kinds = {name: Pieces(["\n".join(texts)]) for name, texts in self._outside.items()}
+        cut = {
+            kind: some.cut(Lengths.buckets(max(50, self.pieces // 10)), np.random.default_rng(5))
+            for kind, some in kinds.items()
+            if some
+        }
+        by_kind: dict[str, list[NDArray[np.bool_]]] = {}
+        for length in next(iter(cut.values())):
+            texts, _ = _labelled(inside, length, router.languages)
+            threshold = float(np.quantile(router.route(texts)[1], COVERAGE))
+            away = {kind: router.route(found[length])[1] > threshold for kind, found in cut.items() if found[length]}
+            for kind, some in away.items():
+                by_kind.setdefault(kind, []).append(some)
+            share = float(np.concatenate(list(away.values())).mean())
+            yield single(f"{case}, {length}, text of no expert (goal {REJECTED})", "rejected", "", share, REJECTED)
+        for kind, found in by_kind.items():
+            yield single(
+                f"{case}, all lengths, {kind} (goal {REJECTED})",
+                "rejected",
+                "",
+                float(np.concatenate(found).mean()),
+                REJECTED,
+            )
+
+    def _lines(self, router: TextRouter, case: str) -> Iterator[Row]:
+        """Single lines of Python code, without comments and docstrings, of three characters and a letter at least."""
+        code = [code_only(text) for text in data.untrained_python()]
+        lines = [
+            line
+            for text in code
+            for line in text.splitlines()
+            if re.search(r"[^\W\d_]", line) and len(line.strip()) > 2
+        ]
+        rng = np.random.default_rng(3)
+        chosen = [lines[i] for i in rng.permutation(len(lines))[: self.pieces]]
+        wrong = router.route(chosen)[0].argmax(axis=1) != router.languages.index("py")
+        for name, identify in self._code_peers.items():
+            theirs = 1 - float(np.mean(identify(chosen)))
+            yield single(f"{case}, lines of Python (beside {name})", "error", "", float(wrong.mean()), theirs)
+        yield single(f"{case}, lines of Python (goal {LINES})", "error", "", float(wrong.mean()), LINES)
+
+    def _speed(self, router: TextRouter, pieces: Pieced) -> Iterator[Row]:
+        texts, _ = _labelled(pieces, "100 characters", PROSE)
+        for case, goal, ours in (
+            ("100 characters, a batch (goal 20)", 20.0, lambda: router.route(texts)),
+            ("100 characters, one at a time (goal 50)", 50.0, lambda: [router.route([text]) for text in texts]),
+        ):
+            yield compare(case, "time a document", "µs", _micros(ours, len(texts), self.repeats), [goal])
+        alone = _micros(lambda: [router.route([text]) for text in texts], len(texts), self.repeats)
+        for name, identify in self._peers.items():
+            theirs = _micros(lambda identify=identify: list(map(identify, texts)), len(texts), 1)  # type: ignore[misc]
+            yield compare(f"100 characters, one at a time (beside {name})", "time a document", "µs", alone, theirs)
+
+    @cached_property
+    def _peers(self) -> dict[str, Identify]:
+        return prose_peers()
+
+    @cached_property
+    def _code_peers(self) -> dict[str, Callable[[Sequence[str]], list[bool]]]:
+        return code_peers()
+
+    @cached_property
+    def _outside(self) -> dict[str, list[str]]:
+        """Unseen languages of the machine's message catalogues, and freshly generated text."""
+        made = outside((*PROSE, "py"), 40 * self.pieces, np.random.default_rng(99), only="generated/")
+        return {f"unseen/{name}": texts for name, texts in catalogues(unseen=True).items()} | made
+
+
+def _labelled(pieces: Pieced, length: str, languages: Sequence[str]) -> tuple[list[str], NDArray[np.str_]]:
+    texts = [text for language in languages for text in pieces[language].get(length, ())]
+    return texts, np.repeat(np.array(languages), [len(pieces[language].get(length, ())) for language in languages])
+
+
+def _error(identify: Identify, texts: Sequence[str], labels: NDArray[np.str_]) -> float:
+    return float(np.mean([identify(text) != label for text, label in zip(texts, labels.tolist(), strict=True)]))
+
+
+def _micros(action: Callable[[], object], count: int, repeats: int) -> list[float]:
+    found = []
+    for _ in range(repeats):
+        begin = time.perf_counter()
+        action()
+        found.append(1e6 * (time.perf_counter() - begin) / count)
+    return found

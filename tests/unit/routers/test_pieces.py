@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from orchestrator.routers import _outside
+from orchestrator.routers._pieces import Lengths, Pieces, augment, code_only, weights_of, without_diacritics
+
+PROSE = ["The cat sat on the mat. It was 5 o'clock, and nobody came.", "12 34 !?", "Another day went by."]
+CODE = '"""A module about cats."""\n\n\ndef meow(times):  # how often\n    """Say it."""\n    return "meow " * times\n'
+
+
+def test_pieces_begin_at_words_and_hold_letters() -> None:
+    cut = Pieces(PROSE).cut(Lengths({1: 40, 3: 10}, {20: 10}), np.random.default_rng(0))
+    assert set(cut) == {"1 word", "3 words", "20 characters"}
+    assert len(cut["1 word"]) == 40
+    assert all(any(c.isalpha() for c in piece) for pieces in cut.values() for piece in pieces)
+    assert all(len(piece.split()) == 3 for piece in cut["3 words"])
+    assert all(len(piece) == 20 for piece in cut["20 characters"])
+
+
+def test_texts_shorter_than_a_piece_give_none() -> None:
+    assert Pieces(["one two"]).cut(Lengths({5: 10}, {50: 10}), np.random.default_rng(0)) == {
+        "5 words": [],
+        "50 characters": [],
+    }
+    assert not Pieces([])
+    assert not Pieces(["12", ""])
+
+
+def test_code_is_cut_without_its_prose() -> None:
+    pieces = Pieces([CODE] * 3)
+    assert pieces.is_code
+    assert not Pieces(PROSE).is_code
+    code = code_only(CODE)
+    assert "module" not in code
+    assert "often" not in code
+    assert "Say" not in code
+    assert 'return "meow " * times' in code
+    assert "cats" not in pieces.words()
+    assert any("return" in line for line in pieces.lines(20, np.random.default_rng(0)))
+    assert Pieces(PROSE).lines(20, np.random.default_rng(0)) == []
+
+
+@pytest.mark.parametrize("broken", ["'''never closed", "def f(:\n  x\n y", "\0", "if x:\n\tpass\n        pass"])
+def test_code_that_cannot_be_read_is_no_error(broken: str) -> None:
+    assert isinstance(code_only(broken), str)
+
+
+def test_accidents_are_seeded_and_mostly_mild() -> None:
+    pieces = ["Élan vital et déjà vu"] * 400
+    once = augment(pieces, np.random.default_rng(1), prose=True, names=["London"])
+    assert once == augment(pieces, np.random.default_rng(1), prose=True, names=["London"])
+    kinds = set(once)
+    assert "élan vital et déjà vu" in kinds
+    assert "Elan vital et deja vu" in kinds
+    assert any("London" in piece for piece in kinds)
+    assert 0.3 < np.mean([piece == pieces[0] for piece in once]) < 0.7
+    assert without_diacritics("Größe çà") == "Große ca"
+
+
+def test_words_weigh_by_the_root_of_their_count() -> None:
+    words, weights = weights_of(Pieces(["a a a a b"]).words(), 30.0)
+    assert dict(zip(words, weights.tolist(), strict=True)) == pytest.approx({"a": 20.0, "b": 10.0})
+
+
+def test_outside_leaves_out_the_configured_languages() -> None:
+    found = _outside.outside(("es", "en", "js"), 300, np.random.default_rng(0))
+    assert "phrases/es" not in found
+    assert "files/.js" not in found
+    assert "phrases/it" in found
+    assert not {f"catalogues/{name}" for name in _outside.UNSEEN} & set(found)
+    assert all(found.values())
+    again = _outside.outside(("es", "en", "js"), 300, np.random.default_rng(0))
+    assert found == again
+
+
+def test_fragments_share_out_the_kinds() -> None:
+    kinds = {"a": ["some words of a kind"], "b": ["1 2 3"], "c": ["😀"]}
+    found = _outside.fragments(kinds, 60, np.random.default_rng(0))
+    assert len(found) == 60
+    assert "1 2 3" in found
