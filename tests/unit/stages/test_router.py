@@ -8,10 +8,13 @@ import pytest
 
 from orchestrator.config.base import PluginSpec
 from orchestrator.config.recipe import RouterConfig
+from orchestrator.corpus.document import Document
+from orchestrator.corpus.storage import TableWriter, split_file, to_table
 from orchestrator.errors import CorpusError, RecipeError
-from orchestrator.routers import Router
+from orchestrator.routers import Policy, Router, TextRouter, TokenRouter
 from orchestrator.stages.base import Environment, Expected
 from orchestrator.stages.router import RouterStage
+from orchestrator.tokens.tokenizer import save_tokenizer, train_tokenizer
 
 CONTEXT = 32
 LANGUAGES = ("en", "fr", "py")
@@ -37,6 +40,24 @@ def write_blocks(folder: Path, blocks: dict[str, dict[str, int]]) -> Path:
 def blocks(tmp_path: Path) -> Path:
     counts = {"train": {"en": 60, "fr": 50, "py": 20}, "test": {"en": 9, "fr": 8, "py": 7}}
     return write_blocks(tmp_path / "blocks", counts)
+
+
+def write_corpus(folder: Path) -> Path:
+    """Documents of words that tell the language, in every split."""
+    rng = np.random.default_rng(1)
+    counts: dict[str, dict] = {}
+    for language in LANGUAGES:
+        words = ["".join(rng.choice(list("abcdefghijklmnopqrstuvwxyz"), 6)) for _ in range(80)]
+        splits = {}
+        for split, count in (("train", 40), ("validation", 8), ("test", 8)):
+            texts = [" ".join(rng.choice(words, 120)) for _ in range(count)]
+            found = [Document(f"{split}{i}", "", text, "made", "") for i, text in enumerate(texts)]
+            with TableWriter(split_file(folder, split, language)) as file:
+                file.write(to_table(found))
+            splits[split] = {"characters": sum(map(len, texts))}
+        counts[language] = {"splits": splits}
+    (folder / "corpus.json").write_text(json.dumps({"languages": counts}))
+    return folder
 
 
 def stage(**router: object) -> RouterStage:
@@ -98,3 +119,35 @@ def test_a_language_without_blocks_is_refused(tmp_path: Path, split: str) -> Non
     counts = {name: {"en": 12, "fr": 0 if name == split else 12, "py": 12} for name in ("train", "test")}
     with pytest.raises(CorpusError, match=f"{split} split of 'fr'"):
         run(stage(), write_blocks(tmp_path / "blocks", counts), tmp_path)
+
+
+def test_the_prompt_router_beside_the_papers(blocks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orchestrator.stages.router.TEST_PIECES", 60)
+    options = {"type": "prompt", "bits": 12, "pieces": 300, "calibration_pieces": 50}
+    made = stage(type=options, reject="fr", reject_above=0.7)
+    save_tokenizer(train_tokenizer([["some words of a text"]], 260), tmp_path / "tokenizer")
+    inputs = {"blocks": blocks, "tokenizer": tmp_path / "tokenizer", "corpus": write_corpus(tmp_path / "corpus")}
+    out = tmp_path / "out"
+    out.mkdir()
+    made.run(inputs, out, Environment(work=tmp_path / "work"))
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert set(metrics["table3_router"]) == {"logistic_regression", "sgd", "random_forest", "prompt"}
+    assert metrics["prompt"]["threshold"] == 0.7
+    assert metrics["prompt"]["buckets"]["2 words"]["accuracy"] > 0.9
+    assert set(json.loads((out / "timing.json").read_text())) == set(metrics["table3_router"])
+    router = Router.load(out)
+    assert isinstance(router, TextRouter)
+    assert router.languages == LANGUAGES
+    assert Policy.of(out) == Policy("fr", 0.7)
+    assert isinstance(Router.load(out, "sgd"), TokenRouter)
+    assert set(made.external()) == {"outside"}
+
+
+@pytest.mark.parametrize("reject", ["best", "common", "error", "fr"])
+def test_known_policies(reject: str) -> None:
+    stage(reject=reject).cost({}, Expected(300, CONTEXT, len(LANGUAGES), None, PluginSpec(type="gpt2_nano")))
+
+
+def test_rejects_cannot_go_to_a_language_that_is_not_there() -> None:
+    with pytest.raises(RecipeError, match="'es', which is neither a policy nor a language"):
+        stage(reject="es").cost({}, Expected(300, CONTEXT, len(LANGUAGES), None, PluginSpec(type="gpt2_nano")))

@@ -1,0 +1,23 @@
+"""The router's bench at a tiny size, on the embedded corpus, with peers made up."""
+
+from __future__ import annotations
+
+import pytest
+
+from orchestrator.bench import router as bench
+from orchestrator.bench.router import Routing
+
+
+@pytest.mark.slow
+def test_errors_calibration_rejection_and_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ELTEC", "/nonexistent")
+    monkeypatch.setattr(bench, "prose_peers", lambda: {"always en": lambda text: "en"})
+    monkeypatch.setattr(bench, "code_peers", lambda: {"never": lambda texts: [False] * len(texts)})
+    rows = list(Routing(pieces=60, repeats=1, training_pieces=500, characters=200_000).rows())
+    errors = {row.case: row for row in rows if row.metric == "error"}
+    word = next(row for case, row in errors.items() if "1 word" in case)
+    assert word.baseline == pytest.approx(2 / 3)
+    assert word.ours < word.baseline
+    assert errors["miniwiki, lines of Python (beside never)"].baseline == 1
+    assert {row.metric for row in rows} == {"error", "ece", "rejected", "time a document"}
+    assert all(row.ours > 0 for row in rows if row.unit == "µs")
