@@ -32,7 +32,7 @@ Pieced = Mapping[str, Mapping[str, Sequence[str]]]
 class Routing:
     """Routers trained on each corpus, tested on both.
 
-    Every piece begins at a word and holds a letter. Python of less than 100 characters is cut from code without its
+    Every piece begins at a word and holds a letter. Python of less than 256 characters is cut from code without its
     comments and docstrings, and holds a sign of code. The router chooses among the prose languages, Python and (for
     rejection) none; peers among the prose languages alone, which is the easier choice. No error at all counts as half
     a piece, so that ratios exist.

@@ -53,7 +53,14 @@ def coverage(
         kept = rejected <= threshold
         error = 1 - float(correct[kept].mean()) if kept.any() else 0.0
         away = float((outside > threshold).mean()) if len(outside) else 0.0
-        found.append({"coverage": float(kept.mean()), "error": error, "outside_rejected": away, "threshold": threshold})
+        found.append(
+            {
+                "coverage": float(kept.mean()) if len(kept) else 0.0,
+                "error": error,
+                "outside_rejected": away,
+                "threshold": threshold,
+            }
+        )
     return found
 
 

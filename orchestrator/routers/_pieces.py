@@ -19,6 +19,8 @@ _LETTER = re.compile(r"[^\W\d_]")
 _SYMBOL = re.compile(r"[_=()\[\]{}<>+*/@#%&|\\\d]|\w\.\w")
 _FRESH = frozenset({tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.COMMENT})
 _LONGEST_WORD = 40
+_WHOLE = 256
+"""Characters from which pieces of Python may hold comments and docstrings."""
 _QUOTES = ('"', "'", "“", "”", "„", "«", "»", "‘", "’", "- ", "— ", "(", "")
 _NUMBERS = (
     "{0}",
@@ -102,7 +104,7 @@ class Pieces:
         """Random pieces that begin at a word and hold a letter, by the name of their length ("2 words")."""
         by_words = {plural(k, "word"): self._cut(self._short, n, rng, words=k) for k, n in lengths.words.items()}
         by_characters = {
-            plural(k, "character"): self._cut(self._short if k < 100 else self._long, n, rng, characters=k)
+            plural(k, "character"): self._cut(self._short if k < _WHOLE else self._long, n, rng, characters=k)
             for k, n in lengths.characters.items()
         }
         return by_words | by_characters

@@ -125,7 +125,7 @@ def test_the_prompt_router_beside_the_papers(blocks: Path, tmp_path: Path, monke
     monkeypatch.setattr("orchestrator.stages.router.TEST_PIECES", 60)
     options = {"type": "prompt", "bits": 12, "pieces": 300, "calibration_pieces": 50}
     made = stage(type=options, reject="fr", reject_above=0.7)
-    save_tokenizer(train_tokenizer([["some words of a text"]], 260), tmp_path / "tokenizer")
+    save_tokenizer(train_tokenizer([["some words of a text"]], 259), tmp_path / "tokenizer")
     inputs = {"blocks": blocks, "tokenizer": tmp_path / "tokenizer", "corpus": write_corpus(tmp_path / "corpus")}
     out = tmp_path / "out"
     out.mkdir()
