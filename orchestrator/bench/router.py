@@ -16,7 +16,7 @@ from orchestrator.bench._router_peers import PROSE, Identify, code_peers, prose_
 from orchestrator.bench._rows import Row, compare, notice, single
 from orchestrator.evaluation.calibration import calibration_error
 from orchestrator.routers import TextRouter
-from orchestrator.routers._outside import catalogues, outside
+from orchestrator.routers._outside import testing
 from orchestrator.routers._pieces import Lengths, Pieces, code_only
 from orchestrator.routers.prompt import Prompt
 
@@ -158,9 +158,8 @@ class Routing:
 
     @cached_property
     def _outside(self) -> dict[str, list[str]]:
-        """Unseen languages of the machine's message catalogues, and freshly generated text."""
-        made = outside((*PROSE, "py"), 40 * self.pieces, np.random.default_rng(99), only="generated/")
-        return {f"unseen/{name}": texts for name, texts in catalogues(unseen=True).items()} | made
+        """Languages and code that nothing was trained on, and freshly generated text."""
+        return testing((*PROSE, "py"), 40 * self.pieces, np.random.default_rng(99))
 
 
 def _labelled(pieces: Pieced, length: str, languages: Sequence[str]) -> tuple[list[str], NDArray[np.str_]]:

@@ -23,7 +23,7 @@ from orchestrator.routers._ngrams import clip
 from orchestrator.routers._pieces import Lengths, Pieces
 
 _PACKAGES = ("torch", "scikit-learn", "scipy", "matplotlib", "numpy", "pyarrow", "transformers", "jinja2")
-_SUFFIXES = (".c", ".h", ".hpp", ".cpp", ".cu", ".cuh", ".js", ".css", ".html", ".json", ".yaml", ".csv")
+_SUFFIXES = (".c", ".h", ".hpp", ".cpp", ".cu", ".js", ".css", ".html", ".json", ".yaml", ".csv")
 UNSEEN = ("sk", "lt", "ga", "gl", "nb", "bg", "fa", "af", "eo", "cy", "eu", "is", "hr", "th")
 """Languages whose messages no router is trained on: what it rejects of them, it rejects unseen."""
 _LOCALES = Path("/usr/share/locale")
@@ -31,6 +31,7 @@ _CHARACTERS_OF_A_CATALOGUE = 40_000
 _SHORTEST_MESSAGE = 30
 _FORMAT = re.compile(r"%[-#0-9.()\w]*|&(?=\w)|<[^>]+>|\{\w*\}|--?[\w-]+|\x04|[A-Z_]{3,}")
 _WHOLE = 256
+_UNSEEN_SUFFIXES = (".f90", ".f", ".proto", ".cmake", ".cuh", ".pyf")
 _FILES_OF_A_KIND = 25
 _CHARACTERS_OF_A_FILE = 20_000
 # Blocks of Unicode with whole alphabets, for languages that have no sentences here.
@@ -67,11 +68,17 @@ def fragments(kinds: Mapping[str, Sequence[str]], count: int, rng: np.random.Gen
     return [piece for texts in kinds.values() for piece in _cut(texts, each, rng)]
 
 
+def testing(languages: Collection[str], characters: int, rng: np.random.Generator) -> dict[str, list[str]]:
+    """Texts to test rejection with, by kind: languages and code that no router has learned from, and generated text."""
+    messages = {f"unseen/{name}": texts for name, texts in catalogues(unseen=True).items() if name not in languages}
+    code = {f"unseen/{suffix}": texts for suffix, texts in files(unseen=True).items() if suffix[1:] not in languages}
+    return messages | code | outside(languages, characters, rng, only="generated/")
+
+
 def outside_pieces(languages: Collection[str], count: int, rng: np.random.Generator) -> dict[str, list[str]]:
-    """Text to test rejection with, by kind: unseen languages where there are catalogues, and generated text."""
-    made = outside(languages, 40 * count, rng, only="generated/")
-    unseen = {f"unseen/{name}": texts for name, texts in catalogues(unseen=True).items() if name not in languages}
-    return {kind: _cut(texts, count, rng)[:count] for kind, texts in (unseen | made).items()}
+    """Pieces of the texts of :func:`testing`, by kind."""
+    kinds = testing(languages, 40 * count, rng)
+    return {kind: _cut(texts, count, rng)[:count] for kind, texts in kinds.items()}
 
 
 def _cut(texts: Sequence[str], count: int, rng: np.random.Generator) -> list[str]:
@@ -141,9 +148,13 @@ def _messages(folder: Path) -> list[str]:
 
 
 @cache
-def files() -> Mapping[str, list[str]]:
-    """Beginnings of files of other programming languages, by suffix, spread over what is installed."""
-    found: dict[str, list[Path]] = {suffix: [] for suffix in _SUFFIXES}
+def files(unseen: bool = False) -> Mapping[str, list[str]]:
+    """Beginnings of files of other programming languages, by suffix, spread over what is installed.
+
+    Args:
+        unseen: those of the kinds that routers are tested with and never learn from.
+    """
+    found: dict[str, list[Path]] = {suffix: [] for suffix in (_UNSEEN_SUFFIXES if unseen else _SUFFIXES)}
     for package in _PACKAGES:
         try:
             parts = metadata.distribution(package).files or []
