@@ -91,7 +91,8 @@ def _outside(found: Results) -> Table:
     rows = [(kind, count(row["count"]), share(row["rejected"], 1)) for kind, row in found["outside"].items()]
     note = (
         "“unseen/…”: program messages in languages (message catalogues of this machine) and files of packages in kinds "
-        "of code that the router has not learned to reject; “generated/…”: made for the test. Half of the pieces are cut to all lengths, half are whole."
+        "of code that the router has not learned to reject; “generated/…”: made for the test. Half of the pieces are "
+        "cut to all lengths, half are whole."
     )
     return table("Text that is for no expert", ("kind", "pieces", "rejected"), rows, note=note)
 
