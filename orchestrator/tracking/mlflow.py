@@ -6,6 +6,7 @@ import json
 import logging
 import math
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,8 @@ from orchestrator.tracking import RunFacts
 STATE = "tracking.json"
 _BATCH = 900  # MLflow takes 1000 metrics a call
 _LONGEST_VALUE = 500
+_LONGEST_NAME = 250
+_FORBIDDEN = re.compile(r"[^\w\-. :/]")
 _RESULTS = ("table3_router", "table4_perplexity", "teacher_perplexity", "expert_perplexity")
 # A server that does not answer is found out in seconds; MLflow's own patience is minutes.
 _SETTINGS = {
@@ -120,7 +123,7 @@ class MlflowRun:
         from mlflow.entities import Param
 
         run = str(self._client.create_run(self._experiment, run_name=name, tags=dict(tags)).info.run_id)
-        params = [Param(key, text(value)) for key, value in leaves(parameters)]
+        params = [Param(clean(key), text(value)) for key, value in leaves(parameters)]
         for batch in _batches(params, 100):
             self._client.log_batch(run, params=batch)
         return run
@@ -151,7 +154,7 @@ class MlflowRun:
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
-        metrics = [Metric(key, value, now, step) for key, value, step in numbers(rows)]
+        metrics = [Metric(clean(key), value, now, step) for key, value, step in numbers(rows)]
         for batch in _batches(metrics, _BATCH):
             self._client.log_batch(run, metrics=batch)
 
@@ -205,6 +208,11 @@ def leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield from leaves(value, f"{prefix}.{key}" if prefix else str(key))
     else:
         yield prefix, tree
+
+
+def clean(name: str) -> str:
+    """A name of a parameter or metric as MLflow takes it: names of configurations may hold anything."""
+    return _FORBIDDEN.sub("_", name)[:_LONGEST_NAME]
 
 
 def text(value: Any) -> str:

@@ -121,6 +121,18 @@ def test_an_interrupted_run_goes_on_in_the_same_runs(store: Path) -> None:
     }
 
 
+def test_names_that_mlflow_refuses_are_written_with_underscores(store: Path) -> None:
+    sweeps = {"recipe": {"the paper's recipe, 100 %": {"seed": 3}}}
+    run = MlflowRun(local_store(store), facts(store, "names", sweeps=sweeps))
+    run.started("joint-moe_ce@2")
+    run.metrics("joint-moe_ce@2", [{"step": 1, "steps": 2, "it's": 0.5}])
+    run.finished("joint-moe_ce@2", {"seconds": 1.0}, publish(store))
+    run.close(None)
+    found = runs(store, "names")
+    assert found["names"].data.params["sweeps.recipe.the paper_s recipe_ 100 _.seed"] == "3"
+    assert found["joint-moe_ce@2"].data.metrics["it_s"] == 0.5
+
+
 def test_another_recipe_gets_runs_of_its_own(store: Path) -> None:
     first = MlflowRun(local_store(store), facts(store, "changed"))
     second = MlflowRun(local_store(store), facts(store, "changed", seed=18))
