@@ -11,6 +11,7 @@ import torch
 
 from orchestrator.bench._mixture import LANGUAGES, PaperWay, Shape, TrainingStep
 from orchestrator.bench._rows import Row, compare, in_turn
+from orchestrator.models.inference import routed_logits
 from orchestrator.models.mixture import Mixture
 from orchestrator.routers import Router
 from orchestrator.routers.paper import Paper
@@ -80,5 +81,7 @@ class MixtureBench:
 def _serve(mixture: Mixture, router: Router, ids: np.ndarray) -> torch.Tensor:
     """Route every sequence, and compute the logits of all."""
     best_B = router.probabilities(list(ids)).argmax(1)
-    logits: torch.Tensor = mixture(torch.from_numpy(ids), torch.from_numpy(np.eye(len(LANGUAGES))[best_B]))
+    logits: torch.Tensor = routed_logits(
+        mixture, torch.from_numpy(ids), torch.from_numpy(np.eye(len(LANGUAGES))[best_B])
+    )
     return logits

@@ -1,16 +1,27 @@
-"""Which experts serve a sequence: options of inference, without any training."""
+"""A mixture at work: which experts serve a sequence, and the logits of a batch of any languages.
+
+Shape legend: B sequences, T tokens, D width, V vocabulary, E experts in the order of the mixture's languages.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import linear
 
 from orchestrator.errors import ModelError
+from orchestrator.models.build import head, hidden_states
+from orchestrator.models.mixture import Mixture
 from orchestrator.plugins import suggest
+
+CACHED = 1 << 20
+"""Logits computed at once on a CPU before they are put in place: as many as its caches hold."""
 
 
 @dataclass(frozen=True)
@@ -71,3 +82,86 @@ class Inference:
                 f"allow at least one of {', '.join(languages)}" + (", or common" if has_common else ""),
             )
         return np.array([name in wanted for name in languages])
+
+
+def routed_logits(mixture: Mixture, ids_BT: Tensor, weights_BE: Tensor, common: bool = True) -> Tensor:
+    """Logits of a batch of any languages, [B, T, V], in the order of the batch.
+
+    Sequences are grouped by expert, and an expert without weight is not run. A sequence of one expert gets that one's
+    logits; one of several gets the log of their probabilities' weighted mean, as c-BTM mixes (arXiv:2303.14177); one of
+    none gets the common expert alone.
+
+    Args:
+        mixture: in evaluation mode. ids_BT: token ids, int64.
+        weights_BE: not negative, each row sums to 1 or is all 0; see :meth:`Inference.weights`.
+        common: combine with the common expert, where there is one.
+    """
+    weights_BE = weights_BE.cpu()
+    mixed_B, parts = (weights_BE > 0).sum(1) > 1, list(_states(mixture, ids_BT, weights_BE, common))
+    if "head" in mixture.shared and not mixed_B.any():  # one product for all
+        order_B = torch.cat([rows for _, rows, _ in parts]).argsort()
+        states_BTD = torch.cat([states_BTD for _, _, states_BTD in parts])
+        return linear(states_BTD[order_B], *head(mixture.branch(mixture.languages[0])))
+    weight_VD, _ = head(mixture.branch(mixture.languages[0]))
+    logits_BTV = parts[0][2].new_empty((*ids_BT.shape, len(weight_VD)))
+    logits_BTV[mixed_B.to(ids_BT.device)] = -torch.inf
+    for language, rows, states_BTD in parts:
+        layer, rows_cpu = head(mixture.branch(language)), rows.cpu()
+        if not mixed_B[rows_cpu].any():
+            _put(logits_BTV, rows, states_BTD, *layer)
+            continue
+        share_B = weights_BE[rows_cpu, mixture.languages.index(str(language))]
+        logits_BTV[rows] = _mixed(logits_BTV[rows], linear(states_BTD, *layer), share_B, mixed_B[rows_cpu])
+    return logits_BTV
+
+
+def groups(languages: Sequence[str], weights_BE: Tensor) -> list[tuple[str | None, Tensor]]:
+    """(language, indices of the sequences it has weight on), for experts that have any; None: the common expert."""
+    used_BE = weights_BE > 0
+    found: list[tuple[str | None, Tensor]] = [
+        (language, used_BE[:, index].nonzero()[:, 0]) for index, language in enumerate(languages)
+    ]
+    found.append((None, (~used_BE.any(1)).nonzero()[:, 0]))
+    return [(language, rows) for language, rows in found if len(rows)]
+
+
+def _states(
+    mixture: Mixture, ids_BT: Tensor, weights_BE: Tensor, common: bool
+) -> Iterator[tuple[str | None, Tensor, Tensor]]:
+    """What heads are applied to: (language, rows, states [rows, T, D]); the common expert runs once for all."""
+    common_BTD: Tensor | None = None
+    for language, rows_cpu in groups(mixture.languages, weights_BE):
+        rows = rows_cpu.to(ids_BT.device)
+        if common_BTD is None and mixture.common is not None and (common or language is None):
+            common_BTD = hidden_states(mixture.common, ids_BT)
+        if language is None:
+            assert common_BTD is not None, "no expert has weight, and there is no common one"
+            yield language, rows, common_BTD[rows]
+            continue
+        states_BTD = hidden_states(mixture.experts[language], ids_BT[rows])
+        if common and common_BTD is not None:
+            states_BTD = mixture.combiners[language](states_BTD, common_BTD[rows])
+        yield language, rows, states_BTD
+
+
+def _put(logits_BTV: Tensor, rows: Tensor, states_RTD: Tensor, weight_VD: Tensor, bias_V: Tensor | None) -> None:
+    """Write a head's logits to the rows of a batch; on a CPU some of the vocabulary at a time.
+
+    A second pass over all logits, from where they were computed to where they belong, would cost a tenth of the whole.
+    """
+    if logits_BTV.device.type != "cpu":
+        logits_BTV[rows] = linear(states_RTD, weight_VD, bias_V)
+        return
+    size = max(1, CACHED // states_RTD[..., 0].numel())
+    for start in range(0, len(weight_VD), size):
+        part = slice(start, start + size)
+        few_RTV = linear(states_RTD, weight_VD[part], None if bias_V is None else bias_V[part])
+        for place, row in enumerate(rows.tolist()):
+            logits_BTV[row, :, part] = few_RTV[place]
+
+
+def _mixed(sum_BTV: Tensor, logits_BTV: Tensor, share_B: Tensor, mixed_B: Tensor) -> Tensor:
+    """Log of the probabilities so far and of one more expert's share, where sequences are mixed; else its logits."""
+    log_share_B11 = share_B.to(logits_BTV).log()[:, None, None]
+    joined_BTV = torch.logaddexp(sum_BTV, torch.log_softmax(logits_BTV, -1) + log_share_B11)
+    return torch.where(mixed_B.to(logits_BTV.device)[:, None, None], joined_BTV, logits_BTV)

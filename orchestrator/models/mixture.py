@@ -1,4 +1,4 @@
-"""The mixture: experts, perhaps a common expert and shared layers, and the sequences that each of them serves."""
+"""The mixture: experts, perhaps a common expert and shared layers, as the parts of one model."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from orchestrator.errors import ModelError
@@ -16,12 +15,12 @@ COMMON, SHARED = "common", "shared"
 
 
 class Mixture(nn.Module):
-    """Experts by language; each sequence of a batch is served by the experts that have weight on it.
+    """Experts by language; :func:`orchestrator.models.inference.routed_logits` serves a batch of any languages.
 
     With a common expert (paper, MoE-CE) the hidden states of expert and common expert are combined before the head.
     Parameters belong to *parts*: a language's, "common" or "shared"; see :meth:`part_of`.
 
-    Shape legend: B sequences, T tokens, D width, V vocabulary, E experts in the order of `languages`.
+    Shape legend: B sequences, T tokens, D width.
 
     Args:
         experts: causal language models by language, of one vocabulary.
@@ -83,63 +82,6 @@ class Mixture(nn.Module):
             return Branch(self.experts[language])
         return Branch(self.experts[language], self.common, self.combiners[language])
 
-    def forward(self, ids_BT: Tensor, weights_BE: Tensor, common: bool = True) -> Tensor:
-        """Logits of a batch of any languages, [B, T, V], in the order of the batch.
-
-        Sequences are grouped by expert, and an expert without weight is not run. A sequence of one expert gets that
-        expert's logits; one of several gets the log of their probabilities' weighted mean, as c-BTM mixes (arXiv:
-        2303.14177); one of none gets the common expert alone.
-
-        Args:
-            ids_BT: token ids, int64. weights_BE: not negative, each row sums to 1 or is all 0.
-            common: combine with the common expert, where there is one.
-        """
-        weights_BE = weights_BE.cpu()
-        mixed_B, parts = (weights_BE > 0).sum(1) > 1, list(self._states(ids_BT, self.groups(weights_BE), common))
-        if "head" in self.shared and not mixed_B.any():  # one product for all
-            order_B = torch.cat([rows for _, rows, _ in parts]).argsort()
-            states_BTD = torch.cat([states_BTD for _, _, states_BTD in parts])
-            return nn.functional.linear(states_BTD[order_B], *head(self.branch(self.languages[0])))
-        logits_BTV: Tensor | None = None
-        for language, rows, states_BTD in parts:
-            part_BTV = nn.functional.linear(states_BTD, *head(self.branch(language)))
-            if logits_BTV is None:
-                logits_BTV = part_BTV.new_empty((*ids_BT.shape, part_BTV.shape[-1]))
-                logits_BTV[mixed_B.to(ids_BT.device)] = -torch.inf
-            if mixed_B[rows.cpu()].any():
-                share_B = weights_BE[rows.cpu(), self.languages.index(str(language))]
-                part_BTV = _mixed(logits_BTV[rows], part_BTV, share_B, mixed_B[rows.cpu()])
-            logits_BTV[rows] = part_BTV
-        assert logits_BTV is not None, "an empty batch"
-        return logits_BTV
-
-    def _states(
-        self, ids_BT: Tensor, groups: Iterable[tuple[str | None, Tensor]], common: bool
-    ) -> Iterator[tuple[str | None, Tensor, Tensor]]:
-        """What heads are applied to: (language, rows, states [rows, T, D]); the common expert runs once for all."""
-        common_BTD: Tensor | None = None
-        for language, rows_cpu in groups:
-            rows = rows_cpu.to(ids_BT.device)
-            if common_BTD is None and self.common is not None and (common or language is None):
-                common_BTD = hidden_states(self.common, ids_BT)
-            if language is None:
-                assert common_BTD is not None, "no expert has weight, and there is no common one"
-                yield language, rows, common_BTD[rows]
-                continue
-            states_BTD = hidden_states(self.experts[language], ids_BT[rows])
-            if common and common_BTD is not None:
-                states_BTD = self.combiners[language](states_BTD, common_BTD[rows])
-            yield language, rows, states_BTD
-
-    def groups(self, weights_BE: Tensor) -> list[tuple[str | None, Tensor]]:
-        """(language, indices of the sequences it has weight on), for experts that have any; None: the common expert."""
-        used_BE = weights_BE > 0
-        groups: list[tuple[str | None, Tensor]] = [
-            (language, used_BE[:, index].nonzero()[:, 0]) for index, language in enumerate(self.languages)
-        ]
-        groups.append((None, (~used_BE.any(1)).nonzero()[:, 0]))
-        return [(language, rows) for language, rows in groups if len(rows)]
-
 
 class Branch:
     """An expert, a common expert and what combines them, for whatever takes a causal language model: it has hidden
@@ -182,13 +124,6 @@ class Branch:
             return states_BTD
         combined: Tensor = self.combiner(states_BTD, hidden_states(self.common, ids_BT))
         return combined
-
-
-def _mixed(sum_BTV: Tensor, logits_BTV: Tensor, share_B: Tensor, mixed_B: Tensor) -> Tensor:
-    """Log of the probabilities so far and of one more expert's share, where sequences are mixed; else its logits."""
-    log_share_B11 = share_B.to(logits_BTV).log()[:, None, None]
-    joined_BTV = torch.logaddexp(sum_BTV, torch.log_softmax(logits_BTV, -1) + log_share_B11)
-    return torch.where(mixed_B.to(logits_BTV.device)[:, None, None], joined_BTV, logits_BTV)
 
 
 def _share(models: Sequence[nn.Module], shares: Iterable[str]) -> dict[str, nn.Module]:

@@ -16,7 +16,7 @@ from orchestrator import plugins
 from orchestrator.config.base import PluginSpec
 from orchestrator.errors import ArtifactError, ModelError
 from orchestrator.models import build_model
-from orchestrator.models.inference import Inference
+from orchestrator.models.inference import Inference, routed_logits
 from orchestrator.models.mixture import Mixture
 from orchestrator.models.mixture_files import load_mixture, save_mixture
 
@@ -92,19 +92,21 @@ USES: tuple[dict[str, Any], ...] = (
 def test_a_mixed_batch_is_each_sequence_alone_in_any_order(mixture, ids, probabilities, options):
     weights_BE = weights(probabilities, mixture, **options)
     for common in (True, False):
-        logits = mixture(ids, weights_BE, common)
+        logits = routed_logits(mixture, ids, weights_BE, common)
         assert logits.shape == (len(ids), CONTEXT, VOCABULARY)
         for row in range(len(ids)):
-            alone = mixture(ids[row : row + 1], weights_BE[row : row + 1], common)[0]
+            alone = routed_logits(mixture, ids[row : row + 1], weights_BE[row : row + 1], common)[0]
             torch.testing.assert_close(logits[row], alone, rtol=0, atol=1e-5)
         order = torch.randperm(len(ids), generator=torch.Generator().manual_seed(3))
-        torch.testing.assert_close(mixture(ids[order], weights_BE[order], common), logits[order], rtol=0, atol=1e-5)
+        torch.testing.assert_close(
+            routed_logits(mixture, ids[order], weights_BE[order], common), logits[order], rtol=0, atol=1e-5
+        )
 
 
 @torch.inference_mode()
 def test_the_routed_expert_serves_with_its_own_logits(mixture, ids):
     weights_BE = torch.eye(4)[torch.arange(9) % 4]
-    logits = mixture(ids, weights_BE, common=False)
+    logits = routed_logits(mixture, ids, weights_BE, common=False)
     for row in range(9):
         expert = mixture.experts[LANGUAGES[row % 4]]
         torch.testing.assert_close(logits[row], expert(ids[row : row + 1]).logits[0], rtol=0, atol=1e-5)
@@ -112,8 +114,8 @@ def test_the_routed_expert_serves_with_its_own_logits(mixture, ids):
 
 @torch.inference_mode()
 def test_several_experts_mix_probabilities(mixture, ids, probabilities):
-    logits = mixture(ids, weights(probabilities, mixture, mode="soft"))
-    single = [mixture(ids, torch.eye(4)[[index] * 9]).softmax(-1) for index in range(4)]
+    logits = routed_logits(mixture, ids, weights(probabilities, mixture, mode="soft"))
+    single = [routed_logits(mixture, ids, torch.eye(4)[[index] * 9]).softmax(-1) for index in range(4)]
     expected = sum(torch.from_numpy(probabilities)[:, index, None, None] * p for index, p in enumerate(single))
     torch.testing.assert_close(logits.softmax(-1).double(), expected, rtol=1e-4, atol=1e-6)
 
@@ -123,7 +125,7 @@ def test_an_expert_that_serves_no_sequence_is_not_run(mixture, ids):
     ran: list[str] = []
     for language, expert in mixture.experts.items():
         expert.base_model.register_forward_hook(lambda *_, name=language: ran.append(name))
-    mixture(ids, torch.eye(4)[[1, 3, 1, 1, 3, 3, 1, 1, 1]])
+    routed_logits(mixture, ids, torch.eye(4)[[1, 3, 1, 1, 3, 3, 1, 1, 1]])
     assert ran == ["fr", "py"]
 
 
@@ -134,9 +136,13 @@ def test_files_give_the_same_logits(mixture, spec, ids, tokenizer, tmp_path):
     with torch.inference_mode():
         for common in (True, False):
             weights_BE = torch.eye(4)[torch.arange(9) % 4]
-            assert torch.equal(again(ids, weights_BE, common), mixture(ids, weights_BE, common))
+            assert torch.equal(
+                routed_logits(again, ids, weights_BE, common), routed_logits(mixture, ids, weights_BE, common)
+            )
         if mixture.common is not None:
-            assert torch.equal(again(ids, torch.zeros(9, 4)), mixture(ids, torch.zeros(9, 4)))
+            assert torch.equal(
+                routed_logits(again, ids, torch.zeros(9, 4)), routed_logits(mixture, ids, torch.zeros(9, 4))
+            )
     names = {name: again.part_of(name) for name, _ in again.named_parameters()}
     assert names == {name: mixture.part_of(name) for name, _ in mixture.named_parameters()}
     assert not list(tmp_path.rglob("*.bin")) + list(tmp_path.rglob("*.pt")), "no pickles"
@@ -155,21 +161,21 @@ def test_transformers_opens_every_expert_without_our_code(mixture, spec, ids, to
 def test_other_experts_stay_as_they_are_when_one_goes(mixture, ids):
     weights_BE = torch.eye(4)[[0, 1, 3, 0, 1, 3, 0, 1, 3]]
     with torch.inference_mode():
-        before = mixture(ids, weights_BE)
+        before = routed_logits(mixture, ids, weights_BE)
         mixture.keep(("en", "fr", "py"))
         assert mixture.languages == ("en", "fr", "py")
-        assert torch.equal(mixture(ids, weights_BE[:, [0, 1, 3]]), before)
+        assert torch.equal(routed_logits(mixture, ids, weights_BE[:, [0, 1, 3]]), before)
 
 
 def test_other_experts_stay_as_they_are_when_one_comes(mixture, spec, ids):
     setup, weights_BE = setup_of(spec), torch.eye(4)[torch.arange(9) % 4]
     with torch.inference_mode():
-        before = mixture(ids, weights_BE)
+        before = routed_logits(mixture, ids, weights_BE)
     kind = "mistral" if "mistral" in mixture.experts["en"].config.model_type else "gpt2"
     grown = setup.grow(mixture, {"es": build_model(ARCHITECTURES[kind], VOCABULARY, CONTEXT, 50)}).eval()
     with torch.inference_mode():
         assert grown.languages == (*LANGUAGES, "es")
-        assert torch.equal(grown(ids, torch.eye(5)[torch.arange(9) % 4]), before)
+        assert torch.equal(routed_logits(grown, ids, torch.eye(5)[torch.arange(9) % 4]), before)
 
 
 def test_parts_are_named_and_shared_layers_are_one(mixture, spec):

@@ -16,6 +16,7 @@ import torch
 
 from orchestrator.artifacts import file_digest
 from orchestrator.cli.main import main
+from orchestrator.models.inference import routed_logits
 from orchestrator.models.mixture_files import load_mixture
 from orchestrator.pipeline.versions import Versions
 from orchestrator.stages.router import RouterStage
@@ -112,7 +113,7 @@ def logits(version, languages):
         weights_BE = torch.zeros(4, len(mixture.languages))
         weights_BE[:, mixture.languages.index(language)] = 1
         with torch.inference_mode():
-            found[language] = mixture(ids_BT, weights_BE)
+            found[language] = routed_logits(mixture, ids_BT, weights_BE)
     return found
 
 

@@ -11,6 +11,7 @@ from orchestrator import plugins
 from orchestrator.config.base import PluginSpec
 from orchestrator.errors import ArtifactError
 from orchestrator.models import build_model
+from orchestrator.models.inference import routed_logits
 from orchestrator.models.mixture_files import load_mixture, save_mixture
 from serve.combined import CombinedExpert, open_expert
 from serve.engine import Engine
@@ -51,7 +52,9 @@ def test_tokens_are_those_of_the_mixture_alone_and_in_a_batch(folder: Path) -> N
         ids = engine.tokenizer.encode_prompt(prompt)
         length = len(ids)
         for _ in range(12):
-            logits = mixture(torch.tensor([ids]), torch.tensor([[0.0, 1.0]]))[0, -1, : len(engine.tokenizer.bytes)]
+            logits = routed_logits(mixture, torch.tensor([ids]), torch.tensor([[0.0, 1.0]]))[
+                0, -1, : len(engine.tokenizer.bytes)
+            ]
             ids.append(int(logits.argmax()))
             if ids[-1] == engine.tokenizer.end:
                 break

@@ -18,6 +18,7 @@ from orchestrator.config.recipe import EvaluationConfig, ExpertsConfig
 from orchestrator.config.study import StudentConfig
 from orchestrator.errors import ArtifactError, ModelError
 from orchestrator.models import load_model
+from orchestrator.models.inference import routed_logits
 from orchestrator.models.mixture_files import load_mixture
 from orchestrator.stages.base import Environment, Expected, Stage
 from orchestrator.stages.expert import ExpertStage
@@ -130,7 +131,10 @@ class TestJoint:
         grown = run(joint(GATED, ("fr",), freeze_shared=True), trained | {"initial": one}, tmp_path / "grown")
         ids = torch.arange(CONTEXT)[None] + 3
         with torch.inference_mode():
-            before, after = load_mixture(one)(ids, torch.ones(1, 1)), load_mixture(grown)(ids, torch.eye(2)[:1])
+            before, after = (
+                routed_logits(load_mixture(one), ids, torch.ones(1, 1)),
+                routed_logits(load_mixture(grown), ids, torch.eye(2)[:1]),
+            )
         assert torch.equal(before, after)
 
     def test_by_language_is_sparse_and_learns(self, trained, tmp_path):
