@@ -81,7 +81,4 @@ class MixtureBench:
 def _serve(mixture: Mixture, router: Router, ids: np.ndarray) -> torch.Tensor:
     """Route every sequence, and compute the logits of all."""
     best_B = router.probabilities(list(ids)).argmax(1)
-    logits: torch.Tensor = routed_logits(
-        mixture, torch.from_numpy(ids), torch.from_numpy(np.eye(len(LANGUAGES))[best_B])
-    )
-    return logits
+    return routed_logits(mixture, torch.from_numpy(ids), torch.from_numpy(np.eye(len(LANGUAGES))[best_B]))

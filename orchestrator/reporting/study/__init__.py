@@ -15,7 +15,7 @@ from orchestrator.reporting.study.claims import Answer
 from orchestrator.reporting.study.common_expert import common
 from orchestrator.reporting.study.data import Json, Study
 from orchestrator.reporting.study.forgetting_page import forgetting
-from orchestrator.reporting.study.overview import overview, verdicts
+from orchestrator.reporting.study.overview import configuration, overview, verdicts
 from orchestrator.reporting.study.routing import router
 from orchestrator.reporting.study.setups import compared
 from orchestrator.reporting.study.sweeps import alpha, alternating, recipes
@@ -33,8 +33,9 @@ def write_study_report(
 ) -> tuple[str, ...]:
     """Write the report of a study into `out`.
 
-    Writes `index.html` with the verdicts, `rq1.html` … `rq6.html`, `recipe.html`, `baselines.html`, `report.md` with
-    all of them, `results.json`, `figures/`, and the main line's report in `run/`. Each page says what was not asked.
+    Writes `index.html` with the verdicts, `rq1.html` … `rq6.html`, `recipe.html`, `baselines.html`,
+    `configuration.html`, `report.md` with all of them, `results.json`, `figures/`, and the main line's report in
+    `run/`. Each page says what was not asked.
 
     Args:
         inputs: role -> artifact folder: "main-report" and the roles of `entries`.
@@ -50,7 +51,7 @@ def write_study_report(
     """
     study, paper = read_study(inputs, entries, recipe), paper_figures()
     answers = [question(study, paper) for question in QUESTIONS]
-    pages = (overview(study, answers, paper), *(answer.page for answer in answers))
+    pages = (overview(study, answers, paper), *(answer.page for answer in answers), configuration(study))
     write_pages(pages, _results(study, answers), out, [Link(f"{RUN}/index.html", "Main run")])
     shutil.copytree(inputs["main-report"], out / RUN, ignore=shutil.ignore_patterns("manifest.json"))
     return verdicts(answers)

@@ -26,12 +26,17 @@ def overview(study: Study, answers: Sequence[Answer], paper: Json) -> Page:
     ]
     if absent := _absent(study):
         sections.append(Section("absent", "What was not asked", absent))
-    text = yaml.safe_dump(study.recipe, sort_keys=False, allow_unicode=True, width=100)
-    sections.append(Section("recipe", "Recipe", (), (Listing("The recipe in full, with its defaults", text),)))
     description = str(study.recipe.get("description", ""))
     title = f"Study “{study.main['name']}”"
     document = Document(title, description, _facts(study), (_counts(claims),), tuple(sections))
     return Page("index", "Overview", document)
+
+
+def configuration(study: Study) -> Page:
+    """The last page: the recipe."""
+    text = yaml.safe_dump(study.recipe, sort_keys=False, allow_unicode=True, width=100)
+    section = Section("configuration", "Recipe", (), (Listing("The recipe in full, with its defaults", text),))
+    return Page("configuration", "Configuration", Document("Configuration", "", (), (), (section,)))
 
 
 def verdicts(answers: Sequence[Answer]) -> tuple[str, ...]:
