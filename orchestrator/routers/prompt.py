@@ -25,7 +25,8 @@ _CODE_WORDS = 0.3
 _SENTENCES = 5
 """How often the few known sentences of a language are seen: people ask, and corpora seldom do."""
 _HELD_OUT_KINDS = 3
-"""Every third kind of outside text is kept from the weights, and fits the calibration of rejection."""
+"""Every third kind of text that is found, not made (a language, a suffix), is kept from the weights, and fits the
+calibration of rejection."""
 
 
 @dataclass(frozen=True)
@@ -72,9 +73,10 @@ class Prompt:
             if not some:
                 raise CorpusError(f"no training text in {language!r}", "router", "give that language more text")
         inside = self._inside(pieces, rng)
-        kinds = list(_outside.outside(languages, self.pieces * 4, rng).items())
-        unseen = dict(kinds[::_HELD_OUT_KINDS])
-        seen = {kind: some for kind, some in kinds if kind not in unseen}
+        kinds = _outside.outside(languages, self.pieces * 4, rng)
+        found = [kind for kind in kinds if not kind.startswith("generated/")]
+        unseen = {kind: kinds[kind] for kind in found[::_HELD_OUT_KINDS]}
+        seen = {kind: some for kind, some in kinds.items() if kind not in unseen}
         examples = _with_outside(inside, _outside.fragments(seen, self.pieces, rng), len(languages))
         weights, bias = softmax_regression(examples, len(languages) + 1, self.bits, seed, threads)
         weights = np.column_stack([weights, self._familiarity(inside.texts)]).astype(np.float16).astype(np.float32)
