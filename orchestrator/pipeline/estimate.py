@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import math
-import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -16,15 +16,18 @@ from pathlib import Path
 from orchestrator.config.recipe import Recipe
 from orchestrator.pipeline.graph import Step
 from orchestrator.pipeline.plan import Plan, PlannedStep
-from orchestrator.pipeline.rehearsal import Pace, Rehearsal, busy
+from orchestrator.pipeline.rehearsal import Pace, Rehearsal
 from orchestrator.pipeline.text import counted_blocks, expected_blocks
 from orchestrator.stages.base import Cost
 
 EFFICIENCY = {"cpu": 0.6, "cuda": 0.4}
 """Share of a plain matrix product's speed that training reaches."""
-SESSION, FIT, TASK = 1.5, 2.5, 1.0
-"""Of Ray: to start and end a session, to start and end a training, to start a task that computes; in starts of a
-process that can train, because starting processes is what they do."""
+SESSION, FIT, TASK = 1.2, 2.5, 0.5
+"""Of Ray: to start and end a session, to start and end a training, to start any other step; in starts of a
+process that can train, because starting processes is what they do. From a study of 50 trainings, two at a time on two
+cores, where such a start took 4.8 s and a training 12 s beside its loop."""
+POLLING = 0.1
+"""Share of a core that looking after a training takes on Ray: its controller, its helpers, the run itself."""
 DATA_SECONDS = 2.0
 """Of a step that neither trains nor computes with a model."""
 
@@ -75,7 +78,7 @@ def estimate(plan: Plan, costs: Mapping[str, Cost], machine: Machine) -> Estimat
     with tempfile.TemporaryDirectory() as folder:
         speed = EFFICIENCY[machine.device] * matmul_flops_per_second(machine.device)
         rehearsal = Rehearsal(plan, costs, machine.device, Path(folder), speed)
-        timing = _Timing(plan, costs, machine, rehearsal, _process_seconds(machine) if machine.ray else 0.0)
+        timing = _Timing(plan, costs, machine, rehearsal, process_seconds() if machine.ray else 0.0)
         seconds = {planned.name: timing.seconds(planned) for planned in plan.missing}
     steps = [planned.step for planned in plan.missing]
     total = makespan(steps, seconds, machine.slots, serial=not machine.ray) + SESSION * timing.process
@@ -121,14 +124,23 @@ class _Timing:
     def seconds(self, planned: PlannedStep) -> float:
         """Of one step."""
         stage, cost = planned.step.stage, self.costs[planned.name]
-        if not (stage.distributed or stage.accelerated):
-            return DATA_SECONDS
         start = (FIT if stage.distributed else TASK) * self.process
+        if not (stage.distributed or stage.accelerated):
+            return start + DATA_SECONDS
+        return (start + self._computing(planned, cost)) * self._crowd(planned)
+
+    def _crowd(self, planned: PlannedStep) -> float:
+        """How many want each core that a step has, itself included."""
+        machine, polling = self.machine, POLLING if self.machine.ray and self.machine.device == "cpu" else 0.0
+        trainings = 1 if planned.step.alone else machine.slots * machine.threads / machine.threads_alone
+        return max(1.0, trainings) + polling
+
+    def _computing(self, planned: PlannedStep, cost: Cost) -> float:
         if cost.training is not None and (pace := self._pace(planned)):
-            return start + self._training(cost, pace)
+            return self._training(cost, pace)
         if cost.training is None and (paces := [pace for pace in self._paces_behind(planned) if pace]):
-            return start + cost.tokens * sum(pace.token for pace in paces) / len(paces)
-        return start + cost.flops / self.rehearsal.flops_per_second / self.machine.workers
+            return cost.tokens * sum(pace.token for pace in paces) / len(paces)
+        return cost.flops / self.rehearsal.flops_per_second / self.machine.workers
 
     def _training(self, cost: Cost, pace: Pace) -> float:
         """Its steps, its validations, and what is around them."""
@@ -144,8 +156,9 @@ class _Timing:
         if planned.name not in self.paces:
             alone, machine = planned.step.alone, self.machine
             threads = machine.threads_alone if alone else machine.threads
-            neighbours = 0 if alone or machine.device != "cpu" else machine.slots - 1
-            self.paces[planned.name] = self.rehearsal.pace(planned, threads, neighbours)
+            beside = min(machine.slots, machine.threads_alone // machine.threads) - 1
+            neighbours = 0 if alone or machine.device != "cpu" else beside
+            self.paces[planned.name] = self.rehearsal.pace(planned, threads, max(neighbours, 0))
         return self.paces[planned.name]
 
     def _paces_behind(self, planned: PlannedStep) -> Iterator[Pace | None]:
@@ -172,10 +185,10 @@ def matmul_flops_per_second(device: str = "cpu", repeats: int = 10) -> float:
     return 2 * size**3 / best
 
 
-def _process_seconds(machine: Machine) -> float:
-    """Seconds until a new process can train, beside other trainings: importing torch and transformers, most of all."""
-    with busy(machine.slots - 1 if machine.device == "cpu" else 0, machine.threads):
-        start = time.perf_counter()
-        command = [sys.executable, "-c", "import orchestrator.training.publish, transformers.modeling_utils"]
-        subprocess.run(command, check=True, capture_output=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
-        return time.perf_counter() - start
+def process_seconds() -> float:
+    """Seconds that a new process computes until it can train: importing torch and transformers, most of all."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    command = [sys.executable, "-c", "import orchestrator.training.publish, orchestrator.models._token_moe"]
+    subprocess.run(command, check=True, capture_output=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime

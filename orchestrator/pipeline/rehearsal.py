@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import os
 import statistics
-import threading
+import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,7 +30,7 @@ from orchestrator.tokens.storage import SPLITS
 
 LONGEST_STEP = 3.0
 """Seconds that a step may take to be rehearsed, as far as its FLOPs tell."""
-STEPS_SECONDS, FEWEST_STEPS, MOST_STEPS = 0.6, 8, 40
+STEPS_SECONDS, FEWEST_STEPS, MOST_STEPS = 0.6, 6, 40
 """How long to take steps, about, and bounds of their number."""
 WARM_UP = 2
 """First steps that are not counted: they allocate memory and choose kernels."""
@@ -36,7 +38,7 @@ HELD_OUT_TOKENS = 16_384
 """Tokens of all languages together to validate on, about."""
 NEVER = 2**30
 _LANGUAGES = ("languages", "learn", "validated")
-_LENGTH = ("seed", "language", "tokens", "epochs", "eval_every", "eval_blocks", "checkpoint_every", "freeze_shared")
+_LENGTH = ("seed", "language", "tokens", "epochs", "eval_every", "eval_blocks", "checkpoint_every")
 _OPTIMIZATION = ("lr", "betas", "weight_decay", "momentum", "warmup", "decay", "final_lr", "clip", "publish")
 _FREE = frozenset(_LENGTH + _OPTIMIZATION)
 """Options that change nothing about the time of a step."""
@@ -57,6 +59,10 @@ class Pace:
     token: float
     languages: int
     around: float
+
+    def faster(self, share: float) -> Pace:
+        """The same in a share of the time."""
+        return replace(self, step=share * self.step, token=share * self.token, around=share * self.around)
 
 
 @dataclass
@@ -79,7 +85,10 @@ class Rehearsal:
     _made: dict[str, Path | None] = field(default_factory=dict)
 
     def pace(self, planned: PlannedStep, threads: int, neighbours: int) -> Pace | None:
-        """Of a training on some threads, beside others with as many each; None where it can't be told by trying."""
+        """Of a training on some threads, beside others with as many each; None where it can't be told by trying.
+
+        Time spent waiting for a core, because something else had it, is left out.
+        """
         before = torch.get_num_threads()
         torch.set_num_threads(threads)
         try:
@@ -118,11 +127,13 @@ class Rehearsal:
                 min(max(int(STEPS_SECONDS / per_step), FEWEST_STEPS), MOST_STEPS) // 2 * 2
             )  # schedules may alternate
             stage = _shortened(stage, steps, training.batch_tokens)
-        started = time.perf_counter()
+        started, waited = time.perf_counter(), _waited()
         stage.run(inputs, out, Environment(work=work, device=self.device, threads=threads))
         if training is not None:
+            seconds = time.perf_counter() - started
             held_out = min(training.eval_blocks, self._held_out) * self.plan.expected.context
-            self._paces[self._kind(planned)] = _read(out, time.perf_counter() - started, held_out)
+            pace = _read(out, seconds, held_out)
+            self._paces[self._kind(planned)] = pace.faster(1 - (_waited() - waited) / seconds)
         return out
 
     def _kind(self, planned: PlannedStep) -> str:
@@ -181,26 +192,34 @@ class Rehearsal:
         return folder
 
 
+_NEIGHBOUR = """
+import os, numpy
+parent, matrix = os.getppid(), numpy.ones((1024, 1024), numpy.float32)
+while os.getppid() == parent:
+    matrix @ matrix
+"""
+
+
 @contextmanager
 def busy(neighbours: int, threads: int) -> Iterator[None]:
-    """Keep the cores at work that other trainings beside this one would: none of the machine's caches is free then."""
-    done = threading.Event()
-
-    def work() -> None:
-        torch.set_num_threads(threads)
-        matrix = torch.ones(1024, 1024)
-        while not done.is_set():
-            torch.mm(matrix, matrix)
-
-    workers = [threading.Thread(target=work, daemon=True) for _ in range(neighbours)]
-    for worker in workers:
-        worker.start()
+    """Keep the cores at work that other trainings beside this one would: cores share caches, memory and clock."""
+    limits = {f"{library}_NUM_THREADS": str(threads) for library in ("OMP", "OPENBLAS", "MKL")}
+    command = [sys.executable, "-c", _NEIGHBOUR]
+    processes = [subprocess.Popen(command, env={**os.environ, **limits}) for _ in range(neighbours)]
     try:
         yield
     finally:
-        done.set()
-        for worker in workers:
-            worker.join()
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+def _waited() -> float:
+    """Seconds that this thread was ready to run and had no core; 0 where the system does not tell (Linux does)."""
+    try:
+        return int(Path("/proc/thread-self/schedstat").read_text(encoding="ascii").split()[1]) / 1e9
+    except (OSError, IndexError, ValueError):
+        return 0.0
 
 
 def _shortened(section: AnySection, steps: int, batch_tokens: int) -> AnySection:

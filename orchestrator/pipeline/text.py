@@ -14,7 +14,7 @@ from orchestrator.errors import MomeError
 from orchestrator.tokens.blocks import TokenBlocks, block_count
 from orchestrator.tokens.storage import SPLITS
 
-PATIENCE = 1.0
+PATIENCE = 3.0
 """Seconds to count a source's characters in; one that has more to read has enough."""
 BITS_PER_CHARACTER = 4.4
 """log2 of the vocabulary a token over characters a token: 2.3 of them with 1,024 tokens and 2.7 with 4,096, measured on

@@ -7,13 +7,17 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from orchestrator.reporting.report import data_digests, write_report
+from orchestrator.stages._mixing import MODELS
 from orchestrator.stages.base import Environment, Stage
 
 
 class ReportStage(Stage):
     """Writes `index.html`, `report.md`, `results.json` and `figures/`."""
 
-    code: ClassVar[tuple[str, ...]] = ("reporting", "stages.report")
+    code: ClassVar[tuple[str, ...]] = (
+        *("reporting", "models.sizes", "models.inference", *MODELS),
+        *("stages._mixing", "stages.report"),
+    )
 
     recipe: dict[str, Any]
     """The recipe as plain data, without resources and tracking; shown in the report."""
