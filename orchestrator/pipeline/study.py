@@ -16,7 +16,7 @@ from orchestrator.stages.measure import MeasureStage
 from orchestrator.stages.merged import MergedStage
 from orchestrator.stages.report import ReportStage
 from orchestrator.stages.student import StudentStage
-from orchestrator.stages.study_report import StudyEntry, StudyReportStage
+from orchestrator.stages.study_report import StudyEntry, StudyReportStage, What
 
 Names = dict[str, str]
 """Name of a step in its recipe's main line -> its name in the study."""
@@ -39,6 +39,8 @@ def study_steps(recipe: Recipe) -> tuple[Step, ...]:
         suffix = f"@{seed}" if number else ""
         _setups(builder, seeded, study, seed, suffix)
         names = builder.add_line(main_line(seeded), suffix)
+        if any(student.initialise != "random" for student in study.baselines.values()):
+            names |= builder.add_line(main_line(_apart(seeded)), suffix, wanted=_experts(recipe.corpus.languages))
         _baselines(builder, seeded, study, names, seed, suffix)
         if study.forgetting:
             _forgetting(builder, seeded, study, names, seed, suffix)
@@ -89,9 +91,18 @@ class _Builder:
         """Add a step by its parts."""
         return self.add(Step(name, stage, dict(inputs), kind=kind))
 
-    def note(self, step: str, what: str, seed: int, name: str = "", language: str = "") -> None:
+    def note(self, step: str, what: What, seed: int, name: str = "", language: str = "") -> None:
         """Tell the report of a step."""
-        self.entries.append(StudyEntry(step=step, what=what, name=name, seed=seed, language=language))  # type: ignore[arg-type]
+        self.entries.append(StudyEntry(step=step, what=what, name=name, seed=seed, language=language))
+
+
+def _experts(languages: Iterable[str]) -> list[str]:
+    return [f"expert-{language}" for language in languages]
+
+
+def _apart(recipe: Recipe) -> Recipe:
+    """The recipe with independent experts."""
+    return recipe.model_copy(update={"mixture": PluginSpec(type="ple")})
 
 
 def _leading_to(line: Sequence[Step], wanted: Iterable[str]) -> set[str]:
@@ -108,7 +119,7 @@ def _setups(builder: _Builder, recipe: Recipe, study: StudyConfig, seed: int, su
         names = builder.add_line(main_line(recipe.model_copy(update={"mixture": setup})), own + suffix, named=["joint"])
         builder.note(names["evaluation"], "evaluation", seed, name)
         builder.note(names["mixture"], "mixture", seed, name)
-        for step in ("joint", *(f"expert-{language}" for language in recipe.corpus.languages)):
+        for step in ("joint", *_experts(recipe.corpus.languages)):
             if step in names:
                 builder.note(names[step], "training", seed, name, step.partition("-")[2])
 
@@ -116,13 +127,13 @@ def _setups(builder: _Builder, recipe: Recipe, study: StudyConfig, seed: int, su
 def _baselines(builder: _Builder, recipe: Recipe, study: StudyConfig, names: Names, seed: int, suffix: str) -> None:
     languages = tuple(recipe.corpus.languages)
     for name, student in study.baselines.items():
-        experts = {f"expert-{language}": names[f"expert-{language}"] for language in languages}
         inputs = {role: names[step] for role, step in learning_inputs(recipe, languages).items()}
+        begun = student.initialise != "random"
+        experts = {expert: names[expert] for expert in _experts(languages)} if begun else {}
         if student.initialise == "average" and student.tokens == 0:
             step = builder.train(name + suffix, "merged", MergedStage(), {"tokenizer": names["tokenizer"], **experts})
         else:
-            more = {} if student.initialise == "random" else experts
-            step = builder.train(name + suffix, "student", _student(recipe, student, languages), inputs | more)
+            step = builder.train(name + suffix, "student", _student(recipe, student, languages), inputs | experts)
         measured = MeasureStage(evaluation=recipe.evaluation, languages=languages)
         losses = builder.train(
             f"measure-{name}{suffix}", "measure", measured, {"blocks": names["blocks"], "model": step}
@@ -191,8 +202,8 @@ def _trials(builder: _Builder, recipe: Recipe, name: str, sweep: StudySweep, see
     trained = sweep.languages or tuple(recipe.corpus.languages)[:1]
     for number, (configuration, changes) in enumerate(sweep.configurations.items()):
         trial = changed(recipe, {**sweep.overrides, **changes}, f"study.sweeps.{name}: {configuration!r}")
-        wanted = [f"expert-{language}" for language in trained]
-        names = builder.add_line(main_line(trial), f".{name}-{number}{suffix}", wanted)
+        wanted = _experts(trained)
+        names = builder.add_line(main_line(_apart(trial)), f".{name}-{number}{suffix}", wanted)
         for language, step in zip(trained, wanted, strict=True):
             builder.note(names[step], "trial", seed, f"{name}: {configuration}", language)
 

@@ -12,13 +12,15 @@ from orchestrator.reporting.study import write_study_report
 from orchestrator.stages._mixing import MODELS
 from orchestrator.stages.base import Environment, Stage
 
+What = Literal["evaluation", "mixture", "training", "student", "measure", "session", "trial"]
+
 
 class StudyEntry(Section):
     """What a step of the study is to the report."""
 
     step: str
     """Name of the step, which is the role of its artifact."""
-    what: Literal["evaluation", "mixture", "training", "student", "measure", "session", "trial"]
+    what: What
     """A mixture's losses under all its uses; its folder; a training of its experts; a baseline, and its losses; a
     session of the study of forgetting; a sweep's trial."""
     name: str
