@@ -10,6 +10,7 @@ from orchestrator.config.loading import changed
 from orchestrator.config.recipe import Recipe
 from orchestrator.config.study import StudentConfig, StudyConfig, StudySweep
 from orchestrator.pipeline.graph import Step, expert_seed, learning_inputs, main_line
+from orchestrator.pipeline.plan import ancestors
 from orchestrator.stages.base import Stage
 from orchestrator.stages.joint import JointStage
 from orchestrator.stages.measure import MeasureStage
@@ -77,7 +78,7 @@ class _Builder:
 
         Where a name is taken, or among `named`, the step gets the suffix.
         """
-        needed = None if wanted is None else _leading_to(line, wanted)
+        needed = None if wanted is None else ancestors(line, set(wanted))
         names: Names = {}
         for step in line:
             if needed is None or step.name in needed:
@@ -103,14 +104,6 @@ def _experts(languages: Iterable[str]) -> list[str]:
 def _apart(recipe: Recipe) -> Recipe:
     """The recipe with independent experts."""
     return recipe.model_copy(update={"mixture": PluginSpec(type="ple")})
-
-
-def _leading_to(line: Sequence[Step], wanted: Iterable[str]) -> set[str]:
-    needed = set(wanted)
-    for step in reversed(line):
-        if step.name in needed:
-            needed.update(step.inputs.values())
-    return needed
 
 
 def _setups(builder: _Builder, recipe: Recipe, study: StudyConfig, seed: int, suffix: str) -> None:
