@@ -111,6 +111,8 @@ def show_plan(recipe: Recipe, plan: Plan, local: bool = False) -> None:
     console.print(
         f"expected in all: about {_duration(expected.total)}, {at_once} on the {machine.device} of this machine"
     )
+    if reckoned := sum(costs[p.name].training is not None for p in plan.missing) - expected.rehearsed:
+        console.print(f"{reckoned} trainings by their FLOPs: a few steps of them could not be taken here")
 
 
 def execute_plan(

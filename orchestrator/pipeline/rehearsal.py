@@ -30,7 +30,7 @@ from orchestrator.tokens.storage import SPLITS
 
 LONGEST_STEP = 3.0
 """Seconds that a step may take to be rehearsed, as far as its FLOPs tell."""
-STEPS_SECONDS, FEWEST_STEPS, MOST_STEPS = 0.6, 6, 40
+STEPS_SECONDS, FEWEST_STEPS, MOST_STEPS = 0.3, 6, 40
 """How long to take steps, about, and bounds of their number."""
 WARM_UP = 2
 """First steps that are not counted: they allocate memory and choose kernels."""
@@ -123,9 +123,8 @@ class Rehearsal:
         out, work = (self.folder / f"{kind}-{planned.name}" for kind in ("out", "work"))
         out.mkdir()
         if training is not None:
-            steps = (
-                min(max(int(STEPS_SECONDS / per_step), FEWEST_STEPS), MOST_STEPS) // 2 * 2
-            )  # schedules may alternate
+            # An even number: schedules may alternate.
+            steps = min(max(int(STEPS_SECONDS / per_step), FEWEST_STEPS), MOST_STEPS) // 2 * 2
             stage = _shortened(stage, steps, training.batch_tokens)
         started, waited = time.perf_counter(), _waited()
         stage.run(inputs, out, Environment(work=work, device=self.device, threads=threads))
