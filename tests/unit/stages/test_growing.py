@@ -10,6 +10,7 @@ from orchestrator.config.base import PluginSpec, build
 from orchestrator.config.recipe import BlocksConfig
 from orchestrator.errors import CorpusError, TokenizerError
 from orchestrator.models import build_model
+from orchestrator.models.inference import routed_logits
 from orchestrator.models.mixture_files import load_mixture, save_mixture
 from orchestrator.stages.added_blocks import AddedBlocksStage
 from orchestrator.stages.base import Environment
@@ -147,6 +148,6 @@ def test_experts_that_stay_keep_every_bit(tmp_path, setup):
     assert after.languages == ("en", "de")
     with torch.inference_mode():
         for column, language in enumerate(after.languages):
-            ours = before(ids_BT, torch.eye(3)[[before.languages.index(language)] * 2])
-            assert torch.equal(ours, after(ids_BT, torch.eye(2)[[column] * 2]))
+            ours = routed_logits(before, ids_BT, torch.eye(3)[[before.languages.index(language)] * 2])
+            assert torch.equal(ours, routed_logits(after, ids_BT, torch.eye(2)[[column] * 2]))
     assert json.loads((out / "training.json").read_text())["steps"] == 0
