@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from orchestrator.artifacts import Artifact, Store
+from orchestrator.config.routing import COMMON
 from orchestrator.errors import ArtifactError
 from orchestrator.pipeline.versions import EXPERT, Version, Versions
+from orchestrator.routers import Policy
 from serve.errors import UnknownModelError
 
 
@@ -17,7 +19,9 @@ class MixtureFiles:
     """Folders of one version of a mixture. Nothing changes them, so a later run or change changes nothing here.
 
     Attributes:
-        tokenizer, router: artifact folders. experts: language -> Hugging Face folder of its expert.
+        tokenizer, router: artifact folders.
+        experts: language -> Hugging Face folder of its expert; COMMON -> the common expert's, where rejected text goes
+            to it.
     """
 
     tokenizer: Path
@@ -37,17 +41,19 @@ class MixtureFiles:
         missing = [step for step in ("tokenizer", "router") if step not in parts] + ([] if experts else ["expert-*"])
         if missing:
             raise ArtifactError(f"the run has no {', '.join(missing)}", str(run), "finish it: mome run RECIPE")
-        return cls(parts["tokenizer"].folder, parts["router"].folder, dict(sorted(experts.items())))
+        router = parts["router"].folder
+        return cls(parts["tokenizer"].folder, router, dict(sorted(experts.items())) | _common(parts, router))
 
     def only(self, names: Sequence[str]) -> MixtureFiles:
-        """The same with some of the experts: the router chooses the most probable of those.
+        """The same with some of the experts: the router chooses the most probable of those; the common one stays.
 
         Raises:
             UnknownModelError: there is none of a name, or no name.
         """
         if not names:
             raise UnknownModelError("no expert is left to serve", fix=f"allow one of: {', '.join(self.experts)}")
-        return replace(self, experts={name: self.expert(name) for name in names})
+        common = [COMMON] if COMMON in self.experts else []
+        return replace(self, experts={name: self.expert(name) for name in [*names, *common]})
 
     def expert(self, name: str) -> Path:
         """The folder of an expert.
@@ -72,6 +78,14 @@ def _experts(parts: Mapping[str, Artifact]) -> dict[str, Path]:
     if "mixture" in parts:
         return {folder.name: folder for folder in (parts["mixture"].folder / "experts").iterdir()}
     return {name.removeprefix(EXPERT): a.folder / "model" for name, a in parts.items() if name.startswith(EXPERT)}
+
+
+def _common(parts: Mapping[str, Artifact], router: Path) -> dict[str, Path]:
+    """The common expert's folder, where the mixture has one and rejected text goes to it."""
+    if "mixture" not in parts or Policy.of(router).reject != COMMON:
+        return {}
+    folder = parts["mixture"].folder / COMMON
+    return {COMMON: folder} if folder.is_dir() else {}
 
 
 def unknown_model(name: str, experts: Mapping[str, object]) -> UnknownModelError:

@@ -30,8 +30,9 @@ class Tokenizer:
         self.bytes = token_bytes(self._fast)
 
     def encode(self, text: str) -> list[int]:
-        """Ids of the text alone, without <s> and </s>: what routers read."""
-        ids: list[int] = self._fast.encode(text, add_special_tokens=False).ids
+        """Ids of the text alone, without <s> and </s>: what routers read. Half a surrogate pair is read as "?"."""
+        whole = text.encode("utf-8", "replace").decode()
+        ids: list[int] = self._fast.encode(whole, add_special_tokens=False).ids
         return ids
 
     def encode_prompt(self, text: str) -> list[int]:

@@ -139,7 +139,13 @@ def generate(
 @app.command()
 def route(
     name: RunName,
-    text: Annotated[str, typer.Argument(help="Text to route.", show_default=False)],
+    text: Annotated[
+        str | None, typer.Argument(help="Text to route; -: the standard input.", show_default=False)
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option(help="Route each line of this file (-: of the standard input), as JSON lines.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print a line of JSON.")] = False,
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
     """Say which expert a text goes to: label, probabilities, spans of other languages, and why.
@@ -149,10 +155,19 @@ def route(
         mome route quickstart "What is the capital of France?"
 
         mome route quickstart "Que fait ce code : `for x in range(3): print(x)` ?"
-    """
-    from orchestrator.cli.route import route_text
 
-    route_text(name, text, runs)
+        git log -1 --format=%B | mome route quickstart - --json
+
+        mome route quickstart --file prompts.txt > routes.jsonl
+    """
+    if (text is None) == (file is None):
+        raise typer.BadParameter("give a text, or --file with one text a line")
+    from orchestrator.cli.route import route_lines, route_text
+
+    if text is not None:
+        route_text(name, text, runs, json)
+    elif file is not None:
+        route_lines(name, file, runs)
 
 
 @app.command()

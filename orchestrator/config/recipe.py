@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 
 from orchestrator.config.base import PluginSpec, Section, build, plugin_of
 from orchestrator.config.names import Fraction, Language, Name
+from orchestrator.config.routing import BEST, COMMON, ERROR
 from orchestrator.config.routing import RouterConfig as RouterConfig
 from orchestrator.config.study import StudyConfig
 
@@ -292,3 +293,12 @@ class Recipe(Section):
     """Where things run."""
     tracking: TrackingConfig = Field(default_factory=TrackingConfig)
     """Where metrics go."""
+
+    @model_validator(mode="after")
+    def _rejects_go_somewhere(self) -> Recipe:
+        reject, known = self.router.reject, (BEST, COMMON, ERROR, *self.corpus.languages)
+        if reject not in known:
+            raise ValueError(f"router.reject: {reject!r} is no policy and no language here; one of {', '.join(known)}")
+        if reject == COMMON and not build("models.setups", self.mixture).has_common:
+            raise ValueError(f"router.reject: {self.mixture.type} has no common expert; set mixture: moe_ce, or best")
+        return self

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from orchestrator.config.routing import BEST
+from orchestrator.config.routing import BEST, ERROR
 from orchestrator.errors import ArtifactError
 from orchestrator.routers import _files
 
@@ -34,6 +34,16 @@ class Policy:
             ArtifactError: `router.json` is missing or damaged.
         """
         return cls(**_files.read_json(folder / "router.json").get("policy", {}))
+
+    def rejects(self, rejected: float) -> bool:
+        """Whether a text is rejected, by its probability of being of none of the languages."""
+        return rejected > self.reject_above
+
+    def expert(self, best: str, rejected: float) -> str | None:
+        """Where a text goes whose most probable expert is `best`; None: it is refused."""
+        if self.reject == BEST or not self.rejects(rejected):
+            return best
+        return None if self.reject == ERROR else self.reject
 
 
 class Router(ABC):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from orchestrator.config.routing import BEST, COMMON
 from orchestrator.errors import ArtifactError
 from orchestrator.routers import Policy, TextRouter
 from orchestrator.routers._calibration import KNOTS, SIGNALS, Calibration
@@ -64,15 +68,40 @@ def test_the_best_expert_takes_rejects_by_default(tmp_path: Path, tokenizer_fold
 
 def test_rejects_can_be_refused(tmp_path: Path, tokenizer_folder: Path) -> None:
     router = open_router(tmp_path, tokenizer_folder, Policy("error"))
-    with pytest.raises(RejectedPromptError, match="no language that an expert knows") as caught:
+    with pytest.raises(RejectedPromptError, match="prompt 2 of 2 is in no language that an expert knows") as caught:
         router.route(["the house near a river", "ξένη γλώσσα"])
     assert "en, fr" in caught.value.fix
+    with pytest.raises(RejectedPromptError, match="the prompt is in no language"):
+        router.route([""])
 
 
 def test_a_threshold_of_one_rejects_nothing(tmp_path: Path, tokenizer_folder: Path) -> None:
     assert open_router(tmp_path, tokenizer_folder, Policy("error", 1.0)).route([""])[0].expert in WORDS
 
 
-def test_rejects_for_a_missing_expert_are_an_error_at_the_start(tmp_path: Path, tokenizer_folder: Path) -> None:
-    with pytest.raises(ArtifactError, match="'common', which is no expert"):
+def test_the_most_probable_of_some_experts_takes_what_another_would(tmp_path: Path, tokenizer_folder: Path) -> None:
+    router = PromptRouter(tokenizer_folder, write_prompt_router(tmp_path / "router", Policy("en")), ["fr"])
+    assert router.route(["ξένη γλώσσα"])[0].expert == "fr"
+
+
+def test_rejects_for_a_missing_common_expert_are_an_error_at_the_start(tmp_path: Path, tokenizer_folder: Path) -> None:
+    with pytest.raises(ArtifactError, match="to the common expert, and this mixture has none"):
         open_router(tmp_path, tokenizer_folder, Policy("common"))
+
+
+@given(st.lists(st.text(st.characters()), max_size=5), st.sampled_from([BEST, COMMON, "fr"]))
+@settings(deadline=None, max_examples=60)
+def test_any_text_has_an_expert(routers: Mapping[str, PromptRouter], texts: list[str], reject: str) -> None:
+    for route in routers[reject].route(texts):
+        assert route.expert in (*WORDS, COMMON)
+        assert route.probabilities is not None
+        assert sum(route.probabilities.values()) == pytest.approx(1)
+
+
+@pytest.fixture(scope="module")
+def routers(tmp_path_factory: pytest.TempPathFactory, tokenizer_folder: Path) -> dict[str, PromptRouter]:
+    root = tmp_path_factory.mktemp("routers")
+    return {
+        reject: PromptRouter(tokenizer_folder, write_prompt_router(root / reject, Policy(reject)), (*WORDS, COMMON))
+        for reject in (BEST, COMMON, "fr")
+    }

@@ -98,6 +98,26 @@ def test_shipped_recipes_are_valid(path):
     assert load_recipe(path).name == path.stem
 
 
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("router.reject=best",),
+        ("router.reject=error",),
+        ("router.reject=en",),
+        ("router.reject=common", "mixture=moe_ce"),
+    ],
+)
+def test_policies_for_rejected_text(write, overrides):
+    assert load_recipe(write(MINIMAL), overrides).router.reject == overrides[0].partition("=")[2]
+
+
+def test_rejected_text_must_have_somewhere_to_go(write):
+    assert "'es' is no policy and no language here; one of best, common, error, en" in refusal(
+        write(MINIMAL), "router.reject=es"
+    )
+    assert "ple has no common expert; set mixture: moe_ce" in refusal(write(MINIMAL), "router.reject=common")
+
+
 class TestBase:
     """A recipe that changes another."""
 
@@ -136,7 +156,7 @@ class TestBase:
         assert list(study.sweeps["rq1"].configurations) == ["a", "b"]
         assert (study.sweeps["rq1"].languages, study.sweeps["more"].languages) == ((), ("fr",))
 
-    @pytest.mark.parametrize("language", ["common", "shared", "teacher", "auto"])
+    @pytest.mark.parametrize("language", ["common", "shared", "teacher", "auto", "none", "error"])
     def test_names_that_mean_something_else_are_no_languages(self, tmp_path, language):
         text = f"base: base.yaml\nname: mine\ncorpus: {{languages: {{{language}: {{source: miniwiki}}}}}}\n"
         with pytest.raises(RecipeError, match="means something else"):

@@ -141,13 +141,3 @@ def test_the_prompt_router_beside_the_papers(blocks: Path, tmp_path: Path, monke
     assert Policy.of(out) == Policy("fr", 0.7)
     assert isinstance(Router.load(out, "sgd"), TokenRouter)
     assert set(made.external()) == {"outside"}
-
-
-@pytest.mark.parametrize("reject", ["best", "common", "error", "fr"])
-def test_known_policies(reject: str) -> None:
-    stage(reject=reject).cost({}, Expected(300, CONTEXT, len(LANGUAGES), None, PluginSpec(type="gpt2_nano")))
-
-
-def test_rejects_cannot_go_to_a_language_that_is_not_there() -> None:
-    with pytest.raises(RecipeError, match="'es', which is neither a policy nor a language"):
-        stage(reject="es").cost({}, Expected(300, CONTEXT, len(LANGUAGES), None, PluginSpec(type="gpt2_nano")))
