@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from orchestrator.artifacts import Store
+from orchestrator.routers import Policy
 
 LANGUAGES = ("en", "fr")
 CONTEXT = 64
@@ -17,6 +19,8 @@ _WORDS = {
     "en": "the house stood near a river where children played with their dog every summer morning",
     "fr": "la maison était près du fleuve où les élèves jouaient avec leur chien chaque été à l’aube",
 }
+PROMPTS = {"en": "the house near a river", "fr": "la maison près du fleuve"}
+"""All that the prompt router knows."""
 
 
 def documents(language: str, count: int, seed: int = 3) -> list[str]:
@@ -56,6 +60,27 @@ def write_model(folder: Path, seed: int, vocab_size: int = 400) -> None:
     write_tokenizer(folder)
 
 
+def write_prompt_router(folder: Path, policy: Policy) -> Path:
+    """A router whose n-grams speak for the language of their sentence; any n-gram of them is familiar."""
+    from orchestrator.routers import TextRouter
+    from orchestrator.routers._calibration import KNOTS, SIGNALS, Calibration
+    from orchestrator.routers._ngrams import ngram_buckets
+    from orchestrator.routers._router import save_routers
+    from orchestrator.routers._text_router import TokenBytes
+
+    weights = np.zeros((1 << 16, 4), np.float32)
+    for column, text in enumerate(PROMPTS.values()):
+        for buckets in ngram_buckets([text], 16)[0]:
+            weights[buckets, column] = weights[buckets, 3] = 1
+    rejection = np.zeros((len(KNOTS), SIGNALS + 1), np.float32)
+    rejection[:, 3], rejection[:, 4] = -20, 10  # unfamiliar texts are rejected
+    calibration = Calibration(np.ones(len(KNOTS), np.float32), rejection)
+    router = TextRouter(tuple(PROMPTS), weights, np.zeros(4, np.float32), calibration, TokenBytes.of([]))
+    folder.mkdir(exist_ok=True)
+    save_routers(folder, "prompt", {"prompt": router}, "prompt", policy)
+    return folder
+
+
 def write_router(folder: Path, tokenizer: Path) -> None:
     from sklearn.linear_model import LogisticRegression
 
@@ -90,6 +115,12 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         published[step] = store.publish(step, "e" * 16, {}, lambda out, seed=seed: write_model(out / "model", seed))
     store.set_current("fake", published)
     return root
+
+
+@pytest.fixture(scope="session")
+def prompt_router() -> Callable[[Path, Policy], Path]:
+    """Writes a prompt router that knows PROMPTS, with a policy, into a folder."""
+    return write_prompt_router
 
 
 @pytest.fixture(scope="session")
