@@ -154,7 +154,7 @@ def route(
 
         mome route quickstart "What is the capital of France?"
 
-        mome route quickstart "Que fait ce code : `for x in range(3): print(x)` ?"
+        mome route quickstart "Que fait ce code ? print(sum(range(3)))"
 
         git log -1 --format=%B | mome route quickstart - --json
 

@@ -41,7 +41,7 @@ class Routed:
 
     def row(self) -> dict[str, Any]:
         """As JSON."""
-        return {"label": self.label, "expert": self.expert, "probabilities": self.shares, "text": self.text}
+        return {"label": self.label, "expert": self.expert, "probabilities": self.shares, "text": _printable(self.text)}
 
 
 class RunRouter:
@@ -102,9 +102,11 @@ def route_text(name: str, text: str, runs: Path, as_json: bool = False) -> None:
     best = max(run.router.languages, key=routed.shares.__getitem__)
     if isinstance(run.router, TextRouter):
         found, reasons = spans(run.router, routed.text), run.router.reasons(routed.text, best)
+        found = found if len(found) > 1 else []  # a text in one language has no parts
     if as_json:
         parts = [{"begin": span.begin, "end": span.end, "label": span.label} for span in found]
-        print(json.dumps({**routed.row(), "spans": parts, "reasons": reasons}))
+        named = [(_printable(ngram), value) for ngram, value in reasons]
+        print(json.dumps({**routed.row(), "spans": parts, "reasons": named}))
         return
     _explain(routed, run.policy, found, best, reasons)
 
@@ -147,7 +149,7 @@ def _explain(
         end = "refuses it" if routed.expert is None else f"sends it to {routed.expert}"
         rule = f"“none” is above {policy.reject_above:g}; the recipe's policy for that, {policy.reject}, {end}"
         console.print(f"rejected: {rule}", markup=False, soft_wrap=True)
-    if len(found) > 1:
+    if found:
         table = Table("span", "language", "text", title="Spans", title_justify="left")
         for span in found:
             table.add_row(f"{span.begin}–{span.end}", span.label, _shown(span.text).replace("[", "\\["))

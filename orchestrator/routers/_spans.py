@@ -11,9 +11,11 @@ from orchestrator.routers._text_router import TextRouter
 
 NONE = "none"
 """Label of a span of none of the languages."""
-_UNIT = re.compile(r"[^\n`«»“”.!?:;]*(?:[\n`«»“”]+|[.!?:;]+(?=\s|$)\s*|[.!?:;]|$)")
+_UNIT = re.compile(r"[^\n`\"«»“”„.!?:;]*(?:[\n`\"«»“”„]+|[.!?:;]+(?=\s|$)\s*|[.!?:;]|$)")
 _SWITCH = np.log(100.0)
 """Cost of a change of language: the new one has to be a hundred times as probable in all."""
+_NONE = np.log(10.0)
+"""Cost of a unit in none of the languages: in a text of which a part is known, a few odd characters seldom are."""
 _MOST_UNITS = 10_000
 
 
@@ -39,8 +41,12 @@ def spans(router: TextRouter, text: str) -> list[Span]:
     probabilities, rejected = router.route([text[begin:end] for begin, end in units])
     shares = np.column_stack([probabilities * (1 - rejected[:, None]), rejected])
     blank = [row for row, (begin, end) in enumerate(units) if not any(c.isalnum() for c in text[begin:end])]
-    shares[blank] = 1 / shares.shape[1]  # marks alone belong to what is around them
-    labels = _viterbi(np.log(np.maximum(shares, 1e-6)))
+    if len(blank) == len(units):
+        return [Span(0, len(text), NONE, text)]
+    logs = np.log(np.maximum(shares, 1e-6))
+    logs[:, -1] -= _NONE
+    logs[blank] = 0  # marks alone belong to what is around them
+    labels = _viterbi(logs)
     names = (*router.languages, NONE)
     firsts = [row for row in range(len(units)) if row == 0 or labels[row] != labels[row - 1]]
     begins = [units[row][0] for row in firsts]
