@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-_WORD = re.compile(r"\S+")
 _LETTER = re.compile(r"[^\W\d_]")
 _SYMBOL = re.compile(r"[_=()\[\]{}<>+*/@#%&|\\\d]|\w\.\w")
 _FRESH = frozenset({tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.COMMENT})
@@ -82,13 +81,13 @@ class Pieces:
     """
 
     def __init__(self, texts: Iterable[str]) -> None:
-        """Index the words of `texts`; those without any letter are left out."""
+        """Texts without any letter are left out."""
         whole = [text for text in texts if _LETTER.search(text)]
         sample = whole[:: max(1, len(whole) // 20)]
         self.is_code = bool(sample) and sum(_parses(text) for text in sample) > len(sample) / 2
-        self._long = _Index(whole)
+        self._long = _Places(whole)
         code = [code for text in whole if _LETTER.search(code := code_only(text))] if self.is_code else []
-        self._short = _Index(code) if code else self._long
+        self._short = _Places(code) if code else self._long
 
     def __bool__(self) -> bool:
         return self._long.size > 0
@@ -102,9 +101,9 @@ class Pieces:
 
     def cut(self, lengths: Lengths, rng: np.random.Generator) -> dict[str, list[str]]:
         """Random pieces that begin at a word and hold a letter, by the name of their length ("2 words")."""
-        by_words = {plural(k, "word"): self._cut(self._short, n, rng, words=k) for k, n in lengths.words.items()}
+        by_words = {plural(k, "word"): self._cut(self._short, n, rng, _words(k)) for k, n in lengths.words.items()}
         by_characters = {
-            plural(k, "character"): self._cut(self._short if k < _WHOLE else self._long, n, rng, characters=k)
+            plural(k, "character"): self._cut(self._short if k < _WHOLE else self._long, n, rng, _characters(k))
             for k, n in lengths.characters.items()
         }
         return by_words | by_characters
@@ -116,12 +115,10 @@ class Pieces:
         lines = [line for text in self._short.texts for line in text.splitlines() if self._kept(line)]
         return [lines[i] for i in rng.integers(len(lines), size=count)] if lines else []
 
-    def _cut(
-        self, index: _Index, count: int, rng: np.random.Generator, words: int = 0, characters: int = 0
-    ) -> list[str]:
+    def _cut(self, places: _Places, count: int, rng: np.random.Generator, form: re.Pattern[str]) -> list[str]:
         found: list[str] = []
-        for place in rng.integers(index.size, size=4 * count) if index.size else ():
-            piece = index.piece(int(place), words, characters)
+        for place in rng.integers(places.size, size=4 * count).tolist() if places.size else ():
+            piece = places.piece(place, form)
             if piece and (self._kept(piece) if len(piece) < 60 else _LETTER.search(piece)):
                 found.append(piece)
                 if len(found) == count:
@@ -132,25 +129,28 @@ class Pieces:
         return bool(_LETTER.search(piece)) and (not self.is_code or bool(_SYMBOL.search(piece)))
 
 
-class _Index:
-    """The words of some texts, numbered through."""
+class _Places:
+    """Places in some texts, each as likely as any other; a piece begins at the first word from there."""
 
     def __init__(self, texts: Sequence[str]) -> None:
-        spans = [np.array([match.span() for match in _WORD.finditer(text)], np.int32) for text in texts]
         self.texts = texts
-        self.spans = spans
-        self.ends = np.cumsum([len(each) for each in spans]) if spans else np.zeros(0, np.int64)
-        self.size = int(self.ends[-1]) if spans else 0
+        self.ends = np.cumsum([len(text) for text in texts], dtype=np.int64)
+        self.size = int(self.ends[-1]) if texts else 0
 
-    def piece(self, place: int, words: int, characters: int) -> str:
-        """The piece that begins at a word; "" where its document ends before."""
+    def piece(self, place: int, form: re.Pattern[str]) -> str:
+        """What `form` finds; "" where the document ends before."""
         document = int(np.searchsorted(self.ends, place, "right"))
-        spans, text = self.spans[document], self.texts[document]
-        first = place - int(self.ends[document]) + len(spans)
-        begin = int(spans[first][0])
-        if words:
-            return text[begin : int(spans[first + words - 1][1])] if first + words <= len(spans) else ""
-        return text[begin : begin + characters] if begin + characters <= len(text) else ""
+        text = self.texts[document]
+        found = form.search(text, place - int(self.ends[document]) + len(text))
+        return found[0] if found else ""
+
+
+def _words(count: int) -> re.Pattern[str]:
+    return re.compile(rf"(?<!\S)\S+(?:\s+\S+){{{count - 1}}}")
+
+
+def _characters(count: int) -> re.Pattern[str]:
+    return re.compile(rf"(?s)(?<!\S)\S.{{{count - 1}}}")
 
 
 def plural(count: int, noun: str) -> str:
