@@ -9,15 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.evaluation.calibration import bucket_metrics, coverage, outside_metrics, reliability, stacked
+from orchestrator.evaluation.statistics import wilson
 
 Route = Callable[[Sequence[str]], tuple[NDArray[np.float64], NDArray[np.float64]]]
 """Texts to probabilities of the languages, float64 [n, L], and of rejection, float64 [n]."""
+Pieces = Mapping[str, Mapping[str, Sequence[str]]]
+"""Language -> length ("2 words") -> pieces."""
 
 
 def prompt_metrics(
     route: Route,
     languages: Sequence[str],
-    pieces: Mapping[str, Mapping[str, Sequence[str]]],
+    pieces: Pieces,
     outside: Mapping[str, Sequence[str]],
     threshold: float,
 ) -> dict[str, Any]:
@@ -25,7 +28,7 @@ def prompt_metrics(
 
     Args:
         route: the router. languages: its labels, in order.
-        pieces: language -> length ("2 words") -> pieces.
+        pieces: of test documents.
         outside: kind -> texts that are of none of the languages.
         threshold: of rejection.
 
@@ -33,9 +36,8 @@ def prompt_metrics(
         "buckets" (length -> :func:`bucket_metrics`), "reliability" (bins over all lengths), "coverage", "outside" (kind
         -> share rejected), "threshold".
     """
-    lengths = list(dict.fromkeys(length for found in pieces.values() for length in found))
-    answers = {length: _answers(route, languages, pieces, length) for length in lengths}
-    answers = {length: found for length, found in answers.items() if len(found[2])}
+    labelled = _labelled(languages, pieces)
+    answers = {length: (*route(texts), labels) for length, (texts, labels) in labelled.items()}
     probabilities, rejected, labels = stacked(list(answers.values()))
     correct = probabilities.argmax(axis=1) == labels
     away = {kind: route(texts)[1] for kind, texts in outside.items() if texts}
@@ -50,10 +52,28 @@ def prompt_metrics(
     }
 
 
-def _answers(
-    route: Route, languages: Sequence[str], pieces: Mapping[str, Mapping[str, Sequence[str]]], length: str
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
-    texts = [text for language in languages for text in pieces[language].get(length, ())]
-    counts = [len(pieces[language].get(length, ())) for language in languages]
-    probabilities, rejected = route(texts)
-    return probabilities, rejected, np.repeat(np.arange(len(counts)), counts)
+def accuracy_by_length(
+    probabilities: Callable[[Sequence[str]], NDArray[np.float64]], languages: Sequence[str], pieces: Pieces
+) -> dict[str, dict[str, Any]]:
+    """Length -> "accuracy" and its 95 % Wilson "accuracy_interval", of a router that may know no rejection.
+
+    Args:
+        probabilities: texts to float64 [n, L]. languages: its labels, in order. pieces: of test documents.
+    """
+    found = {}
+    for length, (texts, labels) in _labelled(languages, pieces).items():
+        correct = int((probabilities(texts).argmax(axis=1) == labels).sum())
+        interval = list(wilson(correct, len(labels), 0.95))
+        found[length] = {"accuracy": correct / len(labels), "accuracy_interval": interval}
+    return found
+
+
+def _labelled(languages: Sequence[str], pieces: Pieces) -> dict[str, tuple[list[str], NDArray[np.int64]]]:
+    """Length -> pieces of all languages, and their labels, int64 [n]; lengths without any piece are left out."""
+    lengths = dict.fromkeys(length for found in pieces.values() for length in found)
+    parts = {length: [pieces[language].get(length, ()) for language in languages] for length in lengths}
+    return {
+        length: ([text for part in some for text in part], np.repeat(np.arange(len(some)), [*map(len, some)]))
+        for length, some in parts.items()
+        if any(some)
+    }

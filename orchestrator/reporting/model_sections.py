@@ -8,16 +8,11 @@ from orchestrator.reporting import prompt_section, sentences
 from orchestrator.reporting.document import Section
 from orchestrator.reporting.figures import Figure, confusion, draw, intervals, legend
 from orchestrator.reporting.formats import compact, count, duration, interval, perplexity, share, significant
+from orchestrator.reporting.prompt_section import CLASSIFIERS
 from orchestrator.reporting.tables import Cell, Table, low_is_warm, table
 
 Results = dict[str, Any]
 Row = list[Cell | str]
-CLASSIFIERS = {
-    "logistic_regression": "Logistic regression",
-    "sgd": "SGD classifier",
-    "random_forest": "Random forest",
-    "prompt": "Prompt router",
-}
 SCORES = {"accuracy": "accuracy", "precision": "precision", "recall": "recall", "f1": "F1"}
 
 
@@ -35,10 +30,9 @@ def beside_paper(results: Results, paper: Results) -> Section:
 def router(results: Results, paper: Results) -> Section:
     """Table 3 and Figure 9, and the prompt router where there is one."""
     facts = results["router"]
+    said = (sentences.router(facts), *prompt_section.sentences(facts, results["recipe"].get("router", {})))
     tables = (_table3(results, paper), _by_length(facts))
-    return Section(
-        "router", "Router", (sentences.router(facts),), (*tables, _confusion(facts), *prompt_section.blocks(facts))
-    )
+    return Section("router", "Router", said, (*tables, _confusion(facts), *prompt_section.blocks(facts)))
 
 
 def models(results: Results) -> Section:
@@ -141,7 +135,7 @@ def _by_length(facts: Results) -> Table:
         rows.append([Cell(CLASSIFIERS.get(name, name), strong=name == facts["used"]), *cells])
     columns = ("classifier", *("whole block" if length == "full" else f"{length} tokens" for length in lengths))
     note = f"With {share(facts['confidence'], 0)} Wilson intervals; “16 tokens”: the first 16 of each block."
-    return table("Accuracy by length of the text", columns, rows, note=note)
+    return table("Accuracy on the beginnings of blocks", columns, rows, note=note)
 
 
 def _confusion(facts: Results) -> Figure:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
@@ -58,8 +59,8 @@ def spans(router: TextRouter, text: str) -> list[Span]:
 
 
 def _units(text: str) -> list[tuple[int, int]]:
-    found = [match.span() for match in _UNIT.finditer(text) if match.end() > match.start()]
-    return found[:_MOST_UNITS]
+    found = (match.span() for match in _UNIT.finditer(text) if match.end() > match.start())
+    return list(islice(found, _MOST_UNITS))
 
 
 def _viterbi(logs: np.ndarray) -> list[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,16 +15,16 @@ from orchestrator.config.base import build
 from orchestrator.config.routing import RouterConfig
 from orchestrator.corpus.storage import read_texts
 from orchestrator.errors import CorpusError, RecipeError
-from orchestrator.evaluation.prompts import prompt_metrics
+from orchestrator.evaluation.prompts import accuracy_by_length, prompt_metrics
 from orchestrator.evaluation.routing import confusion_matrix, routing_metrics
-from orchestrator.routers._outside import outside_pieces
+from orchestrator.routers._outside import outside, outside_pieces
 from orchestrator.routers._pieces import LanguageTexts, Lengths, Pieces
 from orchestrator.routers._router import Policy, Router, save_routers
 from orchestrator.routers._text_router import TextRouter
 from orchestrator.routers.paper import Paper
 from orchestrator.stages.base import Cost, Environment, Expected, Stage
 from orchestrator.tokens.blocks import TokenBlocks
-from orchestrator.tokens.tokenizer import load_tokenizer, token_bytes
+from orchestrator.tokens.tokenizer import encode, load_tokenizer, token_bytes
 
 SHORT_LENGTHS = (16, 64)
 """Tokens of the cut test sequences, besides whole blocks: prompts are shorter than what the paper measures."""
@@ -32,7 +32,8 @@ SHORT_LENGTHS = (16, 64)
 TEST_PIECES = 2000
 """Test pieces of each language and length, and of each kind of text that is of none of them."""
 TEST_CHARACTERS = 4_000_000
-TIMED_BLOCKS = 200
+TIMED, TIMED_ALONE = 200, 50
+TIMED_CHARACTERS = 100
 
 Sequences = dict[str, NDArray[np.int64]]
 
@@ -44,9 +45,14 @@ class RouterStage(Stage):
     {"languages", "averaging": "macro", "confidence", "training_sequences": {lang: n}, "sequence_tokens",
      "table3_router": {classifier: {accuracy, precision, recall, f1}},
      "classifiers": {classifier: {metrics…, "lengths": {"16": metrics, "64": metrics}}}}: on whole test blocks, and on
-    their first 16 and 64 tokens; for the metrics see :func:`orchestrator.evaluation.routing.routing_metrics`; with a
-    prompt router "prompt": see :func:`orchestrator.evaluation.prompts.prompt_metrics`, on pieces of test documents; and
-    `timing.json`: {classifier: {"microseconds": of a test block, "bytes": on disk}}.
+    their first 16 and 64 tokens; for the metrics see :func:`orchestrator.evaluation.routing.routing_metrics`.
+
+    With a prompt router "prompt": see :func:`orchestrator.evaluation.prompts.prompt_metrics`, on pieces of test
+    documents, with "classifiers" {classifier: {length: {accuracy, accuracy_interval}}} on the same pieces, and
+    "learned_outside", the kinds of text that rejection was learned from.
+
+    `timing.json`: {classifier: {"microseconds": of a test block in a batch, "alone": of one by itself, "bytes": on
+    disk}}, the prompt router's with the same of a text of 100 characters as "text".
     """
 
     code: ClassVar[tuple[str, ...]] = (
@@ -86,7 +92,7 @@ class RouterStage(Stage):
         metrics["training_sequences"] = {language: len(rows) for language, rows in sequences.items()}
         metrics["sequence_tokens"] = tokens
         if plugin.reads == "corpus":
-            metrics["prompt"] = self._prompt_metrics(routers[plugin.classifier], inputs)
+            metrics["prompt"] = self._prompt_metrics(routers, plugin.classifier, inputs)
         (out / "metrics.json").write_text(json.dumps(metrics, indent=1), encoding="utf-8")
         (out / "timing.json").write_text(json.dumps(self._timing(routers, test, out), indent=1), encoding="utf-8")
         for name, row in metrics["table3_router"].items():
@@ -139,31 +145,46 @@ class RouterStage(Stage):
     def _token_bytes(self, inputs: Mapping[str, Path]) -> list[bytes]:
         return token_bytes(load_tokenizer(inputs["tokenizer"]))
 
-    def _prompt_metrics(self, router: Router, inputs: Mapping[str, Path]) -> dict[str, Any]:
-        """Metrics on pieces of test documents, and on text of no language."""
+    def _prompt_metrics(self, routers: Mapping[str, Router], used: str, inputs: Mapping[str, Path]) -> dict[str, Any]:
+        """Metrics on pieces of test documents, those of every classifier, and on text of no language."""
+        router, rng = routers[used], np.random.default_rng([self.seed, len(self.languages)])
         assert isinstance(router, TextRouter)
-        rng = np.random.default_rng([self.seed, len(self.languages)])
         pieces = {
             language: Pieces(self._documents(inputs["corpus"], "test", language, TEST_CHARACTERS)).cut(
                 Lengths.buckets(TEST_PIECES), rng
             )
             for language in self.languages
         }
-        outside = outside_pieces(self.languages, TEST_PIECES, rng)
-        return prompt_metrics(router.route, router.languages, pieces, outside, self.router.reject_above)
+        others = outside_pieces(self.languages, TEST_PIECES, rng)
+        tokenizer = load_tokenizer(inputs["tokenizer"])
 
-    def _timing(self, routers: Mapping[str, Router], test: TokenBlocks, out: Path) -> dict[str, dict[str, float]]:
-        """Microseconds of a block in a batch, and bytes on disk, by classifier."""
+        def asked_with_text(some: Router) -> Callable[[Sequence[str]], NDArray[np.float64]]:
+            return lambda texts: (
+                some.route(texts).languages
+                if isinstance(some, TextRouter)
+                else some.probabilities(encode(tokenizer, texts))
+            )
+
+        return {
+            **prompt_metrics(router.route, router.languages, pieces, others, self.router.reject_above),
+            "classifiers": {
+                name: accuracy_by_length(asked_with_text(some), self.languages, pieces)
+                for name, some in routers.items()
+            },
+            "learned_outside": sorted(outside(self.languages, 1, rng)),
+        }
+
+    def _timing(self, routers: Mapping[str, Router], test: TokenBlocks, out: Path) -> dict[str, dict[str, Any]]:
+        """Microseconds of a block and of a text, in a batch and alone, and bytes on disk, by classifier."""
         language = self.languages[0]
-        blocks = _inputs(test, language, np.arange(min(TIMED_BLOCKS, _count(test, language))))
-        found = {}
+        blocks = list(_inputs(test, language, np.arange(min(TIMED, _count(test, language)))))
+        found: dict[str, dict[str, Any]] = {}
         for name, router in routers.items():
-            router.probabilities(blocks)
-            begin = time.perf_counter()
-            router.probabilities(blocks)
-            seconds = time.perf_counter() - begin
             size = sum((out / f"{name}.{suffix}").stat().st_size for suffix in ("safetensors", "json"))
-            found[name] = {"microseconds": 1e6 * seconds / len(blocks), "bytes": float(size)}
+            found[name] = _microseconds(router.probabilities, blocks) | {"bytes": float(size)}
+            if isinstance(router, TextRouter):
+                texts = [router.tokens.text(block)[:TIMED_CHARACTERS] for block in blocks]
+                found[name]["text"] = _microseconds(router.route, texts)
         return found
 
     def _sample(self, blocks: TokenBlocks, language: str, tokens: int) -> NDArray[np.int64]:
@@ -216,3 +237,17 @@ def _inputs(blocks: TokenBlocks, language: str, indices: NDArray[np.int64]) -> N
     """Input tokens of blocks of a language: int64 [n, context]."""
     row = np.full(len(indices), blocks.languages.index(language))
     return np.asarray(blocks.gather(np.stack([row, indices], axis=1))[:, :-1], np.int64)
+
+
+def _microseconds(ask: Callable[[Any], Any], documents: list[Any]) -> dict[str, float]:
+    """Of one document: "microseconds" where all are asked for at once, "alone" where one is."""
+
+    def seconds(batches: list[list[Any]]) -> float:
+        begin = time.perf_counter()
+        for batch in batches:
+            ask(batch)
+        return (time.perf_counter() - begin) / sum(map(len, batches))
+
+    ask(documents)  # what is computed once is not counted
+    alone = [[document] for document in documents[:TIMED_ALONE]]
+    return {"microseconds": 1e6 * seconds([documents]), "alone": 1e6 * seconds(alone)}

@@ -6,12 +6,16 @@ import os
 import random
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from orchestrator.artifacts import Store
 from orchestrator.routers import Policy
+
+if TYPE_CHECKING:
+    from orchestrator.config.base import PluginSpec
 
 LANGUAGES = ("en", "fr")
 CONTEXT = 64
@@ -115,6 +119,36 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         published[step] = store.publish(step, "e" * 16, {}, lambda out, seed=seed: write_model(out / "model", seed))
     store.set_current("fake", published)
     return root
+
+
+def _write_mixture(folder: Path, tokenizer: Path, setup: PluginSpec) -> Path:
+    """A mixture of random weights that are far apart, so that greedy choices don't hang on rounding."""
+    import torch
+
+    from orchestrator import plugins
+    from orchestrator.config.base import PluginSpec
+    from orchestrator.models import build_model
+    from orchestrator.models.mixture_files import save_mixture
+
+    models = []
+    for seed in range(3):
+        spec = PluginSpec(type="gpt2", layers=2, width=32, heads=2)
+        models.append(build_model(spec, 400, 64, seed))
+        with torch.no_grad():
+            for parameter in models[-1].parameters():
+                parameter += 0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(seed))
+    plugin = plugins.create("models.setups", setup.type, setup.options)
+    mixture = plugin.assemble({"en": models[0], "fr": models[1]}, models[2] if plugin.has_common else None)
+    if plugin.has_common:
+        torch.nn.init.constant_(mixture.combiners["fr"].bias, 0.7)
+    save_mixture(mixture, setup, tokenizer, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def write_mixture(tokenizer_folder: Path) -> Callable[[Path, Any], Path]:
+    """Writes a mixture of a setup (a PluginSpec) into a folder."""
+    return lambda folder, setup: _write_mixture(folder, tokenizer_folder, setup)
 
 
 @pytest.fixture(scope="session")

@@ -2,45 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
-from orchestrator import plugins
 from orchestrator.config.base import PluginSpec
 from orchestrator.errors import ArtifactError
-from orchestrator.models import build_model
 from orchestrator.models.inference import routed_logits
-from orchestrator.models.mixture_files import load_mixture, save_mixture
+from orchestrator.models.mixture_files import load_mixture
 from serve.combined import CombinedExpert, open_expert
 from serve.engine import Engine
 from serve.messages import GenerationRequest, Sampling
 
+Write = Callable[[Path, PluginSpec], Path]
 PROMPTS = ["the house", "la maison près du fleuve où", "é", "river river river river"]
 
 
-def write(folder: Path, tokenizer: Path, setup: PluginSpec) -> Path:
-    """A mixture of random weights that are far apart, so that greedy choices don't hang on rounding."""
-    models = []
-    for seed in range(3):
-        spec = PluginSpec(type="gpt2", layers=2, width=32, heads=2)
-        models.append(build_model(spec, 400, 64, seed))
-        with torch.no_grad():
-            for parameter in models[-1].parameters():
-                parameter += 0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(seed))
-    plugin = plugins.create("models.setups", setup.type, setup.options)
-    mixture = plugin.assemble({"en": models[0], "fr": models[1]}, models[2] if plugin.has_common else None)
-    if plugin.has_common:
-        torch.nn.init.constant_(mixture.combiners["fr"].bias, 0.7)
-    save_mixture(mixture, setup, tokenizer, folder)
-    return folder
-
-
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory, tokenizer_folder: Path) -> Path:
-    setup = PluginSpec(type="moe_ce", combiner="gate")
-    return write(tmp_path_factory.mktemp("mixture"), tokenizer_folder, setup)
+def folder(tmp_path_factory: pytest.TempPathFactory, write_mixture: Write) -> Path:
+    return write_mixture(tmp_path_factory.mktemp("mixture"), PluginSpec(type="moe_ce", combiner="gate"))
 
 
 @torch.inference_mode()
@@ -64,15 +46,15 @@ def test_tokens_are_those_of_the_mixture_alone_and_in_a_batch(folder: Path) -> N
         assert done == engine.generate([GenerationRequest(prompt, sampling)])[0]
 
 
-def test_experts_without_a_common_one_are_plain_models(tmp_path: Path, tokenizer_folder: Path, folder: Path) -> None:
-    plain = write(tmp_path, tokenizer_folder, PluginSpec(type="jeet"))
+def test_experts_without_a_common_one_are_plain_models(tmp_path: Path, write_mixture: Write, folder: Path) -> None:
+    plain = write_mixture(tmp_path, PluginSpec(type="jeet"))
     assert not isinstance(open_expert(plain / "experts" / "en"), CombinedExpert)
     assert isinstance(open_expert(folder / "experts" / "en"), CombinedExpert)
     assert not isinstance(open_expert(folder / "experts" / "en", common=False), CombinedExpert)
 
 
-def test_a_mixture_without_its_common_expert_is_refused(tmp_path: Path, tokenizer_folder: Path) -> None:
-    broken = write(tmp_path, tokenizer_folder, PluginSpec(type="moe_ce", combiner="gate"))
+def test_a_mixture_without_its_common_expert_is_refused(tmp_path: Path, write_mixture: Write) -> None:
+    broken = write_mixture(tmp_path, PluginSpec(type="moe_ce", combiner="gate"))
     (broken / "common" / "model.safetensors").unlink()
     with pytest.raises(ArtifactError):
         Engine.load(broken / "experts" / "en")

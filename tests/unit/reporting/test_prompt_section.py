@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+
 from orchestrator.reporting import prompt_section
 from orchestrator.reporting.figures import Figure
 from orchestrator.reporting.tables import Table
@@ -13,21 +15,91 @@ PROMPT = {
         {"confidence": 0.6, "accuracy": 0.5, "count": 4},
         {"confidence": 0.99, "accuracy": 1.0, "count": 36},
     ],
-    "coverage": [{"coverage": 0.95, "error": 0.01, "outside_rejected": 0.9, "threshold": 0.4}],
-    "outside": {"unseen/bg": {"count": 10, "rejected": 1.0}},
+    "coverage": [
+        {"coverage": 1.0, "error": 0.02, "outside_rejected": 0.5, "threshold": 1.0},
+        {"coverage": 0.95, "error": 0.01, "outside_rejected": 0.9, "threshold": 0.4},
+    ],
+    "outside": {
+        "unseen/bg": {"count": 10, "rejected": 1.0},
+        "unseen/.f90": {"count": 10, "rejected": 0.2},
+        "generated/sql": {"count": 10, "rejected": 0.9},
+    },
+    "classifiers": {
+        "sgd": {length: {"accuracy": 0.5, "accuracy_interval": [0.4, 0.6]} for length in ("1 word", "2 words")},
+        "prompt": dict.fromkeys(("1 word", "2 words"), BUCKET),
+    },
+    "learned_outside": ["phrases/ar", "phrases/es", "generated/sql"],
 }
-TIMING = {"prompt": {"microseconds": 12.5, "bytes": 3_000_000.0}}
+TIMING = {"prompt": {"microseconds": 12.5, "alone": 40, "bytes": 3_000_000.0, "text": {"microseconds": 7, "alone": 30}}}
+FACTS = {"prompt": PROMPT, "timing": TIMING, "used": "prompt"}
+
+
+def captions(found: tuple[Table | Figure, ...]) -> dict[str, Table]:
+    return {block.caption: block for block in found if isinstance(block, Table)}
 
 
 def test_a_prompt_router_has_its_tables_and_figures() -> None:
-    found = prompt_section.blocks({"prompt": PROMPT, "timing": TIMING})
-    tables = {block.caption: block for block in found if isinstance(block, Table)}
+    found = prompt_section.blocks(FACTS)
+    tables = captions(found)
     assert list(tables) == [
-        *("Prompt router by length of the text", "Coverage against error"),
-        *("Text that is for no expert", "Cost of routing"),
+        "Accuracy on what people type, by length",
+        "The prompt router by length",
+        "Coverage against error",
+        "Text that is for no expert: what is rejected of it",
+        "What rejection was learned from",
+        "Cost of routing",
     ]
-    assert [cell.text for cell in tables["Prompt router by length of the text"].rows[0]][:2] == ["1 word", "40"]
-    assert [block.name for block in found if isinstance(block, Figure)] == ["confusion-1-word", "reliability"]
+    assert [block.name for block in found if isinstance(block, Figure)] == ["confusion-short", "reliability"]
+    accuracy = tables["Accuracy on what people type, by length"]
+    assert accuracy.columns == ("length", "Prompt router", "SGD classifier")
+    assert [(cell.text, cell.note) for cell in accuracy.rows[0]] == [
+        ("1 word", ""),
+        ("95.00\N{NO-BREAK SPACE}%", "[90.00\N{NO-BREAK SPACE}%, 98.00\N{NO-BREAK SPACE}%]"),
+        ("50.00\N{NO-BREAK SPACE}%", "[40.00\N{NO-BREAK SPACE}%, 60.00\N{NO-BREAK SPACE}%]"),
+    ]
+    assert [cell.text for cell in tables["The prompt router by length"].rows[0]][:2] == ["1 word", "40"]
+
+
+def test_a_threshold_is_recommended_and_sources_are_named() -> None:
+    tables = captions(prompt_section.blocks(FACTS))
+    coverage = tables["Coverage against error"]
+    assert "To keep 95\N{NO-BREAK SPACE}%, set it to 0.40" in coverage.note
+    assert [row[0].strong for row in coverage.rows] == [False, True]
+    outside = tables["Text that is for no expert: what is rejected of it"]
+    assert [[cell.text for cell in row[:2]] for row in outside.rows] == [
+        ["bg", "program messages"],
+        [".f90", "installed packages"],
+        ["sql", "made by rule"],
+    ]
+    learned = tables["What rejection was learned from"]
+    assert [[cell.text for cell in row] for row in learned.rows] == [
+        ["sentences written for this project", "2", "ar, es"],
+        ["made by rule", "1", "sql"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("reject", "said"),
+    [
+        ("best", "goes to the most probable expert all the same"),
+        ("common", "goes to the mixture's common expert"),
+        ("error", "is refused"),
+        ("fr", "goes to expert fr"),
+    ],
+)
+def test_sentences_say_what_a_rejection_is(reject: str, said: str) -> None:
+    lengths, rejection = prompt_section.sentences(FACTS, {"reject": reject})
+    assert "95.00\N{NO-BREAK SPACE}% of those of 1 word" in lengths
+    assert said in rejection
+    assert "20.0\N{NO-BREAK SPACE}% of code it has not learned of" in rejection
+    assert prompt_section.sentences({"prompt": None}, {}) == ()
+
+
+def test_costs_of_a_router_of_text_are_told_for_text_too() -> None:
+    timing = {"sgd": {"microseconds": 9.0, "bytes": 2_000.0}, **TIMING}
+    rows = captions(prompt_section.blocks({"timing": timing}))["Cost of routing"].rows
+    assert [cell.text for cell in rows[0]][:5] == ["SGD classifier", "9", "–", "–", "–"]
+    assert [cell.text for cell in rows[1]][:5] == ["Prompt router", "12.5", "40", "7", "30"]
 
 
 def test_runs_without_one_have_costs_at_most() -> None:
