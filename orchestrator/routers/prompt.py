@@ -23,8 +23,8 @@ from orchestrator.routers._vocabulary import Vocabulary
 
 _CODE_WORDS = 0.3
 """Weight of single words of code beside those of prose: who types one word means a word."""
-_SENTENCES = 5
-"""How often the few known sentences of a language are seen: people ask, and corpora seldom do."""
+_SENTENCES = 0.2
+"""Share of sentences that ship, and of single words of them, beside the pieces: people ask, and corpora seldom do."""
 _HELD_OUT_KINDS = 5
 """Every fifth kind of text that ships (a language, a suffix) is kept from the weights, and fits the calibration of
 rejection, beside text that is generated."""
@@ -117,7 +117,8 @@ class Prompt:
             cut = [piece for found in some.cut(Lengths.training(self.pieces), rng).values() for piece in found]
             cut += some.lines(self.pieces // 2, rng)
             sentences = _outside.conversation(language)[0]
-            cut += _SENTENCES * [*sentences, *(word for sentence in sentences for word in sentence.split())]
+            for talk in (sentences, [word for sentence in sentences for word in sentence.split()]):
+                cut += [talk[i] for i in rng.integers(len(talk), size=int(_SENTENCES * self.pieces))] if talk else []
             texts += augment([*vocabulary, *cut], rng, prose=not some.is_code, names=foreign)
             weights.append(np.concatenate([counted, np.ones(len(cut))]))
             labels.append(np.full(len(vocabulary) + len(cut), label, np.int64))
