@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -16,7 +16,7 @@ from orchestrator.bench._router_peers import PROSE, Identify, code_peers, prose_
 from orchestrator.bench._rows import Row, compare, notice, single
 from orchestrator.evaluation.calibration import calibration_error
 from orchestrator.routers import TextRouter
-from orchestrator.routers._outside import testing
+from orchestrator.routers._outside import cut_outside, testing
 from orchestrator.routers._pieces import Lengths, Pieces, code_only
 from orchestrator.routers.prompt import Prompt
 
@@ -95,29 +95,23 @@ class Routing:
 
     def _rejection(self, router: TextRouter, case: str, inside: Pieced) -> Iterator[Row]:
         """Share of outside text rejected where 95 % of the languages' is kept, by length; then by kind, over all."""
-        kinds = {name: Pieces(["\n".join(texts)]) for name, texts in self._outside.items()}
-        cut = {
-            kind: some.cut(Lengths.buckets(max(50, self.pieces // 10)), np.random.default_rng(5))
-            for kind, some in kinds.items()
-            if some
-        }
+        each = max(50, self.pieces // 10)
+        rng = np.random.default_rng(5)
+        cut = {kind: cut_outside(kind, some, Lengths.buckets(each), rng) for kind, some in self._outside.items()}
         by_kind: dict[str, list[NDArray[np.bool_]]] = {}
-        for length in next(iter(cut.values())):
+        for length in next(found for found in cut.values() if found):
             texts, _ = _labelled(inside, length, router.languages)
             threshold = float(np.quantile(router.route(texts)[1], COVERAGE))
-            away = {kind: router.route(found[length])[1] > threshold for kind, found in cut.items() if found[length]}
+            away = {
+                kind: router.route(found[length])[1] > threshold for kind, found in cut.items() if found.get(length)
+            }
             for kind, some in away.items():
                 by_kind.setdefault(kind, []).append(some)
-            share = float(np.concatenate(list(away.values())).mean())
-            yield single(f"{case}, {length}, text of no expert (goal {REJECTED})", "rejected", "", share, REJECTED)
+            for name, start in (("text of no expert", ""), ("of languages and code that are unseen", "unseen/")):
+                share = _share(some for kind, some in away.items() if kind.startswith(start))
+                yield single(f"{case}, {length}, {name} (goal {REJECTED})", "rejected", "", share, REJECTED)
         for kind, found in by_kind.items():
-            yield single(
-                f"{case}, all lengths, {kind} (goal {REJECTED})",
-                "rejected",
-                "",
-                float(np.concatenate(found).mean()),
-                REJECTED,
-            )
+            yield single(f"{case}, all lengths, {kind} (goal {REJECTED})", "rejected", "", _share(found), REJECTED)
 
     def _lines(self, router: TextRouter, case: str) -> Iterator[Row]:
         """Single lines of Python code, without comments and docstrings, of three characters and a letter at least."""
@@ -158,13 +152,18 @@ class Routing:
 
     @cached_property
     def _outside(self) -> dict[str, list[str]]:
-        """Languages and code that nothing was trained on, and freshly generated text."""
+        """Other texts of languages and code that were trained on, those that nothing was trained on, generated text."""
         return testing((*PROSE, "py"), 40 * self.pieces, np.random.default_rng(99))
 
 
 def _labelled(pieces: Pieced, length: str, languages: Sequence[str]) -> tuple[list[str], NDArray[np.str_]]:
     texts = [text for language in languages for text in pieces[language].get(length, ())]
     return texts, np.repeat(np.array(languages), [len(pieces[language].get(length, ())) for language in languages])
+
+
+def _share(found: Iterable[NDArray[np.bool_]]) -> float:
+    whole = np.concatenate([*found, np.empty(0, np.bool_)])
+    return float(whole.mean()) if len(whole) else float("nan")
 
 
 def _error(identify: Identify, texts: Sequence[str], labels: NDArray[np.str_]) -> float:

@@ -50,17 +50,24 @@ def add(
 
 @app.command()
 def remove(
-    name: RunName, language: Language, plan: PlanOnly = False, local: Local = False, runs: Runs = DEFAULT_RUNS
+    name: RunName,
+    language: Language,
+    overrides: Overrides = None,
+    plan: PlanOnly = False,
+    local: Local = False,
+    runs: Runs = DEFAULT_RUNS,
 ) -> None:
     """Take an expert out of the mixture; the others stay as they are, and earlier versions keep it.
 
-    Example:
+    Examples:
 
         mome expert remove quickstart de
+
+        mome expert remove quickstart en router.reject=best
     """
     from orchestrator.cli.growing import change_mixture
 
-    change_mixture(name, "remove", language, None, None, (), plan=plan, local=local, runs=runs)
+    change_mixture(name, "remove", language, None, None, overrides or (), plan=plan, local=local, runs=runs)
 
 
 @app.command()

@@ -15,7 +15,7 @@ from orchestrator.routers._ngrams import LONGEST
 
 KNOTS = (1, 3, 6, 10, 20, 40, 80, 200, LONGEST)
 """Lengths, in characters, at which the parameters are fitted; between them they are interpolated."""
-SIGNALS = 4
+SIGNALS = 5
 """Columns of :func:`signals`."""
 
 
@@ -25,21 +25,25 @@ class Calibration:
 
     Attributes:
         inverse_temperature: float32 [knots].
-        rejection: float32 [knots, SIGNALS + 1], weights of the signals, and bias.
+        rejection: float32 [L, knots, SIGNALS + 1], weights of the signals, and bias, for each language that is best:
+            what is typical of other code near Python is not what is typical of other languages near French.
     """
 
     inverse_temperature: NDArray[np.float32]
     rejection: NDArray[np.float32]
 
     @classmethod
-    def none(cls) -> Calibration:
+    def none(cls, languages: int) -> Calibration:
         """Scores as they are, and nothing rejected."""
-        return cls(np.ones(len(KNOTS), np.float32), np.zeros((len(KNOTS), SIGNALS + 1), np.float32))
+        return cls(np.ones(len(KNOTS), np.float32), np.zeros((languages, len(KNOTS), SIGNALS + 1), np.float32))
 
-    def table(self) -> NDArray[np.float64]:
-        """Parameters by length: float64 [LONGEST + 1, 1 + SIGNALS + 1]."""
-        parameters = np.column_stack([self.inverse_temperature, self.rejection])
-        return np.asarray(hats(np.arange(LONGEST + 1)) @ parameters, np.float64)
+    def temperatures(self) -> NDArray[np.float64]:
+        """Inverse temperature by length: float64 [LONGEST + 1]."""
+        return np.asarray(_LENGTHS @ self.inverse_temperature, np.float64)
+
+    def rejections(self) -> NDArray[np.float64]:
+        """Parameters of rejection by language and length: float64 [L, LONGEST + 1, SIGNALS + 1]."""
+        return np.asarray(_LENGTHS @ self.rejection.astype(np.float64), np.float64)
 
 
 def hats(lengths: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -48,18 +52,26 @@ def hats(lengths: NDArray[np.int64]) -> NDArray[np.float64]:
     return np.asarray(np.maximum(0, 1 - np.abs(at[:, None] - np.arange(len(KNOTS)))), np.float64)
 
 
+_LENGTHS = hats(np.arange(LONGEST + 1))
+
+
 def signals(
-    scores: NDArray[np.float64], rejected: NDArray[np.float64], known: NDArray[np.float64]
+    scores: NDArray[np.float64], none: NDArray[np.float64], familiar: NDArray[np.float64], known: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """What rejection is decided by, float64 [n, SIGNALS].
 
-    The learned score of "none of these", the best language's score, its lead over the second, and the mean familiarity
-    of the n-grams, which also knows languages that were in no training text.
+    The learned score of "none of these" (of all its classes together), the best language's score, its lead over the
+    second, the mean familiarity of the n-grams and the share of known words, which also tell languages that were in no
+    training text.
+
+    Args:
+        scores: float64 [n, L], of the languages. none: float64 [n, classes of "none of these"].
+        familiar, known: float64 [n].
     """
     ordered = np.sort(scores, axis=1)
     best = ordered[:, -1]
     lead = best - (ordered[:, -2] if scores.shape[1] > 1 else 0)
-    return np.stack([rejected, best, lead, known], axis=1)
+    return np.stack([np.log(np.exp(none).sum(axis=1)), best, lead, familiar, known], axis=1)
 
 
 def fit_temperature(
@@ -89,16 +101,48 @@ def fit_temperature(
 
 
 def fit_rejection(
-    found: NDArray[np.float64], outside: NDArray[np.bool_], lengths: NDArray[np.int64]
+    found: NDArray[np.float64],
+    outside: NDArray[np.bool_],
+    lengths: NDArray[np.int64],
+    best: NDArray[np.int64],
+    weights: NDArray[np.float64],
+    languages: int,
 ) -> NDArray[np.float32]:
-    """Logistic regression of "none of these" on the signals, with its own weights at each knot."""
-    from sklearn.linear_model import LogisticRegression
+    """Logistic regression of "none of these" on the signals, with its own parameters at each knot and language.
 
-    weights = hats(lengths)
+    Those of a language are drawn to the ones that fit all languages together, and are these where it has no examples.
+
+    Args:
+        found: float64 [n, SIGNALS]. outside: bool [n], what is to be rejected. lengths: int64 [n].
+        best: int64 [n], the most probable language. weights: float64 [n]; both sides are made to weigh the same.
+        languages: their number.
+
+    Returns:
+        float32 [L, knots, SIGNALS + 1].
+    """
     mean, spread = found.mean(axis=0), found.std(axis=0) + 1e-6
     columns = np.column_stack([(found - mean) / spread, np.ones(len(found))])
-    design = (weights[:, :, None] * columns[:, None]).reshape(len(found), -1)
-    model = LogisticRegression(C=1.0, max_iter=500, fit_intercept=False, class_weight="balanced").fit(design, outside)
-    coefficients = model.coef_.reshape(len(KNOTS), SIGNALS + 1)
-    slopes = coefficients[:, :SIGNALS] / spread
-    return np.asarray(np.column_stack([slopes, coefficients[:, SIGNALS] - slopes @ mean]), np.float32)
+    design = (hats(lengths)[:, :, None] * columns[:, None]).reshape(len(found), -1)
+    sides = [weights[~outside].sum(), weights[outside].sum()]
+    weights = weights * len(found) / 2 / np.where(outside, sides[1], sides[0])
+    common = _logistic(design, outside, weights, np.zeros(design.shape[1]))
+    own = [_logistic(design[best == i], outside[best == i], weights[best == i], common) for i in range(languages)]
+    coefficients = np.stack(own).reshape(languages, len(KNOTS), SIGNALS + 1)
+    slopes = coefficients[..., :SIGNALS] / spread
+    return np.asarray(np.dstack([slopes, coefficients[..., SIGNALS] - slopes @ mean]), np.float32)
+
+
+def _logistic(
+    design: NDArray[np.float64], outside: NDArray[np.bool_], weights: NDArray[np.float64], prior: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Coefficients of a logistic regression whose penalty is half the squared distance from `prior`."""
+    from scipy.optimize import minimize
+    from scipy.special import expit
+
+    def objective(values: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        logits, away = design @ values, values - prior
+        losses = np.logaddexp(0, logits) - outside * logits
+        slope = design.T @ (weights * (expit(logits) - outside))
+        return float(weights @ losses + 0.5 * away @ away), slope + away
+
+    return np.asarray(minimize(objective, prior, jac=True, method="L-BFGS-B", options={"maxiter": 300}).x, np.float64)

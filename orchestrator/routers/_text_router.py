@@ -16,6 +16,7 @@ from orchestrator.routers._calibration import Calibration, signals
 from orchestrator.routers._linear import scale_of
 from orchestrator.routers._ngrams import LONGEST, ORDERS, PAD, clip, ngram_at, ngram_buckets
 from orchestrator.routers._router import Router, Sequences
+from orchestrator.routers._vocabulary import Vocabulary
 
 CHUNK_CHARACTERS = 1 << 15
 """Characters that are worked on at once: keeps the arrays of a batch in the processor's cache, and memory bounded."""
@@ -65,9 +66,9 @@ class TextRouter(Router):
 
     Attributes:
         languages: the labels.
-        weights: float32 [2^bits, L + 2]: languages, "none of these", and familiarity of each n-gram.
-        bias: float32 [L + 2].
-        calibration: of both probabilities. tokens: to read token ids.
+        weights: float32 [2^bits, L + N + 1]: languages, N classes of "none of these", familiarity of each n-gram.
+        bias: float32 [L + N + 1].
+        calibration: of both probabilities. vocabulary: words of the languages. tokens: to read token ids.
     """
 
     reads: ClassVar[str] = "text"
@@ -75,6 +76,7 @@ class TextRouter(Router):
     weights: NDArray[np.float32]
     bias: NDArray[np.float32]
     calibration: Calibration
+    vocabulary: Vocabulary
     tokens: TokenBytes
 
     def probabilities(self, sequences: Sequences) -> NDArray[np.float64]:
@@ -107,15 +109,17 @@ class TextRouter(Router):
         sums, lengths = self._sums(texts), np.fromiter(map(len, texts), np.int64, len(texts))
         count, scales = len(self.languages), scale_of(lengths)
         scores = sums[:, :-1] * scales[:, None] + self._bias
-        return scores[:, :count], signals(scores[:, :count], scores[:, count], sums[:, -1] * scales**2), lengths
+        known = np.fromiter(map(self.vocabulary.known, texts), np.float64, len(texts))
+        seen = signals(scores[:, :count], scores[:, count:], sums[:, -1] * scales**2, known)
+        return scores[:, :count], seen, lengths
 
     def _route_many(self, texts: list[str]) -> Routing:
         scores, seen, lengths = self._scores(texts)
-        parameters = self._parameters[lengths]
-        logits = scores * parameters[:, :1]
+        parameters = self._rejections[scores.argmax(axis=1), lengths]
+        logits = scores * self._temperatures[lengths, None]
         odds = np.exp(logits - logits.max(axis=1, keepdims=True))
         odds /= odds.sum(axis=1, keepdims=True)
-        logit = (seen * parameters[:, 1:-1]).sum(axis=1) + parameters[:, -1]
+        logit = (seen * parameters[:, :-1]).sum(axis=1) + parameters[:, -1]
         rejected = 1 / (1 + np.exp(-np.clip(logit, -_SURE, _SURE)))
         blank = [row for row, text in enumerate(texts) if not text or text.isspace()]
         if blank:
@@ -129,18 +133,20 @@ class TextRouter(Router):
             return Routing(np.full((1, count), 1 / count), np.ones(1))
         *sums, familiar = self._sums([text])[0].tolist()
         scale = 1 / math.sqrt((len(text) + len(PAD)) * ORDERS)
-        *scores, none = (value * scale + bias for value, bias in zip(sums, self._biases, strict=True))
-        inverse_temperature, *slopes, intercept = self._rows[len(text)]
+        both = [value * scale + bias for value, bias in zip(sums, self._biases, strict=True)]
+        scores, none = both[:count], math.log(sum(map(math.exp, both[count:])))
         best, second = sorted(scores)[-1], sorted(scores)[-2] if count > 1 else 0.0
+        inverse_temperature = self._temperatures.item(len(text))
+        *slopes, intercept = self._rejections[scores.index(best), len(text)].tolist()
         odds = [math.exp((score - best) * inverse_temperature) for score in scores]
         total = sum(odds)
-        seen = (none, best, best - second, familiar * scale**2)
+        seen = (none, best, best - second, familiar * scale**2, self.vocabulary.known(text))
         logit = sum(a * b for a, b in zip(slopes, seen, strict=True)) + intercept
         rejected = 1 / (1 + math.exp(-min(max(logit, -_SURE), _SURE)))
         return Routing(np.array([[odd / total for odd in odds]]), np.array([rejected]))
 
     def _sums(self, texts: list[str]) -> NDArray[np.float64]:
-        """Sums of the weights of all n-grams of each text: float64 [n, L + 2]."""
+        """Sums of the weights of all n-grams of each text: float64 [n, L + N + 1]."""
         orders, starts = ngram_buckets(texts, self._bits)
         total = self.weights.take(orders[0], axis=0)
         for buckets in orders[1:]:
@@ -170,6 +176,7 @@ class TextRouter(Router):
             "bias": self.bias,
             "calibration.inverse_temperature": self.calibration.inverse_temperature,
             "calibration.rejection": self.calibration.rejection,
+            "vocabulary.bits": self.vocabulary.bits,
             "tokens.data": self.tokens.data,
             "tokens.offsets": self.tokens.offsets,
         }
@@ -183,6 +190,7 @@ class TextRouter(Router):
             tensors["weights"].astype(np.float32),
             tensors["bias"],
             Calibration(tensors["calibration.inverse_temperature"], tensors["calibration.rejection"]),
+            Vocabulary(tensors["vocabulary.bits"]),
             TokenBytes(tensors["tokens.data"], tensors["tokens.offsets"]),
         )
 
@@ -190,13 +198,12 @@ class TextRouter(Router):
         return [self.tokens.text(sequence) for sequence in sequences]
 
     @cached_property
-    def _parameters(self) -> NDArray[np.float64]:
-        return self.calibration.table()
+    def _temperatures(self) -> NDArray[np.float64]:
+        return self.calibration.temperatures()
 
     @cached_property
-    def _rows(self) -> list[list[float]]:
-        rows: list[list[float]] = self._parameters.tolist()
-        return rows
+    def _rejections(self) -> NDArray[np.float64]:
+        return self.calibration.rejections()
 
     @cached_property
     def _bias(self) -> NDArray[np.float64]:

@@ -19,14 +19,22 @@ from orchestrator.routers._ngrams import clip, ngram_buckets
 from orchestrator.routers._pieces import LanguageTexts, Lengths, Pieces, augment, weights_of
 from orchestrator.routers._router import Router
 from orchestrator.routers._text_router import TextRouter, TokenBytes
+from orchestrator.routers._vocabulary import Vocabulary
 
 _CODE_WORDS = 0.3
 """Weight of single words of code beside those of prose: who types one word means a word."""
-_SENTENCES = 5
-"""How often the few known sentences of a language are seen: people ask, and corpora seldom do."""
-_HELD_OUT_KINDS = 3
-"""Every third kind of text that is found, not made (a language, a suffix), is kept from the weights, and fits the
-calibration of rejection."""
+_SENTENCES = 0.2
+"""Share of sentences that ship, and of single words of them, beside the pieces: people ask, and corpora seldom do."""
+_HELD_OUT_KINDS = 5
+"""Every fifth kind of text that ships (a language, a suffix) is kept from the weights, and fits the calibration of
+rejection, beside text that is generated."""
+_SHARES = {"phrases": 1.0, "code": 0.7, "generated": 0.3}
+"""Weights of the classes of outside text beside a language; several, as no single line parts all of it from them."""
+_REJECTED = {"phrases": 1.0, "code": 0.2, "generated": 0.5}
+"""Weights of pieces of outside text where rejection is calibrated: there are more languages than ways to write code,
+and what looks like Python mostly is."""
+_CONVERSATION = 0.2
+"""Weight of held-out conversation beside held-out documents where rejection is calibrated."""
 
 
 @dataclass(frozen=True)
@@ -75,14 +83,21 @@ class Prompt:
         inside = self._inside(pieces, rng)
         kinds = _outside.outside(languages, self.pieces * 4, rng)
         found = [kind for kind in kinds if not kind.startswith("generated/")]
-        unseen = {kind: kinds[kind] for kind in found[::_HELD_OUT_KINDS]}
+        unseen = found[::_HELD_OUT_KINDS]
         seen = {kind: some for kind, some in kinds.items() if kind not in unseen}
-        examples = _with_outside(inside, _outside.fragments(seen, self.pieces, rng), len(languages))
-        weights, bias = softmax_regression(examples, len(languages) + 1, self.bits, seed, threads)
+        held_out = {kind: some for kind, some in kinds.items() if kind in unseen or kind not in found}
+        each = 2 * self.pieces // len(seen)
+        examples = _with_outside(inside, _outside.fragments(seen, each, rng), len(languages))
+        classes = len(languages) + len(_SHARES)
+        weights, bias = softmax_regression(examples, classes, self.bits, seed, threads)
         weights = np.column_stack([weights, self._familiarity(inside.texts)]).astype(np.float16).astype(np.float32)
         bias = np.append(bias, 0).astype(np.float32)
-        router = TextRouter(languages, weights, bias, Calibration.none(), TokenBytes.of(tokens))
-        router = dataclasses.replace(router, calibration=self._calibrate(router, texts, unseen, rng))
+        words = (some for name, own in texts.items() for some in (own.train, _outside.conversation(name)[0]))
+        vocabulary = Vocabulary.of(text for some in words for text in some)
+        router = TextRouter(
+            languages, weights, bias, Calibration.none(len(languages)), vocabulary, TokenBytes.of(tokens)
+        )
+        router = dataclasses.replace(router, calibration=self._calibrate(router, texts, held_out, rng))
         return {self.classifier: router}
 
     def _inside(self, pieces: Mapping[str, Pieces], rng: np.random.Generator) -> Examples:
@@ -101,8 +116,9 @@ class Prompt:
             vocabulary, counted = weights_of(words[language], total)
             cut = [piece for found in some.cut(Lengths.training(self.pieces), rng).values() for piece in found]
             cut += some.lines(self.pieces // 2, rng)
-            sentences = _outside.phrases().get(language, ())
-            cut += _SENTENCES * [*sentences, *(word for sentence in sentences for word in sentence.split())]
+            sentences = _outside.conversation(language)[0]
+            for talk in (sentences, [word for sentence in sentences for word in sentence.split()]):
+                cut += [talk[i] for i in rng.integers(len(talk), size=int(_SENTENCES * self.pieces))] if talk else []
             texts += augment([*vocabulary, *cut], rng, prose=not some.is_code, names=foreign)
             weights.append(np.concatenate([counted, np.ones(len(cut))]))
             labels.append(np.full(len(vocabulary) + len(cut), label, np.int64))
@@ -121,7 +137,7 @@ class Prompt:
         self,
         router: TextRouter,
         texts: Mapping[str, LanguageTexts],
-        unseen: Mapping[str, Sequence[str]],
+        kinds: Mapping[str, Sequence[str]],
         rng: np.random.Generator,
     ) -> Calibration:
         held: list[str] = []
@@ -131,21 +147,32 @@ class Prompt:
             cut = [p for found in pieces.cut(Lengths.buckets(self.calibration_pieces), rng).values() for p in found]
             held += cut
             labels += [label] * len(cut)
-        inside = len(held)
-        mixed = [f"{held[a]} {held[b]}" for a, b in rng.integers(inside, size=(inside // 10, 2))]  # known languages all
-        outside = _outside.fragments(unseen, inside, rng)
-        scores, seen, lengths = router.scores([*held, *mixed, *outside])
-        return Calibration(
-            fit_temperature(scores[:inside], np.array(labels, np.int64), lengths[:inside]),
-            fit_rejection(seen, np.arange(len(scores)) >= inside + len(mixed), lengths),
-        )
+        scores, _, lengths = router.scores(held)
+        temperature = fit_temperature(scores, np.array(labels, np.int64), lengths)
+        talk = [
+            piece
+            for language in texts
+            for sentence in _outside.conversation(language)[1]
+            for piece in (sentence, *sentence.split())
+        ]
+        pairs = rng.integers(len(held), size=(len(held) // 10, 2))
+        mixed = [f"{held[a]} {held[b]}" for a, b in pairs.tolist()]  # known languages all
+        inside = [(held, 1.0), (mixed, 1.0), (talk, _CONVERSATION * len(held) / max(1, len(talk)))]
+        fragments = _outside.fragments(kinds, max(10, len(held) // len(kinds)), rng)
+        outside = [(pieces, _REJECTED[kind.partition("/")[0]]) for kind, pieces in fragments.items()]
+        scores, seen, lengths = router.scores([text for some, _ in inside + outside for text in some])
+        weights = np.concatenate([np.full(len(some), weight) for some, weight in inside + outside])
+        away = np.arange(len(weights)) >= sum(len(some) for some, _ in inside)
+        best = scores.argmax(axis=1)
+        return Calibration(temperature, fit_rejection(seen, away, lengths, best, weights, len(texts)))
 
 
-def _with_outside(inside: Examples, outside: Sequence[str], label: int) -> Examples:
-    """The examples, and the outside texts as one more class that weighs as much as a language."""
-    weight = inside.weights.sum() / label / max(1, len(outside))
-    return Examples(
-        [*inside.texts, *outside],
-        np.concatenate([inside.labels, np.full(len(outside), label, np.int64)]),
-        np.concatenate([inside.weights, np.full(len(outside), weight)]),
-    )
+def _with_outside(inside: Examples, kinds: Mapping[str, Sequence[str]], languages: int) -> Examples:
+    """The examples, and outside texts by kind: each of their classes weighs its share of a language."""
+    texts, labels, weights = [*inside.texts], [inside.labels], [inside.weights]
+    for label, (name, share) in enumerate(_SHARES.items(), start=languages):
+        pieces = [piece for kind, some in kinds.items() if kind.startswith(name) for piece in some]
+        texts += pieces
+        labels.append(np.full(len(pieces), label, np.int64))
+        weights.append(np.full(len(pieces), share * inside.weights.sum() / languages / max(1, len(pieces))))
+    return Examples(texts, np.concatenate(labels), np.concatenate(weights))

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from tokenizers import Tokenizer
 
 from orchestrator.config.base import build
 from orchestrator.config.routing import RouterConfig
@@ -31,6 +32,8 @@ SHORT_LENGTHS = (16, 64)
 
 TEST_PIECES = 2000
 """Test pieces of each language and length, and of each kind of text that is of none of them."""
+COMPARED_PIECES = 500
+"""Of these, those that the paper's classifiers are measured on beside the prompt router."""
 TEST_CHARACTERS = 4_000_000
 TIMED, TIMED_ALONE = 200, 50
 TIMED_CHARACTERS = 100
@@ -48,8 +51,8 @@ class RouterStage(Stage):
     their first 16 and 64 tokens; for the metrics see :func:`orchestrator.evaluation.routing.routing_metrics`.
 
     With a prompt router "prompt": see :func:`orchestrator.evaluation.prompts.prompt_metrics`, on pieces of test
-    documents, with "classifiers" {classifier: {length: {accuracy, accuracy_interval}}} on the same pieces, and
-    "learned_outside", the kinds of text that rejection was learned from.
+    documents, with "classifiers" {classifier: {length: {accuracy, accuracy_interval}}}, the paper's on some of these
+    pieces, and "learned_outside", the kinds of text that rejection was learned from.
 
     `timing.json`: {classifier: {"microseconds": of a test block in a batch, "alone": of one by itself, "bytes": on
     disk}}, the prompt router's with the same of a text of 100 characters as "text".
@@ -146,7 +149,7 @@ class RouterStage(Stage):
         return token_bytes(load_tokenizer(inputs["tokenizer"]))
 
     def _prompt_metrics(self, routers: Mapping[str, Router], used: str, inputs: Mapping[str, Path]) -> dict[str, Any]:
-        """Metrics on pieces of test documents, those of every classifier, and on text of no language."""
+        """Metrics on pieces of test documents, the paper's classifiers' too, and on text of no language."""
         router, rng = routers[used], np.random.default_rng([self.seed, len(self.languages)])
         assert isinstance(router, TextRouter)
         pieces = {
@@ -156,22 +159,26 @@ class RouterStage(Stage):
             for language in self.languages
         }
         others = outside_pieces(self.languages, TEST_PIECES, rng)
-        tokenizer = load_tokenizer(inputs["tokenizer"])
+        found = prompt_metrics(router.route, router.languages, pieces, others, self.router.reject_above)
+        compared = self._compared(routers, pieces, load_tokenizer(inputs["tokenizer"]))
+        return {**found, "classifiers": compared, "learned_outside": sorted(outside(self.languages, 1, rng))}
 
-        def asked_with_text(some: Router) -> Callable[[Sequence[str]], NDArray[np.float64]]:
-            return lambda texts: (
-                some.route(texts).languages
-                if isinstance(some, TextRouter)
-                else some.probabilities(encode(tokenizer, texts))
-            )
+    def _compared(
+        self, routers: Mapping[str, Router], pieces: Mapping[str, Mapping[str, Sequence[str]]], tokenizer: Tokenizer
+    ) -> dict[str, Any]:
+        """Accuracy by length of the classifiers that read tokens, on some of the pieces."""
+        some = {
+            language: {length: texts[:COMPARED_PIECES] for length, texts in lengths.items()}
+            for language, lengths in pieces.items()
+        }
+
+        def asked_with_text(router: Router) -> Callable[[Sequence[str]], NDArray[np.float64]]:
+            return lambda texts: router.probabilities(encode(tokenizer, texts))
 
         return {
-            **prompt_metrics(router.route, router.languages, pieces, others, self.router.reject_above),
-            "classifiers": {
-                name: accuracy_by_length(asked_with_text(some), self.languages, pieces)
-                for name, some in routers.items()
-            },
-            "learned_outside": sorted(outside(self.languages, 1, rng)),
+            name: accuracy_by_length(asked_with_text(router), self.languages, some)
+            for name, router in routers.items()
+            if not isinstance(router, TextRouter)
         }
 
     def _timing(self, routers: Mapping[str, Router], test: TokenBlocks, out: Path) -> dict[str, dict[str, Any]]:

@@ -272,6 +272,32 @@ def test_an_unfinished_run_can_not_grow(finished, texts, tmp_path):
     refused("mixture", "list", "tiny", runs=tmp_path, said="no versions yet")
 
 
+def test_the_prompt_router_learns_a_language_and_forgets_it(runs, texts, monkeypatch):
+    monkeypatch.setattr("orchestrator.stages.router.TEST_PIECES", 30)
+    router = "router: {type: {type: prompt, bits: 12, pieces: 200, calibration_pieces: 50}, reject: fr,"
+    recipe = RECIPE.format(name="prompts", texts=texts, mixture="ple").replace("router: {", router)
+    (runs / "prompts.yaml").write_text(recipe)
+    done("run", runs / "prompts.yaml", "--local", runs=runs)
+
+    def languages():
+        routed = json.loads(done("route", "prompts", "la casa está cerca del río", "--json", runs=runs))
+        return routed["label"], set(routed["probabilities"])
+
+    assert languages()[1] == {"en", "fr", "de", "none"}
+    done(
+        "expert", "add", "prompts", "--language", "es", "--source", f"files:{texts / 'es.jsonl'}", "--local", runs=runs
+    )
+    assert languages() == ("es", {"en", "fr", "de", "es", "none"})
+    made = json.loads((current(runs, "prompts") / "router" / "manifest.json").read_text())["inputs"]
+    assert set(made) == {"blocks", "tokenizer", "corpus"}  # no expert: the router is trained without any
+    done("mixture", "use", "prompts", 1, runs=runs)
+    assert languages()[1] == {"en", "fr", "de", "none"}
+    refused("expert", "remove", "prompts", "fr", "--local", runs=runs, said="'fr' is no policy and no language here")
+    done("expert", "remove", "prompts", "fr", "router.reject=best", "--local", runs=runs)
+    assert languages()[1] == {"en", "de", "none"}
+    assert json.loads((current(runs, "prompts") / "router" / "router.json").read_text())["policy"]["reject"] == "best"
+
+
 @pytest.mark.parametrize("setup", ["jeet", "{type: moe_ce, combiner: gate}"])
 def test_experts_of_joint_mixtures_are_added_removed_and_replaced(runs, texts, setup):
     (runs / "joint.yaml").write_text(RECIPE.format(name="joint", texts=texts, mixture=setup))

@@ -71,15 +71,18 @@ def write_prompt_router(folder: Path, policy: Policy) -> Path:
     from orchestrator.routers._ngrams import ngram_buckets
     from orchestrator.routers._router import save_routers
     from orchestrator.routers._text_router import TokenBytes
+    from orchestrator.routers._vocabulary import Vocabulary
 
     weights = np.zeros((1 << 16, 4), np.float32)
     for column, text in enumerate(PROMPTS.values()):
         for buckets in ngram_buckets([text], 16)[0]:
             weights[buckets, column] = weights[buckets, 3] = 1
-    rejection = np.zeros((len(KNOTS), SIGNALS + 1), np.float32)
-    rejection[:, 3], rejection[:, 4] = -20, 10  # unfamiliar texts are rejected
+    rejection = np.zeros((len(PROMPTS), len(KNOTS), SIGNALS + 1), np.float32)
+    rejection[..., 3], rejection[..., SIGNALS] = -20, 10  # unfamiliar texts are rejected
     calibration = Calibration(np.ones(len(KNOTS), np.float32), rejection)
-    router = TextRouter(tuple(PROMPTS), weights, np.zeros(4, np.float32), calibration, TokenBytes.of([]))
+    router = TextRouter(
+        tuple(PROMPTS), weights, np.zeros(4, np.float32), calibration, Vocabulary.of([]), TokenBytes.of([])
+    )
     folder.mkdir(exist_ok=True)
     save_routers(folder, "prompt", {"prompt": router}, "prompt", policy)
     return folder

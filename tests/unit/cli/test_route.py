@@ -19,6 +19,7 @@ from orchestrator.routers._calibration import KNOTS, SIGNALS, Calibration
 from orchestrator.routers._ngrams import ngram_buckets
 from orchestrator.routers._router import save_routers
 from orchestrator.routers._text_router import TokenBytes
+from orchestrator.routers._vocabulary import Vocabulary
 from orchestrator.routers.paper import Paper
 from orchestrator.tokens.tokenizer import encode, save_tokenizer, train_tokenizer
 
@@ -34,10 +35,12 @@ def write_router(folder: Path, policy: Policy | None = None) -> None:
     for column, text in enumerate(WORDS.values()):
         for buckets in ngram_buckets([text], BITS)[0]:
             weights[buckets, column] = weights[buckets, 3] = 1
-    rejection = np.zeros((len(KNOTS), SIGNALS + 1), np.float32)
-    rejection[:, 3], rejection[:, 4] = -20, 10
+    rejection = np.zeros((len(WORDS), len(KNOTS), SIGNALS + 1), np.float32)
+    rejection[..., 3], rejection[..., SIGNALS] = -20, 10
     calibration = Calibration(np.full(len(KNOTS), 4, np.float32), rejection)
-    router = TextRouter(tuple(WORDS), weights, np.zeros(4, np.float32), calibration, TokenBytes.of([]))
+    router = TextRouter(
+        tuple(WORDS), weights, np.zeros(4, np.float32), calibration, Vocabulary.of([]), TokenBytes.of([])
+    )
     save_routers(folder, "prompt", {"prompt": router}, "prompt", policy or Policy("fr", 0.5))
 
 

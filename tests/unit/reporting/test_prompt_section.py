@@ -26,7 +26,6 @@ PROMPT = {
     },
     "classifiers": {
         "sgd": {length: {"accuracy": 0.5, "accuracy_interval": [0.4, 0.6]} for length in ("1 word", "2 words")},
-        "prompt": dict.fromkeys(("1 word", "2 words"), BUCKET),
     },
     "learned_outside": ["phrases/ar", "phrases/es", "generated/sql"],
 }

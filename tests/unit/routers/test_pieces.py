@@ -3,7 +3,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from orchestrator.routers import _outside
 from orchestrator.routers._pieces import Lengths, Pieces, augment, code_only, weights_of, without_diacritics
 
 PROSE = ["The cat sat on the mat. It was 5 o'clock, and nobody came.", "12 34 !?", "Another day went by."]
@@ -62,21 +61,3 @@ def test_accidents_are_seeded_and_mostly_mild() -> None:
 def test_words_weigh_by_the_root_of_their_count() -> None:
     words, weights = weights_of(Pieces(["a a a a b"]).words(), 30.0)
     assert dict(zip(words, weights.tolist(), strict=True)) == pytest.approx({"a": 20.0, "b": 10.0})
-
-
-def test_outside_leaves_out_the_configured_languages() -> None:
-    found = _outside.outside(("es", "en", "js"), 300, np.random.default_rng(0))
-    assert "phrases/es" not in found
-    assert "files/.js" not in found
-    assert "phrases/it" in found
-    assert not {f"catalogues/{name}" for name in _outside.UNSEEN} & set(found)
-    assert all(found.values())
-    again = _outside.outside(("es", "en", "js"), 300, np.random.default_rng(0))
-    assert found == again
-
-
-def test_fragments_share_out_the_kinds() -> None:
-    kinds = {"a": ["some words of a kind"], "b": ["1 2 3"], "c": ["😀"]}
-    found = _outside.fragments(kinds, 60, np.random.default_rng(0))
-    assert len(found) == 60
-    assert "1 2 3" in found

@@ -66,6 +66,27 @@ def test_text_of_no_expert_is_rejected_more(small_router: TextRouter, held_out: 
     assert small_router.route(outside).rejected.min() > np.quantile(small_router.route(inside).rejected, 0.9)
 
 
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [
+        ("Hello, how are you?", "en"),
+        ("What is the capital of Spain?", "en"),
+        ("how do I reverse a list in python", "en"),
+        ("Bonjour, comment ça va ?", "fr"),
+        ("Quelle est la capitale de l'Espagne ?", "fr"),
+        ("Hallo, wie geht es dir?", "de"),
+        ("Was ist die Hauptstadt von Spanien?", "de"),
+        ('print("hi")', "py"),
+        ("def f(x): return x", "py"),
+    ],
+)
+def test_conversation_is_not_rejected(small_router: TextRouter, text: str, language: str) -> None:
+    for typed in (text, text.lower()):
+        found = small_router.route([typed])
+        assert small_router.languages[found.languages[0].argmax()] == language
+        assert found.rejected[0] < 0.5
+
+
 @pytest.mark.parametrize("kind", BAD)
 def test_bad_input_has_a_defined_answer(small_router: TextRouter, kind: str) -> None:
     languages, rejected = small_router.route([BAD[kind], "and then the others said that"])

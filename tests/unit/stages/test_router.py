@@ -134,7 +134,12 @@ def test_the_prompt_router_beside_the_papers(blocks: Path, tmp_path: Path, monke
     assert set(metrics["table3_router"]) == {"logistic_regression", "sgd", "random_forest", "prompt"}
     assert metrics["prompt"]["threshold"] == 0.7
     assert metrics["prompt"]["buckets"]["2 words"]["accuracy"] > 0.9
-    assert set(json.loads((out / "timing.json").read_text())) == set(metrics["table3_router"])
+    assert set(metrics["prompt"]["classifiers"]) == {"logistic_regression", "sgd", "random_forest"}
+    assert 0 <= metrics["prompt"]["classifiers"]["sgd"]["2 words"]["accuracy"] <= 1
+    assert "generated/sql" in metrics["prompt"]["learned_outside"]
+    timing = json.loads((out / "timing.json").read_text())
+    assert set(timing) == set(metrics["table3_router"])
+    assert timing["prompt"]["text"]["alone"] > 0
     router = Router.load(out)
     assert isinstance(router, TextRouter)
     assert router.languages == LANGUAGES
