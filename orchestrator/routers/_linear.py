@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from orchestrator.routers._ngrams import ORDERS, PAD, clip, ngram_buckets
 
-EPOCHS = 3
-BATCH = 2048
-LEARNING_RATE = 0.3
+EPOCHS = 2
+BATCH = 8192
+LEARNING_RATE = 0.6
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def _fit(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     texts = [clip(text) for text in examples.texts]
     orders, starts = ngram_buckets(texts, bits)
-    buckets = np.stack(orders, axis=1)
+    buckets = np.ascontiguousarray(orders.T)
     scales = scale_of(np.fromiter(map(len, texts), np.int64, len(texts)))
     weights = torch.zeros(1 << bits, classes, requires_grad=True)
     bias = torch.zeros(classes, requires_grad=True)

@@ -28,32 +28,33 @@ def clip(text: str) -> str:
     return text[:_HEAD] + text[middle : middle + _SPAN] + text[-_SPAN:]
 
 
-def ngram_buckets(texts: Sequence[str], bits: int) -> tuple[list[NDArray[np.int32]], NDArray[np.int64]]:
-    """Buckets of the n-grams of clipped texts.
+def buckets_of(joined: str, bits: int) -> NDArray[np.int32]:
+    """Buckets of the n-grams of a text with PAD on both sides: int32 [ORDERS, N], by length and where they begin.
 
-    A polynomial hash modulo 2^32, computed from one length to the next, of which the highest `bits` are kept.
-
-    Args:
-        texts: at least one; any Unicode, lone surrogates included.
-        bits: of a bucket's number.
-
-    Returns:
-        For each length an int32 [N]: the bucket of the n-gram that begins at each position; and int64 [n + 1]: where
-        each document's positions begin, and N.
+    A polynomial hash modulo 2^32, computed from one length to the next, of which the highest `bits` are kept. Any
+    Unicode will do, lone surrogates included.
     """
-    joined = PAD + PAD.join(texts) + PAD
     codes = np.frombuffer(joined.encode("utf-32-le", "surrogatepass"), np.uint32) * _FIRST
     count = len(codes) - len(PAD)
-    shift = np.uint32(32 - bits)
-    hashes = codes[:count].copy()
-    orders = [(hashes >> shift).view(np.int32)]
+    hashes = np.empty((ORDERS, count), np.uint32)
+    hashes[0] = codes[:count]
     for order in range(1, ORDERS):
-        hashes *= _STEP
-        hashes += codes[order : count + order]
-        orders.append((hashes >> shift).view(np.int32))
+        row = hashes[order]
+        np.multiply(hashes[order - 1], _STEP, row)
+        np.add(row, codes[order : count + order], row)
+    hashes >>= np.uint32(32 - bits)
+    return hashes.view(np.int32)
+
+
+def ngram_buckets(texts: Sequence[str], bits: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Buckets of the n-grams of clipped texts, at least one.
+
+    Returns:
+        int32 [ORDERS, N], see :func:`buckets_of`; and int64 [n + 1]: where each document's positions begin, and N.
+    """
     starts = np.zeros(len(texts) + 1, np.int64)
     np.cumsum(np.fromiter(map(len, texts), np.int64, len(texts)) + len(PAD), out=starts[1:])
-    return orders, starts
+    return buckets_of(PAD + PAD.join(texts) + PAD, bits), starts
 
 
 def ngram_at(padded: str, position: int, order: int) -> str:

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from orchestrator.routers._calibration import Calibration, signals
 from orchestrator.routers._linear import scale_of
-from orchestrator.routers._ngrams import LONGEST, ORDERS, PAD, clip, ngram_at, ngram_buckets
+from orchestrator.routers._ngrams import LONGEST, ORDERS, PAD, buckets_of, clip, ngram_at, ngram_buckets
 from orchestrator.routers._router import Router, Sequences
 from orchestrator.routers._vocabulary import Vocabulary
 
@@ -23,7 +23,8 @@ CHUNK_CHARACTERS = 1 << 15
 _COST = 64
 """What a document counts beside its characters, so that many empty ones make chunks too."""
 
-
+_ONES = np.ones(ORDERS * (LONGEST + len(PAD)), np.float32)
+"""Sums the rows of a matrix by a product, which is twice as fast as `sum`."""
 _SURE = 30.0
 """Largest logit of rejection, so that its exponential is finite."""
 
@@ -131,7 +132,8 @@ class TextRouter(Router):
         count = len(self.languages)
         if not text or text.isspace():
             return Routing(np.full((1, count), 1 / count), np.ones(1))
-        *sums, familiar = self._sums([text])[0].tolist()
+        buckets = buckets_of(PAD + text + PAD, self._bits)
+        *sums, familiar = (_ONES[: buckets.size] @ self.weights.take(buckets.ravel(), axis=0)).tolist()
         scale = 1 / math.sqrt((len(text) + len(PAD)) * ORDERS)
         both = [value * scale + bias for value, bias in zip(sums, self._biases, strict=True)]
         scores, none = both[:count], math.log(sum(map(math.exp, both[count:])))

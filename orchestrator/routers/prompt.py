@@ -44,9 +44,9 @@ class Prompt:
     reads: ClassVar[str] = "corpus"
     classifier: ClassVar[str] = "prompt"
 
-    bits: Annotated[int, Field(ge=10, le=24)] = 18
+    bits: Annotated[int, Field(ge=10, le=24)] = 20
     """Logarithm of the number of n-gram buckets."""
-    pieces: Annotated[int, Field(ge=100)] = 30_000
+    pieces: Annotated[int, Field(ge=100)] = 40_000
     """Training pieces of each language, beside its single words."""
     characters: Annotated[int, Field(ge=1000)] = 12_000_000
     """Text of each language that they are cut from, at most, in characters."""
@@ -117,12 +117,20 @@ class Prompt:
             cut = [piece for found in some.cut(Lengths.training(self.pieces), rng).values() for piece in found]
             cut += some.lines(self.pieces // 2, rng)
             sentences = _outside.conversation(language)[0]
-            for talk in (sentences, [word for sentence in sentences for word in sentence.split()]):
-                cut += [talk[i] for i in rng.integers(len(talk), size=int(_SENTENCES * self.pieces))] if talk else []
+            cut += self._conversation(sentences, rng)
             texts += augment([*vocabulary, *cut], rng, prose=not some.is_code, names=foreign)
             weights.append(np.concatenate([counted, np.ones(len(cut))]))
             labels.append(np.full(len(vocabulary) + len(cut), label, np.int64))
         return Examples(texts, np.concatenate(labels), np.concatenate(weights))
+
+    def _conversation(self, sentences: Sequence[str], rng: np.random.Generator) -> list[str]:
+        """Pieces of sentences that ship, of all lengths, whole ones, and every word."""
+        if not sentences:
+            return []
+        share = int(_SENTENCES * self.pieces)
+        cut = Pieces(["\n".join(sentences)]).cut(Lengths.training(share), rng)
+        whole = [sentences[i] for i in rng.integers(len(sentences), size=share // 3)]
+        return [*(piece for some in cut.values() for piece in some), *whole, *" ".join(sentences).split()]
 
     def _familiarity(self, texts: Sequence[str]) -> NDArray[np.float64]:
         """How often each bucket's n-grams occur in the training pieces, as a logarithm: float64 [2^bits]."""
