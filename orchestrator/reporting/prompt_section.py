@@ -23,11 +23,9 @@ _USUAL = 0.95
 """Share of the languages' text that people usually want to keep."""
 _FEW = 30
 """Answers below which a bin of the reliability diagram says little."""
-_SOURCES = {
-    "phrases": "sentences written for this project",
-    "code": "snippets written for this project",
-    "catalogues": "program messages",
-    "files": "installed packages",
+_LEARNED = {
+    "phrases": "sentences written for this project, in",
+    "code": "snippets written for this project, of",
     "generated": "made by rule",
 }
 
@@ -76,18 +74,24 @@ def _policy(reject: str) -> str:
 
 def _kept_away(found: Results) -> str:
     """Shares rejected of text of no expert, by sort of text."""
-    sorts: dict[str, list[float]] = {}
-    for kind, row in found["outside"].items():
-        sorts.setdefault(_sort(kind), []).append(row["rejected"])
-    means = [f"{share(sum(rows) / len(rows), 1)} of {sort}" for sort, rows in sorts.items()]
+    means = [f"{share(_mean(rows), 1)} of {sort}" for (sort, _), rows in _sorts(found).items()]
     return f"Of text that is for no expert it rejects {listing(means)}." if means else ""
 
 
-def _sort(kind: str) -> str:
-    group, _, name = kind.partition("/")
-    if group == "generated":
-        return "data and noise"
-    return "code it has not learned of" if name.startswith(".") else "languages it has not learned of"
+def _sorts(found: Results) -> dict[tuple[str, str], Results]:
+    """Sort of text that is for no expert and where it is from -> its kinds, and what is rejected of each."""
+    sorts: dict[tuple[str, str], Results] = {}
+    for kind, row in found["outside"].items():
+        group, _, name = kind.partition("/")
+        what, source = ("code", "installed packages") if name.startswith(".") else ("languages", "program messages")
+        seen = "that it has learned to reject" if group == "seen" else "that it has never seen"
+        sort = ("data and noise", "made by rule") if group == "generated" else (f"{what} {seen}", source)
+        sorts.setdefault(sort, {})[name] = row
+    return sorts
+
+
+def _mean(rows: Results) -> float:
+    return float(sum(row["rejected"] for row in rows.values())) / len(rows)
 
 
 def _everyone(found: Results, used: str) -> Table:
@@ -187,23 +191,22 @@ def _coverage(found: Results) -> Table:
 
 def _outside(found: Results) -> Table:
     rows = [
-        (kind.partition("/")[2], _tested_source(kind), count(row["count"]), share(row["rejected"], 1))
-        for kind, row in found["outside"].items()
+        (
+            sort,
+            source,
+            count(sum(row["count"] for row in kinds.values())),
+            share(_mean(kinds), 1),
+            ", ".join(f"{name} {share(row['rejected'], 0)}" for name, row in kinds.items()),
+        )
+        for (sort, source), kinds in _sorts(found).items()
     ]
     note = (
-        "Languages and kinds of code are such as the router has learned nothing of, neither to answer nor to reject. "
-        "Program messages are the translations (gettext catalogues) on the machine that trained; of installed packages "
-        "it is the files of that suffix. Half of the pieces are cut to all lengths, half are whole."
+        "Rejected: the mean over kinds. Program messages are the translations (gettext catalogues) on the machine that "
+        "trained, installed packages the files of that suffix in them; neither is ever learned from, whole or in part. "
+        "Half of the pieces are cut to all lengths, half are whole."
     )
-    columns = ("text", "source", "pieces", "rejected")
-    return table("Text that is for no expert: what is rejected of it", columns, rows, words=(1,), note=note)
-
-
-def _tested_source(kind: str) -> str:
-    group, _, name = kind.partition("/")
-    if group == "generated":
-        return _SOURCES["generated"]
-    return _SOURCES["files"] if name.startswith(".") else _SOURCES["catalogues"]
+    columns = ("text", "source", "pieces", "rejected", "of each kind")
+    return table("Text that is for no expert: what is rejected of it", columns, rows, words=(1, 4), note=note)
 
 
 def _learned(found: Results) -> Table:
@@ -211,7 +214,7 @@ def _learned(found: Results) -> Table:
     for kind in found.get("learned_outside", ()):
         group, _, name = kind.partition("/")
         names.setdefault(group, []).append(name)
-    rows = [(_SOURCES.get(group, group), count(len(some)), ", ".join(some)) for group, some in names.items()]
+    rows = [(_LEARNED.get(group, group), count(len(some)), ", ".join(some)) for group, some in names.items()]
     return table("What rejection was learned from", ("source", "kinds", "which"), rows, words=(2,))
 
 

@@ -31,7 +31,7 @@ SHORT_LENGTHS = (16, 64)
 """Tokens of the cut test sequences, besides whole blocks: prompts are shorter than what the paper measures."""
 
 TEST_PIECES = 2000
-"""Test pieces of each language and length, and of each kind of text that is of none of them."""
+"""Test pieces of each language and length; a quarter as many of each kind of text that is of none of them."""
 COMPARED_PIECES = 500
 """Of these, those that the paper's classifiers are measured on beside the prompt router."""
 TEST_CHARACTERS = 4_000_000
@@ -158,7 +158,7 @@ class RouterStage(Stage):
             )
             for language in self.languages
         }
-        others = outside_pieces(self.languages, TEST_PIECES, rng)
+        others = outside_pieces(self.languages, TEST_PIECES // 4, rng)
         found = prompt_metrics(router.route, router.languages, pieces, others, self.router.reject_above)
         compared = self._compared(routers, pieces, load_tokenizer(inputs["tokenizer"]))
         return {**found, "classifiers": compared, "learned_outside": sorted(outside(self.languages, 1, rng))}

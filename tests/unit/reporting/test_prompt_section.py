@@ -21,6 +21,8 @@ PROMPT = {
     ],
     "outside": {
         "unseen/bg": {"count": 10, "rejected": 1.0},
+        "unseen/sk": {"count": 10, "rejected": 0.5},
+        "seen/it": {"count": 10, "rejected": 0.9},
         "unseen/.f90": {"count": 10, "rejected": 0.2},
         "generated/sql": {"count": 10, "rejected": 0.9},
     },
@@ -65,14 +67,16 @@ def test_a_threshold_is_recommended_and_sources_are_named() -> None:
     assert "To keep 95\N{NO-BREAK SPACE}%, set it to 0.40" in coverage.note
     assert [row[0].strong for row in coverage.rows] == [False, True]
     outside = tables["Text that is for no expert: what is rejected of it"]
-    assert [[cell.text for cell in row[:2]] for row in outside.rows] == [
-        ["bg", "program messages"],
-        [".f90", "installed packages"],
-        ["sql", "made by rule"],
+    said = [" | ".join(cell.text for cell in row).replace("\N{NO-BREAK SPACE}", " ") for row in outside.rows]
+    assert said == [
+        "languages that it has never seen | program messages | 20 | 75.0 % | bg 100 %, sk 50 %",
+        "languages that it has learned to reject | program messages | 10 | 90.0 % | it 90 %",
+        "code that it has never seen | installed packages | 10 | 20.0 % | .f90 20 %",
+        "data and noise | made by rule | 10 | 90.0 % | sql 90 %",
     ]
     learned = tables["What rejection was learned from"]
     assert [[cell.text for cell in row] for row in learned.rows] == [
-        ["sentences written for this project", "2", "ar, es"],
+        ["sentences written for this project, in", "2", "ar, es"],
         ["made by rule", "1", "sql"],
     ]
 
@@ -90,7 +94,7 @@ def test_sentences_say_what_a_rejection_is(reject: str, said: str) -> None:
     lengths, rejection = prompt_section.sentences(FACTS, {"reject": reject})
     assert "95.00\N{NO-BREAK SPACE}% of those of 1 word" in lengths
     assert said in rejection
-    assert "20.0\N{NO-BREAK SPACE}% of code it has not learned of" in rejection
+    assert "20.0\N{NO-BREAK SPACE}% of code that it has never seen" in rejection
     assert prompt_section.sentences({"prompt": None}, {}) == ()
 
 
