@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from orchestrator.routers._ngrams import LONGEST
 
@@ -122,7 +123,7 @@ def fit_rejection(
     """
     mean, spread = found.mean(axis=0), found.std(axis=0) + 1e-6
     columns = np.column_stack([(found - mean) / spread, np.ones(len(found))])
-    design = (hats(lengths)[:, :, None] * columns[:, None]).reshape(len(found), -1)
+    design = csr_array((hats(lengths)[:, :, None] * columns[:, None]).reshape(len(found), -1))
     sides = [weights[~outside].sum(), weights[outside].sum()]
     weights = weights * len(found) / 2 / np.where(outside, sides[1], sides[0])
     common = _logistic(design, outside, weights, np.zeros(design.shape[1]))
@@ -133,7 +134,7 @@ def fit_rejection(
 
 
 def _logistic(
-    design: NDArray[np.float64], outside: NDArray[np.bool_], weights: NDArray[np.float64], prior: NDArray[np.float64]
+    design: csr_array, outside: NDArray[np.bool_], weights: NDArray[np.float64], prior: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Coefficients of a logistic regression whose penalty is half the squared distance from `prior`."""
     from scipy.optimize import minimize

@@ -1,13 +1,13 @@
-"""Training of linear models over n-gram buckets: softmax regression by AdaGrad on small batches, with torch."""
+"""Training of linear models over n-gram buckets: softmax regression by AdaGrad on small batches."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from orchestrator.routers._ngrams import ORDERS, PAD, clip, ngram_buckets
 
@@ -31,54 +31,58 @@ def scale_of(lengths: NDArray[np.int64]) -> NDArray[np.float64]:
 
 
 def softmax_regression(
-    examples: Examples, classes: int, bits: int, seed: int, threads: int
+    examples: Examples, classes: int, bits: int, seed: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Weights float32 [2^bits, classes] and bias float32 [classes] of the n-grams of clipped texts.
 
     AdaGrad gives rare n-grams large steps (Duchi et al., JMLR 2011); few epochs of it need no other regularisation.
     """
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        return _fit(torch, examples, classes, bits, seed)
-    finally:
-        torch.set_num_threads(before)
-
-
-def _fit(
-    torch: Any, examples: Examples, classes: int, bits: int, seed: int
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     texts = [clip(text) for text in examples.texts]
     orders, starts = ngram_buckets(texts, bits)
     buckets = np.ascontiguousarray(orders.T)
-    scales = scale_of(np.fromiter(map(len, texts), np.int64, len(texts)))
-    weights = torch.zeros(1 << bits, classes, requires_grad=True)
-    bias = torch.zeros(classes, requires_grad=True)
-    optimizer = torch.optim.Adagrad([weights, bias], lr=LEARNING_RATE, eps=1e-8)
+    scales = scale_of(np.fromiter(map(len, texts), np.int64, len(texts))).astype(np.float32)
+    weights, bias = AdaGrad((1 << bits, classes)), AdaGrad((classes,))
+    targets = np.eye(classes, dtype=np.float32)
     rng = np.random.default_rng(seed)
-    count = len(texts)
-    begins = range(0, count, BATCH)
+    begins = range(0, len(texts), BATCH)
     for epoch in range(EPOCHS):
-        order = rng.permutation(count)
+        order = rng.permutation(len(texts))
         for step, begin in enumerate(begins):
             rows = order[begin : begin + BATCH]
-            lengths = starts[rows + 1] - starts[rows]
-            offsets = np.cumsum(lengths) - lengths
-            places = np.arange(lengths.sum()) + np.repeat(starts[rows] - offsets, lengths)
-            flat, bags = (
-                torch.from_numpy(buckets[places].ravel()),
-                torch.from_numpy((offsets * ORDERS).astype(np.int32)),
-            )
-            sums = torch.nn.functional.embedding_bag(flat, weights, bags, mode="sum")
-            scores = sums * torch.from_numpy(scales[rows, None].astype(np.float32)) + bias
-            losses = torch.nn.functional.cross_entropy(
-                scores, torch.from_numpy(examples.labels[rows]), reduction="none"
-            )
-            loss = (losses * torch.from_numpy(examples.weights[rows].astype(np.float32))).sum() / len(rows)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.param_groups[0]["lr"] = LEARNING_RATE * (1 - (epoch + step / len(begins)) / EPOCHS)
-            optimizer.step()
-    return weights.detach().numpy(), bias.detach().numpy()
+            counts = _counts(buckets, starts, rows, 1 << bits)
+            scores = (counts @ weights.values) * scales[rows, None] + bias.values
+            odds = np.exp(scores - scores.max(axis=1, keepdims=True))
+            share = (examples.weights[rows, None] / len(rows)).astype(np.float32)
+            slopes = (odds / odds.sum(axis=1, keepdims=True) - targets[examples.labels[rows]]) * share
+            rate = LEARNING_RATE * (1 - (epoch + step / len(begins)) / EPOCHS)
+            weights.step(counts.T @ (slopes * scales[rows, None]), rate)
+            bias.step(slopes.sum(axis=0), rate)
+    return weights.values, bias.values
+
+
+class AdaGrad:
+    """Values, float32, and the sum of their squared gradients."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.values = np.zeros(shape, np.float32)
+        self._squares = np.full(shape, 1e-16, np.float32)
+        self._room = np.empty(shape, np.float32)
+
+    def step(self, gradient: NDArray[np.float32], rate: float) -> None:
+        """Go against the gradient, which is overwritten: arrays of this size are not allocated twice."""
+        np.multiply(gradient, gradient, self._room)
+        self._squares += self._room
+        np.sqrt(self._squares, self._room)
+        gradient /= self._room
+        gradient *= np.float32(rate)
+        self.values -= gradient
+
+
+def _counts(buckets: NDArray[np.int32], starts: NDArray[np.int64], rows: NDArray[np.int64], size: int) -> csr_array:
+    """The n-grams of some documents as a sparse matrix [rows, size]; those that occur twice stand there twice."""
+    lengths = starts[rows + 1] - starts[rows]
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    places = np.arange(offsets[-1]) + np.repeat(starts[rows] - offsets[:-1], lengths)
+    indices = buckets[places].ravel()
+    ones = np.ones(len(indices), np.float32)
+    return csr_array((ones, indices, (offsets * ORDERS).astype(np.int32)), shape=(len(rows), size))

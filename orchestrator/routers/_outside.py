@@ -115,8 +115,10 @@ def _generated(characters: int, rng: np.random.Generator) -> dict[str, list[str]
     found = {}
     for name, make in GENERATORS.items():
         texts: list[str] = []
-        while sum(map(len, texts)) < characters:
+        size = 0
+        while size < characters:
             texts.append(make(rng))
+            size += len(texts[-1])
         found[f"generated/{name}"] = texts
     return found
 

@@ -89,7 +89,7 @@ class Prompt:
         each = 2 * self.pieces // len(seen)
         examples = _with_outside(inside, _outside.fragments(seen, each, rng), len(languages))
         classes = len(languages) + len(_SHARES)
-        weights, bias = softmax_regression(examples, classes, self.bits, seed, threads)
+        weights, bias = softmax_regression(examples, classes, self.bits, seed)
         weights = np.column_stack([weights, self._familiarity(inside.texts)]).astype(np.float16).astype(np.float32)
         bias = np.append(bias, 0).astype(np.float32)
         words = (some for name, own in texts.items() for some in (own.train, _outside.conversation(name)[0]))
