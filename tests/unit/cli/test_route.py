@@ -39,7 +39,7 @@ def write_router(folder: Path, policy: Policy | None = None) -> None:
     rejection[..., 3], rejection[..., SIGNALS] = -20, 10
     calibration = Calibration(np.full(len(KNOTS), 4, np.float32), rejection)
     router = TextRouter(
-        tuple(WORDS), weights, np.zeros(4, np.float32), calibration, Vocabulary.of([]), TokenBytes.of([])
+        tuple(WORDS), weights, np.zeros(4, np.float32), calibration, Vocabulary.of([], []), TokenBytes.of([])
     )
     save_routers(folder, "prompt", {"prompt": router}, "prompt", policy or Policy("fr", 0.5))
 
