@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -23,6 +24,7 @@ from orchestrator.tokens.tokenizer import encode, load_tokenizer
 
 STANDARD_INPUT = "-"
 _LINES_AT_ONCE = 10_000
+_PLAIN: dict[str, Any] = {"title_justify": "left", "box": SIMPLE_HEAD, "pad_edge": False}
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,7 @@ def _explain(
     routed: Routed, policy: Policy, found: Sequence[Span], best: str, reasons: Sequence[tuple[str, float]]
 ) -> None:
     console = Console(highlight=False)
-    table = Table("language", "probability", title=f"label: {routed.label}", title_justify="left")
+    table = Table("language", "probability", title=f"label: {routed.label}", **_PLAIN)
     table.columns[1].justify = "right"
     for name, share in sorted(routed.shares.items(), key=lambda item: -item[1]):
         table.add_row(name, f"{share:.2%}")
@@ -150,7 +152,7 @@ def _explain(
         rule = f"“none” is above {policy.reject_above:g}; the recipe's policy for that, {policy.reject}, {end}"
         console.print(f"rejected: {rule}", markup=False, soft_wrap=True)
     if found:
-        table = Table("span", "language", "text", title="Spans", title_justify="left")
+        table = Table("span", "language", "text", title="spans", **_PLAIN)
         for span in found:
             table.add_row(f"{span.begin}–{span.end}", span.label, _shown(span.text).replace("[", "\\["))
         console.print(table)

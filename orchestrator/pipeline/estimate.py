@@ -126,7 +126,7 @@ class _Timing:
         stage, cost = planned.step.stage, self.costs[planned.name]
         start = (FIT if stage.distributed else TASK) * self.process
         if not (stage.distributed or stage.accelerated):
-            return start + DATA_SECONDS
+            return start + max(DATA_SECONDS, cost.seconds)
         return (start + self._computing(planned, cost)) * self._crowd(planned)
 
     def _crowd(self, planned: PlannedStep) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from orchestrator.reporting.figures import RULE, Figure, confusion, curves, draw, legend
-from orchestrator.reporting.formats import compact, count, listing, memory, share, significant
+from orchestrator.reporting.formats import GAP, compact, count, listing, memory, share, significant
 from orchestrator.reporting.tables import Cell, Table, table
 
 Results = dict[str, Any]
@@ -196,7 +196,7 @@ def _outside(found: Results) -> Table:
             source,
             count(sum(row["count"] for row in kinds.values())),
             share(_mean(kinds), 1),
-            ", ".join(f"{name} {share(row['rejected'], 0)}" for name, row in kinds.items()),
+            ", ".join(f"{name}{GAP}{share(row['rejected'], 0)}" for name, row in kinds.items()),
         )
         for (sort, source), kinds in _sorts(found).items()
     ]

@@ -16,7 +16,7 @@ from orchestrator.routers._ngrams import LONGEST
 
 KNOTS = (1, 3, 6, 10, 20, 40, 80, 200, LONGEST)
 """Lengths, in characters, at which the parameters are fitted; between them they are interpolated."""
-SIGNALS = 5
+SIGNALS = 6
 """Columns of :func:`signals`."""
 
 
@@ -62,17 +62,17 @@ def signals(
     """What rejection is decided by, float64 [n, SIGNALS].
 
     The learned score of "none of these" (of all its classes together), the best language's score, its lead over the
-    second, the mean familiarity of the n-grams and the share of known words, which also tell languages that were in no
-    training text.
+    second, the mean familiarity of the n-grams, the share of the longest ones that are unseen, and that of known words:
+    these also tell languages that were in no training text.
 
     Args:
         scores: float64 [n, L], of the languages. none: float64 [n, classes of "none of these"].
-        familiar, known: float64 [n].
+        familiar: float64 [n, 2], of n-grams. known: float64 [n], of words.
     """
     ordered = np.sort(scores, axis=1)
     best = ordered[:, -1]
     lead = best - (ordered[:, -2] if scores.shape[1] > 1 else 0)
-    return np.stack([np.log(np.exp(none).sum(axis=1)), best, lead, familiar, known], axis=1)
+    return np.column_stack([np.log(np.exp(none).sum(axis=1)), best, lead, familiar, known])
 
 
 def fit_temperature(

@@ -39,7 +39,7 @@ def softmax_regression(
     """
     texts = [clip(text) for text in examples.texts]
     orders, starts = ngram_buckets(texts, bits)
-    buckets = np.ascontiguousarray(orders.T)
+    buckets = np.stack(orders, axis=1)
     scales = scale_of(np.fromiter(map(len, texts), np.int64, len(texts))).astype(np.float32)
     weights, bias = AdaGrad((1 << bits, classes)), AdaGrad((classes,))
     targets = np.eye(classes, dtype=np.float32)

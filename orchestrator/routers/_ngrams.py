@@ -28,33 +28,41 @@ def clip(text: str) -> str:
     return text[:_HEAD] + text[middle : middle + _SPAN] + text[-_SPAN:]
 
 
-def buckets_of(joined: str, bits: int) -> NDArray[np.int32]:
-    """Buckets of the n-grams of a text with PAD on both sides: int32 [ORDERS, N], by length and where they begin.
+def ngram_hashes(texts: Sequence[str]) -> NDArray[np.uint32]:
+    """Hashes of the n-grams of clipped texts, polynomial modulo 2^32, computed from one length to the next.
 
-    A polynomial hash modulo 2^32, computed from one length to the next, of which the highest `bits` are kept. Any
-    Unicode will do, lone surrogates included.
+    Args:
+        texts: at least one; any Unicode, lone surrogates included.
+
+    Returns:
+        uint32 [ORDERS, N]: of the n-gram of each length that begins at each position.
     """
+    joined = PAD + PAD.join(texts) + PAD
     codes = np.frombuffer(joined.encode("utf-32-le", "surrogatepass"), np.uint32) * _FIRST
     count = len(codes) - len(PAD)
     hashes = np.empty((ORDERS, count), np.uint32)
     hashes[0] = codes[:count]
     for order in range(1, ORDERS):
-        row = hashes[order]
-        np.multiply(hashes[order - 1], _STEP, row)
-        np.add(row, codes[order : count + order], row)
-    hashes >>= np.uint32(32 - bits)
-    return hashes.view(np.int32)
+        np.multiply(hashes[order - 1], _STEP, out=hashes[order])
+        hashes[order] += codes[order : count + order]
+    return hashes
 
 
-def ngram_buckets(texts: Sequence[str], bits: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """Buckets of the n-grams of clipped texts, at least one.
-
-    Returns:
-        int32 [ORDERS, N], see :func:`buckets_of`; and int64 [n + 1]: where each document's positions begin, and N.
-    """
+def starts_of(texts: Sequence[str]) -> NDArray[np.int64]:
+    """Where the positions of each document begin, and their number N: int64 [n + 1]."""
     starts = np.zeros(len(texts) + 1, np.int64)
     np.cumsum(np.fromiter(map(len, texts), np.int64, len(texts)) + len(PAD), out=starts[1:])
-    return buckets_of(PAD + PAD.join(texts) + PAD, bits), starts
+    return starts
+
+
+def highest(hashes: NDArray[np.uint32], bits: int) -> NDArray[np.int32]:
+    """Bucket numbers: the highest `bits` of hashes."""
+    return (hashes >> np.uint32(32 - bits)).view(np.int32)
+
+
+def ngram_buckets(texts: Sequence[str], bits: int) -> tuple[list[NDArray[np.int32]], NDArray[np.int64]]:
+    """Buckets of :func:`ngram_hashes`, for each length an int32 [N], and :func:`starts_of`."""
+    return list(highest(ngram_hashes(texts), bits)), starts_of(texts)
 
 
 def ngram_at(padded: str, position: int, order: int) -> str:

@@ -14,7 +14,17 @@ from numpy.typing import ArrayLike, NDArray
 
 from orchestrator.routers._calibration import Calibration, signals
 from orchestrator.routers._linear import scale_of
-from orchestrator.routers._ngrams import LONGEST, ORDERS, PAD, buckets_of, clip, ngram_at, ngram_buckets
+from orchestrator.routers._ngrams import (
+    LONGEST,
+    ORDERS,
+    PAD,
+    clip,
+    highest,
+    ngram_at,
+    ngram_buckets,
+    ngram_hashes,
+    starts_of,
+)
 from orchestrator.routers._router import Router, Sequences
 from orchestrator.routers._vocabulary import Vocabulary
 
@@ -23,8 +33,11 @@ CHUNK_CHARACTERS = 1 << 15
 _COST = 64
 """What a document counts beside its characters, so that many empty ones make chunks too."""
 
-_ONES = np.ones(ORDERS * (LONGEST + len(PAD)), np.float32)
-"""Sums the rows of a matrix by a product, which is twice as fast as `sum`."""
+
+_ONES = np.ones((1, ORDERS * (LONGEST + len(PAD))), np.float32)
+"""Sums the rows of a matrix by a product, which is faster than `sum`."""
+_ALONE = np.zeros(1, np.int64)
+"""Where a single document begins."""
 _SURE = 30.0
 """Largest logit of rejection, so that its exponential is finite."""
 
@@ -109,9 +122,9 @@ class TextRouter(Router):
     def _scores(self, texts: list[str]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
         sums, lengths = self._sums(texts), np.fromiter(map(len, texts), np.int64, len(texts))
         count, scales = len(self.languages), scale_of(lengths)
-        scores = sums[:, :-1] * scales[:, None] + self._bias
+        scores = sums[:, :-2] * scales[:, None] + self._bias
         known = np.fromiter(map(self.vocabulary.known, texts), np.float64, len(texts))
-        seen = signals(scores[:, :count], scores[:, count:], sums[:, -1] * scales**2, known)
+        seen = signals(scores[:, :count], scores[:, count:], sums[:, -2:] * scales[:, None] ** 2, known)
         return scores[:, :count], seen, lengths
 
     def _route_many(self, texts: list[str]) -> Routing:
@@ -132,8 +145,7 @@ class TextRouter(Router):
         count = len(self.languages)
         if not text or text.isspace():
             return Routing(np.full((1, count), 1 / count), np.ones(1))
-        buckets = buckets_of(PAD + text + PAD, self._bits)
-        *sums, familiar = (_ONES[: buckets.size] @ self.weights.take(buckets.ravel(), axis=0)).tolist()
+        *sums, familiar, unseen = self._sums([text])[0].tolist()
         scale = 1 / math.sqrt((len(text) + len(PAD)) * ORDERS)
         both = [value * scale + bias for value, bias in zip(sums, self._biases, strict=True)]
         scores, none = both[:count], math.log(sum(map(math.exp, both[count:])))
@@ -142,18 +154,26 @@ class TextRouter(Router):
         *slopes, intercept = self._rejections[scores.index(best), len(text)].tolist()
         odds = [math.exp((score - best) * inverse_temperature) for score in scores]
         total = sum(odds)
-        seen = (none, best, best - second, familiar * scale**2, self.vocabulary.known(text))
+        seen = (none, best, best - second, familiar * scale**2, unseen * scale**2, self.vocabulary.known(text))
         logit = sum(a * b for a, b in zip(slopes, seen, strict=True)) + intercept
         rejected = 1 / (1 + math.exp(-min(max(logit, -_SURE), _SURE)))
         return Routing(np.array([[odd / total for odd in odds]]), np.array([rejected]))
 
     def _sums(self, texts: list[str]) -> NDArray[np.float64]:
-        """Sums of the weights of all n-grams of each text: float64 [n, L + N + 1]."""
-        orders, starts = ngram_buckets(texts, self._bits)
-        total = self.weights.take(orders[0], axis=0)
-        for buckets in orders[1:]:
-            total += self.weights.take(buckets, axis=0)
-        return np.add.reduceat(total, starts[:-1], axis=0).astype(np.float64)
+        """Sums of the weights of all n-grams of each text, and how many of the longest are unseen: [n, L + N + 2]."""
+        hashes = ngram_hashes(texts)
+        unseen = self.vocabulary.unseen(hashes[-1])
+        buckets = highest(hashes, self._bits)
+        if len(texts) == 1:
+            total, starts = _ONES[:, : buckets.size] @ self.weights.take(buckets.ravel(), axis=0), _ALONE
+        else:  # one length after the other: what is added to stays in the processor's cache
+            total, starts = self.weights.take(buckets[0], axis=0), starts_of(texts)[:-1]
+            for each in buckets[1:]:
+                total += self.weights.take(each, axis=0)
+        sums = np.empty((len(texts), total.shape[1] + 1))
+        sums[:, :-1] = np.add.reduceat(total, starts, axis=0)
+        sums[:, -1] = np.add.reduceat(unseen, starts, dtype=np.uint16)
+        return sums
 
     def reasons(self, text: str, language: str, count: int = 8) -> list[tuple[str, float]]:
         """The n-grams that speak most for a language against the mean of the others, with their part of its score."""
@@ -178,7 +198,8 @@ class TextRouter(Router):
             "bias": self.bias,
             "calibration.inverse_temperature": self.calibration.inverse_temperature,
             "calibration.rejection": self.calibration.rejection,
-            "vocabulary.bits": self.vocabulary.bits,
+            "vocabulary.words": self.vocabulary.words,
+            "vocabulary.ngrams": self.vocabulary.ngrams,
             "tokens.data": self.tokens.data,
             "tokens.offsets": self.tokens.offsets,
         }
@@ -192,7 +213,7 @@ class TextRouter(Router):
             tensors["weights"].astype(np.float32),
             tensors["bias"],
             Calibration(tensors["calibration.inverse_temperature"], tensors["calibration.rejection"]),
-            Vocabulary(tensors["vocabulary.bits"]),
+            Vocabulary(tensors["vocabulary.words"], tensors["vocabulary.ngrams"]),
             TokenBytes(tensors["tokens.data"], tensors["tokens.offsets"]),
         )
 

@@ -1,8 +1,8 @@
-"""Whole words of the training text, as a set that a lookup of one bit answers: a foreign word is seldom among them."""
+"""Whole words and longest n-grams of the training text, as sets: a foreign word is seldom among them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from zlib import crc32
@@ -10,42 +10,62 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-BITS = 23
-"""Logarithm of the number of bits: 400,000 words take one in twenty of them."""
-WORDS = 8
-"""Words of a text that are looked up, its first ones: in longer texts n-grams say enough."""
-_MASK = (1 << BITS) - 1
+from orchestrator.routers._ngrams import clip, highest, ngram_hashes
+
+WORD_BITS, NGRAM_BITS = 23, 22
+"""Logarithms of the sizes of the sets: 400,000 words take one in twenty of the first."""
+_WORDS, _HEAD = 4, 160
+"""Words of a text that are looked up, and the characters that they are looked for in: n-grams say enough of more."""
+_MASK = (1 << WORD_BITS) - 1
 _MARKS = ".,;:!?…\"'“”„«»‘’()"
+_BATCH = 10_000
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """A set of words without their case and the marks around them (Bloom, CACM 1970, with a single hash).
+    """Two sets of a bit an element (Bloom, CACM 1970, with a single hash).
 
     Attributes:
-        bits: uint8 [2^BITS / 8].
+        words: uint8 [2^WORD_BITS / 8], without their case and the marks around them.
+        ngrams: uint8 [2^NGRAM_BITS / 8], the longest ones.
     """
 
-    bits: NDArray[np.uint8]
+    words: NDArray[np.uint8]
+    ngrams: NDArray[np.uint8]
 
     @classmethod
-    def of(cls, texts: Iterable[str]) -> Vocabulary:
-        """The words of texts."""
-        words = {word for text in texts for word in text.split()}
-        table = np.zeros(1 << BITS, np.bool_)
-        table[np.fromiter(map(_hash, words), np.int64, len(words))] = True
-        return cls(np.packbits(table, bitorder="little"))
+    def of(cls, texts: Iterable[str], pieces: Sequence[str]) -> Vocabulary:
+        """The words of texts, and the n-grams of pieces of them."""
+        words = {word for text in texts for word in text.lower().split()}
+        seen = np.zeros(1 << NGRAM_BITS, np.bool_)
+        for begin in range(0, len(pieces), _BATCH):
+            hashes = ngram_hashes([clip(piece) for piece in pieces[begin : begin + _BATCH]])
+            seen[highest(hashes[-1], NGRAM_BITS)] = True
+        known = np.zeros(1 << WORD_BITS, np.bool_)
+        known[np.fromiter(map(_hash, words), np.int64, len(words))] = True
+        return cls(np.packbits(known, bitorder="little"), np.packbits(seen))
 
     def known(self, text: str) -> float:
         """Share of the first words of a text that are in the set."""
-        words = text.split(None, WORDS)[:WORDS]
-        table = self._table
-        return sum(table[(at := _hash(word)) >> 3] >> (at & 7) & 1 for word in words) / max(1, len(words))
+        words = text[:_HEAD].lower().split(None, _WORDS)[:_WORDS]
+        table, found = self._table, 0
+        for word in words:
+            at = _hash(word)
+            found += table[at >> 3] >> (at & 7) & 1
+        return found / (len(words) or 1)
+
+    def unseen(self, hashes: NDArray[np.uint32]) -> NDArray[np.uint8]:
+        """1 for hashes [N] of the longest n-grams that are not in the set, else 0."""
+        return self._unseen.take(highest(hashes, NGRAM_BITS))
 
     @cached_property
     def _table(self) -> bytes:
-        return self.bits.tobytes()
+        return self.words.tobytes()
+
+    @cached_property
+    def _unseen(self) -> NDArray[np.uint8]:
+        return np.asarray(1 - np.unpackbits(self.ngrams), np.uint8)
 
 
 def _hash(word: str) -> int:
-    return crc32(word.lower().strip(_MARKS).encode("utf-8", "surrogatepass")) & _MASK
+    return crc32(word.strip(_MARKS).encode("utf-8", "surrogatepass")) & _MASK

@@ -30,7 +30,7 @@ _HELD_OUT_KINDS = 5
 rejection, beside text that is generated."""
 _SHARES = {"phrases": 1.0, "code": 0.7, "generated": 0.3}
 """Weights of the classes of outside text beside a language; several, as no single line parts all of it from them."""
-_REJECTED = {"phrases": 1.0, "code": 0.2, "generated": 0.5}
+_REJECTED = {"phrases": 1.0, "code": 0.1, "generated": 0.5}
 """Weights of pieces of outside text where rejection is calibrated: there are more languages than ways to write code,
 and what looks like Python mostly is."""
 _CONVERSATION = 0.2
@@ -93,7 +93,7 @@ class Prompt:
         weights = np.column_stack([weights, self._familiarity(inside.texts)]).astype(np.float16).astype(np.float32)
         bias = np.append(bias, 0).astype(np.float32)
         words = (some for name, own in texts.items() for some in (own.train, _outside.conversation(name)[0]))
-        vocabulary = Vocabulary.of(text for some in words for text in some)
+        vocabulary = Vocabulary.of((text for some in words for text in some), inside.texts)
         router = TextRouter(
             languages, weights, bias, Calibration.none(len(languages)), vocabulary, TokenBytes.of(tokens)
         )

@@ -71,6 +71,7 @@ class Cost:
         parameters: of the model in training. tokens: to be read. flops: floating-point operations.
         memory_bytes: largest resident memory of a worker. disk_bytes: of a large result.
         training: the run, where the stage is one, on `tokens` tokens.
+        seconds: about, on one core, of a stage that works long without a model.
     """
 
     parameters: int = 0
@@ -79,6 +80,7 @@ class Cost:
     memory_bytes: int = 0
     disk_bytes: int = 0
     training: TrainingConfig | None = None
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)

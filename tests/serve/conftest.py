@@ -81,7 +81,7 @@ def write_prompt_router(folder: Path, policy: Policy) -> Path:
     rejection[..., 3], rejection[..., SIGNALS] = -20, 10  # unfamiliar texts are rejected
     calibration = Calibration(np.ones(len(KNOTS), np.float32), rejection)
     router = TextRouter(
-        tuple(PROMPTS), weights, np.zeros(4, np.float32), calibration, Vocabulary.of([]), TokenBytes.of([])
+        tuple(PROMPTS), weights, np.zeros(4, np.float32), calibration, Vocabulary.of([], []), TokenBytes.of([])
     )
     folder.mkdir(exist_ok=True)
     save_routers(folder, "prompt", {"prompt": router}, "prompt", policy)

@@ -39,7 +39,7 @@ def write_router(folder: Path, policy: Policy | None = None) -> None:
     rejection[..., 3], rejection[..., SIGNALS] = -20, 10
     calibration = Calibration(np.full(len(KNOTS), 4, np.float32), rejection)
     router = TextRouter(
-        tuple(WORDS), weights, np.zeros(4, np.float32), calibration, Vocabulary.of([]), TokenBytes.of([])
+        tuple(WORDS), weights, np.zeros(4, np.float32), calibration, Vocabulary.of([], []), TokenBytes.of([])
     )
     save_routers(folder, "prompt", {"prompt": router}, "prompt", policy or Policy("fr", 0.5))
 
@@ -56,13 +56,13 @@ def test_label_probabilities_and_reasons(runs: Path, capsys: pytest.CaptureFixtu
     shown = capsys.readouterr().out
     assert "label: en" in shown
     assert "what speaks for en" in shown
-    assert "Spans" not in shown
+    assert "spans" not in shown
 
 
 def test_spans_of_a_text_that_changes(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     route_text("some", "the house near a river\nla maison près du fleuve", runs)
     shown = capsys.readouterr().out
-    assert "Spans" in shown
+    assert "spans" in shown
     assert "0–23" in shown
 
 

@@ -11,8 +11,9 @@ import pytest
 
 from orchestrator.routers import _outside
 from orchestrator.routers._calibration import KNOTS, SIGNALS, fit_rejection, hats
+from orchestrator.routers._ngrams import ngram_hashes
 from orchestrator.routers._pieces import Lengths
-from orchestrator.routers._vocabulary import WORDS, Vocabulary
+from orchestrator.routers._vocabulary import Vocabulary
 
 UNSEEN = ("sk", "lt", "ga", "gl", "nb", "bg", "fa", "af", "eo", "cy", "eu", "is", "hr", "th")
 UNSEEN_CODE = ("f90", "f", "for", "cmake", "proto", "cuh", "pyf")
@@ -132,12 +133,19 @@ def test_a_word_of_code_without_a_sign_of_it_is_no_code(kind: str) -> None:
 
 
 def test_vocabulary_knows_its_words() -> None:
-    words = Vocabulary.of(["The cat (« sat ») on", "été \ud800"])
+    words = Vocabulary.of(["The cat (« sat ») on", "été \ud800"], [])
     assert words.known("the CAT, sat!") == 1
     assert words.known("cat chien") == 0.5
     assert words.known("") == words.known(" \n") == 0
     assert words.known("\ud800 Été") == 1
-    assert words.known(" ".join(["cat"] * WORDS + ["chien"] * 20)) == 1
+    assert words.known("cat cat cat cat" + " chien" * 20) == 1
+
+
+def test_vocabulary_knows_its_longest_ngrams() -> None:
+    vocabulary = Vocabulary.of([], ["the cat"])
+    for text, unseen in (("the cat", 0), ("the car", 5)):
+        hashes = ngram_hashes([text])
+        assert vocabulary.unseen(hashes[-1]).sum() == unseen
 
 
 def test_rejection_of_a_language_without_examples_is_that_of_all() -> None:

@@ -146,3 +146,9 @@ def test_the_prompt_router_beside_the_papers(blocks: Path, tmp_path: Path, monke
     assert Policy.of(out) == Policy("fr", 0.7)
     assert isinstance(Router.load(out, "sgd"), TokenRouter)
     assert set(made.external()) == {"outside"}
+
+
+def test_training_the_prompt_router_takes_time_that_a_plan_says() -> None:
+    expected = Expected(300, CONTEXT, len(LANGUAGES), None, PluginSpec(type="gpt2_nano"))
+    assert stage().cost({}, expected).seconds == 0
+    assert stage(type={"type": "prompt", "pieces": 1000}).cost({}, expected).seconds > 1
