@@ -8,13 +8,10 @@ from pathlib import Path
 
 from orchestrator.config.routing import COMMON
 from orchestrator.errors import ArtifactError
-from orchestrator.routers import Policy, Router, TextRouter
+from orchestrator.routers import NONE, Policy, Router, TextRouter
 from serve.errors import RejectedPromptError
 from serve.messages import Route
 from serve.text import Tokenizer
-
-NONE = "none"
-"""Stands for "none of the languages" among a route's probabilities."""
 
 
 class PromptRouter:

@@ -18,8 +18,7 @@ from orchestrator.artifacts import Artifact, Store
 from orchestrator.cli.show import open_run
 from orchestrator.errors import ArtifactError, RecipeError
 from orchestrator.pipeline.versions import Versions
-from orchestrator.routers import Policy, Router, TextRouter
-from orchestrator.routers._spans import NONE, Span, spans
+from orchestrator.routers import NONE, Policy, Router, Span, TextRouter, spans
 from orchestrator.tokens.tokenizer import encode, load_tokenizer
 
 STANDARD_INPUT = "-"

@@ -10,10 +10,10 @@ import pytest
 from starlette.testclient import TestClient
 
 from orchestrator.config.routing import BEST, COMMON, ERROR
-from orchestrator.routers import Policy
+from orchestrator.routers import NONE, Policy
 from serve.api import create_app
 from serve.messages import Completion, GenerationRequest, Route
-from serve.router import NONE, PromptRouter
+from serve.router import PromptRouter
 
 KNOWN = {"en": "the house near a river", "fr": "la maison près du fleuve"}
 FOREIGN = "ξένη γλώσσα"

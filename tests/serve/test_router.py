@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from orchestrator.config.routing import BEST, COMMON
 from orchestrator.errors import ArtifactError
-from orchestrator.routers import Policy
+from orchestrator.routers import NONE, Policy
 from serve.errors import RejectedPromptError
-from serve.router import NONE, PromptRouter
+from serve.router import PromptRouter
 
 KNOWN = {"en": "the house near a river", "fr": "la maison près du fleuve"}
 FOREIGN = "ξένη γλώσσα"

@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
-from orchestrator.routers import TextRouter
-from orchestrator.routers._spans import NONE, spans
+from orchestrator.routers import NONE, TextRouter, spans
 
 ANY = st.text(st.characters(), max_size=60) | st.text(st.sampled_from(' \n`"«.:;?!xé\0\ud800界'), max_size=40)
 
