@@ -7,12 +7,15 @@ scaling: Guo et al., arXiv:1706.04599.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
 from orchestrator.routers._ngrams import LONGEST
+
+if TYPE_CHECKING:  # what runs a router needs numpy alone
+    from scipy.sparse import csr_array
 
 KNOTS = (1, 3, 6, 10, 20, 40, 80, 200, LONGEST)
 """Lengths, in characters, at which the parameters are fitted; between them they are interpolated."""
@@ -121,6 +124,8 @@ def fit_rejection(
     Returns:
         float32 [L, knots, SIGNALS + 1].
     """
+    from scipy.sparse import csr_array
+
     mean, spread = found.mean(axis=0), found.std(axis=0) + 1e-6
     columns = np.column_stack([(found - mean) / spread, np.ones(len(found))])
     design = csr_array((hats(lengths)[:, :, None] * columns[:, None]).reshape(len(found), -1))

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
 from orchestrator.routers._ngrams import ORDERS, PAD, clip, ngram_buckets
+
+if TYPE_CHECKING:  # what runs a router needs numpy alone
+    from scipy.sparse import csr_array
 
 EPOCHS = 2
 BATCH = 8192
@@ -80,6 +83,8 @@ class AdaGrad:
 
 def _counts(buckets: NDArray[np.int32], starts: NDArray[np.int64], rows: NDArray[np.int64], size: int) -> csr_array:
     """The n-grams of some documents as a sparse matrix [rows, size]; those that occur twice stand there twice."""
+    from scipy.sparse import csr_array
+
     lengths = starts[rows + 1] - starts[rows]
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     places = np.arange(offsets[-1]) + np.repeat(starts[rows] - offsets[:-1], lengths)

@@ -58,7 +58,11 @@ class Prompt:
         return {"outside": _outside.identity()}
 
     def train(
-        self, texts: Mapping[str, LanguageTexts], tokens: Sequence[bytes], seed: int, threads: int
+        self,
+        texts: Mapping[str, LanguageTexts],
+        tokens: Sequence[bytes],
+        seed: int,
+        threads: int,  # noqa: ARG002  routers are trained alike
     ) -> dict[str, Router]:
         """Train on documents.
 
@@ -66,7 +70,7 @@ class Prompt:
             texts: documents by language.
             tokens: the bytes of each token id, so that token sequences can be routed too.
             seed: of everything random.
-            threads: to train with; changes nothing but the order of sums.
+            threads: not used, one is enough.
 
         Returns:
             The router by its name, :attr:`classifier`.
