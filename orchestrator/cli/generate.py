@@ -34,7 +34,7 @@ def generate_text(
     mixture = Mixture.open(open_run(name, runs).root, experts=experts, common=common)
     made = mixture.generate(prompt, model, sampling)
     console = Console(highlight=False)
-    console.print(prompt, style="bold", end="", markup=False)
+    console.print(prompt.encode("utf-8", "replace").decode(), style="bold", end="", markup=False)
     console.print(made.text, markup=False)
     route = "as asked"
     if made.probabilities:

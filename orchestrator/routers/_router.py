@@ -103,7 +103,7 @@ class Router(ABC):
             classifier: which of the stored classifiers; None: the one that the recipe chose.
 
         Raises:
-            ArtifactError: a file is missing or damaged, or there is no such classifier.
+            ArtifactError: a file is missing, damaged or of another release, or there is no such classifier.
         """
         path = folder / "router.json"
         summary = _files.read_json(path)
@@ -114,7 +114,12 @@ class Router(ABC):
         if name not in stored:
             raise ArtifactError(f"no router classifier {name!r} is stored", str(path), "stored: " + ", ".join(stored))
         tensors, metadata = _files.read(folder, name, stored[name])
-        return _kind(str(metadata.pop("reads", "tokens")), path).rebuild(tensors, metadata)
+        kind = _kind(str(metadata.pop("reads", "tokens")), path)
+        try:
+            return kind.rebuild(tensors, metadata)
+        except KeyError as error:
+            fix = "train it again: mome run RECIPE --force router"
+            raise ArtifactError(f"a router of another release: it has no {error}", str(path), fix) from None
 
 
 def save_routers(

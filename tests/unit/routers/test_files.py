@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from orchestrator.errors import ArtifactError
-from orchestrator.routers import Router
+from orchestrator.routers import Router, _files
 from orchestrator.routers._router import save_routers
 from orchestrator.routers.paper import Paper
 
@@ -54,6 +54,16 @@ def test_a_cut_or_missing_file_is_refused(folder: Path, name: str) -> None:
         Router.load(folder)
     assert name in caught.value.where
     assert caught.value.fix
+
+
+def test_a_router_of_another_release_is_refused(folder: Path) -> None:
+    summary = json.loads((folder / "router.json").read_text())
+    metadata = {"reads": "text", "languages": ["en", "fr"]}
+    summary["classifiers"]["sgd"] = _files.write(folder, "sgd", {"weights": np.zeros(3, np.float16)}, metadata)
+    (folder / "router.json").write_text(json.dumps(summary))
+    with pytest.raises(ArtifactError, match="of another release: it has no") as caught:
+        Router.load(folder)
+    assert "--force router" in caught.value.fix
 
 
 def test_a_classifier_of_another_router_is_refused(folder: Path, tmp_path: Path) -> None:
