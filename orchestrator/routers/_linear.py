@@ -15,7 +15,8 @@ if TYPE_CHECKING:  # what runs a router needs numpy alone
     from scipy.sparse import csr_array
 
 EPOCHS = 2
-BATCH = 8192
+BATCH, STEPS = 8192, 60
+"""Documents of a step, at most, and steps of an epoch, at least."""
 LEARNING_RATE = 0.6
 
 
@@ -47,11 +48,12 @@ def softmax_regression(
     weights, bias = AdaGrad((1 << bits, classes)), AdaGrad((classes,))
     targets = np.eye(classes, dtype=np.float32)
     rng = np.random.default_rng(seed)
-    begins = range(0, len(texts), BATCH)
+    batch = max(1, min(BATCH, len(texts) // STEPS))
+    begins = range(0, len(texts), batch)
     for epoch in range(EPOCHS):
         order = rng.permutation(len(texts))
         for step, begin in enumerate(begins):
-            rows = order[begin : begin + BATCH]
+            rows = order[begin : begin + batch]
             counts = _counts(buckets, starts, rows, 1 << bits)
             scores = (counts @ weights.values) * scales[rows, None] + bias.values
             odds = np.exp(scores - scores.max(axis=1, keepdims=True))

@@ -96,8 +96,8 @@ def test_bad_input_has_a_defined_answer(small_router: TextRouter, kind: str) -> 
     assert spans(small_router, BAD[kind]) or not BAD[kind]
     assert isinstance(small_router.reasons(BAD[kind], "en"), list)
     alone = small_router.route([BAD[kind]])
-    assert_allclose(alone.languages[0], languages[0], atol=1e-6)
-    assert_allclose(alone.rejected[0], rejected[0], atol=1e-6)
+    assert_allclose(alone.languages[0], languages[0], atol=1e-5)
+    assert_allclose(alone.rejected[0], rejected[0], atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["empty", "white space"])
