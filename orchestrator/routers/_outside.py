@@ -124,13 +124,25 @@ def _generated(characters: int, rng: np.random.Generator) -> dict[str, list[str]
 
 
 def fragments(kinds: Mapping[str, Sequence[str]], each: int, rng: np.random.Generator) -> dict[str, list[str]]:
-    """Pieces of all lengths by kind, `each` of every kind: half of them whole texts."""
+    """Pieces of every kind, `each`: a third single words, a third of all lengths, and whole texts."""
     found = {}
+    third = each // 3
     for kind, texts in kinds.items():
-        cut = [piece for some in cut_outside(kind, texts, Lengths.training(2 * each), rng).values() for piece in some]
-        cut = [cut[i] for i in rng.permutation(len(cut))[: each // 2]]
+        cut = [piece for some in cut_outside(kind, texts, Lengths.training(6 * third), rng).values() for piece in some]
+        cut = [cut[i] for i in rng.permutation(len(cut))[:third]]
+        cut += cut_outside(kind, texts, Lengths({1: 2 * third}, {}), rng).get("1 word", [])[:third]
         whole = [clip(texts[i])[:_WHOLE] for i in rng.integers(len(texts), size=each - len(cut))]
         found[kind] = [*cut, *whole]
+    return found
+
+
+def buckets(kinds: Mapping[str, Sequence[str]], each: int, rng: np.random.Generator) -> dict[str, list[str]]:
+    """Pieces of every kind, about `each`, in equal parts of the lengths reported; whole texts where no words are."""
+    lengths = Lengths.buckets(max(1, each // 6))
+    found = {}
+    for kind, texts in kinds.items():
+        cut = [piece for some in cut_outside(kind, texts, lengths, rng).values() for piece in some]
+        found[kind] = cut or [clip(texts[i])[:_WHOLE] for i in rng.integers(len(texts), size=each)]
     return found
 
 

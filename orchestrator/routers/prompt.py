@@ -23,7 +23,7 @@ from orchestrator.routers._vocabulary import Vocabulary
 
 _CODE_WORDS = 0.3
 """Weight of single words of code beside those of prose: who types one word means a word."""
-_SENTENCES = 0.2
+_SENTENCES = 0.3
 """Share of sentences that ship, and of single words of them, beside the pieces: people ask, and corpora seldom do."""
 _HELD_OUT_KINDS = 5
 """Every fifth kind of text that ships (a language, a suffix) is kept from the weights, and fits the calibration of
@@ -161,16 +161,13 @@ class Prompt:
             labels += [label] * len(cut)
         scores, _, lengths = router.scores(held)
         temperature = fit_temperature(scores, np.array(labels, np.int64), lengths)
-        talk = [
-            piece
-            for language in texts
-            for sentence in _outside.conversation(language)[1]
-            for piece in (sentence, *sentence.split())
-        ]
+        sentences = [_outside.conversation(language)[1] for language in texts]
+        talk = [[piece for sentence in some for piece in (sentence, *sentence.split())] for some in sentences]
+        each = _CONVERSATION * len(held) / len(texts)
         pairs = rng.integers(len(held), size=(len(held) // 10, 2))
         mixed = [f"{held[a]} {held[b]}" for a, b in pairs.tolist()]  # known languages all
-        inside = [(held, 1.0), (mixed, 1.0), (talk, _CONVERSATION * len(held) / max(1, len(talk)))]
-        fragments = _outside.fragments(kinds, max(10, len(held) // len(kinds)), rng)
+        inside = [(held, 1.0), (mixed, 1.0), *((some, each / max(1, len(some))) for some in talk)]
+        fragments = _outside.buckets(kinds, max(10, len(held) // len(kinds)), rng)
         outside = [(pieces, _REJECTED[kind.partition("/")[0]]) for kind, pieces in fragments.items()]
         scores, seen, lengths = router.scores([text for some, _ in inside + outside for text in some])
         weights = np.concatenate([np.full(len(some), weight) for some, weight in inside + outside])

@@ -124,6 +124,24 @@ def router() -> dict[str, Any]:
         "languages": list(LANGUAGES), "averaging": "macro", "confidence": 0.95, "sequence_tokens": CONTEXT,
         "training_sequences": dict.fromkeys(LANGUAGES, 700), "table3_router": dict.fromkeys(names, score),
         "classifiers": {name: details | {"lengths": {"16": details, "64": details}, "name": name} for name in names},
+        "prompt": prompt(),
+    }  # fmt: skip
+
+
+def prompt() -> dict[str, Any]:
+    lengths = ("1 word", "2 words", "20 characters", "50 characters", "100 characters", "256 characters")
+    score = {"accuracy": 0.9712, "accuracy_interval": [0.9689, 0.9741]}
+    bucket = {**score, "count": 8000, "ece": 0.0123, "rejected": 0.04, "confusion": CONFUSION}
+    kinds = [f"{seen}/{code}" for seen in ("seen", "unseen") for code in ("ab", "cd", ".ef", ".gh")]
+    return {
+        "languages": list(LANGUAGES), "threshold": 0.5, "buckets": dict.fromkeys(lengths, bucket),
+        "reliability": [{"confidence": c, "accuracy": c - 0.01, "count": 900} for c in (0.4, 0.6, 0.8, 0.99)],
+        "coverage": [
+            {"coverage": c, "error": 0.01, "outside_rejected": 0.9, "threshold": 0.4} for c in (1.0, 0.95, 0.5)
+        ],
+        "outside": {kind: {"count": 500, "rejected": 0.9} for kind in [*kinds, "generated/noise"]},
+        "classifiers": {"sgd": dict.fromkeys(lengths, score)},
+        "learned_outside": ["code/sql", "generated/noise", "phrases/es"],
     }  # fmt: skip
 
 

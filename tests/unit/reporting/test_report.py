@@ -52,11 +52,13 @@ def test_writes_every_file(report: Path) -> None:
             f"figures/{name}.svg"
             for name in (
                 "confusion",
+                "confusion-short",
                 "corpus-splits",
                 "learning-experts",
                 "learning-teacher",
                 "loss-weights",
                 "perplexity",
+                "reliability",
             )
         ),
     }
@@ -101,7 +103,7 @@ def test_page_is_accessible(page: _Page) -> None:
     assert tags.count("caption") == tags.count("table") > 5
     assert all(attributes.get("scope") in {"row", "col"} for tag, attributes in page.tags if tag == "th")
     figures = [attributes for tag, attributes in page.tags if tag == "svg"]
-    assert len(figures) == 6
+    assert len(figures) == 8
     assert all(attributes["role"] == "img" and attributes["aria-label"] for attributes in figures)
     assert dict(page.tags[0][1]) == {"lang": "en"}
 
@@ -180,4 +182,4 @@ def test_opens_in_a_browser_without_error_or_sideways_scrolling(report: Path, tm
     assert title is not None
     scrolled, inner, figures = map(int, title.groups())
     assert scrolled <= inner
-    assert figures == 6
+    assert figures == 8
