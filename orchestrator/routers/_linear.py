@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # what runs a router needs numpy alone
     from scipy.sparse import csr_array
 
 EPOCHS = 2
-BATCH, STEPS = 8192, 60
+BATCH, STEPS = 8192, 100
 """Documents of a step, at most, and steps of an epoch, at least."""
 LEARNING_RATE = 0.6
 
