@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +34,7 @@ _REJECTED = {"phrases": 1.0, "code": 0.1, "generated": 0.5}
 """Weights of pieces of outside text where rejection is calibrated: there are more languages than ways to write code,
 and what looks like Python mostly is."""
 _CONVERSATION = 0.2
-"""Weight of held-out conversation beside held-out documents where rejection is calibrated."""
+"""Weight of held-out conversation beside held-out documents in calibration: a prompt is seldom like the corpus."""
 
 
 @dataclass(frozen=True)
@@ -152,28 +152,47 @@ class Prompt:
         kinds: Mapping[str, Sequence[str]],
         rng: np.random.Generator,
     ) -> Calibration:
-        held: list[str] = []
-        labels: list[int] = []
-        for label, some in enumerate(texts.values()):
-            pieces = Pieces(some.held_out) or Pieces(some.train)
-            cut = [p for found in pieces.cut(Lengths.buckets(self.calibration_pieces), rng).values() for p in found]
-            held += cut
-            labels += [label] * len(cut)
-        scores, _, lengths = router.scores(held)
-        temperature = fit_temperature(scores, np.array(labels, np.int64), lengths)
-        sentences = [_outside.conversation(language)[1] for language in texts]
-        talk = [[piece for sentence in some for piece in (sentence, *sentence.split())] for some in sentences]
-        each = _CONVERSATION * len(held) / len(texts)
+        """Fit both probabilities on held-out documents, held-out conversation, and held-out kinds of outside text."""
+        inside = [part for label, name in enumerate(texts) for part in self._held_out(name, texts[name], label, rng)]
+        held = [piece for part in inside for piece in part.texts]
         pairs = rng.integers(len(held), size=(len(held) // 10, 2))
-        mixed = [f"{held[a]} {held[b]}" for a, b in pairs.tolist()]  # known languages all
-        inside = [(held, 1.0), (mixed, 1.0), *((some, each / max(1, len(some))) for some in talk)]
-        fragments = _outside.buckets(kinds, max(10, len(held) // len(kinds)), rng)
-        outside = [(pieces, _REJECTED[kind.partition("/")[0]]) for kind, pieces in fragments.items()]
-        scores, seen, lengths = router.scores([text for some, _ in inside + outside for text in some])
-        weights = np.concatenate([np.full(len(some), weight) for some, weight in inside + outside])
-        away = np.arange(len(weights)) >= sum(len(some) for some, _ in inside)
-        best = scores.argmax(axis=1)
-        return Calibration(temperature, fit_rejection(seen, away, lengths, best, weights, len(texts)))
+        mixed = _Part([f"{held[a]} {held[b]}" for a, b in pairs.tolist()], _MIXED)
+        each = max(10, len(held) // len(kinds))
+        outside = [
+            _Part(pieces, _OUTSIDE, _REJECTED[kind.partition("/")[0]])
+            for kind, pieces in _outside.buckets(kinds, each, rng).items()
+        ]
+        parts = [*inside, mixed, *outside]
+        scores, seen, lengths = router.scores([text for part in parts for text in part.texts])
+        labels = np.repeat([part.label for part in parts], [len(part.texts) for part in parts])
+        weights = np.repeat([part.weight for part in parts], [len(part.texts) for part in parts])
+        own = labels >= 0
+        return Calibration(
+            fit_temperature(scores[own], labels[own], lengths[own], weights[own]),
+            fit_rejection(seen, labels == _OUTSIDE, lengths, scores.argmax(axis=1), weights, len(texts)),
+        )
+
+    def _held_out(self, name: str, texts: LanguageTexts, label: int, rng: np.random.Generator) -> Iterator[_Part]:
+        lengths = Lengths.buckets(self.calibration_pieces)
+        pieces = Pieces(texts.held_out) or Pieces(texts.train)
+        cut = [piece for some in pieces.cut(lengths, rng).values() for piece in some]
+        yield _Part(cut, label)
+        sentences = _outside.conversation(name)[1]
+        if sentences:
+            pieces = Pieces(["\n".join(sentences)])
+            talk = [*sentences, *(piece for some in pieces.cut(lengths, rng).values() for piece in some)]
+            yield _Part(talk, label, _CONVERSATION * len(cut) / len(talk))
+
+
+class _Part(NamedTuple):
+    """Texts that calibration learns from; their language, _MIXED or _OUTSIDE; what each counts."""
+
+    texts: Sequence[str]
+    label: int
+    weight: float = 1.0
+
+
+_MIXED, _OUTSIDE = -1, -2
 
 
 def _with_outside(inside: Examples, kinds: Mapping[str, Sequence[str]], languages: int) -> Examples:
