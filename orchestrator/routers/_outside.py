@@ -53,6 +53,8 @@ _SHORT = 60
 """Pieces of code that are shorter hold a sign of code: a word of it without any is a word of a language."""
 _WHOLE = 256
 _HELD_OUT = 5
+PROMPT_WORDS = 2
+"""Words of the shortest texts that ship ("hello", "weather tomorrow"): all of these are learned."""
 
 
 @cache
@@ -68,9 +70,12 @@ def code() -> Mapping[str, tuple[str, ...]]:
 
 
 def conversation(language: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Sentences of a configured language: to learn from, and every fifth held out for calibration."""
+    """Texts of a configured language: to learn from, and every fifth sentence held out for calibration."""
     found = phrases().get(language, ())
-    return tuple(text for i, text in enumerate(found) if i % _HELD_OUT), found[::_HELD_OUT]
+    sentences = [text for text in found if len(text.split()) > PROMPT_WORDS]
+    held_out = sentences[::_HELD_OUT]
+    kept_out = set(held_out)
+    return tuple(text for text in found if text not in kept_out), tuple(held_out)
 
 
 def _shipped(folder: str, separator: str) -> dict[str, tuple[str, ...]]:

@@ -34,7 +34,7 @@ _REJECTED = {"phrases": 1.0, "code": 0.1, "generated": 0.5}
 """Weights of pieces of outside text where rejection is calibrated: there are more languages than ways to write code,
 and what looks like Python mostly is."""
 _CONVERSATION = 0.2
-"""Weight of held-out conversation beside held-out documents in calibration: a prompt is seldom like the corpus."""
+"""Weight of held-out conversation beside held-out documents where rejection is calibrated."""
 
 
 @dataclass(frozen=True)
@@ -128,13 +128,19 @@ class Prompt:
         return Examples(texts, np.concatenate(labels), np.concatenate(weights))
 
     def _conversation(self, sentences: Sequence[str], rng: np.random.Generator) -> list[str]:
-        """Pieces of sentences that ship, of all lengths, whole ones, and every word."""
+        """Pieces of sentences that ship, of all lengths, whole ones, and every word; the short ones often."""
         if not sentences:
             return []
         share = int(_SENTENCES * self.pieces)
         cut = Pieces(["\n".join(sentences)]).cut(Lengths.training(share), rng)
         whole = [sentences[i] for i in rng.integers(len(sentences), size=share // 3)]
-        return [*(piece for some in cut.values() for piece in some), *whole, *" ".join(sentences).split()]
+        short = [text for text in sentences if len(text.split()) <= _outside.PROMPT_WORDS]
+        return [
+            *(piece for some in cut.values() for piece in some),
+            *whole,
+            *" ".join(sentences).split(),
+            *short * (share // 4 // max(1, len(short))),
+        ]
 
     def _familiarity(self, texts: Sequence[str]) -> NDArray[np.float64]:
         """How often each bucket's n-grams occur in the training pieces, as a logarithm: float64 [2^bits]."""
@@ -156,7 +162,7 @@ class Prompt:
         inside = [part for label, name in enumerate(texts) for part in self._held_out(name, texts[name], label, rng)]
         held = [piece for part in inside for piece in part.texts]
         pairs = rng.integers(len(held), size=(len(held) // 10, 2))
-        mixed = _Part([f"{held[a]} {held[b]}" for a, b in pairs.tolist()], _MIXED)
+        mixed = _Part([f"{held[a]} {held[b]}" for a, b in pairs.tolist()], _KNOWN)
         each = max(10, len(held) // len(kinds))
         outside = [
             _Part(pieces, _OUTSIDE, _REJECTED[kind.partition("/")[0]])
@@ -168,7 +174,7 @@ class Prompt:
         weights = np.repeat([part.weight for part in parts], [len(part.texts) for part in parts])
         own = labels >= 0
         return Calibration(
-            fit_temperature(scores[own], labels[own], lengths[own], weights[own]),
+            fit_temperature(scores[own], labels[own], lengths[own]),
             fit_rejection(seen, labels == _OUTSIDE, lengths, scores.argmax(axis=1), weights, len(texts)),
         )
 
@@ -181,18 +187,18 @@ class Prompt:
         if sentences:
             pieces = Pieces(["\n".join(sentences)])
             talk = [*sentences, *(piece for some in pieces.cut(lengths, rng).values() for piece in some)]
-            yield _Part(talk, label, _CONVERSATION * len(cut) / len(talk))
+            yield _Part(talk, _KNOWN, _CONVERSATION * len(cut) / len(talk))
 
 
 class _Part(NamedTuple):
-    """Texts that calibration learns from; their language, _MIXED or _OUTSIDE; what each counts."""
+    """Texts that calibration learns from; their language, or which side of rejection they are on; what each counts."""
 
     texts: Sequence[str]
     label: int
     weight: float = 1.0
 
 
-_MIXED, _OUTSIDE = -1, -2
+_KNOWN, _OUTSIDE = -1, -2
 
 
 def _with_outside(inside: Examples, kinds: Mapping[str, Sequence[str]], languages: int) -> Examples:
