@@ -205,11 +205,13 @@ def _accident(piece: str, chance: float, rng: np.random.Generator, prose: bool, 
         return _typo(piece, rng)
     if not prose:
         return piece
-    if chance < 0.35:
+    if chance < 0.26:
+        return piece[:1].upper() + piece[1:]  # keyboards of phones do
+    if chance < 0.40:
         return _other_marks(piece, rng)
-    if chance < 0.50:
+    if chance < 0.54:
         return _inserted(piece, _number(rng), rng)
-    if chance < 0.56 and names and piece.count(" ") > 1:
+    if chance < 0.60 and names and piece.count(" ") > 1:
         return _inserted(piece, names[int(rng.integers(len(names)))], rng)
     return piece
 
