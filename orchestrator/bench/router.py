@@ -40,7 +40,7 @@ class Routing:
 
     pieces: int = 2000
     repeats: int = 5
-    training_pieces: int = 30_000
+    training_pieces: int = 40_000
     characters: int = 12_000_000
 
     def rows(self) -> Iterator[Row]:

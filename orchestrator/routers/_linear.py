@@ -42,8 +42,6 @@ def softmax_regression(
     AdaGrad gives rare n-grams large steps (Duchi et al., JMLR 2011); few epochs of it need no other regularisation.
     """
     texts = [clip(text) for text in examples.texts]
-    orders, starts = ngram_buckets(texts, bits)
-    buckets = np.stack(orders, axis=1)
     scales = scale_of(np.fromiter(map(len, texts), np.int64, len(texts))).astype(np.float32)
     weights, bias = AdaGrad((1 << bits, classes)), AdaGrad((classes,))
     targets = np.eye(classes, dtype=np.float32)
@@ -54,7 +52,7 @@ def softmax_regression(
         order = rng.permutation(len(texts))
         for step, begin in enumerate(begins):
             rows = order[begin : begin + batch]
-            counts = _counts(buckets, starts, rows, 1 << bits)
+            counts = _counts([texts[row] for row in rows.tolist()], bits)
             scores = (counts @ weights.values) * scales[rows, None] + bias.values
             odds = np.exp(scores - scores.max(axis=1, keepdims=True))
             share = (examples.weights[rows, None] / len(rows)).astype(np.float32)
@@ -83,13 +81,11 @@ class AdaGrad:
         self.values -= gradient
 
 
-def _counts(buckets: NDArray[np.int32], starts: NDArray[np.int64], rows: NDArray[np.int64], size: int) -> csr_array:
-    """The n-grams of some documents as a sparse matrix [rows, size]; those that occur twice stand there twice."""
+def _counts(texts: Sequence[str], bits: int) -> csr_array:
+    """The n-grams of clipped texts as a sparse matrix [n, 2^bits]; those that occur twice stand there twice."""
     from scipy.sparse import csr_array
 
-    lengths = starts[rows + 1] - starts[rows]
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
-    places = np.arange(offsets[-1]) + np.repeat(starts[rows] - offsets[:-1], lengths)
-    indices = buckets[places].ravel()
-    ones = np.ones(len(indices), np.float32)
-    return csr_array((ones, indices, (offsets * ORDERS).astype(np.int32)), shape=(len(rows), size))
+    orders, starts = ngram_buckets(texts, bits)
+    indices = np.stack(orders, axis=1).ravel()
+    parts = np.ones(len(indices), np.float32), indices, (starts * ORDERS).astype(np.int32)
+    return csr_array(parts, shape=(len(texts), 1 << bits))

@@ -135,11 +135,12 @@ class Prompt:
         cut = Pieces(["\n".join(sentences)]).cut(Lengths.training(share), rng)
         whole = [sentences[i] for i in rng.integers(len(sentences), size=share // 3)]
         short = [text for text in sentences if len(text.split()) <= _outside.PROMPT_WORDS]
+        short += [text[:1].upper() + text[1:] for text in short]
         return [
             *(piece for some in cut.values() for piece in some),
             *whole,
             *" ".join(sentences).split(),
-            *short * (share // 4 // max(1, len(short))),
+            *short * (share // max(1, len(short))),
         ]
 
     def _familiarity(self, texts: Sequence[str]) -> NDArray[np.float64]:
