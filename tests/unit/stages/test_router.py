@@ -123,7 +123,7 @@ def test_a_language_without_blocks_is_refused(tmp_path: Path, split: str) -> Non
 
 def test_the_prompt_router_beside_the_papers(blocks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("orchestrator.stages.router.TEST_PIECES", 60)
-    options = {"type": "prompt", "bits": 12, "pieces": 300, "calibration_pieces": 50}
+    options = {"type": "prompt", "bits": 12, "pieces": 600, "calibration_pieces": 50}
     made = stage(type=options, reject="fr", reject_above=0.7)
     save_tokenizer(train_tokenizer([["some words of a text"]], 259), tmp_path / "tokenizer")
     inputs = {"blocks": blocks, "tokenizer": tmp_path / "tokenizer", "corpus": write_corpus(tmp_path / "corpus")}
