@@ -14,7 +14,7 @@ from orchestrator.bench._rows import notice
 from orchestrator.corpus.sources.files import Files
 from orchestrator.corpus.sources.miniwiki import Miniwiki
 from orchestrator.corpus.sources.python_env import PythonEnv
-from orchestrator.routers._pieces import LanguageTexts
+from orchestrator.routers.text.pieces import LanguageTexts
 
 _HELD_OUT = 6
 """Every sixth document of a corpus without splits is for testing, the one after it for calibration."""

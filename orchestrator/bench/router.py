@@ -16,9 +16,10 @@ from orchestrator.bench._router_peers import PROSE, Identify, code_peers, prose_
 from orchestrator.bench._rows import Row, compare, notice, single
 from orchestrator.evaluation.calibration import calibration_error
 from orchestrator.routers import TextRouter
-from orchestrator.routers._outside import cut_outside, testing
-from orchestrator.routers._pieces import Lengths, Pieces, code_only
 from orchestrator.routers.prompt import Prompt
+from orchestrator.routers.text.found import unlearned
+from orchestrator.routers.text.outside import cut_outside
+from orchestrator.routers.text.pieces import Lengths, Pieces, code_only
 
 WHOLE = "4400 characters"
 """About 1024 tokens of a vocabulary of 32,000."""
@@ -153,7 +154,7 @@ class Routing:
     @cached_property
     def _outside(self) -> dict[str, list[str]]:
         """Other texts of languages and code that were trained on, those that nothing was trained on, generated text."""
-        return testing((*PROSE, "py"), 40 * self.pieces, np.random.default_rng(99))
+        return unlearned((*PROSE, "py"), 40 * self.pieces, np.random.default_rng(99))
 
 
 def _labelled(pieces: Pieced, length: str, languages: Sequence[str]) -> tuple[list[str], NDArray[np.str_]]:

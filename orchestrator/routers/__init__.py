@@ -6,8 +6,8 @@ loaded from safetensors and JSON, and needs only numpy at run time.
 """
 
 from orchestrator.routers._router import Policy, Router
-from orchestrator.routers._spans import NONE, Span, spans
-from orchestrator.routers._text_router import TextRouter
 from orchestrator.routers._token_router import TokenRouter
+from orchestrator.routers.text.router import TextRouter
+from orchestrator.routers.text.spans import NONE, Span, spans
 
 __all__ = ["NONE", "Policy", "Router", "Span", "TextRouter", "TokenRouter", "spans"]

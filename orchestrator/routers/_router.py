@@ -142,8 +142,8 @@ def save_routers(
 
 
 def _kind(reads: str, path: Path) -> type[Router]:
-    from orchestrator.routers._text_router import TextRouter
     from orchestrator.routers._token_router import TokenRouter
+    from orchestrator.routers.text.router import TextRouter
 
     for kind in (TokenRouter, TextRouter):
         if kind.reads == reads:

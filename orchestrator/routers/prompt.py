@@ -12,14 +12,16 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from orchestrator.errors import CorpusError
-from orchestrator.routers import _outside
-from orchestrator.routers._calibration import Calibration, fit_rejection, fit_temperature
-from orchestrator.routers._linear import Examples, softmax_regression
-from orchestrator.routers._ngrams import clip, ngram_buckets
-from orchestrator.routers._pieces import LanguageTexts, Lengths, Pieces, augment, weights_of
 from orchestrator.routers._router import Router
-from orchestrator.routers._text_router import TextRouter, TokenBytes
-from orchestrator.routers._vocabulary import Vocabulary
+from orchestrator.routers.text.calibration import Calibration, fit_rejection, fit_temperature
+from orchestrator.routers.text.found import identity
+from orchestrator.routers.text.linear import Examples, softmax_regression
+from orchestrator.routers.text.ngrams import clip, ngram_buckets
+from orchestrator.routers.text.outside import buckets, fragments, outside
+from orchestrator.routers.text.pieces import LanguageTexts, Lengths, Pieces, augment, weights_of
+from orchestrator.routers.text.router import TextRouter, TokenBytes
+from orchestrator.routers.text.shipped import PROMPT_WORDS, conversation
+from orchestrator.routers.text.vocabulary import Vocabulary
 
 _CODE_WORDS = 0.3
 """Weight of single words of code beside those of prose: who types one word means a word."""
@@ -55,7 +57,7 @@ class Prompt:
 
     def external(self) -> Mapping[str, str]:
         """Identity of the files that rejection is learned from."""
-        return {"outside": _outside.identity()}
+        return {"outside": identity()}
 
     def train(
         self,
@@ -85,18 +87,18 @@ class Prompt:
             if not some:
                 raise CorpusError(f"no training text in {language!r}", "router", "give that language more text")
         inside = self._inside(pieces, rng)
-        kinds = _outside.outside(languages, self.pieces * 4, rng)
+        kinds = outside(languages, self.pieces * 4, rng)
         found = [kind for kind in kinds if not kind.startswith("generated/")]
         unseen = found[::_HELD_OUT_KINDS]
         seen = {kind: some for kind, some in kinds.items() if kind not in unseen}
         held_out = {kind: some for kind, some in kinds.items() if kind in unseen or kind not in found}
         each = 2 * self.pieces // len(seen)
-        examples = _with_outside(inside, _outside.fragments(seen, each, rng), len(languages))
+        examples = _with_outside(inside, fragments(seen, each, rng), len(languages))
         classes = len(languages) + len(_SHARES)
         weights, bias = softmax_regression(examples, classes, self.bits, seed)
         weights = np.column_stack([weights, self._familiarity(inside.texts)]).astype(np.float16).astype(np.float32)
         bias = np.append(bias, 0).astype(np.float32)
-        words = (some for name, own in texts.items() for some in (own.train, _outside.conversation(name)[0]))
+        words = (some for name, own in texts.items() for some in (own.train, conversation(name)[0]))
         vocabulary = Vocabulary.of((text for some in words for text in some), inside.texts)
         router = TextRouter(
             languages, weights, bias, Calibration.none(len(languages)), vocabulary, TokenBytes.of(tokens)
@@ -120,7 +122,7 @@ class Prompt:
             vocabulary, counted = weights_of(words[language], total)
             cut = [piece for found in some.cut(Lengths.training(self.pieces), rng).values() for piece in found]
             cut += some.lines(self.pieces // 2, rng)
-            sentences = _outside.conversation(language)[0]
+            sentences = conversation(language)[0]
             cut += self._conversation(sentences, rng)
             texts += augment([*vocabulary, *cut], rng, prose=not some.is_code, names=foreign)
             weights.append(np.concatenate([counted, np.ones(len(cut))]))
@@ -134,7 +136,7 @@ class Prompt:
         share = int(_SENTENCES * self.pieces)
         cut = Pieces(["\n".join(sentences)]).cut(Lengths.training(share), rng)
         whole = [sentences[i] for i in rng.integers(len(sentences), size=share // 3)]
-        short = [text for text in sentences if len(text.split()) <= _outside.PROMPT_WORDS]
+        short = [text for text in sentences if len(text.split()) <= PROMPT_WORDS]
         short += [text[:1].upper() + text[1:] for text in short]
         return [
             *(piece for some in cut.values() for piece in some),
@@ -148,8 +150,8 @@ class Prompt:
         counts = np.zeros(1 << self.bits)
         for begin in range(0, len(texts), 10_000):
             orders, _ = ngram_buckets([clip(text) for text in texts[begin : begin + 10_000]], self.bits)
-            for buckets in orders:
-                counts += np.bincount(buckets, minlength=1 << self.bits)
+            for order in orders:
+                counts += np.bincount(order, minlength=1 << self.bits)
         return np.asarray(np.log1p(counts), np.float64)
 
     def _calibrate(
@@ -165,11 +167,11 @@ class Prompt:
         pairs = rng.integers(len(held), size=(len(held) // 10, 2))
         mixed = _Part([f"{held[a]} {held[b]}" for a, b in pairs.tolist()], _KNOWN)
         each = max(10, len(held) // len(kinds))
-        outside = [
+        away = [
             _Part(pieces, _OUTSIDE, _REJECTED[kind.partition("/")[0]])
-            for kind, pieces in _outside.buckets(kinds, each, rng).items()
+            for kind, pieces in buckets(kinds, each, rng).items()
         ]
-        parts = [*inside, mixed, *outside]
+        parts = [*inside, mixed, *away]
         scores, seen, lengths = router.scores([text for part in parts for text in part.texts])
         labels = np.repeat([part.label for part in parts], [len(part.texts) for part in parts])
         weights = np.repeat([part.weight for part in parts], [len(part.texts) for part in parts])
@@ -184,7 +186,7 @@ class Prompt:
         pieces = Pieces(texts.held_out) or Pieces(texts.train)
         cut = [piece for some in pieces.cut(lengths, rng).values() for piece in some]
         yield _Part(cut, label)
-        sentences = _outside.conversation(name)[1]
+        sentences = conversation(name)[1]
         if sentences:
             pieces = Pieces(["\n".join(sentences)])
             talk = [*sentences, *(piece for some in pieces.cut(lengths, rng).values() for piece in some)]

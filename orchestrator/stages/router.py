@@ -18,11 +18,12 @@ from orchestrator.corpus.storage import read_texts
 from orchestrator.errors import CorpusError, RecipeError
 from orchestrator.evaluation.prompts import accuracy_by_length, prompt_metrics
 from orchestrator.evaluation.routing import confusion_matrix, routing_metrics
-from orchestrator.routers._outside import outside, outside_pieces
-from orchestrator.routers._pieces import LanguageTexts, Lengths, Pieces
 from orchestrator.routers._router import Policy, Router, save_routers
-from orchestrator.routers._text_router import TextRouter
 from orchestrator.routers.paper import Paper
+from orchestrator.routers.text.found import outside_pieces
+from orchestrator.routers.text.outside import outside
+from orchestrator.routers.text.pieces import LanguageTexts, Lengths, Pieces
+from orchestrator.routers.text.router import TextRouter
 from orchestrator.stages.base import Cost, Environment, Expected, Stage
 from orchestrator.tokens.blocks import TokenBlocks
 from orchestrator.tokens.tokenizer import encode, load_tokenizer, token_bytes

@@ -14,8 +14,8 @@ from numpy.testing import assert_allclose
 from orchestrator.errors import ArtifactError
 from orchestrator.plugins import available, create
 from orchestrator.routers import Router
-from orchestrator.routers._pieces import LanguageTexts
 from orchestrator.routers._router import save_routers
+from orchestrator.routers.text.pieces import LanguageTexts
 
 ODD = [[], [0, 1, 2], [10**9, -1], list(range(10, 400)), [11] * 5000]
 

@@ -67,11 +67,11 @@ def write_model(folder: Path, seed: int, vocab_size: int = 400) -> None:
 def write_prompt_router(folder: Path, policy: Policy) -> Path:
     """A router whose n-grams speak for the language of their sentence; any n-gram of them is familiar."""
     from orchestrator.routers import TextRouter
-    from orchestrator.routers._calibration import KNOTS, SIGNALS, Calibration
-    from orchestrator.routers._ngrams import ngram_buckets
     from orchestrator.routers._router import save_routers
-    from orchestrator.routers._text_router import TokenBytes
-    from orchestrator.routers._vocabulary import Vocabulary
+    from orchestrator.routers.text.calibration import KNOTS, SIGNALS, Calibration
+    from orchestrator.routers.text.ngrams import ngram_buckets
+    from orchestrator.routers.text.router import TokenBytes
+    from orchestrator.routers.text.vocabulary import Vocabulary
 
     weights = np.zeros((1 << 16, 4), np.float32)
     for column, text in enumerate(PROMPTS.values()):

@@ -15,12 +15,12 @@ from orchestrator.cli.route import route_text
 from orchestrator.errors import ArtifactError
 from orchestrator.pipeline.versions import Versions
 from orchestrator.routers import Policy, TextRouter
-from orchestrator.routers._calibration import KNOTS, SIGNALS, Calibration
-from orchestrator.routers._ngrams import ngram_buckets
 from orchestrator.routers._router import save_routers
-from orchestrator.routers._text_router import TokenBytes
-from orchestrator.routers._vocabulary import Vocabulary
 from orchestrator.routers.paper import Paper
+from orchestrator.routers.text.calibration import KNOTS, SIGNALS, Calibration
+from orchestrator.routers.text.ngrams import ngram_buckets
+from orchestrator.routers.text.router import TokenBytes
+from orchestrator.routers.text.vocabulary import Vocabulary
 from orchestrator.tokens.tokenizer import encode, save_tokenizer, train_tokenizer
 
 Mome = Callable[..., Any]

@@ -12,10 +12,10 @@ from numpy.testing import assert_allclose
 from orchestrator.errors import CorpusError
 from orchestrator.evaluation.calibration import calibration_error
 from orchestrator.routers import Policy, Router, TextRouter
-from orchestrator.routers._ngrams import LONGEST, ORDERS, PAD, clip, ngram_at, ngram_buckets
-from orchestrator.routers._pieces import LanguageTexts, Lengths, Pieces
-from orchestrator.routers._spans import NONE, spans
 from orchestrator.routers.prompt import Prompt
+from orchestrator.routers.text.ngrams import LONGEST, ORDERS, PAD, clip, ngram_at, ngram_buckets
+from orchestrator.routers.text.pieces import LanguageTexts, Lengths, Pieces
+from orchestrator.routers.text.spans import NONE, spans
 
 BAD = {
     "empty": "",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.routers._ngrams import ORDERS, PAD, clip, ngram_buckets
+from orchestrator.routers.text.ngrams import ORDERS, PAD, clip, ngram_buckets
 
 if TYPE_CHECKING:  # what runs a router needs numpy alone
     from scipy.sparse import csr_array

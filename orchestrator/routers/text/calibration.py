@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.routers._ngrams import LONGEST
+from orchestrator.routers.text.ngrams import LONGEST
 
 if TYPE_CHECKING:  # what runs a router needs numpy alone
     from scipy.sparse import csr_array

@@ -8,7 +8,7 @@ from itertools import islice
 
 import numpy as np
 
-from orchestrator.routers._text_router import TextRouter
+from orchestrator.routers.text.router import TextRouter
 
 NONE = "none"
 """Label of a span of none of the languages."""

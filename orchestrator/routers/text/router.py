@@ -12,9 +12,10 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from orchestrator.routers._calibration import Calibration, signals
-from orchestrator.routers._linear import scale_of
-from orchestrator.routers._ngrams import (
+from orchestrator.routers._router import Router, Sequences
+from orchestrator.routers.text.calibration import Calibration, signals
+from orchestrator.routers.text.linear import scale_of
+from orchestrator.routers.text.ngrams import (
     LONGEST,
     ORDERS,
     PAD,
@@ -25,8 +26,7 @@ from orchestrator.routers._ngrams import (
     ngram_hashes,
     starts_of,
 )
-from orchestrator.routers._router import Router, Sequences
-from orchestrator.routers._vocabulary import Vocabulary
+from orchestrator.routers.text.vocabulary import Vocabulary
 
 CHUNK_CHARACTERS = 1 << 15
 """Characters that are worked on at once: keeps the arrays of a batch in the processor's cache, and memory bounded."""

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from orchestrator.routers._pieces import Lengths, Pieces, augment, code_only, weights_of, without_diacritics
+from orchestrator.routers.text.pieces import Lengths, Pieces, augment, code_only, weights_of, without_diacritics
 
 PROSE = ["The cat sat on the mat. It was 5 o'clock, and nobody came.", "12 34 !?", "Another day went by."]
 CODE = '"""A module about cats."""\n\n\ndef meow(times):  # how often\n    """Say it."""\n    return "meow " * times\n'

@@ -9,15 +9,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from orchestrator.routers import _outside
-from orchestrator.routers._calibration import KNOTS, SIGNALS, fit_rejection, hats
-from orchestrator.routers._ngrams import ngram_hashes
-from orchestrator.routers._pieces import Lengths
-from orchestrator.routers._vocabulary import Vocabulary
+from orchestrator.routers.text import found as found_module
+from orchestrator.routers.text.calibration import KNOTS, SIGNALS, fit_rejection, hats
+from orchestrator.routers.text.found import catalogues, files, unlearned
+from orchestrator.routers.text.ngrams import ngram_hashes
+from orchestrator.routers.text.outside import cut_outside, fragments, outside
+from orchestrator.routers.text.pieces import Lengths
+from orchestrator.routers.text.shipped import code, conversation, phrases
+from orchestrator.routers.text.vocabulary import Vocabulary
 
 UNSEEN = ("sk", "lt", "ga", "gl", "nb", "bg", "fa", "af", "eo", "cy", "eu", "is", "hr", "th")
 UNSEEN_CODE = ("f90", "f", "for", "cmake", "proto", "cuh", "pyf")
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 
 
 def catalogue(messages: dict[str, str]) -> bytes:
@@ -38,10 +41,10 @@ def catalogue(messages: dict[str, str]) -> bytes:
 
 @pytest.fixture
 def locales(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    monkeypatch.setattr(_outside, "_LOCALES", tmp_path)
-    _outside.catalogues.cache_clear()
+    monkeypatch.setattr(found_module, "_LOCALES", tmp_path)
+    catalogues.cache_clear()
     yield tmp_path
-    _outside.catalogues.cache_clear()
+    catalogues.cache_clear()
 
 
 def install(locales: Path, language: str, messages: dict[str, str]) -> None:
@@ -51,54 +54,54 @@ def install(locales: Path, language: str, messages: dict[str, str]) -> None:
 
 
 def test_configured_languages_are_left_out() -> None:
-    found = _outside.outside(("es", "en", "js"), 300, np.random.default_rng(0))
+    found = outside(("es", "en", "js"), 300, np.random.default_rng(0))
     assert not {"phrases/es", "phrases/en", "code/js"} & set(found)
     assert {"phrases/it", "code/sql", "generated/noise"} <= set(found)
     assert all(text.strip() for texts in found.values() for text in texts)
-    assert found == _outside.outside(("es", "en", "js"), 300, np.random.default_rng(0))
+    assert found == outside(("es", "en", "js"), 300, np.random.default_rng(0))
 
 
 def test_nothing_is_learned_from_what_is_unseen() -> None:
-    assert not set(UNSEEN) & set(_outside.phrases())
-    assert not set(UNSEEN_CODE) & set(_outside.code())
+    assert not set(UNSEEN) & set(phrases())
+    assert not set(UNSEEN_CODE) & set(code())
 
 
 def test_what_is_learned_needs_no_catalogues_or_packages(locales: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = _outside.outside(("en",), 300, np.random.default_rng(0))
+    before = outside(("en",), 300, np.random.default_rng(0))
 
     def missing(name: str) -> metadata.Distribution:
         raise metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(metadata, "distribution", missing)
-    _outside.files.cache_clear()
+    files.cache_clear()
     try:
-        assert _outside.outside(("en",), 300, np.random.default_rng(0)) == before
-        found = _outside.testing(("en",), 300, np.random.default_rng(0))
+        assert outside(("en",), 300, np.random.default_rng(0)) == before
+        found = unlearned(("en",), 300, np.random.default_rng(0))
         assert {kind.partition("/")[0] for kind in found} == {"generated"}
     finally:
-        _outside.files.cache_clear()
+        files.cache_clear()
 
 
 def test_texts_ship_with_the_package() -> None:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     globs = settings["tool"]["setuptools"]["package-data"]["orchestrator"]
     shipped = {path for pattern in globs for path in (ROOT / "orchestrator").glob(pattern)}
-    folder = ROOT / "orchestrator" / "routers"
+    folder = ROOT / "orchestrator" / "routers" / "text"
     assert shipped >= {*folder.glob("phrases/*"), *folder.glob("code/*")} != set()
 
 
 def test_conversation_is_split() -> None:
-    train, held_out = _outside.conversation("fr")
-    assert sorted((*train, *held_out)) == sorted(_outside.phrases()["fr"])
+    train, held_out = conversation("fr")
+    assert sorted((*train, *held_out)) == sorted(phrases()["fr"])
     assert len(train) > 3 * len(held_out) > 0
-    assert _outside.conversation("xx") == ((), ())
+    assert conversation("xx") == ((), ())
 
 
 def test_messages_are_seen_or_unseen_and_lose_their_english(locales: Path) -> None:
     words = "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu"
     for language in ("es", "sk", "fr"):
         install(locales, language, {f"open Foo {n}": f"{words} Foo {n}%d <b>open</b> {words}" for n in range(40)})
-    found = _outside.testing(("fr",), 100, np.random.default_rng(0))
+    found = unlearned(("fr",), 100, np.random.default_rng(0))
     messages = {kind for kind in found if not kind.startswith("generated/") and "/." not in kind}
     assert messages == {"seen/es", "unseen/sk"}
     assert set(found["unseen/sk"][0].split()) == set(words.split())
@@ -107,20 +110,20 @@ def test_messages_are_seen_or_unseen_and_lose_their_english(locales: Path) -> No
 def test_damaged_catalogues_are_passed_over(locales: Path) -> None:
     install(locales, "es", {})
     (locales / "es" / "LC_MESSAGES" / "other.mo").write_bytes(b"no catalogue")
-    assert _outside.catalogues() == {}
+    assert catalogues() == {}
 
 
 def test_files_have_no_comments_and_tell_seen_from_unseen() -> None:
-    found = _outside.testing(("py",), 100, np.random.default_rng(0))
+    found = unlearned(("py",), 100, np.random.default_rng(0))
     assert {"seen/.css", "seen/.h", "unseen/.cmake"} <= set(found)
     assert not {"unseen/.css", "seen/.cmake"} & set(found)
-    assert "seen/.h" not in _outside.testing(("c",), 100, np.random.default_rng(0))
+    assert "seen/.h" not in unlearned(("c",), 100, np.random.default_rng(0))
     assert not any("/*" in text or "//" in text for text in found["seen/.h"])
 
 
 def test_fragments_share_out_the_kinds() -> None:
     kinds = {"phrases/a": ["some words of a kind"], "generated/b": ["1 2 3"], "generated/c": ["😀"]}
-    found = _outside.fragments(kinds, 60, np.random.default_rng(0))
+    found = fragments(kinds, 60, np.random.default_rng(0))
     assert {kind: len(some) for kind, some in found.items()} == dict.fromkeys(kinds, 60)
     assert "1 2 3" in found["generated/b"]
     assert "words" in found["phrases/a"]
@@ -128,7 +131,7 @@ def test_fragments_share_out_the_kinds() -> None:
 
 @pytest.mark.parametrize("kind", ["code/js", "seen/.js"])
 def test_a_word_of_code_without_a_sign_of_it_is_no_code(kind: str) -> None:
-    found = _outside.cut_outside(kind, ["return value || other;"], Lengths({1: 50}, {}), np.random.default_rng(0))
+    found = cut_outside(kind, ["return value || other;"], Lengths({1: 50}, {}), np.random.default_rng(0))
     assert set(found["1 word"]) == {"other;"}
 
 

@@ -10,7 +10,7 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.routers._ngrams import clip, highest, ngram_hashes
+from orchestrator.routers.text.ngrams import clip, highest, ngram_hashes
 
 WORD_BITS, NGRAM_BITS = 23, 22
 """Logarithms of the sizes of the sets: 400,000 words take one in twenty of the first."""
