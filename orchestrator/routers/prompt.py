@@ -25,7 +25,7 @@ from orchestrator.routers.text.vocabulary import Vocabulary
 
 _CODE_WORDS = 0.3
 """Weight of single words of code beside those of prose: who types one word means a word."""
-_SENTENCES = 0.3
+_SENTENCES = 0.5
 """Share of sentences that ship, and of single words of them, beside the pieces: people ask, and corpora seldom do."""
 _HELD_OUT_KINDS = 5
 """Every fifth kind of text that ships (a language, a suffix) is kept from the weights, and fits the calibration of

@@ -59,9 +59,9 @@ class Lengths:
     def training(cls, pieces: int) -> Lengths:
         """The mixture that is trained on, beside the single words."""
         share = pieces // 10
-        long = max(1, share // 4)
+        some, few = max(1, share // 2), max(1, share // 8)
         return cls(
-            {1: share, 2: 3 * share, 3: share, 5: share}, {20: share, 40: share, 80: share, 200: share, 600: long}
+            {1: share, 2: 2 * share, 3: 2 * share, 5: share}, {20: 3 * share, 40: share, 80: some, 200: some, 600: few}
         )
 
     @classmethod
