@@ -87,13 +87,9 @@ class Prompt:
             if not some:
                 raise CorpusError(f"no training text in {language!r}", "router", "give that language more text")
         inside = self._inside(pieces, rng)
-        kinds = outside(languages, self.pieces * 4, rng)
-        found = [kind for kind in kinds if not kind.startswith("generated/")]
-        unseen = found[::_HELD_OUT_KINDS]
-        seen = {kind: some for kind, some in kinds.items() if kind not in unseen}
-        held_out = {kind: some for kind, some in kinds.items() if kind in unseen or kind not in found}
-        each = 2 * self.pieces // len(seen)
-        examples = _with_outside(inside, fragments(seen, each, rng), len(languages))
+        learned, held_out = _split(outside(languages, self.pieces * 4, rng))
+        each = 2 * self.pieces // len(learned)
+        examples = _with_outside(inside, fragments(learned, each, rng), len(languages))
         classes = len(languages) + len(_SHARES)
         weights, bias = softmax_regression(examples, classes, self.bits, seed)
         weights = np.column_stack([weights, self._familiarity(inside.texts)]).astype(np.float16).astype(np.float32)
@@ -204,7 +200,17 @@ class _Part(NamedTuple):
 _KNOWN, _OUTSIDE = -1, -2
 
 
-def _with_outside(inside: Examples, kinds: Mapping[str, Sequence[str]], languages: int) -> Examples:
+_Kinds = Mapping[str, Sequence[str]]
+
+
+def _split(kinds: _Kinds) -> tuple[_Kinds, _Kinds]:
+    """Kinds of outside text to learn from, and to calibrate rejection with; what is generated is in both."""
+    held_out = [kind for kind in kinds if not kind.startswith("generated/")][::_HELD_OUT_KINDS]
+    learned = {kind: texts for kind, texts in kinds.items() if kind not in held_out}
+    return learned, {k: texts for k, texts in kinds.items() if k in held_out or k.startswith("generated/")}
+
+
+def _with_outside(inside: Examples, kinds: _Kinds, languages: int) -> Examples:
     """The examples, and outside texts by kind: each of their classes weighs its share of a language."""
     texts, labels, weights = [*inside.texts], [inside.labels], [inside.weights]
     for label, (name, share) in enumerate(_SHARES.items(), start=languages):
