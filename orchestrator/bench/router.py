@@ -23,10 +23,13 @@ from orchestrator.routers.text.pieces import Lengths, Pieces, code_only
 
 WHOLE = "4400 characters"
 """About 1024 tokens of a vocabulary of 32,000."""
+CLEAR = "without pieces that all peers give one other language"
+"""Novels in English quote French: a piece of twenty characters may be in another language than its document."""
 COVERAGE, REJECTED, ECE, LINES = 0.95, 0.95, 0.01, 0.02
 
 Pieced = Mapping[str, Mapping[str, Sequence[str]]]
 """Language -> length -> pieces."""
+Labelled = tuple[list[str], NDArray[np.str_]]
 
 
 @dataclass(frozen=True)
@@ -35,8 +38,7 @@ class Routing:
 
     Every piece begins at a word and holds a letter. Python of less than 256 characters is cut from code without its
     comments and docstrings, and holds a sign of code. The router chooses among the prose languages, Python and (for
-    rejection) none; peers among the prose languages alone, which is the easier choice. No error at all counts as half
-    a piece, so that ratios exist.
+    rejection) none; peers among the prose languages alone, which is the easier choice.
     """
 
     pieces: int = 2000
@@ -74,25 +76,29 @@ class Routing:
 
     def _errors(self, router: TextRouter, case: str, pieces: Pieced) -> Iterator[Row]:
         for length in pieces[PROSE[0]]:
-            texts, labels = _labelled(pieces, length, PROSE)
-            if not texts:
-                continue
-            wrong = np.array([router.languages[i] for i in router.route(texts)[0].argmax(axis=1)]) != labels
-            peers = {name: _error(identify, texts, labels) for name, identify in self._peers.items()}
-            best = min(peers, key=lambda name: peers[name]) if peers else "none"
+            if any(pieces[language].get(length) for language in PROSE):
+                yield from self._beside_peers(router, f"{case}, {length}", _labelled(pieces, length, PROSE))
+                whole = _labelled(pieces, length, router.languages)
+                yield from self._with_python(router, f"{case}, {length}", whole, paper=length == WHOLE)
+
+    def _beside_peers(self, router: TextRouter, case: str, pieces: Labelled) -> Iterator[Row]:
+        texts, labels = pieces
+        answers = {name: np.array([identify(t) or "" for t in texts]) for name, identify in self._peers.items()}
+        wrong = _answers(router, texts) != labels
+        yield _beside(case, wrong, {name: each != labels for name, each in answers.items()})
+        clear = _clear(list(answers.values()), labels)
+        if not clear.all():
+            peers = {name: (each != labels)[clear] for name, each in answers.items()}
+            yield _beside(f"{case}, {CLEAR}", wrong[clear], peers)
+
+    def _with_python(self, router: TextRouter, case: str, pieces: Labelled, paper: bool) -> Iterator[Row]:
+        texts, labels = pieces
+        right = _answers(router, texts) == labels
+        found = calibration_error(router.route(texts)[0].max(axis=1), right)
+        yield single(f"{case}, with py (goal {ECE})", "ece", "", found, ECE)
+        if paper:
             least = 0.5 / len(texts)
-            ours, theirs = max(float(wrong.mean()), least), max(peers.get(best, float("nan")), least)
-            yield single(f"{case}, {length} (beside {best}, {len(texts)} pieces)", "error", "", ours, theirs)
-            texts, labels = _labelled(pieces, length, router.languages)
-            routed = router.route(texts)[0]
-            right = np.array([router.languages[i] for i in routed.argmax(axis=1)]) == labels
-            found = calibration_error(routed.max(axis=1), right)
-            yield single(f"{case}, {length}, with py (goal {ECE})", "ece", "", found, ECE)
-            if length == WHOLE:
-                least = 0.5 / len(texts)
-                yield single(
-                    f"{case}, {length}, with py (the paper's)", "error", "", max(1 - right.mean(), least), 0.0005
-                )
+            yield single(f"{case}, with py (the paper's)", "error", "", max(1 - right.mean(), least), 0.0005)
 
     def _rejection(self, router: TextRouter, case: str, inside: Pieced) -> Iterator[Row]:
         """Share of outside text rejected where 95 % of the languages' is kept, by length; then by kind, over all."""
@@ -157,7 +163,11 @@ class Routing:
         return unlearned((*PROSE, "py"), 40 * self.pieces, np.random.default_rng(99))
 
 
-def _labelled(pieces: Pieced, length: str, languages: Sequence[str]) -> tuple[list[str], NDArray[np.str_]]:
+def _answers(router: TextRouter, texts: Sequence[str]) -> NDArray[np.str_]:
+    return np.array(router.languages)[router.route(texts)[0].argmax(axis=1)]
+
+
+def _labelled(pieces: Pieced, length: str, languages: Sequence[str]) -> Labelled:
     texts = [text for language in languages for text in pieces[language].get(length, ())]
     return texts, np.repeat(np.array(languages), [len(pieces[language].get(length, ())) for language in languages])
 
@@ -167,8 +177,20 @@ def _share(found: Iterable[NDArray[np.bool_]]) -> float:
     return float(whole.mean()) if len(whole) else float("nan")
 
 
-def _error(identify: Identify, texts: Sequence[str], labels: NDArray[np.str_]) -> float:
-    return float(np.mean([identify(text) != label for text, label in zip(texts, labels.tolist(), strict=True)]))
+def _clear(answers: Sequence[NDArray[np.str_]], labels: NDArray[np.str_]) -> NDArray[np.bool_]:
+    """Which pieces some peer gives their label, or the peers disagree on."""
+    if len(answers) < 2:
+        return np.ones(len(labels), np.bool_)
+    same = np.logical_and.reduce([each == answers[0] for each in answers[1:]])
+    return np.asarray(~same | (answers[0] == labels))
+
+
+def _beside(case: str, wrong: NDArray[np.bool_], peers: Mapping[str, NDArray[np.bool_]]) -> Row:
+    """Error beside that of the best peer; no error counts as half a piece, so that ratios exist."""
+    least = 0.5 / len(wrong)
+    best = min(peers, key=lambda name: float(peers[name].mean())) if peers else "none"
+    theirs = max(float(peers[best].mean()), least) if peers else float("nan")
+    return single(f"{case} (beside {best}, {len(wrong)} pieces)", "error", "", max(float(wrong.mean()), least), theirs)
 
 
 def _micros(action: Callable[[], object], count: int, repeats: int) -> list[float]:
