@@ -164,7 +164,7 @@ class Routing:
 
 
 def _answers(router: TextRouter, texts: Sequence[str]) -> NDArray[np.str_]:
-    return np.array(router.languages)[router.route(texts)[0].argmax(axis=1)]
+    return np.asarray(np.array(router.languages)[router.route(texts)[0].argmax(axis=1)], np.str_)
 
 
 def _labelled(pieces: Pieced, length: str, languages: Sequence[str]) -> Labelled:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from orchestrator.bench import router as bench
@@ -21,3 +22,10 @@ def test_errors_calibration_rejection_and_speed(monkeypatch: pytest.MonkeyPatch)
     assert errors["miniwiki, lines of Python (beside never)"].baseline == 1
     assert {row.metric for row in rows} == {"error", "ece", "rejected", "time a document"}
     assert all(row.ours > 0 for row in rows if row.unit == "µs")
+
+
+def test_pieces_that_all_peers_give_one_other_language_are_not_clear() -> None:
+    labels = np.array(["en", "en", "en", "fr"])
+    answers = [np.array(["en", "fr", "fr", "de"]), np.array(["fr", "fr", "de", "de"])]
+    assert bench._clear(answers, labels).tolist() == [True, False, True, False]
+    assert bench._clear(answers[:1], labels).all()
