@@ -132,12 +132,15 @@ class Prompt:
         share = int(_SENTENCES * self.pieces)
         cut = Pieces(["\n".join(sentences)]).cut(Lengths.training(share), rng)
         whole = [sentences[i] for i in rng.integers(len(sentences), size=share // 3)]
+        words = " ".join(sentences).split()
+        if len(words) > 4 * share:  # beside few pieces they would be nearly all that is learned
+            words = [words[i] for i in rng.integers(len(words), size=4 * share)]
         short = [text for text in sentences if len(text.split()) <= PROMPT_WORDS]
         short += [text[:1].upper() + text[1:] for text in short]
         return [
             *(piece for some in cut.values() for piece in some),
             *whole,
-            *" ".join(sentences).split(),
+            *words,
             *short * (share // max(1, len(short))),
         ]
 
