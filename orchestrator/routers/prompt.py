@@ -13,15 +13,17 @@ from pydantic import Field
 
 from orchestrator.errors import CorpusError
 from orchestrator.routers._router import Router
+from orchestrator.routers.text.accidents import augment
 from orchestrator.routers.text.calibration import Calibration, fit_rejection, fit_temperature
 from orchestrator.routers.text.found import identity
-from orchestrator.routers.text.linear import Examples, softmax_regression
-from orchestrator.routers.text.ngrams import clip, ngram_buckets
+from orchestrator.routers.text.linear import Examples, exact, softmax_regression
+from orchestrator.routers.text.ngrams import clip, highest, ngram_buckets
 from orchestrator.routers.text.outside import buckets, fragments, outside
-from orchestrator.routers.text.pieces import LanguageTexts, Lengths, Pieces, augment, weights_of
+from orchestrator.routers.text.pieces import LanguageTexts, Lengths, Pieces, weights_of
 from orchestrator.routers.text.router import TextRouter, TokenBytes
 from orchestrator.routers.text.shipped import PROMPT_WORDS, conversation
 from orchestrator.routers.text.vocabulary import Vocabulary
+from orchestrator.routers.text.words import Words
 
 _CODE_WORDS = 0.3
 """Weight of single words of code beside those of prose: who types one word means a word."""
@@ -35,6 +37,8 @@ _SHARES = {"phrases": 1.0, "code": 0.7, "generated": 0.3}
 _REJECTED = {"phrases": 1.0, "code": 0.1, "generated": 0.5}
 """Weights of pieces of outside text where rejection is calibrated: there are more languages than ways to write code,
 and what looks like Python mostly is."""
+_STEP, _FAMILIARITY_STEP = 2.0**-8, 2.0**-6
+"""What weights are multiples of: they stay below 8, and logarithms of counts below 32."""
 _CONVERSATION = 0.2
 """Weight of held-out conversation beside held-out documents where rejection is calibrated."""
 
@@ -92,7 +96,7 @@ class Prompt:
         examples = _with_outside(inside, fragments(learned, each, rng), len(languages))
         classes = len(languages) + len(_SHARES)
         weights, bias = softmax_regression(examples, classes, self.bits, seed)
-        weights = np.column_stack([weights, self._familiarity(inside.texts)]).astype(np.float16).astype(np.float32)
+        weights = np.column_stack([exact(weights, _STEP), self._familiarity(inside.texts)])
         bias = np.append(bias, 0).astype(np.float32)
         words = (some for name, own in texts.items() for some in (own.train, conversation(name)[0]))
         vocabulary = Vocabulary.of((text for some in words for text in some), inside.texts)
@@ -144,14 +148,15 @@ class Prompt:
             *short * (share // max(1, len(short))),
         ]
 
-    def _familiarity(self, texts: Sequence[str]) -> NDArray[np.float64]:
-        """How often each bucket's n-grams occur in the training pieces, as a logarithm: float64 [2^bits]."""
+    def _familiarity(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """How often each bucket's n-grams and words occur in the training pieces, as a logarithm: float32 [2^bits]."""
         counts = np.zeros(1 << self.bits)
         for begin in range(0, len(texts), 10_000):
-            orders, _ = ngram_buckets([clip(text) for text in texts[begin : begin + 10_000]], self.bits)
-            for order in orders:
-                counts += np.bincount(order, minlength=1 << self.bits)
-        return np.asarray(np.log1p(counts), np.float64)
+            some = [clip(text) for text in texts[begin : begin + 10_000]]
+            orders, _ = ngram_buckets(some, self.bits)
+            for found in [*orders, highest(Words.of(some).hashes, self.bits)]:
+                counts += np.bincount(found, minlength=1 << self.bits)
+        return exact(np.log1p(counts), _FAMILIARITY_STEP)
 
     def _calibrate(
         self,

@@ -64,8 +64,8 @@ def test_rows_are_distributions_of_each_sequence_alone(name: str) -> None:
         assert result.dtype == np.float64
         assert result.min() >= 0
         assert_allclose(result.sum(axis=1), 1)
-        assert_allclose(result[::-1], router.probabilities(ODD[::-1]), atol=1e-5)  # sums in float32, in any order
-        assert_allclose(result, np.concatenate([router.probabilities([one]) for one in ODD]), atol=1e-5)
+        assert_allclose(result[::-1], router.probabilities(ODD[::-1]), atol=1e-12)
+        assert_allclose(result, np.concatenate([router.probabilities([one]) for one in ODD]), atol=1e-12)
 
 
 @pytest.mark.parametrize("languages", [("en",), ("en", "fr"), ("en", "fr", "de", "py")])

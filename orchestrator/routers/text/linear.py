@@ -1,15 +1,16 @@
-"""Training of linear models over n-gram buckets: softmax regression by AdaGrad on small batches."""
+"""Training of linear models over buckets of n-grams and words: softmax regression by AdaGrad on small batches."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.routers.text.ngrams import ORDERS, PAD, clip, ngram_buckets
+from orchestrator.routers.text.ngrams import ORDERS, PAD, clip, highest, ngram_buckets
+from orchestrator.routers.text.words import WEIGHT, Words
 
 if TYPE_CHECKING:  # what runs a router needs numpy alone
     from scipy.sparse import csr_array
@@ -17,7 +18,7 @@ if TYPE_CHECKING:  # what runs a router needs numpy alone
 EPOCHS = 2
 BATCH, STEPS = 8192, 100
 """Documents of a step, at most, and steps of an epoch, at least."""
-LEARNING_RATE = 0.6
+LEARNING_RATE = 0.5
 
 
 @dataclass(frozen=True)
@@ -37,11 +38,12 @@ def scale_of(lengths: NDArray[np.int64]) -> NDArray[np.float64]:
 def softmax_regression(
     examples: Examples, classes: int, bits: int, seed: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Weights float32 [2^bits, classes] and bias float32 [classes] of the n-grams of clipped texts.
+    """Weights float32 [2^bits, classes] and bias float32 [classes] of the n-grams and words of clipped texts.
 
     AdaGrad gives rare n-grams large steps (Duchi et al., JMLR 2011); few epochs of it need no other regularisation.
     """
     texts = [clip(text) for text in examples.texts]
+    words = Words.of(texts)
     scales = scale_of(np.fromiter(map(len, texts), np.int64, len(texts))).astype(np.float32)
     weights, bias = AdaGrad((1 << bits, classes)), AdaGrad((classes,))
     targets = np.eye(classes, dtype=np.float32)
@@ -52,7 +54,7 @@ def softmax_regression(
         order = rng.permutation(len(texts))
         for step, begin in enumerate(begins):
             rows = order[begin : begin + batch]
-            counts = _counts([texts[row] for row in rows.tolist()], bits)
+            counts = _counts([texts[row] for row in rows.tolist()], words.of_rows(rows), bits)
             scores = (counts @ weights.values) * scales[rows, None] + bias.values
             odds = np.exp(scores - scores.max(axis=1, keepdims=True))
             share = (examples.weights[rows, None] / len(rows)).astype(np.float32)
@@ -81,11 +83,24 @@ class AdaGrad:
         self.values -= gradient
 
 
-def _counts(texts: Sequence[str], bits: int) -> csr_array:
-    """The n-grams of clipped texts as a sparse matrix [n, 2^bits]; those that occur twice stand there twice."""
+def _counts(texts: Sequence[str], words: Words, bits: int) -> csr_array:
+    """N-grams and words of clipped texts as a sparse matrix [n, 2^bits]; those that occur twice stand there twice."""
     from scipy.sparse import csr_array
 
     orders, starts = ngram_buckets(texts, bits)
-    indices = np.stack(orders, axis=1).ravel()
-    parts = np.ones(len(indices), np.float32), indices, (starts * ORDERS).astype(np.int32)
-    return csr_array(parts, shape=(len(texts), 1 << bits))
+    pointers = starts * ORDERS
+    at = np.repeat(pointers[1:], words.counts)
+    ngrams = np.stack(orders, axis=1).ravel()
+    indices = np.insert(ngrams, at, highest(words.hashes, bits))
+    values = np.insert(np.ones(len(ngrams), np.float32), at, WEIGHT)
+    pointers[1:] += np.cumsum(words.counts)
+    return csr_array((values, indices, pointers.astype(np.int32)), shape=(len(texts), 1 << bits))
+
+
+def exact(values: NDArray[Any], step: float) -> NDArray[np.float32]:
+    """Multiples of a power of two, 2,048 steps at most.
+
+    float16 holds them, and sums over a text are exact in float32, whatever their order: a text's answer does not depend
+    on what is routed beside it.
+    """
+    return np.asarray(np.clip(np.rint(values / step), -2048, 2048) * step, np.float32)

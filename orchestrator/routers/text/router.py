@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -27,6 +27,7 @@ from orchestrator.routers.text.ngrams import (
     starts_of,
 )
 from orchestrator.routers.text.vocabulary import Vocabulary
+from orchestrator.routers.text.words import WEIGHT, Words, first_words, word_hash, word_hashes
 
 CHUNK_CHARACTERS = 1 << 15
 """Characters that are worked on at once: keeps the arrays of a batch in the processor's cache, and memory bounded."""
@@ -35,9 +36,8 @@ _COST = 64
 
 
 _ONES = np.ones((1, ORDERS * (LONGEST + len(PAD))), np.float32)
-"""Sums the rows of a matrix by a product, which is faster than `sum`."""
-_ALONE = np.zeros(1, np.int64)
-"""Where a single document begins."""
+_WORDS = WEIGHT * _ONES
+"""They sum the rows of a matrix by a product, which is faster than `sum`."""
 _SURE = 30.0
 """Largest logit of rejection, so that its exponential is finite."""
 
@@ -76,11 +76,12 @@ class TokenBytes:
 
 @dataclass(frozen=True)
 class TextRouter(Router):
-    """A linear model over hashed character n-grams, calibrated by length.
+    """A linear model over hashed character n-grams and words, calibrated by length.
 
     Attributes:
         languages: the labels.
-        weights: float32 [2^bits, L + N + 1]: languages, N classes of "none of these", familiarity of each n-gram.
+        weights: float32 [2^bits, L + N + 1], of languages, of N classes of "none of these", familiarity of each n-gram
+            and word; :func:`~orchestrator.routers.text.linear.exact` ones.
         bias: float32 [L + N + 1].
         calibration: of both probabilities. vocabulary: words of the languages. tokens: to read token ids.
     """
@@ -120,11 +121,12 @@ class TextRouter(Router):
         return scores, seen, lengths
 
     def _scores(self, texts: list[str]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
-        sums, lengths = self._sums(texts), np.fromiter(map(len, texts), np.int64, len(texts))
+        words, lengths = Words.of(texts), np.fromiter(map(len, texts), np.int64, len(texts))
+        sums = self._sums(texts, words)
         count, scales = len(self.languages), scale_of(lengths)
         scores = sums[:, :-2] * scales[:, None] + self._bias
-        known = np.fromiter(map(self.vocabulary.known, texts), np.float64, len(texts))
-        seen = signals(scores[:, :count], scores[:, count:], sums[:, -2:] * scales[:, None] ** 2, known)
+        familiar, known = sums[:, -2:] * scales[:, None] ** 2, self.vocabulary.known(words)
+        seen = signals(scores[:, :count], scores[:, count:], familiar, known)
         return scores[:, :count], seen, lengths
 
     def _route_many(self, texts: list[str]) -> Routing:
@@ -135,7 +137,7 @@ class TextRouter(Router):
         odds /= odds.sum(axis=1, keepdims=True)
         logit = (seen * parameters[:, :-1]).sum(axis=1) + parameters[:, -1]
         rejected = 1 / (1 + np.exp(-np.clip(logit, -_SURE, _SURE)))
-        blank = [row for row, text in enumerate(texts) if not text or text.isspace()]
+        blank = [row for row, text in enumerate(texts) if _blank(text)]
         if blank:
             odds[blank], rejected[blank] = 1 / len(self.languages), 1.0
         return Routing(odds, rejected)
@@ -143,9 +145,10 @@ class TextRouter(Router):
     def _route_one(self, text: str) -> Routing:
         """What :meth:`_route_many` does, with numbers of Python after the sums: a prompt waits for this alone."""
         count = len(self.languages)
-        if not text or text.isspace():
+        if _blank(text):
             return Routing(np.full((1, count), 1 / count), np.ones(1))
-        *sums, familiar, unseen = self._sums([text])[0].tolist()
+        words = word_hashes(text)
+        *sums, familiar, unseen = self._sums_alone(text, words)
         scale = 1 / math.sqrt((len(text) + len(PAD)) * ORDERS)
         both = [value * scale + bias for value, bias in zip(sums, self._biases, strict=True)]
         scores, none = both[:count], math.log(sum(map(math.exp, both[count:])))
@@ -154,41 +157,63 @@ class TextRouter(Router):
         *slopes, intercept = self._rejections[scores.index(best), len(text)].tolist()
         odds = [math.exp((score - best) * inverse_temperature) for score in scores]
         total = sum(odds)
-        seen = (none, best, best - second, familiar * scale**2, unseen * scale**2, self.vocabulary.known(text))
+        seen = (none, best, best - second, familiar * scale**2, unseen * scale**2, self.vocabulary.known_alone(words))
         logit = sum(a * b for a, b in zip(slopes, seen, strict=True)) + intercept
         rejected = 1 / (1 + math.exp(-min(max(logit, -_SURE), _SURE)))
         return Routing(np.array([[odd / total for odd in odds]]), np.array([rejected]))
 
-    def _sums(self, texts: list[str]) -> NDArray[np.float64]:
-        """Sums of the weights of all n-grams of each text, and how many of the longest are unseen: [n, L + N + 2]."""
-        hashes = ngram_hashes(texts)
-        unseen = self.vocabulary.unseen(hashes[-1])
+    def _sums(self, texts: list[str], words: Words) -> NDArray[np.float64]:
+        """Sums of the weights of all n-grams and words, and how many of the longest n-grams are unseen: [n, L + N + 2].
+
+        One length of n-grams after the other, and words (a text has more positions than words): what is added to stays
+        in the processor's cache.
+        """
+        hashes, starts = ngram_hashes(texts), starts_of(texts)[:-1]
         buckets = highest(hashes, self._bits)
-        if len(texts) == 1:
-            total, starts = _ONES[:, : buckets.size] @ self.weights.take(buckets.ravel(), axis=0), _ALONE
-        else:  # one length after the other: what is added to stays in the processor's cache
-            total, starts = self.weights.take(buckets[0], axis=0), starts_of(texts)[:-1]
-            for each in buckets[1:]:
-                total += self.weights.take(each, axis=0)
+        total = self.weights.take(buckets[0], axis=0)
+        for each in buckets[1:]:
+            total += self.weights.take(each, axis=0)
+        total[words.places(starts)] += WEIGHT * self.weights.take(highest(words.hashes, self._bits), axis=0)
         sums = np.empty((len(texts), total.shape[1] + 1))
         sums[:, :-1] = np.add.reduceat(total, starts, axis=0)
-        sums[:, -1] = np.add.reduceat(unseen, starts, dtype=np.uint16)
+        sums[:, -1] = np.add.reduceat(self.vocabulary.unseen(hashes[-1]), starts, dtype=np.uint16)
         return sums
 
+    def _sums_alone(self, text: str, words: Sequence[int]) -> list[float]:
+        """What :meth:`_sums` has for a single text; the same numbers, as all of these sums are exact."""
+        hashes = ngram_hashes([text])
+        buckets = highest(hashes, self._bits).ravel()
+        total = _ONES[:, : buckets.size] @ self.weights.take(buckets, axis=0)
+        if words:
+            places = self._buckets(words)
+            total += _WORDS[:, : places.size] @ self.weights.take(places, axis=0)
+        sums: list[float] = total[0].tolist()
+        return [*sums, float(np.count_nonzero(self.vocabulary.unseen(hashes[-1])))]
+
+    def _buckets(self, words: Iterable[int]) -> NDArray[np.int32]:
+        """Of hashes of words."""
+        return highest(np.array([*words], np.uint32), self._bits)
+
     def reasons(self, text: str, language: str, count: int = 8) -> list[tuple[str, float]]:
-        """The n-grams that speak most for a language against the mean of the others, with their part of its score."""
+        """The n-grams and words that speak most for a language against the mean of the others.
+
+        With their part of its score; words in lower case, between spaces.
+        """
         clipped = clip(text)
         orders, _ = ngram_buckets([clipped], self._bits)
-        column, number = self.languages.index(language), len(self.languages)
-        padded, scale = PAD + clipped + PAD, float(scale_of(np.array([len(clipped)]))[0])
+        padded = PAD + clipped + PAD
+        words = first_words(clipped)
+        names = [ngram_at(padded, at, order) for order, some in enumerate(orders, start=1) for at in range(len(some))]
+        names += [f" {word} " for word in words]
+        weights = self.weights[np.concatenate([*orders, self._buckets(map(word_hash, words))]), : len(self.languages)]
+        weights[len(names) - len(words) :] *= WEIGHT
+        own = weights[:, self.languages.index(language)]
+        others = (weights.sum(axis=1) - own) / max(1, len(self.languages) - 1)
         parts: dict[str, float] = {}
-        for order, buckets in enumerate(orders, start=1):
-            weights = self.weights[buckets, :number]
-            others = (weights.sum(axis=1) - weights[:, column]) / max(1, number - 1)
-            for position, value in enumerate(((weights[:, column] - others) * scale).tolist()):
-                ngram = ngram_at(padded, position, order)
-                if ngram.strip():
-                    parts[ngram] = parts.get(ngram, 0.0) + value
+        scale = float(scale_of(np.array([len(clipped)]))[0])
+        for name, value in zip(names, ((own - others) * scale).tolist(), strict=True):
+            if name.strip():
+                parts[name] = parts.get(name, 0.0) + value
         return sorted(parts.items(), key=lambda part: -part[1])[:count]
 
     def parts(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
@@ -240,6 +265,11 @@ class TextRouter(Router):
     @cached_property
     def _bits(self) -> int:
         return len(self.weights).bit_length() - 1
+
+
+def _blank(text: str) -> bool:
+    """Whether a text has no visible character: spaces, control and formatting characters, lone surrogates."""
+    return not any(character.isprintable() and character != " " for character in text)
 
 
 def _chunks(texts: Sequence[str]) -> Iterator[list[str]]:

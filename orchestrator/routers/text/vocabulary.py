@@ -5,19 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.routers.text.ngrams import clip, highest, ngram_hashes
+from orchestrator.routers.text.words import Words, word_hash, words_of
 
 WORD_BITS, NGRAM_BITS = 23, 22
 """Logarithms of the sizes of the sets: 400,000 words take one in twenty of the first."""
-_WORDS, _HEAD = 4, 160
-"""Words of a text that are looked up, and the characters that they are looked for in: n-grams say enough of more."""
 _MASK = (1 << WORD_BITS) - 1
-_MARKS = ".,;:!?…\"'“”„«»‘’()"
 _BATCH = 10_000
 
 
@@ -36,23 +33,29 @@ class Vocabulary:
     @classmethod
     def of(cls, texts: Iterable[str], pieces: Sequence[str]) -> Vocabulary:
         """The words of texts, and the n-grams of pieces of them."""
-        words = {word for text in texts for word in text.lower().split()}
+        words = {word for text in texts for word in words_of(text)}
         seen = np.zeros(1 << NGRAM_BITS, np.bool_)
         for begin in range(0, len(pieces), _BATCH):
             hashes = ngram_hashes([clip(piece) for piece in pieces[begin : begin + _BATCH]])
             seen[highest(hashes[-1], NGRAM_BITS)] = True
         known = np.zeros(1 << WORD_BITS, np.bool_)
-        known[np.fromiter(map(_hash, words), np.int64, len(words))] = True
+        known[np.fromiter(map(word_hash, words), np.int64, len(words)) & _MASK] = True
         return cls(np.packbits(known, bitorder="little"), np.packbits(seen))
 
-    def known(self, text: str) -> float:
-        """Share of the first words of a text that are in the set."""
-        words = text[:_HEAD].lower().split(None, _WORDS)[:_WORDS]
+    def known(self, words: Words) -> NDArray[np.float64]:
+        """Share of the words of each text that are in the set: float64 [n], 0 where a text has no word."""
+        places = words.hashes & np.uint32(_MASK)
+        found = self.words[places >> 3] >> (places & 7).astype(np.uint8) & 1
+        rows = np.repeat(np.arange(len(words.counts)), words.counts)
+        return np.bincount(rows, found, len(words.counts)) / np.maximum(1, words.counts)
+
+    def known_alone(self, hashes: Sequence[int]) -> float:
+        """:meth:`known` of the words of a single text."""
         table, found = self._table, 0
-        for word in words:
-            at = _hash(word)
+        for value in hashes:
+            at = value & _MASK
             found += table[at >> 3] >> (at & 7) & 1
-        return found / (len(words) or 1)
+        return found / (len(hashes) or 1)
 
     def unseen(self, hashes: NDArray[np.uint32]) -> NDArray[np.uint8]:
         """1 for hashes [N] of the longest n-grams that are not in the set, else 0."""
@@ -65,7 +68,3 @@ class Vocabulary:
     @cached_property
     def _unseen(self) -> NDArray[np.uint8]:
         return np.asarray(1 - np.unpackbits(self.ngrams), np.uint8)
-
-
-def _hash(word: str) -> int:
-    return crc32(word.strip(_MARKS).encode("utf-8", "surrogatepass")) & _MASK

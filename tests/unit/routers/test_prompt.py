@@ -96,8 +96,8 @@ def test_bad_input_has_a_defined_answer(small_router: TextRouter, kind: str) -> 
     assert spans(small_router, BAD[kind]) or not BAD[kind]
     assert isinstance(small_router.reasons(BAD[kind], "en"), list)
     alone = small_router.route([BAD[kind]])
-    assert_allclose(alone.languages[0], languages[0], atol=1e-5)
-    assert_allclose(alone.rejected[0], rejected[0], atol=1e-5)
+    assert_allclose(alone.languages[0], languages[0], atol=1e-12)
+    assert_allclose(alone.rejected[0], rejected[0], atol=1e-12)
 
 
 @pytest.mark.parametrize("kind", ["empty", "white space"])
@@ -152,7 +152,8 @@ def test_reasons_speak_for_the_language(small_router: TextRouter) -> None:
     reasons = small_router.reasons("Die Straße und das Haus", "de")
     assert all(value > 0 for _, value in reasons)
     assert [value for _, value in reasons] == sorted((value for _, value in reasons), reverse=True)
-    assert all(ngram in " Die Straße und das Haus " for ngram, _ in reasons)
+    text = " Die Straße und das Haus "
+    assert all(part in text or part in text.lower() for part, _ in reasons)
 
 
 def test_spans_cover_the_text_and_find_the_change(small_router: TextRouter) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from orchestrator.routers.text.pieces import Lengths, Pieces, augment, code_only, weights_of, without_diacritics
+from orchestrator.routers.text.pieces import Lengths, Pieces, code_only, weights_of
 
 PROSE = ["The cat sat on the mat. It was 5 o'clock, and nobody came.", "12 34 !?", "Another day went by."]
 CODE = '"""A module about cats."""\n\n\ndef meow(times):  # how often\n    """Say it."""\n    return "meow " * times\n'
@@ -44,18 +44,6 @@ def test_code_is_cut_without_its_prose() -> None:
 @pytest.mark.parametrize("broken", ["'''never closed", "def f(:\n  x\n y", "\0", "if x:\n\tpass\n        pass"])
 def test_code_that_cannot_be_read_is_no_error(broken: str) -> None:
     assert isinstance(code_only(broken), str)
-
-
-def test_accidents_are_seeded_and_mostly_mild() -> None:
-    pieces = ["Élan vital et déjà vu"] * 400
-    once = augment(pieces, np.random.default_rng(1), prose=True, names=["London"])
-    assert once == augment(pieces, np.random.default_rng(1), prose=True, names=["London"])
-    kinds = set(once)
-    assert "élan vital et déjà vu" in kinds
-    assert "Elan vital et deja vu" in kinds
-    assert any("London" in piece for piece in kinds)
-    assert 0.3 < np.mean([piece == pieces[0] for piece in once]) < 0.7
-    assert without_diacritics("Größe çà") == "Große ca"
 
 
 def test_words_weigh_by_the_root_of_their_count() -> None:

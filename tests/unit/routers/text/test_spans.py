@@ -50,6 +50,6 @@ def test_any_texts_have_probabilities_alone_and_together(small_router: TextRoute
     assert ((rejected >= 0) & (rejected <= 1)).all()
     for row, text in enumerate(texts):
         alone = small_router.route([text])
-        assert_allclose(alone.languages[0], languages[row], atol=1e-5)
-        assert_allclose(alone.rejected[0], rejected[row], atol=1e-5)
+        assert_allclose(alone.languages[0], languages[row], atol=1e-12)
+        assert_allclose(alone.rejected[0], rejected[row], atol=1e-12)
         assert isinstance(small_router.reasons(text, small_router.languages[0]), list)

@@ -1,0 +1,61 @@
+"""Whole words of texts, hashed: a linear model that adds up parts of a word can't know that it is that very word."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+from zlib import crc32
+
+import numpy as np
+from numpy.typing import NDArray
+
+WEIGHT = 3.0
+"""What a word counts beside an n-gram."""
+_WORDS, _HEAD = 8, 160
+"""Words of a text that are read, and the characters that they are looked for in: n-grams say enough of more."""
+_MARKS = ".,;:!?…\"'“”„«»‘’()"
+
+
+class Words(NamedTuple):
+    """Hashes of the first words of some texts, uint32 [W], and how many of them each text has, int64 [n]."""
+
+    hashes: NDArray[np.uint32]
+    counts: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, texts: Sequence[str]) -> Words:
+        """Of any texts; blank ones have none."""
+        found = [word_hashes(text) for text in texts]
+        hashes = [value for some in found for value in some]
+        return cls(np.array(hashes, np.uint32), np.fromiter(map(len, found), np.int64, len(found)))
+
+    def places(self, starts: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Consecutive places for each text's words, int64 [W], from where `starts` [n] says."""
+        firsts = np.cumsum(self.counts) - self.counts
+        return np.repeat(starts - firsts, self.counts) + np.arange(self.counts.sum())
+
+    def of_rows(self, rows: NDArray[np.int64]) -> Words:
+        """The words of some of the texts."""
+        starts = np.cumsum(self.counts) - self.counts
+        chosen = Words(self.hashes, self.counts[rows])
+        return Words(self.hashes[chosen.places(starts[rows])], chosen.counts)
+
+
+def words_of(text: str) -> list[str]:
+    """Words of a text without their case and the marks around them."""
+    return [word.strip(_MARKS) for word in text.lower().split()]
+
+
+def first_words(text: str) -> list[str]:
+    """The first of :func:`words_of`, those that are read."""
+    return [word.strip(_MARKS) for word in text[:_HEAD].lower().split(None, _WORDS)[:_WORDS]]
+
+
+def word_hash(word: str) -> int:
+    """CRC-32 of a word as :func:`words_of` has it."""
+    return crc32(word.encode("utf-8", "surrogatepass"))
+
+
+def word_hashes(text: str) -> list[int]:
+    """:func:`word_hash` of each of :func:`first_words`."""
+    return list(map(word_hash, first_words(text)))
