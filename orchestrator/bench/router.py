@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +17,8 @@ from orchestrator.bench import _router_data as data
 from orchestrator.bench._router_peers import PROSE, Identify, code_peers, prose_peers
 from orchestrator.bench._rows import Row, compare, notice, single
 from orchestrator.evaluation.calibration import calibration_error
-from orchestrator.routers import TextRouter
+from orchestrator.routers import Router, TextRouter
+from orchestrator.routers._router import save_routers
 from orchestrator.routers.prompt import Prompt
 from orchestrator.routers.text.found import unlearned
 from orchestrator.routers.text.outside import cut_outside
@@ -148,6 +151,16 @@ class Routing:
         for name, identify in self._peers.items():
             theirs = _micros(lambda identify=identify: list(map(identify, texts)), len(texts), 1)  # type: ignore[misc]
             yield compare(f"100 characters, one at a time (beside {name})", "time a document", "µs", alone, theirs)
+        yield from self._storage(router)
+
+    def _storage(self, router: TextRouter) -> Iterator[Row]:
+        """Size of the stored router, and time from there to a first answer."""
+        with TemporaryDirectory() as name:
+            folder = Path(name)
+            save_routers(folder, "prompt", {Prompt.classifier: router}, Prompt.classifier)
+            yield single("on disk", "size", "MB", sum(path.stat().st_size for path in folder.iterdir()) / 1e6, 20.0)
+            loads = _micros(lambda: Router.load(folder).rejection([[1]]), 1000, self.repeats)
+            yield compare("load and answer (goal 200)", "time", "ms", loads, [200.0])
 
     @cached_property
     def _peers(self) -> dict[str, Identify]:

@@ -25,6 +25,8 @@ from orchestrator.routers.text.shipped import PROMPT_WORDS, conversation
 from orchestrator.routers.text.vocabulary import Vocabulary
 from orchestrator.routers.text.words import Words
 
+_REPEATS = 50
+"""How often the shortest sentences that ship are learned, at most."""
 _CODE_WORDS = 0.3
 """Weight of single words of code beside those of prose: who types one word means a word."""
 _SENTENCES = 0.5
@@ -145,7 +147,7 @@ class Prompt:
             *(piece for some in cut.values() for piece in some),
             *whole,
             *words,
-            *short * (share // max(1, len(short))),
+            *short * min(_REPEATS, share // max(1, len(short))),
         ]
 
     def _familiarity(self, texts: Sequence[str]) -> NDArray[np.float32]:

