@@ -50,7 +50,7 @@ def generated(characters: int, rng: np.random.Generator) -> dict[str, list[str]]
 def fragments(kinds: Mapping[str, Sequence[str]], each: int, rng: np.random.Generator) -> dict[str, list[str]]:
     """Pieces of every kind, `each`: a third single words, a third of all lengths, and whole texts.
 
-    Of languages also every word that ships.
+    Of languages also twice as many words, each at most once.
     """
     found = {}
     third = each // 3
@@ -59,8 +59,8 @@ def fragments(kinds: Mapping[str, Sequence[str]], each: int, rng: np.random.Gene
         cut = [cut[i] for i in rng.permutation(len(cut))[:third]]
         cut += cut_outside(kind, texts, Lengths({1: 2 * third}, {}), rng).get("1 word", [])[:third]
         whole = [clip(texts[i])[:_WHOLE] for i in rng.integers(len(texts), size=each - len(cut))]
-        words = {word for text in texts for word in text.split()} if kind.startswith("phrases/") else ()
-        found[kind] = [*cut, *whole, *sorted(words)]
+        words = sorted({word for text in texts for word in text.split()}) if kind.startswith("phrases/") else []
+        found[kind] = [*cut, *whole, *(words[i] for i in rng.permutation(len(words))[: 2 * each])]
     return found
 
 
