@@ -46,7 +46,6 @@ def testing(corpus: str, trained_on: str) -> dict[str, list[str]]:
     return {language: _texts(corpus, language, "all" if whole else "test") for language in PROSE}
 
 
-@cache
 def untrained_python() -> list[str]:
     """Python files of installed packages that training does not read."""
     return [document.text for document in PythonEnv(stdlib=False, packages=_UNTRAINED).documents("py")]

@@ -22,7 +22,7 @@ from orchestrator.routers._router import save_routers
 from orchestrator.routers.prompt import Prompt
 from orchestrator.routers.text.found import unlearned
 from orchestrator.routers.text.outside import cut_outside
-from orchestrator.routers.text.pieces import Lengths, Pieces, code_only
+from orchestrator.routers.text.pieces import Lengths, Pieces
 
 WHOLE = "4400 characters"
 """About 1024 tokens of a vocabulary of 32,000."""
@@ -63,7 +63,8 @@ class Routing:
                 yield from self._speed(router, own)
 
     def _train(self, corpus: str) -> TextRouter:
-        plugin = Prompt(pieces=self.training_pieces)
+        few = min(Prompt.calibration_pieces, self.training_pieces)
+        plugin = Prompt(pieces=self.training_pieces, calibration_pieces=few)
         begin = time.perf_counter()
         texts = data.training(corpus, self.characters)
         router = plugin.train(texts, [bytes([i]) for i in range(256)], seed=17, threads=1)[plugin.classifier]
@@ -74,8 +75,9 @@ class Routing:
     def _pieces(self, tested: str, trained: str) -> Pieced:
         lengths = Lengths.buckets(self.pieces)
         lengths.characters[int(WHOLE.split()[0])] = self.pieces
-        texts = {**data.testing(tested, trained), "py": data.untrained_python()}
-        return {language: Pieces(some).cut(lengths, np.random.default_rng(7)) for language, some in texts.items()}
+        pieces = {language: Pieces(some) for language, some in data.testing(tested, trained).items()}
+        pieces["py"] = self._python
+        return {language: some.cut(lengths, np.random.default_rng(7)) for language, some in pieces.items()}
 
     def _errors(self, router: TextRouter, case: str, pieces: Pieced) -> Iterator[Row]:
         for length in pieces[PROSE[0]]:
@@ -125,10 +127,9 @@ class Routing:
 
     def _lines(self, router: TextRouter, case: str) -> Iterator[Row]:
         """Single lines of Python code, without comments and docstrings, of three characters and a letter at least."""
-        code = [code_only(text) for text in data.untrained_python()]
         lines = [
             line
-            for text in code
+            for text in self._python.short
             for line in text.splitlines()
             if re.search(r"[^\W\d_]", line) and len(line.strip()) > 2
         ]
@@ -161,6 +162,10 @@ class Routing:
             yield single("on disk", "size", "MB", sum(path.stat().st_size for path in folder.iterdir()) / 1e6, 20.0)
             loads = _micros(lambda: Router.load(folder).rejection([[1]]), 1000, self.repeats)
             yield compare("load and answer (goal 200)", "time", "ms", loads, [200.0])
+
+    @cached_property
+    def _python(self) -> Pieces:
+        return Pieces(data.untrained_python())
 
     @cached_property
     def _peers(self) -> dict[str, Identify]:

@@ -59,6 +59,7 @@ class Pieces:
 
     Attributes:
         is_code: whether the documents are Python.
+        short: what short pieces are cut from: the documents; of Python, without its comments and docstrings.
     """
 
     def __init__(self, texts: Iterable[str]) -> None:
@@ -69,13 +70,14 @@ class Pieces:
         self._long = _Places(whole)
         code = [code for text in whole if _LETTER.search(code := code_only(text))] if self.is_code else []
         self._short = _Places(code) if code else self._long
+        self.short = self._short.texts
 
     def __bool__(self) -> bool:
         return self._long.size > 0
 
     def words(self) -> Counter[str]:
         """How often each word occurs, white space apart."""
-        counts = Counter(word for text in self._short.texts for word in text.split())
+        counts = Counter(word for text in self.short for word in text.split())
         return Counter(
             {word: count for word, count in counts.items() if self._kept(word) and len(word) < _LONGEST_WORD}
         )
@@ -93,7 +95,7 @@ class Pieces:
         """Random lines of code, without those that hold comment or docstring alone; none for prose."""
         if not self.is_code:
             return []
-        lines = [line for text in self._short.texts for line in text.splitlines() if self._kept(line)]
+        lines = [line for text in self.short for line in text.splitlines() if self._kept(line)]
         return [lines[i] for i in rng.integers(len(lines), size=count)] if lines else []
 
     def _cut(self, places: _Places, count: int, rng: np.random.Generator, form: re.Pattern[str]) -> list[str]:
