@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, NamedTuple
@@ -41,8 +42,8 @@ _REJECTED = {"phrases": 1.0, "code": 0.1, "generated": 0.5}
 and what looks like Python mostly is."""
 _STEP, _FAMILIARITY_STEP = 2.0**-8, 2.0**-6
 """What weights are multiples of: they stay below 8, and logarithms of counts below 32."""
-_CONVERSATION = 0.2
-"""Weight of held-out conversation beside held-out documents where rejection is calibrated."""
+_CONVERSATION = 0.1
+"""Weight of held-out sentences that ship beside held-out documents in calibration: people do not write as corpora do."""
 
 
 @dataclass(frozen=True)
@@ -111,34 +112,39 @@ class Prompt:
     def _inside(self, pieces: Mapping[str, Pieces], rng: np.random.Generator) -> Examples:
         """Labelled pieces of the languages: every word by the root of its count, random pieces, known sentences."""
         words = {language: some.words() for language, some in pieces.items()}
+        talk = {language: conversation(language)[0] for language in pieces}
+        counts = {name: words[name] + Counter(" ".join(talk[name]).split()) for name in pieces}
         names = {
-            lang: [w for w in sorted(found) if w[:1].isupper() and w[1:].islower()] for lang, found in words.items()
+            name: [w for w in sorted(found) if w[:1].isupper() and w[1:].islower()] for name, found in words.items()
         }
         texts: list[str] = []
         weights, labels = [], []
         for label, (language, some) in enumerate(pieces.items()):
-            foreign = [
-                n for other, found in names.items() if other != language and not pieces[other].is_code for n in found
-            ]
+            others = [name for name in pieces if name != language and not pieces[name].is_code]
             total = 2 * self.pieces * (_CODE_WORDS if some.is_code else 1.0)
             vocabulary, counted = weights_of(words[language], total)
             cut = [piece for found in some.cut(Lengths.training(self.pieces), rng).values() for piece in found]
             cut += some.lines(self.pieces // 2, rng)
-            sentences = conversation(language)[0]
-            cut += self._conversation(sentences, rng)
+            cut += self._conversation(talk[language], counts[language], [counts[name] for name in others], rng)
+            foreign = [name for other in others for name in names[other]]
             texts += augment([*vocabulary, *cut], rng, prose=not some.is_code, names=foreign)
             weights.append(np.concatenate([counted, np.ones(len(cut))]))
             labels.append(np.full(len(vocabulary) + len(cut), label, np.int64))
         return Examples(texts, np.concatenate(labels), np.concatenate(weights))
 
-    def _conversation(self, sentences: Sequence[str], rng: np.random.Generator) -> list[str]:
-        """Pieces of sentences that ship, of all lengths, whole ones, and every word; the short ones often."""
+    def _conversation(
+        self, sentences: Sequence[str], own: Counter[str], others: Sequence[Counter[str]], rng: np.random.Generator
+    ) -> list[str]:
+        """Pieces of sentences that ship, of all lengths, whole ones, and their words; the short ones often.
+
+        A word that another language has more often (`own`, `others`: how often) is a name in these sentences.
+        """
         if not sentences:
             return []
         share = int(_SENTENCES * self.pieces)
         cut = Pieces(["\n".join(sentences)]).cut(Lengths.training(share), rng)
         whole = [sentences[i] for i in rng.integers(len(sentences), size=share // 3)]
-        words = " ".join(sentences).split()
+        words = [word for word in " ".join(sentences).split() if all(some[word] <= own[word] for some in others)]
         if len(words) > 4 * share:  # beside few pieces they would be nearly all that is learned
             words = [words[i] for i in rng.integers(len(words), size=4 * share)]
         short = [text for text in sentences if len(text.split()) <= PROMPT_WORDS]
@@ -183,7 +189,7 @@ class Prompt:
         weights = np.repeat([part.weight for part in parts], [len(part.texts) for part in parts])
         own = labels >= 0
         return Calibration(
-            fit_temperature(scores[own], labels[own], lengths[own]),
+            fit_temperature(scores[own], labels[own], lengths[own], weights[own]),
             fit_rejection(seen, labels == _OUTSIDE, lengths, scores.argmax(axis=1), weights, len(texts)),
         )
 
@@ -196,7 +202,7 @@ class Prompt:
         if sentences:
             pieces = Pieces(["\n".join(sentences)])
             talk = [*sentences, *(piece for some in pieces.cut(lengths, rng).values() for piece in some)]
-            yield _Part(talk, _KNOWN, _CONVERSATION * len(cut) / len(talk))
+            yield _Part(talk, label, _CONVERSATION * len(cut) / len(talk))
 
 
 class _Part(NamedTuple):

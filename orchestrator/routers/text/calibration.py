@@ -79,26 +79,26 @@ def signals(
 
 
 def fit_temperature(
-    scores: NDArray[np.float64], labels: NDArray[np.int64], lengths: NDArray[np.int64]
+    scores: NDArray[np.float64], labels: NDArray[np.int64], lengths: NDArray[np.int64], weights: NDArray[np.float64]
 ) -> NDArray[np.float32]:
     """Inverse temperatures at the knots that maximise the likelihood of held-out labels; 1 for a single language."""
     from scipy.optimize import minimize
 
     if scores.shape[1] == 1:
         return np.ones(len(KNOTS), np.float32)
-    weights = hats(lengths)
+    knots, shares = hats(lengths), weights / weights.sum()
     rows = np.arange(len(labels))
 
     def objective(values: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        logits = scores * (weights @ values)[:, None]
+        logits = scores * (knots @ values)[:, None]
         logits -= logits.max(axis=1, keepdims=True)
         odds = np.exp(logits)
-        shares = odds / odds.sum(axis=1, keepdims=True)
-        loss = -np.log(np.maximum(shares[rows, labels], 1e-12)).mean()
-        slope = (scores * shares).sum(axis=1) - scores[rows, labels]
+        odds /= odds.sum(axis=1, keepdims=True)
+        loss = -shares @ np.log(np.maximum(odds[rows, labels], 1e-12))
+        slope = shares * ((scores * odds).sum(axis=1) - scores[rows, labels])
         smooth = np.diff(values)
         pull = np.concatenate([[0.0], smooth]) - np.concatenate([smooth, [0.0]])
-        return float(loss + 1e-4 * (smooth**2).sum()), weights.T @ slope / len(labels) + 2e-4 * pull
+        return float(loss + 1e-4 * (smooth**2).sum()), knots.T @ slope + 2e-4 * pull
 
     found = minimize(objective, np.ones(len(KNOTS)), jac=True, method="L-BFGS-B", bounds=[(0.05, 20.0)] * len(KNOTS))
     return np.asarray(found.x, np.float32)

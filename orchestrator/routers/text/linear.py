@@ -19,6 +19,8 @@ EPOCHS = 2
 BATCH, STEPS = 8192, 100
 """Documents of a step, at most, and steps of an epoch, at least."""
 LEARNING_RATE = 0.5
+_BLOCK = 1 << 13
+"""Rows that are updated at once."""
 
 
 @dataclass(frozen=True)
@@ -71,16 +73,16 @@ class AdaGrad:
     def __init__(self, shape: tuple[int, ...]) -> None:
         self.values = np.zeros(shape, np.float32)
         self._squares = np.full(shape, 1e-16, np.float32)
-        self._room = np.empty(shape, np.float32)
 
     def step(self, gradient: NDArray[np.float32], rate: float) -> None:
-        """Go against the gradient, which is overwritten: arrays of this size are not allocated twice."""
-        np.multiply(gradient, gradient, self._room)
-        self._squares += self._room
-        np.sqrt(self._squares, self._room)
-        gradient /= self._room
-        gradient *= np.float32(rate)
-        self.values -= gradient
+        """Go against the gradient, which is overwritten; a block that stays in the processor's cache at a time."""
+        for begin in range(0, len(gradient), _BLOCK):
+            block = slice(begin, begin + _BLOCK)
+            slopes, squares = gradient[block], self._squares[block]
+            squares += slopes * slopes
+            slopes *= np.float32(rate)
+            slopes /= np.sqrt(squares)
+            self.values[block] -= slopes
 
 
 def _counts(texts: Sequence[str], words: Words, bits: int) -> csr_array:
