@@ -43,7 +43,7 @@ and what looks like Python mostly is."""
 _STEP, _FAMILIARITY_STEP = 2.0**-8, 2.0**-6
 """What weights are multiples of: they stay below 8, and logarithms of counts below 32."""
 _CONVERSATION = 0.1
-"""Weight of held-out sentences that ship beside held-out documents in calibration: people do not write as corpora do."""
+"""Weight of held-out sentences that ship beside held-out documents in calibration: people write otherwise."""
 
 
 @dataclass(frozen=True)
