@@ -46,7 +46,7 @@ class Routing:
 
     pieces: int = 2000
     repeats: int = 5
-    training_pieces: int = 40_000
+    training_pieces: int = Prompt.pieces
     characters: int = 12_000_000
 
     def rows(self) -> Iterator[Row]:

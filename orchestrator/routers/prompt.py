@@ -55,7 +55,7 @@ class Prompt:
 
     bits: Annotated[int, Field(ge=10, le=24)] = 20
     """Logarithm of the number of n-gram buckets."""
-    pieces: Annotated[int, Field(ge=100)] = 40_000
+    pieces: Annotated[int, Field(ge=100)] = 80_000
     """Training pieces of each language, beside its single words."""
     characters: Annotated[int, Field(ge=1000)] = 12_000_000
     """Text of each language that they are cut from, at most, in characters."""

@@ -27,7 +27,7 @@ from orchestrator.routers.text.ngrams import (
     starts_of,
 )
 from orchestrator.routers.text.vocabulary import Vocabulary
-from orchestrator.routers.text.words import WEIGHT, Words, first_words, word_hash, word_hashes
+from orchestrator.routers.text.words import WEIGHT, Words, bare, first_words, word_hash, word_hashes
 
 CHUNK_CHARACTERS = 1 << 15
 """Characters that are worked on at once: keeps the arrays of a batch in the processor's cache, and memory bounded."""
@@ -206,7 +206,7 @@ class TextRouter(Router):
         padded = PAD + clipped + PAD
         words = first_words(clipped)
         names = [ngram_at(padded, at, order) for order, some in enumerate(orders, start=1) for at in range(len(some))]
-        names += [f" {word} " for word in words]
+        names += [f" {bare(word)} " for word in words]
         weights = self.weights[np.concatenate([*orders, self._buckets(map(word_hash, words))]), : len(self.languages)]
         weights[len(names) - len(words) :] *= WEIGHT
         own = weights[:, self.languages.index(language)]

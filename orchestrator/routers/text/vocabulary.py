@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.routers.text.ngrams import clip, highest, ngram_hashes
-from orchestrator.routers.text.words import Words, word_hash, words_of
+from orchestrator.routers.text.words import Words, word_hash
 
 WORD_BITS, NGRAM_BITS = 23, 22
 """Logarithms of the sizes of the sets: 400,000 words take one in twenty of the first."""
@@ -33,7 +33,7 @@ class Vocabulary:
     @classmethod
     def of(cls, texts: Iterable[str], pieces: Sequence[str]) -> Vocabulary:
         """The words of texts, and the n-grams of pieces of them."""
-        words = {word for text in texts for word in words_of(text)}
+        words = {word for text in texts for word in text.lower().split()}
         seen = np.zeros(1 << NGRAM_BITS, np.bool_)
         for begin in range(0, len(pieces), _BATCH):
             hashes = ngram_hashes([clip(piece) for piece in pieces[begin : begin + _BATCH]])

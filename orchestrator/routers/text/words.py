@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 from zlib import crc32
 
@@ -41,21 +42,22 @@ class Words(NamedTuple):
         return Words(self.hashes[chosen.places(starts[rows])], chosen.counts)
 
 
-def words_of(text: str) -> list[str]:
-    """Words of a text without their case and the marks around them."""
-    return [word.strip(_MARKS) for word in text.lower().split()]
+def word_hashes(text: str) -> list[int]:
+    """:func:`word_hash` of the first words of a text, those that are read."""
+    return list(map(word_hash, first_words(text)))
 
 
 def first_words(text: str) -> list[str]:
-    """The first of :func:`words_of`, those that are read."""
-    return [word.strip(_MARKS) for word in text[:_HEAD].lower().split(None, _WORDS)[:_WORDS]]
+    """The first words of a text in lower case, those that are read."""
+    return text[:_HEAD].lower().split(None, _WORDS)[:_WORDS]
 
 
+@lru_cache(1 << 16)
 def word_hash(word: str) -> int:
-    """CRC-32 of a word as :func:`words_of` has it."""
-    return crc32(word.encode("utf-8", "surrogatepass"))
+    """CRC-32 of a word in lower case, without the marks around it."""
+    return crc32(bare(word).encode("utf-8", "surrogatepass"))
 
 
-def word_hashes(text: str) -> list[int]:
-    """:func:`word_hash` of each of :func:`first_words`."""
-    return list(map(word_hash, first_words(text)))
+def bare(word: str) -> str:
+    """A word without the marks around it."""
+    return word.strip(_MARKS)

@@ -7,13 +7,13 @@ from numpy.testing import assert_array_equal
 
 from orchestrator.routers.text.linear import exact
 from orchestrator.routers.text.vocabulary import Vocabulary
-from orchestrator.routers.text.words import Words, first_words, word_hashes, words_of
+from orchestrator.routers.text.words import Words, first_words, word_hashes
 
 TEXTS = ["Où est “la gare” ?", "", " \n", "x" * 300, "a b c d e f g h i j", "\ud800 \0 fin."]
 
 
 def test_a_word_is_the_same_in_any_case_and_between_any_marks() -> None:
-    assert words_of("«Maison», (maison) MAISON!") == ["maison"] * 3
+    assert len(set(word_hashes("«Maison», (maison) MAISON!"))) == 1
     assert word_hashes("Die Straße.") == word_hashes("die „Straße“")
 
 
