@@ -1,4 +1,4 @@
-"""The router for what people type: hashed character n-grams, from one word up, with rejection."""
+"""The router for what people type: hashed character n-grams and words, from one word up, with rejection."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ _CONVERSATION = 0.1
 
 @dataclass(frozen=True)
 class Prompt:
-    """Softmax regression over hashed character 1- to 5-grams of the corpus cut to all lengths, calibrated by length."""
+    """Softmax regression over hashed character 1- to 5-grams and words of the corpus cut to all lengths."""
 
     reads: ClassVar[str] = "corpus"
     classifier: ClassVar[str] = "prompt"
 
     bits: Annotated[int, Field(ge=10, le=24)] = 20
-    """Logarithm of the number of n-gram buckets."""
+    """Logarithm of the number of buckets of n-grams and words."""
     pieces: Annotated[int, Field(ge=100)] = 80_000
     """Training pieces of each language, beside its single words."""
     characters: Annotated[int, Field(ge=1000)] = 12_000_000

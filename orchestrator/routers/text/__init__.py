@@ -1,1 +1,1 @@
-"""What the prompt router is made of: pieces of text, hashed n-grams, a linear model, calibration, rejection, spans."""
+"""What the prompt router is made of: pieces of text, hashed n-grams and words, a linear model, calibration, spans."""
