@@ -23,6 +23,7 @@ from orchestrator.routers.prompt import Prompt
 from orchestrator.routers.text.found import unlearned
 from orchestrator.routers.text.outside import cut_outside
 from orchestrator.routers.text.pieces import Lengths, Pieces
+from orchestrator.routers.text.words import bare
 
 WHOLE = "4400 characters"
 """About 1024 tokens of a vocabulary of 32,000."""
@@ -105,7 +106,7 @@ class Routing:
             least = 0.5 / len(texts)
             yield single(f"{case}, with py (the paper's)", "error", "", max(1 - right.mean(), least), 0.0005)
 
-    def _rejection(self, router: TextRouter, case: str, inside: Pieced) -> Iterator[Row]:
+    def _rejection(self, router: TextRouter, trained: str, inside: Pieced) -> Iterator[Row]:
         """Share of outside text rejected where 95 % of the languages' is kept, by length; then by kind, over all."""
         each = max(50, self.pieces // 10)
         rng = np.random.default_rng(5)
@@ -121,9 +122,11 @@ class Routing:
                 by_kind.setdefault(kind, []).append(some)
             for name, start in (("text of no expert", ""), ("of languages and code that are unseen", "unseen/")):
                 share = _share(some for kind, some in away.items() if kind.startswith(start))
-                yield single(f"{case}, {length}, {name} (goal {REJECTED})", "rejected", "", share, REJECTED)
+                yield single(f"{trained}, {length}, {name} (goal {REJECTED})", "rejected", "", share, REJECTED)
+        words = [word for found in cut.values() for word in found.get("1 word", ())]
+        yield single(f"{trained}, 1 word, words of no expert", "in training", "", _known(words, trained), 1 - REJECTED)
         for kind, found in by_kind.items():
-            yield single(f"{case}, all lengths, {kind} (goal {REJECTED})", "rejected", "", _share(found), REJECTED)
+            yield single(f"{trained}, all lengths, {kind} (goal {REJECTED})", "rejected", "", _share(found), REJECTED)
 
     def _lines(self, router: TextRouter, case: str) -> Iterator[Row]:
         """Single lines of Python code, without comments and docstrings, of three characters and a letter at least."""
@@ -193,6 +196,13 @@ def _labelled(pieces: Pieced, length: str, languages: Sequence[str]) -> Labelled
 def _share(found: Iterable[NDArray[np.bool_]]) -> float:
     whole = np.concatenate([*found, np.empty(0, np.bool_)])
     return float(whole.mean()) if len(whole) else float("nan")
+
+
+def _known(words: Sequence[str], corpus: str) -> float:
+    """Share of words that occur in the text of the languages that a router learns from, whatever their case."""
+    texts = (text for some in data.training(corpus, Prompt.characters).values() for text in some.train)
+    known = {bare(word) for text in texts for word in text.lower().split()}
+    return float(np.mean([bare(word.lower()) in known for word in words]))
 
 
 def _clear(answers: Sequence[NDArray[np.str_]], labels: NDArray[np.str_]) -> NDArray[np.bool_]:
