@@ -37,7 +37,7 @@ _HELD_OUT_KINDS = 5
 rejection, beside text that is generated."""
 _SHARES = {"phrases": 1.0, "code": 0.7, "generated": 0.3}
 """Weights of the classes of outside text beside a language; several, as no single line parts all of it from them."""
-_REJECTED = {"phrases": 1.0, "code": 0.1, "generated": 0.5}
+_REJECTED = {"phrases": 1.0, "code": 0.05, "generated": 0.5}
 """Weights of pieces of outside text where rejection is calibrated: there are more languages than ways to write code,
 and what looks like Python mostly is."""
 _STEP, _FAMILIARITY_STEP = 2.0**-8, 2.0**-6
