@@ -194,14 +194,14 @@ class Prompt:
         )
 
     def _held_out(self, name: str, texts: LanguageTexts, label: int, rng: np.random.Generator) -> Iterator[_Part]:
-        lengths = Lengths.buckets(self.calibration_pieces)
         pieces = Pieces(texts.held_out) or Pieces(texts.train)
-        cut = [piece for some in pieces.cut(lengths, rng).values() for piece in some]
+        found = pieces.cut(Lengths.buckets(self.calibration_pieces), rng)
+        cut = [piece for some in found.values() for piece in some]
         yield _Part(cut, label)
         sentences = conversation(name)[1]
         if sentences:
-            pieces = Pieces(["\n".join(sentences)])
-            talk = [*sentences, *(piece for some in pieces.cut(lengths, rng).values() for piece in some)]
+            found = Pieces(["\n".join(sentences)]).cut(Lengths.buckets(self.calibration_pieces // 4), rng)
+            talk = [*sentences, *(piece for some in found.values() for piece in some)]
             yield _Part(talk, label, _CONVERSATION * len(cut) / len(talk))
 
 

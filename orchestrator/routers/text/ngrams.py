@@ -9,15 +9,16 @@ from numpy.typing import NDArray
 
 ORDERS = 5
 """Characters of the longest n-gram; a position has one n-gram of each length 1 … ORDERS that begins there."""
-PAD = " \0\0\0 "
+_EDGE = "\1"
+PAD = f" {3 * _EDGE} "
 """Stands around and between documents: word boundaries outside, and at least ORDERS long so that no n-gram holds
 characters of two documents."""
 LONGEST = 1024
 """Characters of a document that are read."""
 _HEAD, _SPAN = 512, 256
 
-_FIRST = np.uint32(2654435761)
-_STEP = np.uint32(2246822519)
+_FACTORS = np.array([[2654435761 * 2246822519**place % 2**32] for place in range(ORDERS)], np.uint32)
+"""What a character of an n-gram is multiplied with, by its place."""
 
 
 def clip(text: str) -> str:
@@ -29,7 +30,7 @@ def clip(text: str) -> str:
 
 
 def ngram_hashes(texts: Sequence[str]) -> NDArray[np.uint32]:
-    """Hashes of the n-grams of clipped texts, polynomial modulo 2^32, computed from one length to the next.
+    """Hashes of the n-grams of clipped texts: sums of multiples of their characters, modulo 2^32.
 
     Args:
         texts: at least one; any Unicode, lone surrogates included.
@@ -37,14 +38,12 @@ def ngram_hashes(texts: Sequence[str]) -> NDArray[np.uint32]:
     Returns:
         uint32 [ORDERS, N]: of the n-gram of each length that begins at each position.
     """
-    joined = PAD + PAD.join(texts) + PAD
-    codes = np.frombuffer(joined.encode("utf-32-le", "surrogatepass"), np.uint32) * _FIRST
-    count = len(codes) - len(PAD)
-    hashes = np.empty((ORDERS, count), np.uint32)
-    hashes[0] = codes[:count]
+    data = (PAD + PAD.join(texts) + PAD).encode("utf-32-le", "surrogatepass")
+    count = len(data) // 4 - len(PAD)
+    rows = np.ndarray((ORDERS, count), np.uint32, data, strides=(4, 4))  # each begins a character later
+    hashes = np.asarray(rows * _FACTORS, np.uint32)
     for order in range(1, ORDERS):
-        np.multiply(hashes[order - 1], _STEP, out=hashes[order])
-        hashes[order] += codes[order : count + order]
+        hashes[order] += hashes[order - 1]
     return hashes
 
 
@@ -67,4 +66,4 @@ def ngram_buckets(texts: Sequence[str], bits: int) -> tuple[list[NDArray[np.int3
 
 def ngram_at(padded: str, position: int, order: int) -> str:
     """The n-gram behind one bucket of a single document, whose padded text is ``PAD + text + PAD``."""
-    return padded[position : position + order].replace("\0", "")
+    return padded[position : position + order].replace(_EDGE, "")
