@@ -28,6 +28,8 @@ from orchestrator.routers.text.words import Words
 
 _REPEATS = 50
 """How often the shortest sentences that ship are learned, at most."""
+_CODE = 0.5
+"""Weight of code beside a language of prose: "not", "is" and messages in strings are English all the same."""
 _CODE_WORDS = 0.3
 """Weight of single words of code beside those of prose: who types one word means a word."""
 _SENTENCES = 0.5
@@ -128,7 +130,7 @@ class Prompt:
             cut += self._conversation(talk[language], counts[language], [counts[name] for name in others], rng)
             foreign = [name for other in others for name in names[other]]
             texts += augment([*vocabulary, *cut], rng, prose=not some.is_code, names=foreign)
-            weights.append(np.concatenate([counted, np.ones(len(cut))]))
+            weights.append(np.concatenate([counted, np.ones(len(cut))]) * (_CODE if some.is_code else 1.0))
             labels.append(np.full(len(vocabulary) + len(cut), label, np.int64))
         return Examples(texts, np.concatenate(labels), np.concatenate(weights))
 
