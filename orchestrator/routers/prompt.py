@@ -44,7 +44,7 @@ _REJECTED = {"phrases": 1.0, "code": 0.05, "generated": 0.5}
 and what looks like Python mostly is."""
 _STEP, _FAMILIARITY_STEP = 2.0**-8, 2.0**-6
 """What weights are multiples of: they stay below 8, and logarithms of counts below 32."""
-_CONVERSATION = 0.1
+_CONVERSATION = 0.07
 """Weight of held-out sentences that ship beside held-out documents in calibration: people write otherwise."""
 
 
