@@ -107,22 +107,27 @@ class Routing:
             yield single(f"{case}, with py (the paper's)", "error", "", max(1 - right.mean(), least), 0.0005)
 
     def _rejection(self, router: TextRouter, trained: str, inside: Pieced) -> Iterator[Row]:
-        """Share of outside text rejected where 95 % of the languages' is kept, by length; then by kind, over all."""
+        """Share of outside text rejected where 95 % of the languages' is kept: by length, over all, and by kind."""
         each = max(50, self.pieces // 10)
         rng = np.random.default_rng(5)
         cut = {kind: cut_outside(kind, some, Lengths.buckets(each), rng) for kind, some in self._outside.items()}
         by_kind: dict[str, list[NDArray[np.bool_]]] = {}
+        kept: list[NDArray[np.float64]] = []
+        outside: list[NDArray[np.float64]] = []
         for length in next(found for found in cut.values() if found):
             texts, _ = _labelled(inside, length, router.languages)
-            threshold = float(np.quantile(router.route(texts)[1], COVERAGE))
-            away = {
-                kind: router.route(found[length])[1] > threshold for kind, found in cut.items() if found.get(length)
-            }
+            kept.append(router.route(texts)[1])
+            threshold = np.quantile(kept[-1], COVERAGE)
+            rejected = {kind: router.route(found[length])[1] for kind, found in cut.items() if found.get(length)}
+            outside += rejected.values()
+            away = {kind: some > threshold for kind, some in rejected.items()}
             for kind, some in away.items():
                 by_kind.setdefault(kind, []).append(some)
             for name, start in (("text of no expert", ""), ("of languages and code that are unseen", "unseen/")):
                 share = _share(some for kind, some in away.items() if kind.startswith(start))
                 yield single(f"{trained}, {length}, {name} (goal {REJECTED})", "rejected", "", share, REJECTED)
+        share = _share([np.concatenate(outside) > np.quantile(np.concatenate(kept), COVERAGE)])
+        yield single(f"{trained}, all lengths, one threshold (goal {REJECTED})", "rejected", "", share, REJECTED)
         words = [word for found in cut.values() for word in found.get("1 word", ())]
         yield single(f"{trained}, 1 word, words of no expert", "in training", "", _known(words, trained), 1 - REJECTED)
         for kind, found in by_kind.items():
