@@ -44,14 +44,16 @@ class PythonEnv:
     """Read at most this many files, spread over the whole by a hash of their names; null: all."""
 
     def documents(self, language: str) -> Iterator[Document]:  # noqa: ARG002 (it is all Python)
-        """Files by name: the standard library, then packages. Files that declare no readable encoding are left out.
+        """Files by name: the standard library, then packages.
+
+        Empty files, and those that declare no readable encoding, are left out.
 
         Raises:
             CorpusError: nothing or no permission to read, a named package that is not installed or not permissive.
         """
         for name, (file, licence) in self._chosen().items():
             text = _source(file)
-            if text is not None:
+            if text and not text.isspace():
                 yield Document(name, name, text, "python_env", licence)
 
     def fingerprint(self, language: str) -> str:  # noqa: ARG002

@@ -19,6 +19,15 @@ def test_standard_library() -> None:
     assert documents == list(PythonEnv(max_files=60).documents("py"))
 
 
+def test_empty_files_are_no_documents() -> None:
+    source = PythonEnv(max_files=400)
+    sizes = [file.stat().st_size for file, _ in source._chosen().values()]
+    assert 0 in sizes
+    documents = list(source.documents("py"))
+    assert all(document.text.strip() for document in documents)
+    assert 300 < len(documents) < 400
+
+
 def test_max_files_is_a_growing_sample() -> None:
     few, more = (set(PythonEnv(max_files=n)._chosen()) for n in (20, 40))
     assert len(few) == 20
