@@ -18,6 +18,7 @@ from orchestrator.routers.text.pieces import LanguageTexts
 
 _HELD_OUT = 6
 """Every sixth document of a corpus without splits is for testing, the one after it for calibration."""
+_PLACES = {"test": {0}, "validation": {1}, "train": {2, 3, 4, 5}, "unread": {0, 2, 3, 4, 5}}
 _UNTRAINED = ("pydantic", "typer", "rich", "Jinja2", "fsspec", "huggingface_hub")
 """Packages whose Python is for testing; training reads the standard library."""
 
@@ -72,10 +73,7 @@ def _python() -> tuple[list[str], list[str]]:
 
 
 def _split(texts: Sequence[str], split: str) -> list[str]:
-    places = {"test": (0,), "validation": (1,), "train": range(2, _HELD_OUT), "unread": (0, *range(2, _HELD_OUT))}[
-        split
-    ]
-    return [text for place, text in enumerate(texts) if place % _HELD_OUT in places]
+    return [text for place, text in enumerate(texts) if place % _HELD_OUT in _PLACES[split]]
 
 
 def _at_most(texts: Iterable[str], characters: int, rng: np.random.Generator) -> list[str]:

@@ -129,9 +129,17 @@ class Routing:
         share = _share([np.concatenate(outside) > np.quantile(np.concatenate(kept), COVERAGE)])
         yield single(f"{trained}, all lengths, one threshold (goal {REJECTED})", "rejected", "", share, REJECTED)
         words = [word for found in cut.values() for word in found.get("1 word", ())]
-        yield single(f"{trained}, 1 word, words of no expert", "in training", "", _known(words, trained), 1 - REJECTED)
+        yield single(
+            f"{trained}, 1 word, words of no expert", "in training", "", self._known(words, trained), 1 - REJECTED
+        )
         for kind, found in by_kind.items():
             yield single(f"{trained}, all lengths, {kind} (goal {REJECTED})", "rejected", "", _share(found), REJECTED)
+
+    def _known(self, words: Sequence[str], corpus: str) -> float:
+        """Share of words that occur in the text of the languages that a router learns from, whatever their case."""
+        texts = (text for some in data.training(corpus, self.characters).values() for text in some.train)
+        known = {bare(word) for text in texts for word in text.lower().split()}
+        return float(np.mean([bare(word.lower()) in known for word in words]))
 
     def _lines(self, router: TextRouter, case: str) -> Iterator[Row]:
         """Single lines of Python code, without comments and docstrings, of three characters and a letter at least."""
@@ -201,13 +209,6 @@ def _labelled(pieces: Pieced, length: str, languages: Sequence[str]) -> Labelled
 def _share(found: Iterable[NDArray[np.bool_]]) -> float:
     whole = np.concatenate([*found, np.empty(0, np.bool_)])
     return float(whole.mean()) if len(whole) else float("nan")
-
-
-def _known(words: Sequence[str], corpus: str) -> float:
-    """Share of words that occur in the text of the languages that a router learns from, whatever their case."""
-    texts = (text for some in data.training(corpus, Prompt.characters).values() for text in some.train)
-    known = {bare(word) for text in texts for word in text.lower().split()}
-    return float(np.mean([bare(word.lower()) in known for word in words]))
 
 
 def _clear(answers: Sequence[NDArray[np.str_]], labels: NDArray[np.str_]) -> NDArray[np.bool_]:

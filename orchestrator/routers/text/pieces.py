@@ -59,7 +59,6 @@ class Pieces:
 
     Attributes:
         is_code: whether the documents are Python.
-        short: what short pieces are cut from: the documents; of Python, without its comments and docstrings.
     """
 
     def __init__(self, texts: Iterable[str]) -> None:
@@ -70,10 +69,14 @@ class Pieces:
         self._long = _Places(whole)
         code = [code for text in whole if _LETTER.search(code := code_only(text))] if self.is_code else []
         self._short = _Places(code) if code else self._long
-        self.short = self._short.texts
 
     def __bool__(self) -> bool:
         return self._long.size > 0
+
+    @property
+    def short(self) -> Sequence[str]:
+        """What short pieces are cut from: the documents; of Python, without its comments and docstrings."""
+        return self._short.texts
 
     def words(self) -> Counter[str]:
         """How often each word occurs, white space apart."""

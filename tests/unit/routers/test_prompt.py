@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from orchestrator.routers.prompt import Prompt
 from orchestrator.routers.text.ngrams import LONGEST, ORDERS, PAD, clip, ngram_at, ngram_buckets
 from orchestrator.routers.text.pieces import LanguageTexts, Lengths, Pieces
 from orchestrator.routers.text.spans import NONE, spans
+from orchestrator.routers.text.words import word_hash
 
 BAD = {
     "empty": "",
@@ -144,6 +146,26 @@ def test_it_loads_with_numpy_alone(small_folder: Path, small_router: TextRouter)
         "print([name for name in ('torch', 'scipy', 'sklearn', 'ray') if name in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_a_router_of_other_features_is_refused(small_router: TextRouter) -> None:
+    tensors, metadata = small_router.parts()
+    assert TextRouter.rebuild(tensors, metadata).languages == small_router.languages
+    with pytest.raises(KeyError, match="features"):
+        TextRouter.rebuild(tensors, {**metadata, "features": "1 to 9 characters"})
+
+
+def test_a_whole_word_counts_whatever_its_n_grams(small_router: TextRouter) -> None:
+    weights = np.zeros_like(small_router.weights)
+    bits = len(weights).bit_length() - 1
+    german = small_router.languages.index("de")
+    weights[word_hash("haus") >> (32 - bits), german] = 8
+    only_this_word = dataclasses.replace(small_router, weights=weights, bias=np.zeros_like(small_router.bias))
+    for texts in (["Das „Haus“ dort"], ["Das „Haus“ dort", "Das Hausboot dort"]):
+        assert only_this_word.route(texts).languages[0].argmax() == german
+        assert only_this_word.route(texts).languages[0, german] > 0.5
+    assert_allclose(only_this_word.route(["Das Hausboot dort"]).languages[0], 0.25)
+    assert only_this_word.reasons("Das Haus", "de", 1)[0][0] == " haus "
 
 
 def test_reasons_speak_for_the_language(small_router: TextRouter) -> None:
