@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,21 +15,20 @@ from numpy.typing import NDArray
 
 from orchestrator.bench import _router_data as data
 from orchestrator.bench._router_peers import PROSE, Identify, code_peers, prose_peers
+from orchestrator.bench._router_rejection import Outside, cut, rejection, vocabulary
 from orchestrator.bench._rows import Row, compare, notice, single
 from orchestrator.evaluation.calibration import calibration_error
 from orchestrator.routers import Router, TextRouter
 from orchestrator.routers._router import save_routers
 from orchestrator.routers.prompt import Prompt
 from orchestrator.routers.text.found import unlearned
-from orchestrator.routers.text.outside import cut_outside
 from orchestrator.routers.text.pieces import Lengths, Pieces
-from orchestrator.routers.text.words import bare
 
 WHOLE = "4400 characters"
 """About 1024 tokens of a vocabulary of 32,000."""
 CLEAR = "without pieces that all peers give one other language"
 """Novels in English quote French: a piece of twenty characters may be in another language than its document."""
-COVERAGE, REJECTED, ECE, LINES = 0.95, 0.95, 0.01, 0.02
+ECE, LINES = 0.01, 0.02
 
 Pieced = Mapping[str, Mapping[str, Sequence[str]]]
 """Language -> length -> pieces."""
@@ -58,7 +57,8 @@ class Routing:
             for tested in names:
                 yield from self._errors(router, f"{trained} → {tested}", self._pieces(tested, trained))
             own = self._pieces(trained, trained)
-            yield from self._rejection(router, trained, own)
+            inside = {length: _labelled(own, length, router.languages)[0] for length in own[PROSE[0]]}
+            yield from rejection(router, trained, inside, self._outside)
             yield from self._lines(router, trained)
             if trained == names[-1]:
                 yield from self._speed(router, own)
@@ -105,41 +105,6 @@ class Routing:
         if paper:
             least = 0.5 / len(texts)
             yield single(f"{case}, with py (the paper's)", "error", "", max(1 - right.mean(), least), 0.0005)
-
-    def _rejection(self, router: TextRouter, trained: str, inside: Pieced) -> Iterator[Row]:
-        """Share of outside text rejected where 95 % of the languages' is kept: by length, over all, and by kind."""
-        each = max(50, self.pieces // 10)
-        rng = np.random.default_rng(5)
-        cut = {kind: cut_outside(kind, some, Lengths.buckets(each), rng) for kind, some in self._outside.items()}
-        by_kind: dict[str, list[NDArray[np.bool_]]] = {}
-        kept: list[NDArray[np.float64]] = []
-        outside: list[NDArray[np.float64]] = []
-        for length in next(found for found in cut.values() if found):
-            texts, _ = _labelled(inside, length, router.languages)
-            kept.append(router.route(texts)[1])
-            threshold = np.quantile(kept[-1], COVERAGE)
-            rejected = {kind: router.route(found[length])[1] for kind, found in cut.items() if found.get(length)}
-            outside += rejected.values()
-            away = {kind: some > threshold for kind, some in rejected.items()}
-            for kind, some in away.items():
-                by_kind.setdefault(kind, []).append(some)
-            for name, start in (("text of no expert", ""), ("of languages and code that are unseen", "unseen/")):
-                share = _share(some for kind, some in away.items() if kind.startswith(start))
-                yield single(f"{trained}, {length}, {name} (goal {REJECTED})", "rejected", "", share, REJECTED)
-        share = _share([np.concatenate(outside) > np.quantile(np.concatenate(kept), COVERAGE)])
-        yield single(f"{trained}, all lengths, one threshold (goal {REJECTED})", "rejected", "", share, REJECTED)
-        words = [word for found in cut.values() for word in found.get("1 word", ())]
-        yield single(
-            f"{trained}, 1 word, words of no expert", "in training", "", self._known(words, trained), 1 - REJECTED
-        )
-        for kind, found in by_kind.items():
-            yield single(f"{trained}, all lengths, {kind} (goal {REJECTED})", "rejected", "", _share(found), REJECTED)
-
-    def _known(self, words: Sequence[str], corpus: str) -> float:
-        """Share of words that occur in the text of the languages that a router learns from, whatever their case."""
-        texts = (text for some in data.training(corpus, self.characters).values() for text in some.train)
-        known = {bare(word) for text in texts for word in text.lower().split()}
-        return float(np.mean([bare(word.lower()) in known for word in words]))
 
     def _lines(self, router: TextRouter, case: str) -> Iterator[Row]:
         """Single lines of Python code, without comments and docstrings, of three characters and a letter at least."""
@@ -192,9 +157,12 @@ class Routing:
         return code_peers()
 
     @cached_property
-    def _outside(self) -> dict[str, list[str]]:
+    def _outside(self) -> dict[str, Outside]:
         """Other texts of languages and code that were trained on, those that nothing was trained on, generated text."""
-        return unlearned((*PROSE, "py"), 40 * self.pieces, np.random.default_rng(99))
+        texts = [data.training(corpus, self.characters) for corpus in data.corpora()]
+        words = [vocabulary([text for own in texts for text in own[name].train]) for name in (*PROSE, "py")]
+        kinds = unlearned((*PROSE, "py"), 40 * self.pieces, np.random.default_rng(99))
+        return cut(kinds, max(50, self.pieces // 10), words, np.random.default_rng(5))
 
 
 def _answers(router: TextRouter, texts: Sequence[str]) -> NDArray[np.str_]:
@@ -204,11 +172,6 @@ def _answers(router: TextRouter, texts: Sequence[str]) -> NDArray[np.str_]:
 def _labelled(pieces: Pieced, length: str, languages: Sequence[str]) -> Labelled:
     texts = [text for language in languages for text in pieces[language].get(length, ())]
     return texts, np.repeat(np.array(languages), [len(pieces[language].get(length, ())) for language in languages])
-
-
-def _share(found: Iterable[NDArray[np.bool_]]) -> float:
-    whole = np.concatenate([*found, np.empty(0, np.bool_)])
-    return float(whole.mean()) if len(whole) else float("nan")
 
 
 def _clear(answers: Sequence[NDArray[np.str_]], labels: NDArray[np.str_]) -> NDArray[np.bool_]:

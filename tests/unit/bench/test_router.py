@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from orchestrator.bench import router as bench
+from orchestrator.bench._router_rejection import cut, vocabulary
 from orchestrator.bench.router import Routing
 
 
@@ -20,7 +21,7 @@ def test_errors_calibration_rejection_and_speed(monkeypatch: pytest.MonkeyPatch)
     assert word.baseline == pytest.approx(2 / 3)
     assert word.ours < word.baseline
     assert errors["miniwiki, lines of Python (beside never)"].baseline == 1
-    metrics = {"error", "ece", "rejected", "in training", "time a document", "time", "size"}
+    metrics = {"error", "ece", "rejected", "words that a language has", "time a document", "time", "size"}
     assert {row.metric for row in rows} == metrics
     assert all(row.ours > 0 for row in rows if row.unit == "µs")
 
@@ -30,3 +31,14 @@ def test_pieces_that_all_peers_give_one_other_language_are_not_clear() -> None:
     answers = [np.array(["en", "fr", "fr", "de"]), np.array(["fr", "fr", "de", "de"])]
     assert bench._clear(answers, labels).tolist() == [True, False, True, False]
     assert bench._clear(answers[:1], labels).all()
+
+
+def test_pieces_whose_words_one_language_has_are_told_apart() -> None:
+    words = [vocabulary(["Le problème de la gare,", "Programma"]), vocabulary(["the result"])]
+    kinds = {"phrases/it": ["programma della gara"], "unseen/nb": ["De “result”!"]}
+    found = cut(kinds, 40, words, np.random.default_rng(0))["1 word"]
+    assert {text for text, own in zip(found.texts, found.own, strict=True) if own} == {"programma", "De", "“result”!"}
+    pairs = cut(kinds, 40, words, np.random.default_rng(0))["2 words"]
+    assert not pairs.own[pairs.kinds == "unseen/nb"].any(), "no single language has both words"
+    unseen = pairs.selections()["of languages and code that are unseen"]
+    assert set(pairs.kinds[unseen]) == {"unseen/nb"}
