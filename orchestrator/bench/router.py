@@ -29,8 +29,6 @@ WHOLE = "4400 characters"
 CLEAR = "without pieces that all peers give one other language"
 """Novels in English quote French: a piece of twenty characters may be in another language than its document."""
 ECE, LINES = 0.01, 0.02
-_MANY = 4
-"""As many times more pieces for calibration, where chance adds to each bin's error."""
 
 Pieced = Mapping[str, Mapping[str, Sequence[str]]]
 """Language -> length -> pieces."""
@@ -46,7 +44,7 @@ class Routing:
     rejection) none; peers among the prose languages alone, which is the easier choice.
     """
 
-    pieces: int = 2000
+    pieces: int = 8000
     repeats: int = 5
     training_pieces: int = Prompt.pieces
     characters: int = 12_000_000
@@ -58,9 +56,10 @@ class Routing:
             router = self._train(trained)
             for tested in names:
                 case = f"{trained} → {tested}"
-                yield from self._errors(router, case, self._pieces(tested, trained, self.pieces))
-                yield from self._calibration(router, case, self._pieces(tested, trained, _MANY * self.pieces))
-            own = self._pieces(trained, trained, self.pieces)
+                pieces = self._pieces(tested, trained)
+                yield from self._errors(router, case, pieces)
+                yield from self._calibration(router, case, pieces)
+            own = self._pieces(trained, trained)
             inside = {length: _labelled(own, length, router.languages)[0] for length in own["py"]}
             yield from rejection(router, trained, inside, self._outside)
             yield from self._lines(router, trained)
@@ -77,9 +76,9 @@ class Routing:
         assert isinstance(router, TextRouter)
         return router
 
-    def _pieces(self, tested: str, trained: str, count: int) -> Pieced:
-        lengths = Lengths.buckets(count)
-        lengths.characters[int(WHOLE.split()[0])] = self.pieces
+    def _pieces(self, tested: str, trained: str) -> Pieced:
+        lengths = Lengths.buckets(self.pieces)
+        lengths.characters[int(WHOLE.split()[0])] = max(1, self.pieces // 4)
         pieces = {language: Pieces(some) for language, some in data.testing(tested, trained).items()}
         pieces["py"] = self._python
         found = {language: some.cut(lengths, np.random.default_rng(7)) for language, some in pieces.items()}
@@ -166,8 +165,8 @@ class Routing:
         """Other texts of languages and code that were trained on, those that nothing was trained on, generated text."""
         texts = [data.training(corpus, self.characters) for corpus in data.corpora()]
         words = [vocabulary([text for own in texts for text in own[name].train]) for name in (*PROSE, "py")]
-        kinds = unlearned((*PROSE, "py"), 40 * self.pieces, np.random.default_rng(99))
-        return cut(kinds, max(50, self.pieces // 10), words, np.random.default_rng(5))
+        kinds = unlearned((*PROSE, "py"), 10 * self.pieces, np.random.default_rng(99))
+        return cut(kinds, max(50, self.pieces // 40), words, np.random.default_rng(5))
 
 
 def _answers(router: TextRouter, texts: Sequence[str]) -> NDArray[np.str_]:
