@@ -26,6 +26,8 @@ app.add_typer(expert.app, name="expert")
 app.add_typer(mixture.app, name="mixture")
 
 Force = Annotated[list[str] | None, typer.Option(help="Run this stage again, and all that depends on it.")]
+_INTERRUPTED = 130
+"""Exit code of a program that Ctrl-C has ended: 128 and the number of SIGINT."""
 BENCHES = ", ".join(sorted(file.stem for file in (Path(__file__).parents[1] / "bench").glob("[!_]*.py")))
 
 
@@ -297,9 +299,10 @@ def main() -> None:
     except MomeError as error:
         print(f"mome: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("mome: interrupted; the same command goes on from here", file=sys.stderr)
-        sys.exit(130)
+    except SystemExit as end:
+        if end.code == _INTERRUPTED:  # typer's answer to Ctrl-C, without a word
+            print("mome: interrupted; a run goes on from here with the same command", file=sys.stderr)
+        raise
 
 
 if __name__ == "__main__":
