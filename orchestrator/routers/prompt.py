@@ -34,6 +34,9 @@ _CODE_WORDS = 0.3
 """Weight of single words of code beside those of prose: who types one word means a word."""
 _SENTENCES = 0.5
 """Share of sentences that ship, and of single words of them, beside the pieces: people ask, and corpora seldom do."""
+_FOREIGN = 10
+"""How many times as often a language has its own words, at least, as one that they are names in. With fewer, words that
+languages share ("in", "des") seem to be of one alone."""
 _HELD_OUT_KINDS = 5
 """Every fifth kind of text that ships (a language, a suffix) is kept from the weights, and fits the calibration of
 rejection, beside text that is generated."""
@@ -139,14 +142,16 @@ class Prompt:
     ) -> list[str]:
         """Pieces of sentences that ship, of all lengths, whole ones, and their words; the short ones often.
 
-        A word that another language has more often (`own`, `others`: how often) is a name in these sentences.
+        A word that another language has far more often (`own`, `others`: how often) is a name in these sentences.
         """
         if not sentences:
             return []
         share = int(_SENTENCES * self.pieces)
         cut = Pieces(["\n".join(sentences)]).cut(Lengths.training(share), rng)
         whole = [sentences[i] for i in rng.integers(len(sentences), size=share // 3)]
-        words = [word for word in " ".join(sentences).split() if all(some[word] <= own[word] for some in others)]
+        words = [
+            word for word in " ".join(sentences).split() if all(some[word] <= _FOREIGN * own[word] for some in others)
+        ]
         if len(words) > 4 * share:  # beside few pieces they would be nearly all that is learned
             words = [words[i] for i in rng.integers(len(words), size=4 * share)]
         short = [text for text in sentences if len(text.split()) <= PROMPT_WORDS]
