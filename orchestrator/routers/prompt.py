@@ -100,7 +100,7 @@ class Prompt:
                 raise CorpusError(f"no training text in {language!r}", "router", "give that language more text")
         inside = self._inside(pieces, rng)
         learned, held_out = _split(outside(languages, self.pieces * 4, rng))
-        each = 2 * self.pieces // len(learned)
+        each = 4 * self.pieces // len(learned)
         examples = _with_outside(inside, fragments(learned, each, rng), len(languages))
         classes = len(languages) + len(_SHARES)
         weights, bias = softmax_regression(examples, classes, self.bits, seed)
