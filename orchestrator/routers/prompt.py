@@ -35,7 +35,7 @@ _CODE_WORDS = 0.3
 _SENTENCES = 0.5
 """Share of sentences that ship, and of single words of them, beside the pieces: people ask, and corpora seldom do."""
 _FOREIGN = 10
-"""A word that another language has more than this many times as often is a name in a language's sentences. Were it less,
+"""A word that another language has more than so many times as often is a name in a language's sentences. Were it less,
 words that both have ("in", "des") would seem to be of one alone."""
 _HELD_OUT_KINDS = 5
 """Every fifth kind of text that ships (a language, a suffix) is kept from the weights, and fits the calibration of
