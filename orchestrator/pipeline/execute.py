@@ -147,7 +147,7 @@ class _Execution:
 
     def _follow(self) -> None:
         for name, follower in self.followers.items():
-            if rows := follower.read():
+            if name in self.begun and (rows := follower.read()):  # its rows may be there before word that it has begun
                 self._tell(partial(_give, name, rows))
 
     def _tell(self, call: Callable[[Observer], None]) -> None:

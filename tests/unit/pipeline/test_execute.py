@@ -7,7 +7,7 @@ import pytest
 from orchestrator.artifacts import Store, digest
 from orchestrator.config.base import PluginSpec
 from orchestrator.errors import CorpusError, MomeError, StageFailedError
-from orchestrator.pipeline.execute import _Follower, execute
+from orchestrator.pipeline.execute import _POLL_SECONDS, METRICS, _Follower, execute
 from orchestrator.pipeline.graph import Step
 from orchestrator.pipeline.plan import Plan, PlannedStep, ancestors, descendants, select
 from orchestrator.stages.base import Expected, Stage
@@ -141,6 +141,21 @@ def test_steps_begin_for_observers_when_their_turn_comes(tmp_path):
     execute(plan_of(Store(tmp_path), *(Step(name, Write(text=name)) for name in "xyz")), OneByOne(), [recorder])
     kinds = [kind for kind, *_ in recorder.events if kind != "metrics"]
     assert kinds.index("finished") < kinds.index("started", 2), "the last one began while the first was at work"
+
+
+def test_metrics_wait_for_word_that_their_step_has_begun(tmp_path):
+    class Late(ThreadRunner):
+        def run(self, step, inputs, out, work, begun):
+            def late():
+                (work / METRICS).write_text('{"step": 1, "loss": 2.0}\n')
+                time.sleep(2 * _POLL_SECONDS)
+                begun()
+
+            super().run(step, inputs, out, work, late)
+
+    recorder = Recorder()
+    execute(plan_of(Store(tmp_path), Step("x", Write())), Late(), [recorder])
+    assert [event[0] for event in recorder.events] == ["started", "metrics", "finished"]
 
 
 def test_a_step_that_fails_before_its_turn_is_told_whole(tmp_path):
