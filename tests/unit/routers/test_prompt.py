@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -214,3 +215,13 @@ def test_long_texts_are_read_at_three_places() -> None:
     assert len(clip(text)) == LONGEST
     assert set(clip(text)) == {"a", "b", "c"}
     assert clip("short") == "short"
+
+
+def test_names_of_another_language_are_not_learned_but_words_that_both_share_are() -> None:
+    own, other = Counter({"des": 100, "Paris": 1}), Counter({"des": 500, "Paris": 50})
+
+    def learned(*others: Counter[str]) -> Counter[str]:
+        sentences = ["Das Dach des Hauses in Paris"]
+        return Counter(Prompt(pieces=100)._conversation(sentences, own, others, np.random.default_rng(0)))
+
+    assert learned() - learned(other) == {"Paris": 1}
