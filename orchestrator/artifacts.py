@@ -5,6 +5,7 @@ Layout of a run, ``runs/NAME/``::
     stages/<step>/<fingerprint>/   an artifact: its files and manifest.json
     work/<step>-<fingerprint>/     checkpoints and metrics of an attempt that is not finished
     artifacts.json                 which artifact of each step the latest recipe uses
+    accepted.json                  artifacts that are as good as ones made with other code (`mome run --accept`)
     mixtures/                      versions of the mixture (see orchestrator/pipeline/versions.py)
     report/                        the report of the current one
     run.lock                       held by the process at work
@@ -15,21 +16,19 @@ from __future__ import annotations
 import errno
 import fcntl
 import hashlib
-import importlib.util
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import ArtifactError, ResourceError, RunLockedError
 
-MANIFEST = "manifest.json"
+MANIFEST, ACCEPTED = "manifest.json", "accepted.json"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -43,21 +42,6 @@ def file_digest(path: Path) -> str:
     """SHA-256 (hex) of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def code_digest(modules: Iterable[str]) -> str:
-    """SHA-256 over the Python source of modules and, for packages, of everything below them; data files not counted."""
-    return digest({name: _source_digest(name) for name in sorted(set(modules))})
-
-
-@cache
-def _source_digest(module: str) -> str:
-    spec = importlib.util.find_spec(module)
-    if spec is None or spec.origin is None:
-        raise ArtifactError(f"the source of {module} can't be found", fix="reinstall mome-orchestrator")
-    origin = Path(spec.origin)
-    files = sorted(origin.parent.rglob("*.py")) if spec.submodule_search_locations else [origin]
-    return digest([[file.relative_to(origin.parent).as_posix(), file_digest(file)] for file in files])
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -122,7 +106,7 @@ class Artifact:
 
     @property
     def fingerprint(self) -> str:
-        """The fingerprint of the stage, its configuration, its code and its inputs."""
+        """The fingerprint of the stage, its version and configuration, its sources and its inputs."""
         return str(self.manifest["fingerprint"])
 
 
@@ -203,6 +187,20 @@ class Store:
             shutil.rmtree(folder, ignore_errors=True)
         for artifact in self.root.glob("stages/*/*"):
             shutil.rmtree(self.work(artifact.parent.name, artifact.name), ignore_errors=True)
+
+    def accepted(self) -> dict[str, list[dict[str, Any]]]:
+        """Fingerprint -> what was installed each time when its artifact was said to be as good as one made anew."""
+        try:
+            return dict(json.loads((self.root / ACCEPTED).read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, TypeError):
+            raise ArtifactError("unreadable", str(self.root / ACCEPTED), "delete it, and accept drift again") from None
+
+    def accept(self, facts: Mapping[str, Mapping[str, Any]]) -> None:
+        """Add to :meth:`accepted`: fingerprint -> what is installed now. For the holder of the lock."""
+        known = self.accepted()
+        write_json(self.root / ACCEPTED, known | {key: [*known.get(key, []), fact] for key, fact in facts.items()})
 
     def current(self) -> dict[str, Artifact]:
         """Step name -> artifact of the latest recipe run here.

@@ -39,6 +39,8 @@ def run(
     local: Local = False,
     until: Annotated[list[str] | None, typer.Option(help="Stop after this stage.")] = None,
     force: Force = None,
+    strict: Annotated[bool, typer.Option(help="Run stages again whose code or libraries have changed.")] = False,
+    accept: Annotated[bool, typer.Option(help="Record that stages made with other code are as good.")] = False,
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
     """Run an experiment, from text to its report. What is done already is not done again.
@@ -56,9 +58,10 @@ def run(
     from orchestrator.cli.run import print_plan, run_recipe
 
     if plan:
-        print_plan(recipe, overrides or (), until=until or (), force=force or (), local=local, runs=runs)
+        print_plan(recipe, overrides or (), until=until or (), force=force or (), strict=strict, local=local, runs=runs)
     else:
-        run_recipe(recipe, overrides or (), until=until or (), force=force or (), local=local, runs=runs)
+        options = {"strict": strict, "accept": accept, "local": local}
+        run_recipe(recipe, overrides or (), until=until or (), force=force or (), runs=runs, **options)
 
 
 @app.command()

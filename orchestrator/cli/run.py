@@ -20,6 +20,7 @@ from orchestrator.config.loading import load_recipe
 from orchestrator.config.recipe import Recipe
 from orchestrator.pipeline.plan import Plan, make_plan, run_folder
 from orchestrator.pipeline.versions import Versions, record_run
+from orchestrator.provenance import told
 from orchestrator.tracking import Observer, RunFacts, mlflow_tracker
 
 if TYPE_CHECKING:
@@ -35,10 +36,14 @@ def run_recipe(
     *,
     until: Sequence[str] = (),
     force: Sequence[str] = (),
+    strict: bool = False,
+    accept: bool = False,
     local: bool = False,
     runs: Path = DEFAULT_RUNS,
 ) -> dict[str, Artifact]:
     """Run a recipe to its end, or to `until`, and return the artifact of every step.
+
+    For `strict` and `accept` see :mod:`orchestrator.provenance`.
 
     Raises:
         MomeError: what a person can mend; nothing half-written stays, and finished stages are kept.
@@ -47,7 +52,10 @@ def run_recipe(
     store = Store(run_folder(runs.absolute(), recipe))
     with locked(store.root):
         store.clean()
-        plan = make_plan(recipe, store, until, force, adopt=True)
+        plan = make_plan(recipe, store, until, force, strict=strict, adopt=True)
+        if accept:
+            plan.accept()
+        _tell_drift(plan)
         if plan.missing:
             artifacts = execute_plan(recipe, plan, local, partial(_settle, recipe, store))
         else:
@@ -66,6 +74,7 @@ def print_plan(
     *,
     until: Sequence[str] = (),
     force: Sequence[str] = (),
+    strict: bool = False,
     local: bool = False,
     runs: Path = DEFAULT_RUNS,
 ) -> None:
@@ -75,7 +84,8 @@ def print_plan(
         MomeError: the recipe can't work.
     """
     recipe = load_recipe(recipe_file, overrides)
-    show_plan(recipe, make_plan(recipe, Store(run_folder(runs.absolute(), recipe)), until, force), local)
+    store = Store(run_folder(runs.absolute(), recipe))
+    show_plan(recipe, make_plan(recipe, store, until, force, strict=strict), local)
 
 
 def show_plan(recipe: Recipe, plan: Plan, local: bool = False) -> None:
@@ -107,12 +117,19 @@ def show_plan(recipe: Recipe, plan: Plan, local: bool = False) -> None:
         numbers = (_short(cost.parameters), _short(cost.tokens), _short(cost.flops), *sizes)
         table.add_row(planned.name, "to run", *numbers, _duration(expected.seconds[planned.name]))
     console.print(table)
+    _tell_drift(plan)
     at_once = f"{machine.slots} trainings at a time" if machine.slots > 1 else "one training at a time"
     console.print(
         f"expected in all: about {_duration(expected.total)}, {at_once} on the {machine.device} of this machine"
     )
     if reckoned := sum(costs[p.name].training is not None for p in plan.missing) - expected.rehearsed:
         console.print(f"{reckoned} trainings by their FLOPs: a few steps of them could not be taken here")
+
+
+def _tell_drift(plan: Plan) -> None:
+    """One line where stages that are there were made with other code or libraries than are installed."""
+    if line := told(plan.drifts()):
+        print(f"drift: {line}; --strict makes these again, --accept says that they are as good")
 
 
 def execute_plan(

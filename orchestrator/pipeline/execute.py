@@ -13,19 +13,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Protocol
 
-import orchestrator
-from orchestrator.artifacts import Artifact, code_digest, disk_errors
+from orchestrator.artifacts import Artifact, disk_errors
 from orchestrator.errors import MomeError, StageFailedError
 from orchestrator.pipeline.graph import Step, code_of
 from orchestrator.pipeline.memory import MemoryWatch
 from orchestrator.pipeline.plan import Plan, PlannedStep
+from orchestrator.provenance import provenance
 from orchestrator.tracking import Observer
 
-_PACKAGES = ("torch", "transformers", "tokenizers", "scikit-learn", "numpy", "ray", "deepspeed", "mlflow", "datasets")
 _POLL_SECONDS = 0.3
 METRICS = "metrics.jsonl"
 
@@ -191,21 +189,9 @@ def _identity(planned: PlannedStep, inputs: Mapping[str, Artifact]) -> dict[str,
         "stage": type(planned.step.stage).__name__,
         "config": planned.step.stage.model_dump(mode="json"),
         "inputs": {role: artifact.fingerprint for role, artifact in inputs.items()},
-        "code": code_digest(code_of(planned.step.stage)),
-        "versions": versions(),
+        **provenance(code_of(planned.step.stage)),
         "machine": {"platform": platform.platform(), "cpus": os.cpu_count()},
     }
-
-
-def versions() -> dict[str, str]:
-    """Versions of this package, Python, and the packages that results depend on, where they are installed."""
-    found = {"mome-orchestrator": orchestrator.__version__, "python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def _raise_if_failed(failed: Mapping[str, Exception], skipped: Sequence[str]) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import ArtifactError
+from orchestrator.provenance import drift, told
 from orchestrator.reporting.figures import thin
 from orchestrator.reporting.paired import comparisons
 
@@ -238,4 +239,5 @@ def _lineage(manifests: Mapping[str, Json]) -> Json:
         "seconds": seconds | {"total": sum(seconds.values())},
         "peak_memory_bytes": memory | {"largest": max(memory.values(), default=0)},
         "versions": {name: ", ".join(found) for name, found in sorted(versions.items())},
+        "drift": told({role: drift(manifest) for role, manifest in manifests.items()}),
     }

@@ -9,29 +9,7 @@ from pathlib import Path
 from orchestrator.artifacts import MANIFEST, digest
 from orchestrator.config.base import PluginSpec
 from orchestrator.config.recipe import TrainingConfig
-from orchestrator.stages._mixing import MODELS
 from orchestrator.stages.base import Cost, Expected, Stage
-
-CODE = (
-    *(
-        f"training.{name}"
-        for name in ("batches", "checkpoints", "device", "loop", "lr", "metrics", "objective", "publish", "step")
-    ),
-    *(*MODELS, "models.initialise"),
-    *(f"losses.{name}" for name in ("_base", "_chunk", "_chunked", "_precision", "hidden._base")),
-    *(f"tokens.{name}" for name in ("blocks", "batches", "storage")),
-    *(
-        "training.parts",
-        "training.strategies._base",
-        "schedules._base",
-        "teacher._base",
-        "teacher._cache",
-        "stages._mixing",
-        "stages._training",
-        "stages._teaching",
-    ),
-)
-"""Modules that decide what a training run results in, plug-ins aside."""
 
 WEIGHT_BYTES = 16
 """Of a parameter in training: weight, gradient and AdamW's two moments, fp32."""
@@ -42,7 +20,7 @@ PROCESS_BYTES = 600_000_000
 def fingerprint(stage: Stage, inputs: Mapping[str, Path]) -> str:
     """Identity of a training run, for its checkpoints: the stage, its fields, its inputs."""
     read = {role: _artifact_fingerprint(folder) for role, folder in inputs.items()}
-    return digest({"stage": type(stage).__name__, "config": stage.model_dump(mode="json"), "inputs": read})
+    return digest({**stage.identity(), "inputs": read})
 
 
 def pretrained_files(model: PluginSpec) -> dict[str, str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from orchestrator.config.base import PluginSpec, Section
+from orchestrator.config.identity import identity
 from orchestrator.config.recipe import TrainingConfig
 
 Item = TypeVar("Item")
@@ -102,17 +103,17 @@ class Expected:
 
 
 class Stage(Section):
-    """A stage's fields are exactly what its result depends on, beside its inputs: they are its fingerprint.
+    """A stage's fields are exactly what its result depends on, beside its inputs and what lies outside.
 
     Class attributes:
-        code: dotted names below `orchestrator` ("corpus", "stages.corpus") whose source is part of the fingerprint;
-            plug-ins named in the fields are added by themselves.
+        version: raised by whoever changes what the stage makes of the same fields and inputs; part of the fingerprint,
+            as the code and the libraries are not (see :mod:`orchestrator.provenance`).
         distributed: run by every training worker (SPMD); only rank 0 writes to `out`.
         accelerated: not distributed, and gains from a GPU: it is given one where there are any.
         by_parts: distributed, and trains a model of parts, which strategies may spread over the workers.
     """
 
-    code: ClassVar[tuple[str, ...]] = ()
+    version: ClassVar[int] = 1
     distributed: ClassVar[bool] = False
     accelerated: ClassVar[bool] = False
     by_parts: ClassVar[bool] = False
@@ -124,6 +125,10 @@ class Stage(Section):
             MomeError: whatever a person can mend.
         """
         raise NotImplementedError
+
+    def identity(self) -> dict[str, Any]:
+        """What the stage and its fields are, for fingerprints: JSON-able."""
+        return {"stage": type(self).__name__, "version": self.version, "config": identity(self)}
 
     def external(self) -> Mapping[str, str]:
         """Identity of what the stage reads beside its inputs (sources, pretrained models), as part of its fingerprint.

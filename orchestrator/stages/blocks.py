@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -29,14 +29,6 @@ class BlocksStage(Stage):
     Every split is balanced: training as the recipe asks, validation and test capped at the smallest language, so that
     all languages are measured on equally many tokens.
     """
-
-    code: ClassVar[tuple[str, ...]] = (
-        *(
-            f"tokens.{name}"
-            for name in ("balance", "packing", "blocks", "encoding", "sampling", "tokenizer", "storage")
-        ),
-        "stages.blocks",
-    )
 
     blocks: BlocksConfig
     """Context and balance."""

@@ -21,7 +21,7 @@ from orchestrator.models import load_model
 from orchestrator.models.mixture_files import load_mixture
 from orchestrator.routers import Router
 from orchestrator.stages._held_out import held_out_tokens
-from orchestrator.stages._mixing import MEASURING, MIXTURES, ROUTER
+from orchestrator.stages._mixing import ROUTER
 from orchestrator.stages.base import Cost, Environment, Expected, Stage, serial_map
 from orchestrator.tokens.blocks import TokenBlocks
 from orchestrator.tokens.tokenizer import byte_lengths, load_tokenizer
@@ -42,7 +42,6 @@ class EvaluationStage(Stage):
     Routing is by block, on the block's own tokens, as the paper routes a sequence.
     """
 
-    code: ClassVar[tuple[str, ...]] = (*MEASURING, *MIXTURES, "routers", "tokens.tokenizer", "stages.evaluation")
     accelerated: ClassVar[bool] = True
 
     evaluation: EvaluationConfig

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from orchestrator.config.recipe import ExpertsConfig
 from orchestrator.stages._distilling import distilling_cost, objective
-from orchestrator.stages._training import CODE, fingerprint, pretrained_files
+from orchestrator.stages._training import fingerprint, pretrained_files
 from orchestrator.stages.base import Cost, Environment, Expected, Stage
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ class ExpertStage(Stage):
     Writes `model/` (a Hugging Face folder with the tokenizer), `metrics.jsonl` and `training.json`.
     """
 
-    code: ClassVar[tuple[str, ...]] = (*CODE, "stages._distilling", "stages.expert")
     distributed: ClassVar[bool] = True
 
     language: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from orchestrator.artifacts import disk_errors, link_or_copy, write_json
 from orchestrator.errors import TokenizerError
@@ -18,8 +18,6 @@ class GrownBlocksStage(Stage):
     """Reads `blocks`, and `blocks-<language>` for a language whose text is new. Writes what
     :class:`orchestrator.stages.blocks.BlocksStage` writes, as links: no token is made again.
     """
-
-    code: ClassVar[tuple[str, ...]] = ("tokens.storage", "stages.grown_blocks")
 
     languages: tuple[str, ...]
     """Languages of the mixture, in their order."""

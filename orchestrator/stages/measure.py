@@ -12,7 +12,6 @@ from orchestrator.config.recipe import EvaluationConfig
 from orchestrator.evaluation.perplexity import block_counts, block_losses
 from orchestrator.models import load_model
 from orchestrator.stages._held_out import held_out_tokens
-from orchestrator.stages._mixing import MEASURING, MIXTURES
 from orchestrator.stages.base import Cost, Environment, Expected, Stage
 from orchestrator.tokens.blocks import TokenBlocks
 
@@ -22,7 +21,6 @@ class MeasureStage(Stage):
     float64 [n], nats summed over a block; the blocks are those of the evaluation.
     """
 
-    code: ClassVar[tuple[str, ...]] = (*MEASURING, *MIXTURES, "stages.measure")
     accelerated: ClassVar[bool] = True
 
     evaluation: EvaluationConfig

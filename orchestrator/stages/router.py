@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,11 +60,6 @@ class RouterStage(Stage):
     `timing.json`: {classifier: {"microseconds": of a test block in a batch, "alone": of one by itself, "bytes": on
     disk}}, the prompt router's with the same of a text of 100 characters as "text".
     """
-
-    code: ClassVar[tuple[str, ...]] = (
-        *("routers", "evaluation.routing", "evaluation.calibration", "evaluation.prompts", "evaluation.statistics"),
-        *("tokens.blocks", "tokens.storage", "tokens.tokenizer", "corpus.storage", "corpus.document", "stages.router"),
-    )
 
     router: RouterConfig
     languages: tuple[str, ...]

@@ -10,7 +10,7 @@ from orchestrator.config.base import build
 from orchestrator.config.recipe import ExpertsConfig, TrainingConfig
 from orchestrator.config.study import StudentConfig
 from orchestrator.stages._distilling import distilling_cost, for_languages, objective
-from orchestrator.stages._training import CODE, fingerprint, pretrained_files
+from orchestrator.stages._training import fingerprint, pretrained_files
 from orchestrator.stages.base import Cost, Environment, Expected, Stage
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ class StudentStage(Stage):
     `metrics.jsonl` and `training.json`.
     """
 
-    code: ClassVar[tuple[str, ...]] = (*CODE, "models.merge", "stages._distilling", "stages.student")
     distributed: ClassVar[bool] = True
 
     student: StudentConfig

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from orchestrator.config.base import Section
 from orchestrator.reporting.report import data_digests
 from orchestrator.reporting.study import write_study_report
-from orchestrator.stages._mixing import MODELS
 from orchestrator.stages.base import Environment, Stage
 
 What = Literal["evaluation", "mixture", "training", "student", "measure", "session", "trial"]
@@ -33,11 +32,6 @@ class StudyEntry(Section):
 
 class StudyReportStage(Stage):
     """Writes `index.html` with the verdicts, a page a question, `report.md`, `results.json` and `figures/`."""
-
-    code: ClassVar[tuple[str, ...]] = (
-        *("reporting", "models.sizes", "models.inference", *MODELS),
-        *("stages._mixing", "stages.study_report"),
-    )
 
     recipe: dict[str, Any]
     """The recipe as plain data, without resources and tracking."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from orchestrator.config.recipe import TeacherConfig
 from orchestrator.errors import ModelError
-from orchestrator.stages._training import CODE, fingerprint, pretrained_files, training_cost, training_data
+from orchestrator.stages._training import fingerprint, pretrained_files, training_cost, training_data
 from orchestrator.stages.base import Cost, Environment, Expected, Stage
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ class TeacherStage(Stage):
     Writes `model/` (a Hugging Face folder with the tokenizer), `metrics.jsonl` and `training.json`.
     """
 
-    code: ClassVar[tuple[str, ...]] = (*CODE, "stages.teacher")
     distributed: ClassVar[bool] = True
 
     teacher: TeacherConfig

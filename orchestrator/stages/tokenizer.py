@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
 
 from tokenizers import Tokenizer
 
@@ -18,8 +17,6 @@ from orchestrator.tokens.tokenizer import load_tokenizer, loses_text, save_token
 
 class TokenizerStage(Stage):
     """Writes a Hugging Face tokenizer folder from the corpus."""
-
-    code: ClassVar[tuple[str, ...]] = ("tokens.tokenizer", "tokens.sampling", "tokens.storage", "stages.tokenizer")
 
     tokenizer: TokenizerConfig
     """Its size, or where to load it from."""

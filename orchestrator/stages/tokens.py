@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -26,11 +26,6 @@ class TokensStage(Stage):
     `<split>/<language>.lengths.npy` (tokens of each document), `vocabulary.npy` (bytes and characters of each token id)
     and `tokens.json`.
     """
-
-    code: ClassVar[tuple[str, ...]] = (
-        *(f"tokens.{name}" for name in ("encoding", "sampling", "tokenizer", "storage")),
-        "stages.tokens",
-    )
 
     languages: tuple[str, ...]
     """Languages of the corpus."""

@@ -7,7 +7,7 @@ import shutil
 import pytest
 from safetensors import SafetensorError
 
-from orchestrator.artifacts import Artifact, Store, code_digest, digest, locked, write_json
+from orchestrator.artifacts import Artifact, Store, digest, locked, write_json
 from orchestrator.errors import ArtifactError, ResourceError, RunLockedError
 
 FINGERPRINT = "ab" * 32
@@ -20,12 +20,6 @@ def publish(store, text="hello"):
 def test_digest_ignores_key_order_and_sees_values():
     assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
     assert digest({"a": 1}) != digest({"a": 2})
-
-
-def test_code_digest_differs_between_modules_and_is_stable():
-    assert code_digest(["orchestrator.errors"]) == code_digest(["orchestrator.errors", "orchestrator.errors"])
-    assert code_digest(["orchestrator.errors"]) != code_digest(["orchestrator.plugins"])
-    assert code_digest(["orchestrator.config"]) != code_digest(["orchestrator.config.base"])
 
 
 def test_publish_then_find(tmp_path):
