@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from orchestrator.artifacts import file_digest
 from orchestrator.reporting import data_sections, model_sections, sentences
 from orchestrator.reporting.document import Document, write
 from orchestrator.reporting.formats import compact, duration, memory, share
@@ -66,9 +65,3 @@ def report(results: dict[str, Any], paper: dict[str, Any]) -> Document:
 def paper_figures() -> dict[str, Any]:
     """The paper's figures that a report compares with (`paper.json`, with their source)."""
     return dict(json.loads((_ROOM / "paper.json").read_text(encoding="utf-8")))
-
-
-def data_digests() -> dict[str, str]:
-    """SHA-256 of the templates, the style sheet and the paper's figures: a report depends on them as on the code."""
-    files = sorted([_ROOM / "paper.json", *(_ROOM / "templates").iterdir()])
-    return {file.name: file_digest(file) for file in files}

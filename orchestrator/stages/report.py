@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from orchestrator.reporting.report import data_digests, write_report
+from orchestrator.reporting.report import write_report
 from orchestrator.stages.base import Environment, Stage
 
 
@@ -24,7 +24,3 @@ class ReportStage(Stage):
         """
         for sentence in write_report(inputs, self.recipe, out):
             env.log({"message": sentence})
-
-    def external(self) -> Mapping[str, str]:
-        """The templates and the paper's figures, which are no Python source."""
-        return data_digests()

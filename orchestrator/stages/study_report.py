@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from orchestrator.config.base import Section
-from orchestrator.reporting.report import data_digests
 from orchestrator.reporting.study import write_study_report
 from orchestrator.stages.base import Environment, Stage
 
@@ -47,7 +46,3 @@ class StudyReportStage(Stage):
         entries = [entry.model_dump() for entry in self.entries]
         for sentence in write_study_report(inputs, entries, self.recipe, out):
             env.log({"message": sentence})
-
-    def external(self) -> Mapping[str, str]:
-        """The templates and the paper's figures, which are no Python source."""
-        return data_digests()
