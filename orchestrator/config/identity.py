@@ -14,16 +14,16 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from orchestrator import plugins
-from orchestrator.config.base import PluginSpec, build
+from orchestrator.config.base import PluginSpec, Section, build
 
 
 def identity(value: Any) -> Any:
     """The identifying part of a section, a plug-in specification, or a container of these, as JSON-able data."""
     if isinstance(value, PluginSpec):
         return _plugin(value)
-    if isinstance(value, BaseModel):
+    if isinstance(value, Section):
         defaults = {name: _default(field) for name, field in type(value).model_fields.items()}
-        own = {name: identity(item) for name, item in value}
+        own = {name: identity(item) for name, item in value if name not in value.located}
         return {name: item for name, item in own.items() if item != identity(defaults[name])}
     if isinstance(value, Mapping):
         return {str(key): identity(item) for key, item in value.items()}
@@ -56,8 +56,8 @@ def _default(field: FieldInfo) -> Any:
 def _plugin(spec: PluginSpec) -> dict[str, Any]:
     """Name and options of a plug-in, and its `version` where that is not 1.
 
-    Options that its class attribute `located` names say only where something lies; its content is part of the
-    stage's `external` identity.
+    Options that its attribute `located` names say only where something lies; its content is part of the stage's
+    `external` identity.
     """
     name = spec.type.replace("-", "_")
     if not spec.room:  # outside of a recipe nobody knows its class
@@ -66,7 +66,7 @@ def _plugin(spec: PluginSpec) -> dict[str, Any]:
     options = {
         field.name: identity(getattr(plugin, field.name))
         for field in dataclasses.fields(plugin)
-        if field.init and field.name not in getattr(cls, "located", ())
+        if field.init and field.name not in getattr(plugin, "located", ())
     }
     defaults = {field.name: identity(_plugin_default(field)) for field in dataclasses.fields(plugin)}
     version = getattr(cls, "version", 1)

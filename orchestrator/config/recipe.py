@@ -5,7 +5,7 @@ Sections that change results are part of stage fingerprints; ``resources`` and `
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -104,6 +104,8 @@ class BalanceConfig(Section):
 
 class TokenizerConfig(Section):
     """Byte-pair encoding with <unk> <s> </s> = 0, 1, 2 and no text lost."""
+
+    located: ClassVar[tuple[str, ...]] = ("path",)
 
     vocab_size: int = Field(32_000, ge=259)
     """Size of the vocabulary, special tokens and the 256 bytes included."""

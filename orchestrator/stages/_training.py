@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from orchestrator.artifacts import MANIFEST, digest
-from orchestrator.config.base import PluginSpec
+from orchestrator.config.base import PluginSpec, build
 from orchestrator.config.recipe import TrainingConfig
+from orchestrator.contents import content_digests
 from orchestrator.stages.base import Cost, Expected, Stage
 
 WEIGHT_BYTES = 16
@@ -24,12 +25,12 @@ def fingerprint(stage: Stage, inputs: Mapping[str, Path]) -> str:
 
 
 def pretrained_files(model: PluginSpec) -> dict[str, str]:
-    """Identity of the files that a pretrained model is read from, if it is in a folder: names, sizes, times."""
-    folder = Path(str(model.options.get("name", ""))).expanduser()
-    if model.type != "pretrained" or not (folder / "config.json").is_file():
+    """Identity of the files that a pretrained model is read from, if it is in a folder: their names and content."""
+    folder: Path | None = getattr(build("models.zoo", model), "folder", None)
+    if folder is None:
         return {}
-    facts = {path.name: path.stat() for path in sorted(folder.iterdir()) if path.is_file()}
-    return {"model": digest([[name, stat.st_size, stat.st_mtime_ns] for name, stat in facts.items()])}
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    return {"model": digest(list(zip([path.name for path in files], content_digests(files), strict=True)))}
 
 
 def training_cost(

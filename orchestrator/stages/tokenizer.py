@@ -46,7 +46,7 @@ class TokenizerStage(Stage):
         """
         if self.tokenizer.path is None:
             return {}
-        return {self.tokenizer.path: file_digest(tokenizer_file(Path(self.tokenizer.path)))}
+        return {"tokenizer": file_digest(tokenizer_file(Path(self.tokenizer.path)))}
 
     def _train(self, corpus: Path) -> Tokenizer:
         files = {language: corpus / "train" / f"{language}.parquet" for language in self.languages}

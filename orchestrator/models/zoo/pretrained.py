@@ -30,6 +30,17 @@ class Pretrained(Architecture):
     name: str
     revision: str | None = None
 
+    @property
+    def located(self) -> tuple[str, ...]:
+        """A folder's name says where the model lies; a hub's name and revision say which it is."""
+        return ("name", "revision") if self.folder is not None else ()
+
+    @property
+    def folder(self) -> Path | None:
+        """The model's folder; None where it is on the hub."""
+        folder = Path(self.name).expanduser()
+        return folder if (folder / "config.json").is_file() else None
+
     def configuration(self, vocab_size: int, context: int) -> Any:
         """The configuration beside the weights.
 
