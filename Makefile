@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # PyPI has the CUDA build; for the CPU build: make run TORCH="torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu"
 TORCH ?= torch==2.13.0
+# Where runs lie: make run RUNS=/data/runs
+RUNS ?= runs
 
 .PHONY: run test test-slow check format clean
 
@@ -15,7 +17,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 run: $(VENV)/.installed
-	$(BIN)/mome run jobs/recipes/quickstart.yaml
+	$(BIN)/mome run jobs/recipes/quickstart.yaml --runs $(RUNS)
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest -m "not slow"
