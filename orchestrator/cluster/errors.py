@@ -34,6 +34,11 @@ def translate(error: BaseException, step: str) -> BaseException:
     if causes and not isinstance(causes[-1], RayError):
         causes[-1].add_note(f"in stage {step}:\n{error}")  # a bug: keep the worker's traceback
         return causes[-1]
+    if isinstance(error, RayTaskError):  # of a class that can't be sent: its text is all there is
+        lines = str(error).strip().splitlines()
+        unknown = RuntimeError(lines[-1].strip() if lines else "an error without a word")
+        unknown.add_note(f"in stage {step}:\n{error}")
+        return unknown
     return error
 
 

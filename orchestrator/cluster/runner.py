@@ -35,8 +35,11 @@ class RayRunner:
 
     def __init__(self, resources: ResourcesConfig, allocation: Allocation | None = None) -> None:
         self._resources, self._given = resources, allocation
-        self._lock = threading.Lock()
+        self._preparing, self._opening = threading.Lock(), threading.Lock()
         self._prepared = False
+        self._queue: Admission | None = None
+        self._stopped: set[str] = set()
+        self._ends: dict[str, Callable[[], None]] = {}  # of what is at work
 
     @cached_property
     def allocation(self) -> Allocation:
@@ -52,9 +55,11 @@ class RayRunner:
         """Trainings at the same time."""
         return self.allocation.slots
 
-    @cached_property
+    @property
     def _admission(self) -> Admission:
-        return Admission(self.slots, _say)
+        with self._opening:  # steps begin in threads, and have one queue
+            self._queue = self._queue or Admission(self.slots, _say)
+            return self._queue
 
     def run(
         self, step: Step, inputs: Mapping[str, Path], out: Path, work: Path, begun: Callable[[], None] = lambda: None
@@ -64,15 +69,23 @@ class RayRunner:
         Raises:
             ResourceError: too little of something, or a worker was killed. Whatever the stage raises.
         """
+        self._stopped.discard(step.name)  # an earlier plan's
         if step.stage.distributed:
             self._train(step, inputs, out, work, begun)
         elif step.stage.accelerated:  # computes as trainings do, so it takes turns with them
-            with self._admission.admit(step.name):
+            with self._admission.admit(step.name, alone=step.alone):
                 begun()
                 self._task(step, inputs, out, work, self._share(step).threads)
         else:
             begun()
             self._task(step, inputs, out, work, self.allocation.cpus)
+
+    def stop(self, name: str) -> None:
+        """Let a step end: send it away from the queue, end its training or its task."""
+        self._stopped.add(name)
+        self._admission.dismiss(name)
+        if end := self._ends.get(name):
+            end()
 
     def close(self) -> None:
         """Nothing is left open: the session ends what it started."""
@@ -81,10 +94,18 @@ class RayRunner:
         from orchestrator.cluster.trainer import Training, train
 
         self._prepare()
-        with self._admission.admit(step.name):
+        with self._admission.admit(step.name, alone=step.alone):
             begun()
             training = Training(step.stage, inputs, out, work, self._share(step))
+            training.begin()
+            self._ends_by(step.name, training.stop)
             train(step.name, training, self._resources.max_failures, _say)
+
+    def _ends_by(self, name: str, end: Callable[[], None]) -> None:
+        """Know how to stop a step that is at work now; it may have been stopped a moment ago."""
+        self._ends[name] = end
+        if name in self._stopped:
+            end()
 
     def _share(self, step: Step) -> Allocation:
         resources = self._resources
@@ -111,13 +132,15 @@ class RayRunner:
             max_retries=self._resources.max_failures,
         )
         try:
-            ray.get(task.remote(step.stage, dict(inputs), out, environment))
+            running = task.remote(step.stage, dict(inputs), out, environment)
+            self._ends_by(step.name, partial(ray.cancel, running, force=True))
+            ray.get(running)
         except RayError as error:
             raise translate(error, step.name) from None
 
     def _prepare(self) -> None:
         """Compile, once, what the strategy wants compiled, before workers start that would each wait for it."""
-        with self._lock:
+        with self._preparing:
             if self._prepared:
                 return
             if self.allocation.strategy.type == "deepspeed" and self.allocation.device == "cpu":

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
-import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,11 @@ from orchestrator.artifacts import Store
 from orchestrator.cluster.allocation import Allocation
 from orchestrator.cluster.runner import RayRunner
 from orchestrator.config.recipe import Recipe, ResourcesConfig
-from orchestrator.errors import MomeError, ResourceError, TrainingError
+from orchestrator.errors import TrainingError
+from orchestrator.faults import FOLDER, explained
 from orchestrator.pipeline.execute import execute
 from orchestrator.pipeline.local import LocalRunner
 from orchestrator.pipeline.plan import Plan, make_plan
-from orchestrator.stages.base import Environment, Stage
 
 _STOPPING_SECONDS = "60"
 """How long the next trial waits for a stopped one to leave its process; Tune's 2 s are shorter than many a step."""
@@ -36,7 +35,7 @@ def run_trial(config: Mapping[str, Any], store: Store, allocation: Allocation) -
     try:
         execute(_plan(recipe, store, config["trained"]), runner, [_Sender(name)])
     except Exception as error:
-        reason = str(explained(error, name))
+        reason = str(explained(error, f"trial {name}", store.root / FOLDER))
     finally:
         runner.close()
     tune.report({"event": "ended", "reason": reason})
@@ -55,18 +54,6 @@ def in_process(resources: ResourcesConfig, allocation: Allocation) -> bool:
     return allocation.workers == 1 and (resources.strategy == "auto" or allocation.strategy.type == "single")
 
 
-def explained(error: Exception, where: str) -> MomeError:
-    """An error of a trial as one that a person can read and that can be sent to the driver."""
-    if isinstance(error, MomeError):
-        return error
-    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
-        fix = "lower resources.slots, training.micro_batch or the model's size"
-        return ResourceError(f"out of memory: {str(error).strip() or type(error).__name__}", where, fix)
-    last = traceback.extract_tb(error.__traceback__)[-1:]
-    place = f"{Path(last[0].filename).name}:{last[0].lineno}" if last else ""
-    return TrainingError(f"{type(error).__name__}: {error}", f"{where}, {place}", "this is a bug: please report it")
-
-
 class _Here(LocalRunner):
     """Trains in the trial's process, with the trial's share of the machine; a closed one lets its training stop."""
 
@@ -81,21 +68,8 @@ class _Here(LocalRunner):
         with self._lock:
             super().close()
 
-    def _environment(self, stage: Stage, work: Path, threads: int) -> Environment:
-        return _Stoppable(**vars(super()._environment(stage, work, threads)), closed=self._closed)
-
-
-@dataclass(frozen=True)
-class _Stoppable(Environment):
-    """Ends a training at its next metrics once it is closed."""
-
-    closed: threading.Event = field(default_factory=threading.Event)
-
-    def log(self, row: Mapping[str, Any]) -> None:
-        """See :class:`orchestrator.stages.base.Environment`."""
-        if self.closed.is_set():
-            raise TrainingError("the trial was stopped")
-        super().log(row)
+    def _is_stopped(self, name: str) -> bool:  # noqa: ARG002 (whatever it trains)
+        return self._closed.is_set()
 
 
 @dataclass(frozen=True)
@@ -125,7 +99,7 @@ class _Sender:
 
     def failed(self, step: str, error: Exception) -> None:
         """See :class:`orchestrator.tracking.Observer`."""
-        self._send("failed", step, explained(error, self.trial))
+        self._send("failed", step, error)
 
     def close(self, report: Path | None) -> None:
         """Nothing is left open."""

@@ -21,6 +21,7 @@ class Write(Stage):
 
     def run(self, inputs, out, env):
         if self.fail:
+            time.sleep(0.1)  # what begins with it has begun
             raise CorpusError("no text", "here", "add some")
         env.log({"step": 1, "steps": 1, "loss": 2.0})
         above = "".join((inputs[role] / "text").read_text() for role in sorted(inputs))
@@ -41,6 +42,9 @@ class ThreadRunner:
         step.stage.run(inputs, out, Environment(work=work))
         time.sleep(0.2)
         self.spans[step.name] = (start, time.monotonic())
+
+    def stop(self, name):
+        pass
 
     def close(self):
         pass
@@ -110,7 +114,7 @@ def test_a_second_run_runs_nothing(tmp_path):
     assert runner.spans == {}
 
 
-def test_a_failure_stops_only_what_depends_on_it(tmp_path):
+def test_what_ends_soon_beside_a_failure_is_kept_and_what_depends_on_it_is_not_run(tmp_path, capsys):
     store = Store(tmp_path)
     steps = (DIAMOND[0], Step("b", Write(fail=True), {"a": "a"}), *DIAMOND[2:])
     recorder = Recorder()
@@ -120,6 +124,10 @@ def test_a_failure_stops_only_what_depends_on_it(tmp_path):
     assert ("finished", "c") in recorder.events
     assert not [e for e in recorder.events if e[1] == "d"]
     assert {p.name for p in plan_of(store, *DIAMOND).missing} == {"b", "d"}
+    assert capsys.readouterr().out.splitlines() == [
+        "stops within a minute, because nothing that is wanted can use it: c",
+        "not made: d; the same command goes on from what is there",
+    ]
 
 
 def test_several_failures_are_all_said(tmp_path):
