@@ -20,7 +20,8 @@ def explained(error: BaseException, doing: str, folder: Path) -> MomeError:
     """An error as one that a person can read and that any process can be sent.
 
     Args:
-        error: whatever was raised; what a person can mend comes back as it is. doing: what failed: "stage teacher".
+        error: whatever was raised; what a person can mend comes back as it is.
+        doing: what failed: "stage teacher"; "": the command.
         folder: where the traceback of a fault is written to; another one where it can't be.
     """
     if isinstance(error, MomeError):
@@ -28,7 +29,7 @@ def explained(error: BaseException, doing: str, folder: Path) -> MomeError:
     if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
         fix = "lower resources.slots, training.micro_batch or the model's size"
         return ResourceError(f"out of memory: {str(error).strip() or type(error).__name__}", doing, fix)
-    fault = FaultError(f"{doing}: {_in_a_line(error)}", _keep(error, doing, folder))
+    fault = FaultError(f"{doing}: {_in_a_line(error)}".removeprefix(": "), _keep(error, doing, folder))
     fault.__cause__ = error
     return fault
 
@@ -43,7 +44,7 @@ def _keep(error: BaseException, doing: str, folder: Path) -> str:
     """Write the traceback to a new file; its path."""
     now = datetime.now(UTC)
     name = re.sub(r"[^\w.@-]+", "-", doing).strip("-") or "mome"
-    text = "".join([f"{doing}, {now.isoformat(timespec='seconds')}\n\n", *traceback.format_exception(error)])
+    text = "".join([f"{doing or 'mome'}, {now.isoformat(timespec='seconds')}\n\n", *traceback.format_exception(error)])
     for place in (folder, Path(tempfile.gettempdir())):
         path = place / f"{name}-{now:%Y%m%d-%H%M%S-%f}-{os.getpid()}.txt"
         try:

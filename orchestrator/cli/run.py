@@ -18,6 +18,7 @@ from orchestrator.artifacts import MANIFEST, Artifact, Store, disk_errors, locke
 from orchestrator.cli.extras import needs_cluster
 from orchestrator.config.loading import load_recipe
 from orchestrator.config.recipe import Recipe
+from orchestrator.pipeline.place import runs_folder
 from orchestrator.pipeline.plan import Plan, make_plan, run_folder
 from orchestrator.pipeline.versions import Versions, record_run
 from orchestrator.tracking import Observer, RunFacts, mlflow_tracker
@@ -44,7 +45,7 @@ def run_recipe(
         MomeError: what a person can mend; nothing half-written stays, and finished stages are kept.
     """
     recipe = load_recipe(recipe_file, overrides)
-    store = Store(run_folder(runs.absolute(), recipe))
+    store = Store(run_folder(runs_folder(runs), recipe))
     with locked(store.root):
         store.clean()
         plan = make_plan(recipe, store, until, force, adopt=True)
@@ -75,7 +76,7 @@ def print_plan(
         MomeError: the recipe can't work.
     """
     recipe = load_recipe(recipe_file, overrides)
-    show_plan(recipe, make_plan(recipe, Store(run_folder(runs.absolute(), recipe)), until, force), local)
+    show_plan(recipe, make_plan(recipe, Store(run_folder(runs_folder(runs), recipe)), until, force), local)
 
 
 def show_plan(recipe: Recipe, plan: Plan, local: bool = False) -> None:

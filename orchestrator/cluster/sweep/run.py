@@ -17,6 +17,7 @@ from orchestrator.config.loading import load_model
 from orchestrator.config.recipe import Recipe
 from orchestrator.config.sweep import Sweep, base_recipe
 from orchestrator.errors import MomeError, StageFailedError
+from orchestrator.pipeline.place import runs_folder
 from orchestrator.pipeline.plan import make_plan, run_folder
 from orchestrator.reporting.comparison import Trial
 from orchestrator.reporting.sweep import write_sweep_report
@@ -39,7 +40,7 @@ def run_sweep(file: Path, overrides: Sequence[str], runs: Path, display: Display
     """
     sweep = load_model(Sweep, file, overrides)
     base = base_recipe(sweep, file)
-    store = Store(run_folder(runs.absolute(), base))
+    store = Store(run_folder(runs_folder(runs), base))
     out = store.root / "report"
     with locked(store.root), ExitStack() as stack:
         store.clean()
