@@ -22,8 +22,9 @@ from ray.train.v2._internal.callbacks.placement_group_callback import PlacementG
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 from orchestrator.cluster.allocation import Allocation
-from orchestrator.cluster.errors import WorkerDiedError, translate
+from orchestrator.cluster.errors import WorkerDiedError, sendable, translate
 from orchestrator.cluster.session import is_own_cluster
+from orchestrator.cluster.shared import check_shared
 from orchestrator.errors import StoppedEarlyError
 from orchestrator.stages.base import Environment, Stage
 
@@ -124,6 +125,7 @@ def run_worker(config: Mapping[str, Any]) -> None:
     import torch
 
     training: Training = ray.get(config["training"])
+    check_shared(training.out)
     threading.Thread(target=_end_with, args=(training,), daemon=True).start()
     allocation, context = training.allocation, ray.train.get_context()
     torch.set_num_threads(allocation.threads)
@@ -135,7 +137,8 @@ def run_worker(config: Mapping[str, Any]) -> None:
         rank=context.get_world_rank(),
         world_size=context.get_world_size(),
     )
-    training.stage.run(training.inputs, training.out, environment)
+    with sendable():
+        training.stage.run(training.inputs, training.out, environment)
 
 
 def _end_with(training: Training) -> None:
