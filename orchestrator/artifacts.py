@@ -32,7 +32,6 @@ from orchestrator.errors import ArtifactError, ResourceError, RunLockedError
 MANIFEST = "manifest.json"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
-_NO_FOLDER = (errno.EEXIST, errno.ENOTDIR)
 
 
 def digest(value: Any) -> str:
@@ -104,8 +103,7 @@ def _refused_place(error: OSError, where: Path) -> str | None:
     if path is None:
         return str(where) if error.errno == errno.EROFS else None
     above, beside = where.is_relative_to(path), path.is_relative_to(where.parent)
-    refused = (error.errno in _REFUSED and (above or beside)) or (error.errno in _NO_FOLDER and above)
-    return str(path) if refused else None
+    return str(path) if above or (beside and error.errno in _REFUSED) else None
 
 
 @dataclass(frozen=True)

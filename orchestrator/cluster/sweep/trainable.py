@@ -31,14 +31,15 @@ def run_trial(config: Mapping[str, Any], store: Store, allocation: Allocation) -
     name, recipe = str(config["trial"]), Recipe.model_validate_json(config["recipe"])
     alone = in_process(recipe.resources, allocation)
     runner = _Here(recipe.resources, allocation) if alone else RayRunner(recipe.resources, allocation)
-    reason = ""
+    reason, exit_code = "", 0
     try:
         execute(_plan(recipe, store, config["trained"]), runner, [_Sender(name)])
     except Exception as error:
-        reason = str(explained(error, f"trial {name}", store.root / FOLDER))
+        said = explained(error, f"trial {name}", store.root / FOLDER)
+        reason, exit_code = str(said), said.exit_code
     finally:
         runner.close()
-    tune.report({"event": "ended", "reason": reason})
+    tune.report({"event": "ended", "reason": reason, "exit_code": exit_code})
 
 
 def _plan(recipe: Recipe, store: Store, trained: Mapping[str, str]) -> Plan:
