@@ -30,6 +30,7 @@ from orchestrator.errors import ArtifactError, ResourceError, RunLockedError
 
 MANIFEST, ACCEPTED = "manifest.json", "accepted.json"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def digest(value: Any) -> str:
@@ -48,11 +49,11 @@ def write_json(path: Path, value: Any) -> None:
     """Write JSON so that readers see the old file or the new one, never half of it.
 
     Raises:
-        ResourceError: no space left.
+        ResourceError: no space left, or no leave to write.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("w", encoding="utf-8") as file:
             json.dump(value, file, indent=1, ensure_ascii=False)
             file.write("\n")
@@ -63,17 +64,30 @@ def write_json(path: Path, value: Any) -> None:
 
 @contextmanager
 def disk_errors(where: Path) -> Iterator[None]:
-    """Turn "no space left on device" and its like into a :class:`ResourceError` that says where."""
+    """Turn a full disk, or a place that can't be written to, into a :class:`ResourceError` that says where."""
     try:
         yield
     except Exception as error:
+        number = error.errno if isinstance(error, OSError) else None
         # safetensors has an error class of its own, with the number in its text alone
-        full = any(f"os error {number}" in str(error) for number in _FULL)
-        if full or (isinstance(error, OSError) and error.errno in _FULL):
+        if number in _FULL or any(f"os error {full}" in str(error) for full in _FULL):
             raise ResourceError(
                 "no space left on the disk", str(where), "free some space, then type the same command"
             ) from None
-        raise
+        refused = _refused_place(error, where) if isinstance(error, OSError) else None
+        if refused is None:
+            raise
+        fix = "make it a folder that you may write to, or choose another place: --runs FOLDER"
+        raise ResourceError(f"the run can't be written: {error.strerror}", refused, fix) from None  # type: ignore[attr-defined]
+
+
+def _refused_place(error: OSError, where: Path) -> str | None:
+    """The path at which writing to `where` was refused; None: the error is about something else, a source, say."""
+    path = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else None
+    if path is None:
+        return str(where) if error.errno == errno.EROFS else None
+    above, beside = where.is_relative_to(path), path.is_relative_to(where.parent)
+    return str(path) if above or (beside and error.errno in _REFUSED) else None
 
 
 @dataclass(frozen=True)
@@ -255,14 +269,18 @@ def locked(root: Path) -> Iterator[None]:
     """Hold the run folder: a second process is refused, a killed one lets go by dying.
 
     Raises:
-        RunLockedError: another process holds it.
+        RunLockedError: another process holds it. ResourceError: the folder can't be written to, or not be locked.
     """
-    root.mkdir(parents=True, exist_ok=True)
-    path = root / "run.lock"
-    with path.open("a+") as file:
+    with disk_errors(root):
+        root.mkdir(parents=True, exist_ok=True)
+        lock = (root / "run.lock").open("a+")
+    with lock as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except OSError as error:
+            if not isinstance(error, BlockingIOError):
+                fix = "choose a folder on another file system: --runs FOLDER"
+                raise ResourceError(f"files can't be locked here: {error.strerror}", str(root), fix) from None
             file.seek(0)
             holder = file.read().strip() or "another process"
             raise RunLockedError(

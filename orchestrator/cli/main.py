@@ -10,7 +10,7 @@ import typer
 
 from orchestrator.cli import expert, mixture
 from orchestrator.cli.arguments import DEFAULT_RUNS, Local, Overrides, PlanOnly, RecipeFile, RunName, Runs
-from orchestrator.errors import MomeError
+from orchestrator.cli.ending import exit_code
 
 app = typer.Typer(
     name="mome",
@@ -296,12 +296,11 @@ def data_export(
 
 
 def main() -> None:
-    """Run the command line: what a person can mend ends in a message and exit code 2, a bug in a traceback."""
+    """Run the command line: what a person can mend ends in a message and exit code 2, a fault in a line and code 1."""
     try:
         app(prog_name="mome")
-    except MomeError as error:
-        print(f"mome: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+    except Exception as error:
+        sys.exit(exit_code(error))
     except SystemExit as end:
         if end.code == _INTERRUPTED:  # typer's answer to Ctrl-C, without a word
             print("mome: interrupted; a run goes on from here with the same command", file=sys.stderr)

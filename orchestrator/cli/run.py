@@ -18,6 +18,7 @@ from orchestrator.artifacts import MANIFEST, Artifact, Store, disk_errors, locke
 from orchestrator.cli.extras import needs_cluster
 from orchestrator.config.loading import load_recipe
 from orchestrator.config.recipe import Recipe
+from orchestrator.pipeline.place import runs_folder
 from orchestrator.pipeline.plan import Plan, make_plan, run_folder
 from orchestrator.pipeline.versions import Versions, record_run
 from orchestrator.provenance import told
@@ -49,7 +50,7 @@ def run_recipe(
         MomeError: what a person can mend; nothing half-written stays, and finished stages are kept.
     """
     recipe = load_recipe(recipe_file, overrides)
-    store = Store(run_folder(runs.absolute(), recipe))
+    store = Store(run_folder(runs_folder(runs), recipe))
     with locked(store.root):
         store.clean()
         plan = make_plan(recipe, store, until, force, strict=strict, adopt=True)
@@ -84,7 +85,7 @@ def print_plan(
         MomeError: the recipe can't work.
     """
     recipe = load_recipe(recipe_file, overrides)
-    store = Store(run_folder(runs.absolute(), recipe))
+    store = Store(run_folder(runs_folder(runs), recipe))
     show_plan(recipe, make_plan(recipe, store, until, force, strict=strict), local)
 
 

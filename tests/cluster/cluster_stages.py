@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -88,6 +89,68 @@ class FailsAsTask(Fails):
     """The same, in a task."""
 
     distributed: ClassVar[bool] = False
+
+
+class Exits(Stage):
+    """Ends its worker's process, or asks for it."""
+
+    distributed: ClassVar[bool] = True
+    politely: bool = True
+
+    def run(self, inputs: Mapping[str, Path], out: Path, env: Environment) -> None:
+        sys.exit(0) if self.politely else os._exit(0)
+
+
+class ExitsAsTask(Exits):
+    """The same, in a task."""
+
+    distributed: ClassVar[bool] = False
+
+
+class OddError(Exception):
+    """Can't be made again from what it was sent as."""
+
+    def __init__(self, one: str, two: str) -> None:
+        super().__init__(f"{one} and {two}")
+
+
+class FailsOddly(Stage):
+    """Raises what can't be read by others."""
+
+    def run(self, inputs: Mapping[str, Path], out: Path, env: Environment) -> None:
+        raise OddError("this", "that")
+
+
+class Goes(Stage):
+    """Trains for as long as it is let, with checkpoints."""
+
+    distributed: ClassVar[bool] = True
+    seconds: float = 600.0
+
+    def run(self, inputs: Mapping[str, Path], out: Path, env: Environment) -> None:
+        end, number = time.time() + self.seconds, 0
+        while time.time() < end:
+            number += 1
+            (env.work / "checkpoints" / f"step-{number}").mkdir(parents=True, exist_ok=True)
+            time.sleep(0.5)
+
+
+class GoesAsTask(Goes):
+    """The same, in a task."""
+
+    distributed: ClassVar[bool] = False
+
+
+class WaitsThenFails(Stage):
+    """Meets a bug when a file is there."""
+
+    wait_for: str
+    accelerated: ClassVar[bool] = True
+
+    def run(self, inputs: Mapping[str, Path], out: Path, env: Environment) -> None:
+        while not list(Path("/").glob(self.wait_for)):
+            time.sleep(0.1)
+        raise ZeroDivisionError("a bug")
 
 
 class Squares(Stage):

@@ -82,8 +82,21 @@ def test_a_cluster_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -
     assert time.monotonic() - begin < 90
 
 
-def test_a_temporary_folder_too_deep_for_sockets_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cluster_that_does_not_start_is_said(monkeypatch: pytest.MonkeyPatch, short_folder: Path) -> None:
     from orchestrator.cluster import session
+    from orchestrator.config.recipe import ResourcesConfig
+    from orchestrator.errors import ResourceError
 
-    monkeypatch.setattr(tempfile, "gettempdir", lambda: "/" + "x" * 40)
-    assert len(str(session._place())) <= 18
+    def late(**_: object) -> None:
+        raise Exception("The current node timed out during startup. This could happen because …\nmore")
+
+    monkeypatch.setattr(tempfile, "tempdir", str(short_folder))
+    monkeypatch.setattr(session.ray, "init", late)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    says = pytest.raises(ResourceError, match="Ray does not start: Exception: The current node timed out")
+    with says as caught, session.session(ResourcesConfig(cpus=1)):
+        pass
+    assert "--local" in caught.value.fix
+    assert "more" not in str(caught.value)
+    assert not session.is_own_cluster()
+    assert list(short_folder.iterdir()) == []
