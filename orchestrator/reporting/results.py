@@ -7,6 +7,7 @@ The dictionary is `results.json`. Where a number is one of the paper's it has th
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -110,7 +111,7 @@ def learning_curves(path: Path, languages: Sequence[str], most: int = 200) -> Js
 
     def curve(*keys: str) -> list[list[float]]:
         # A training that was killed and went on logs some steps twice; the later row is the one that counts.
-        found = {row["step"]: row[key] for key in reversed(keys) for row in rows if row.get(key) is not None}
+        found = {row["step"]: row[key] for key in reversed(keys) for row in rows if is_number(row.get(key))}
         return thin(sorted(found.items()), most)
 
     by_language = {language: curve(f"validation_loss/{language}") for language in languages}
@@ -122,6 +123,11 @@ def learning_curves(path: Path, languages: Sequence[str], most: int = 200) -> Js
         "alpha": curve("alpha"),
         "beta": curve("beta"),
     }
+
+
+def is_number(value: Any) -> bool:
+    """Whether a figure of a row is there: it is null where it was not computed, or not finite."""
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def _read_lines(path: Path) -> list[Json]:
