@@ -22,6 +22,7 @@ from orchestrator.cluster.session import data_task, is_own_cluster
 from orchestrator.config.base import PluginSpec, build
 from orchestrator.config.recipe import ResourcesConfig
 from orchestrator.pipeline.local import spreads_parts
+from orchestrator.pipeline.memory import MeasuredMap, PeakMemory, Used
 from orchestrator.stages.base import Environment, Stage
 
 if TYPE_CHECKING:
@@ -58,33 +59,34 @@ class RayRunner:
 
     def run(
         self, step: Step, inputs: Mapping[str, Path], out: Path, work: Path, begun: Callable[[], None] = lambda: None
-    ) -> None:
+    ) -> Used:
         """Run a step to its end, on whichever node has room; `out` and `work` are on storage that all nodes share.
 
         Raises:
             ResourceError: too little of something, or a worker was killed. Whatever the stage raises.
         """
         if step.stage.distributed:
-            self._train(step, inputs, out, work, begun)
+            peak = self._train(step, inputs, out, work, begun)
         elif step.stage.accelerated:  # computes as trainings do, so it takes turns with them
             with self._admission.admit(step.name):
                 begun()
-                self._task(step, inputs, out, work, self._share(step).threads)
+                peak = self._task(step, inputs, out, work, self._share(step).threads)
         else:
             begun()
-            self._task(step, inputs, out, work, self.allocation.cpus)
+            peak = self._task(step, inputs, out, work, self.allocation.cpus)
+        return Used(peak, here=is_own_cluster())
 
     def close(self) -> None:
         """Nothing is left open: the session ends what it started."""
 
-    def _train(self, step: Step, inputs: Mapping[str, Path], out: Path, work: Path, begun: Callable[[], None]) -> None:
+    def _train(self, step: Step, inputs: Mapping[str, Path], out: Path, work: Path, begun: Callable[[], None]) -> int:
         from orchestrator.cluster.trainer import Training, train
 
         self._prepare()
         with self._admission.admit(step.name):
             begun()
             training = Training(step.stage, inputs, out, work, self._share(step))
-            train(step.name, training, self._resources.max_failures, _say)
+            return train(step.name, training, self._resources.max_failures, _say)
 
     def _share(self, step: Step) -> Allocation:
         resources = self._resources
@@ -96,7 +98,7 @@ class RayRunner:
             return self.allocation
         return allocate(resources, *cluster_size())
 
-    def _task(self, step: Step, inputs: Mapping[str, Path], out: Path, work: Path, threads: int) -> None:
+    def _task(self, step: Step, inputs: Mapping[str, Path], out: Path, work: Path, threads: int) -> int:
         allocation = self.allocation
         environment = Environment(
             work=work,
@@ -111,7 +113,7 @@ class RayRunner:
             max_retries=self._resources.max_failures,
         )
         try:
-            ray.get(task.remote(step.stage, dict(inputs), out, environment))
+            return int(ray.get(task.remote(step.stage, dict(inputs), out, environment)))
         except RayError as error:
             raise translate(error, step.name) from None
 
@@ -136,7 +138,8 @@ def cluster_size() -> tuple[float, float]:
 
 
 @ray.remote  # type: ignore[untyped-decorator]
-def _run_stage(stage: Stage, inputs: Mapping[str, Path], out: Path, environment: Environment) -> None:
+def _run_stage(stage: Stage, inputs: Mapping[str, Path], out: Path, environment: Environment) -> int:
+    """Run it; the memory of this process and of those that took items of its map, in bytes."""
     _clear(out)
     # The cluster's CPUs may be on many machines; the task is on one.
     environment = replace(environment, threads=min(environment.threads, os.cpu_count() or 1))
@@ -144,7 +147,9 @@ def _run_stage(stage: Stage, inputs: Mapping[str, Path], out: Path, environment:
         import torch
 
         torch.set_num_threads(environment.threads)
-    stage.run(inputs, out, environment)
+    with PeakMemory() as memory:
+        stage.run(inputs, out, replace(environment, map=MeasuredMap(environment.map, memory)))
+    return memory.bytes
 
 
 @ray.remote(num_cpus=1)  # type: ignore[untyped-decorator]

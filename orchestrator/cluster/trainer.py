@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from orchestrator.cluster.allocation import Allocation
 from orchestrator.cluster.errors import WorkerDiedError, translate
 from orchestrator.cluster.session import is_own_cluster
+from orchestrator.pipeline.memory import PeakMemory
 from orchestrator.stages.base import Environment, Stage
 
 
@@ -33,8 +35,10 @@ class Training:
     allocation: Allocation
 
 
-def train(name: str, training: Training, max_failures: int, say: Callable[[str], None]) -> None:
-    """Run a distributed stage to its end. A stage's own error ends it at once: a restart would only meet it again.
+def train(name: str, training: Training, max_failures: int, say: Callable[[str], None]) -> int:
+    """Run a distributed stage to its end, and say what memory its workers took, in bytes.
+
+    A stage's own error ends it at once: a restart would only meet it again.
 
     Raises:
         WorkerDiedError: workers died more than `max_failures` times. Whatever the stage raises.
@@ -48,7 +52,8 @@ def train(name: str, training: Training, max_failures: int, say: Callable[[str],
                 raise cause from None
             say(f"{name}: {cause.what}; restart {attempt + 1} of {max_failures} from the last checkpoint")
         else:
-            return
+            break
+    return sum(_memory_of(training, rank) for rank in range(training.allocation.workers))
 
 
 def _fit(name: str, training: Training) -> None:
@@ -108,4 +113,19 @@ def run_worker(config: Mapping[str, Any]) -> None:
         rank=context.get_world_rank(),
         world_size=context.get_world_size(),
     )
-    training.stage.run(training.inputs, training.out, environment)
+    with PeakMemory() as memory:
+        training.stage.run(training.inputs, training.out, environment)
+    with suppress(OSError):  # no reason to lose a training
+        _memory_file(training, environment.rank).write_text(str(memory.bytes))
+
+
+def _memory_file(training: Training, rank: int) -> Path:
+    """Where a worker says what memory it took."""
+    return training.work / f"memory-{rank}"
+
+
+def _memory_of(training: Training, rank: int) -> int:
+    try:
+        return int(_memory_file(training, rank).read_text())
+    except (OSError, ValueError):
+        return 0

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,6 +18,7 @@ from orchestrator.config.base import PluginSpec, build
 from orchestrator.config.recipe import ResourcesConfig
 from orchestrator.errors import ResourceError
 from orchestrator.pipeline.graph import Step
+from orchestrator.pipeline.memory import MeasuredMap, PeakMemory, Used
 from orchestrator.stages.base import Environment, Stage
 
 Item = TypeVar("Item")
@@ -33,7 +35,7 @@ class LocalRunner:
 
     def run(
         self, step: Step, inputs: Mapping[str, Path], out: Path, work: Path, begun: Callable[[], None] = lambda: None
-    ) -> None:
+    ) -> Used:
         """Run a step; others wait their turn.
 
         Raises:
@@ -45,7 +47,10 @@ class LocalRunner:
             begun()
             threads = self._resources.threads or int(self._resources.cpus or os.cpu_count() or 1)
             torch.set_num_threads(threads)
-            step.stage.run(inputs, out, self._environment(step.stage, work, threads))
+            environment = self._environment(step.stage, work, threads)
+            with PeakMemory() as memory:
+                step.stage.run(inputs, out, replace(environment, map=MeasuredMap(environment.map, memory)))
+        return Used(memory.bytes, here=True)
 
     def close(self) -> None:
         """End the worker processes."""

@@ -232,6 +232,7 @@ def _tokenizer(path: Path, blocks: Json, languages: list[str]) -> Json:
 def _lineage(manifests: Mapping[str, Json]) -> Json:
     """Steps with their fingerprints, the seconds and memory of each, and the versions that made them."""
     keys = ("step", "stage", "fingerprint", "inputs", "seconds", "peak_memory_bytes", "created")
+    whole = max((int(manifest.get("run_peak_memory_bytes") or 0) for manifest in manifests.values()), default=0)
     seconds = {role: float(manifest["seconds"]) for role, manifest in manifests.items()}
     memory = {role: int(manifest["peak_memory_bytes"] or 0) for role, manifest in manifests.items()}
     versions: dict[str, list[str]] = {}
@@ -242,6 +243,6 @@ def _lineage(manifests: Mapping[str, Json]) -> Json:
     return {
         "steps": [{key: manifest.get(key) for key in keys} | {"step": role} for role, manifest in manifests.items()],
         "seconds": seconds | {"total": sum(seconds.values())},
-        "peak_memory_bytes": memory | {"largest": max(memory.values(), default=0)},
+        "peak_memory_bytes": memory | {"largest": max(memory.values(), default=0), "run": whole or None},
         "versions": {name: ", ".join(found) for name, found in sorted(versions.items())},
     }

@@ -23,6 +23,7 @@ _BATCH = 900  # MLflow takes 1000 metrics a call
 _LONGEST_VALUE = 500
 _LONGEST_NAME = 250
 _FORBIDDEN = re.compile(r"[^\w\-. :/]")
+_FACTS = ("seconds", "peak_memory_bytes", "run_peak_memory_bytes")
 _RESULTS = ("table3_router", "table4_perplexity", "teacher_perplexity", "expert_perplexity")
 # A server that does not answer is found out in seconds; MLflow's own patience is minutes.
 _SETTINGS = {
@@ -72,7 +73,7 @@ class MlflowRun:
     def finished(self, step: str, manifest: Mapping[str, Any], folder: Path) -> None:
         """Write what it took, its lineage, and its model, if it made one."""
         run = self._run_of(step)
-        self._log(run, [{"step": 0, **{key: manifest.get(key) for key in ("seconds", "peak_memory_bytes")}}])
+        self._log(run, [{"step": 0, **{key: manifest.get(key) for key in _FACTS}}])
         inputs = {f"mome.input.{role}": value for role, value in manifest.get("inputs", {}).items()}
         tags = {"mome.step": step, "mome.fingerprint": str(manifest.get("fingerprint", "")), **inputs}
         for key, value in tags.items():
