@@ -35,19 +35,17 @@ def test_two_steps_at_once_do_not_count_each_other(tmp_path: Path) -> None:
     large, small = cluster_stages.Holds(megabytes=300, together=True), cluster_stages.Holds(together=True)
     done = run(tmp_path, ResourcesConfig(cpus=2), a=large, b=small)
     a, b = (done[name].manifest["peak_memory_bytes"] for name in "ab")
-    assert a > 300 * MB
-    assert b < 280 * MB
-    assert 250 * MB < a - b < 450 * MB
+    assert 250 * MB < a - b < 450 * MB, (a, b)
+    assert b < 550 * MB, "a worker with torch in it, and nothing of the other step"
     whole = {done[name].manifest["run_peak_memory_bytes"] for name in "ab"}
-    assert min(whole) > 300 * MB, "the driver, the workers, Ray's own processes"
+    assert min(whole) > a, "the driver, the workers, Ray's own processes"
 
 
 def test_items_of_a_map_count_for_the_step_that_they_are_of(tmp_path: Path) -> None:
-    done = run(
-        tmp_path, ResourcesConfig(cpus=2), a=cluster_stages.Holds(items=(200, 200, 1, 1)), b=cluster_stages.Holds()
-    )
+    stages = {"a": cluster_stages.Holds(items=(200, 200, 1, 1)), "b": cluster_stages.Holds()}
+    done = run(tmp_path, ResourcesConfig(cpus=2), **stages)
     a, b = (done[name].manifest["peak_memory_bytes"] for name in "ab")
-    assert a > b + 200 * MB
+    assert a > b + 200 * MB, (a, b)
 
 
 def test_every_worker_of_a_training_counts(tmp_path: Path) -> None:
