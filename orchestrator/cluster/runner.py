@@ -26,6 +26,7 @@ from orchestrator.config.base import PluginSpec, build
 from orchestrator.config.recipe import ResourcesConfig
 from orchestrator.errors import StoppedEarlyError
 from orchestrator.pipeline.local import spreads_parts
+from orchestrator.pipeline.memory import MeasuredMap, PeakMemory, Used
 from orchestrator.stages.base import Environment, Stage
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class RayRunner:
 
     def run(
         self, step: Step, inputs: Mapping[str, Path], out: Path, work: Path, begun: Callable[[], None] = lambda: None
-    ) -> None:
+    ) -> Used:
         """Run a step to its end, on whichever node has room; `out` and `work` are on storage that all nodes share.
 
         Raises:
@@ -77,14 +78,15 @@ class RayRunner:
         self._stopped.discard(step.name)  # an earlier plan's
         self._check_nodes(out)
         if step.stage.distributed:
-            self._train(step, inputs, out, work, begun)
+            peak = self._train(step, inputs, out, work, begun)
         elif step.stage.accelerated:  # computes as trainings do, so it takes turns with them
             with self._admission.admit(step.name, alone=step.alone):
                 begun()
-                self._task(step, inputs, out, work, self._share(step).threads)
+                peak = self._task(step, inputs, out, work, self._share(step).threads)
         else:
             begun()
-            self._task(step, inputs, out, work, self.allocation.cpus)
+            peak = self._task(step, inputs, out, work, self.allocation.cpus)
+        return Used(peak, here=is_own_cluster())
 
     def stop(self, name: str) -> None:
         """Let a step end: send it away from the queue, end its training or its task."""
@@ -96,7 +98,7 @@ class RayRunner:
     def close(self) -> None:
         """Nothing is left open: the session ends what it started."""
 
-    def _train(self, step: Step, inputs: Mapping[str, Path], out: Path, work: Path, begun: Callable[[], None]) -> None:
+    def _train(self, step: Step, inputs: Mapping[str, Path], out: Path, work: Path, begun: Callable[[], None]) -> int:
         from orchestrator.cluster.trainer import Training, train
 
         self._prepare()
@@ -107,7 +109,7 @@ class RayRunner:
             training = Training(step.stage, inputs, out, work, share)
             training.begin()
             self._ends_by(step.name, training.stop)
-            train(step.name, training, self._resources.max_failures, _say)
+            return train(step.name, training, self._resources.max_failures, _say)
 
     def _wait_for_room(self, name: str, share: Allocation) -> None:
         """Wait while others hold what a training needs: Ray Train's own waiting ends, and the training with it."""
@@ -156,7 +158,7 @@ class RayRunner:
             return self.allocation
         return allocate(resources, *cluster_size(), cluster_nodes())
 
-    def _task(self, step: Step, inputs: Mapping[str, Path], out: Path, work: Path, threads: int) -> None:
+    def _task(self, step: Step, inputs: Mapping[str, Path], out: Path, work: Path, threads: int) -> int:
         allocation = self.allocation
         environment = Environment(
             work=work,
@@ -173,7 +175,7 @@ class RayRunner:
         try:
             running = task.remote(step.stage, dict(inputs), out, environment)
             self._ends_by(step.name, partial(ray.cancel, running, force=True))
-            ray.get(running)
+            return int(ray.get(running))
         except RayError as error:
             raise translate(error, step.name) from None
 
@@ -221,7 +223,8 @@ def _look(folder: Path) -> None:
 
 
 @ray.remote  # type: ignore[untyped-decorator]
-def _run_stage(stage: Stage, inputs: Mapping[str, Path], out: Path, environment: Environment) -> None:
+def _run_stage(stage: Stage, inputs: Mapping[str, Path], out: Path, environment: Environment) -> int:
+    """Run it; the memory of this process and of those that took items of its map, in bytes."""
     check_shared(out)
     _clear(out)
     # The cluster's CPUs may be on many machines; the task is on one.
@@ -230,8 +233,9 @@ def _run_stage(stage: Stage, inputs: Mapping[str, Path], out: Path, environment:
         import torch
 
         torch.set_num_threads(environment.threads)
-    with sendable():
-        stage.run(inputs, out, environment)
+    with sendable(), PeakMemory() as memory:
+        stage.run(inputs, out, replace(environment, map=MeasuredMap(environment.map, memory)))
+    return memory.bytes
 
 
 @ray.remote(num_cpus=1)  # type: ignore[untyped-decorator]

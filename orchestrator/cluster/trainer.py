@@ -26,6 +26,7 @@ from orchestrator.cluster.errors import WorkerDiedError, sendable, translate
 from orchestrator.cluster.session import is_own_cluster
 from orchestrator.cluster.shared import check_shared
 from orchestrator.errors import StoppedEarlyError
+from orchestrator.pipeline.memory import PeakMemory
 from orchestrator.stages.base import Environment, Stage
 
 _STOP = "stop"
@@ -57,8 +58,10 @@ class Training:
         return (self.work / _STOP).exists()
 
 
-def train(name: str, training: Training, max_failures: int, say: Callable[[str], None]) -> None:
-    """Run a distributed stage to its end. A stage's own error ends it at once: a restart would only meet it again.
+def train(name: str, training: Training, max_failures: int, say: Callable[[str], None]) -> int:
+    """Run a distributed stage to its end, and say what memory its workers took, in bytes.
+
+    A stage's own error ends it at once: a restart would only meet it again.
 
     Raises:
         WorkerDiedError: workers died more than `max_failures` times. StoppedEarlyError: it was stopped. Whatever the
@@ -75,7 +78,8 @@ def train(name: str, training: Training, max_failures: int, say: Callable[[str],
                 raise cause from None
             say(f"{name}: {cause.what}; restart {attempt + 1} of {max_failures} from the last checkpoint")
         else:
-            return
+            break
+    return sum(_memory_of(training, rank) for rank in range(training.allocation.workers))
 
 
 def _fit(name: str, training: Training) -> None:
@@ -137,8 +141,10 @@ def run_worker(config: Mapping[str, Any]) -> None:
         rank=context.get_world_rank(),
         world_size=context.get_world_size(),
     )
-    with sendable():
+    with sendable(), PeakMemory() as memory:
         training.stage.run(training.inputs, training.out, environment)
+    with suppress(OSError):  # no reason to lose a training
+        _memory_file(training, environment.rank).write_text(str(memory.bytes))
 
 
 def _end_with(training: Training) -> None:
@@ -146,3 +152,15 @@ def _end_with(training: Training) -> None:
     while not training.stopped:
         time.sleep(_LOOK_SECONDS)
     os._exit(1)
+
+
+def _memory_file(training: Training, rank: int) -> Path:
+    """Where a worker says what memory it took."""
+    return training.work / f"memory-{rank}"
+
+
+def _memory_of(training: Training, rank: int) -> int:
+    try:
+        return int(_memory_file(training, rank).read_text())
+    except (OSError, ValueError):
+        return 0

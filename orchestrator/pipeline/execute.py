@@ -20,7 +20,7 @@ from orchestrator.artifacts import Artifact, disk_errors
 from orchestrator.errors import FaultError, MomeError, StageFailedError, StoppedEarlyError
 from orchestrator.faults import FOLDER, explained
 from orchestrator.pipeline.graph import Step, code_of
-from orchestrator.pipeline.memory import MemoryWatch
+from orchestrator.pipeline.memory import MemoryWatch, Used, memory_facts
 from orchestrator.pipeline.plan import Plan, PlannedStep
 from orchestrator.pipeline.stopping import PATIENCE, Stopping
 from orchestrator.provenance import provenance
@@ -34,8 +34,12 @@ METRICS = "metrics.jsonl"
 class Runner(Protocol):
     """Where steps run: this process, or a Ray cluster."""
 
-    def run(self, step: Step, inputs: Mapping[str, Path], out: Path, work: Path, begun: Callable[[], None]) -> None:
-        """Run one step to its end. Called from several threads at once; `begun` is called when its turn has come.
+    def run(
+        self, step: Step, inputs: Mapping[str, Path], out: Path, work: Path, begun: Callable[[], None]
+    ) -> Used | None:
+        """Run one step to its end, and say what memory it took, if that is known.
+
+        Called from several threads at once; `begun` is called when its turn has come.
 
         Raises:
             MomeError: what a person can mend.
@@ -139,9 +143,9 @@ class _Execution:
             self.events.put((planned, None))
 
         def write(out: Path) -> None:
-            self.runner.run(planned.step, folders, out, work, begun)
+            used = self.runner.run(planned.step, folders, out, work, begun)
             manifest["seconds"] = round(time.perf_counter() - start, 3)
-            manifest["peak_memory_bytes"] = self.memory.peak()
+            manifest.update(memory_facts(used, self.memory))
 
         try:
             artifact = self.plan.store.publish(planned.place, planned.fingerprint, manifest, write)

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,6 +18,7 @@ from orchestrator.config.base import PluginSpec, build
 from orchestrator.config.recipe import ResourcesConfig
 from orchestrator.errors import ResourceError, StoppedEarlyError
 from orchestrator.pipeline.graph import Step
+from orchestrator.pipeline.memory import MeasuredMap, PeakMemory, Used
 from orchestrator.stages.base import Environment, Stage
 
 Item = TypeVar("Item")
@@ -35,7 +36,7 @@ class LocalRunner:
 
     def run(
         self, step: Step, inputs: Mapping[str, Path], out: Path, work: Path, begun: Callable[[], None] = lambda: None
-    ) -> None:
+    ) -> Used:
         """Run a step; others wait their turn.
 
         Raises:
@@ -50,7 +51,9 @@ class LocalRunner:
             torch.set_num_threads(threads)
             environment = self._environment(step.stage, work, threads)
             stoppable = _Stoppable(**vars(environment), is_stopped=lambda: self._is_stopped(step.name))
-            step.stage.run(inputs, out, stoppable)
+            with PeakMemory() as memory:
+                step.stage.run(inputs, out, replace(stoppable, map=MeasuredMap(environment.map, memory)))
+        return Used(memory.bytes, here=True)
 
     def stop(self, name: str) -> None:
         """Let a step end at its next metrics; one that waits is not let in by who started it."""

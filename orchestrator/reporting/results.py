@@ -7,6 +7,7 @@ The dictionary is `results.json`. Where a number is one of the paper's it has th
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -111,7 +112,7 @@ def learning_curves(path: Path, languages: Sequence[str], most: int = 200) -> Js
 
     def curve(*keys: str) -> list[list[float]]:
         # A training that was killed and went on logs some steps twice; the later row is the one that counts.
-        found = {row["step"]: row[key] for key in reversed(keys) for row in rows if row.get(key) is not None}
+        found = {row["step"]: row[key] for key in reversed(keys) for row in rows if is_number(row.get(key))}
         return thin(sorted(found.items()), most)
 
     by_language = {language: curve(f"validation_loss/{language}") for language in languages}
@@ -123,6 +124,11 @@ def learning_curves(path: Path, languages: Sequence[str], most: int = 200) -> Js
         "alpha": curve("alpha"),
         "beta": curve("beta"),
     }
+
+
+def is_number(value: Any) -> bool:
+    """Whether a figure of a row is there: it is null where it was not computed, or not finite."""
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def _read_lines(path: Path) -> list[Json]:
@@ -227,6 +233,7 @@ def _tokenizer(path: Path, blocks: Json, languages: list[str]) -> Json:
 def _lineage(manifests: Mapping[str, Json]) -> Json:
     """Steps with their fingerprints, the seconds and memory of each, and the versions that made them."""
     keys = ("step", "stage", "fingerprint", "inputs", "seconds", "peak_memory_bytes", "created")
+    whole = max((int(manifest.get("run_peak_memory_bytes") or 0) for manifest in manifests.values()), default=0)
     seconds = {role: float(manifest["seconds"]) for role, manifest in manifests.items()}
     memory = {role: int(manifest["peak_memory_bytes"] or 0) for role, manifest in manifests.items()}
     versions: dict[str, list[str]] = {}
@@ -237,7 +244,7 @@ def _lineage(manifests: Mapping[str, Json]) -> Json:
     return {
         "steps": [{key: manifest.get(key) for key in keys} | {"step": role} for role, manifest in manifests.items()],
         "seconds": seconds | {"total": sum(seconds.values())},
-        "peak_memory_bytes": memory | {"largest": max(memory.values(), default=0)},
+        "peak_memory_bytes": memory | {"largest": max(memory.values(), default=0), "run": whole or None},
         "versions": {name: ", ".join(found) for name, found in sorted(versions.items())},
         "drift": told({role: drift(manifest) for role, manifest in manifests.items()}),
     }

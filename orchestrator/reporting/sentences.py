@@ -117,7 +117,10 @@ def effort(seconds: Mapping[str, float], peak: Mapping[str, int]) -> str:
         f"The steps took {duration(seconds['total'])}, counted one after another though some ran at the same time; the "
         f"longest was {longest} with {duration(steps[longest])}."
     )
-    return text + (f" All processes together held {memory(peak['largest'])} at most." if peak["largest"] else "")
+    if peak["largest"]:
+        text += f" The processes of one step held {memory(peak['largest'])} at most"
+        text += f", all processes of the run together {memory(peak['run'])}." if peak["run"] else "."
+    return text
 
 
 def not_comparable(results: Mapping[str, Any], paper: Mapping[str, Any]) -> str:

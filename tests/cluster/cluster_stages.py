@@ -153,6 +153,35 @@ class WaitsThenFails(Stage):
         raise ZeroDivisionError("a bug")
 
 
+class Holds(Stage):
+    """Holds so much memory, and each of its items so much, until another step has begun too."""
+
+    megabytes: int = 0
+    items: tuple[int, ...] = ()
+    together: bool = False
+
+    def run(self, inputs: Mapping[str, Path], out: Path, env: Environment) -> None:
+        held = bytes(self.megabytes * 10**6).replace(b"\0", b"\1")
+        (env.work.parent / f"begun-{os.getpid()}").touch()
+        deadline = time.monotonic() + 60
+        while self.together and len(list(env.work.parent.glob("begun-*"))) < 2 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        found = sum(env.map(_hold, self.items))
+        if env.rank == 0:
+            (out / "held").write_text(str(len(held) + found))
+
+
+class HoldsInTraining(Holds):
+    """The same in every worker of a training."""
+
+    distributed: ClassVar[bool] = True
+
+
+def _hold(megabytes: int) -> int:
+    time.sleep(0.2)  # so that more than one worker takes some
+    return len(bytes(megabytes * 10**6).replace(b"\0", b"\1"))
+
+
 class Squares(Stage):
     """Maps over numbers in parallel, the early ones slowest."""
 
