@@ -99,6 +99,9 @@ class Says:
         begun()
         return self.used
 
+    def stop(self, name):
+        pass
+
     def close(self):
         pass
 
