@@ -232,7 +232,7 @@ class EvaluationConfig(Section):
     batch: int = Field(16, ge=1)
     """Blocks in memory at once."""
     bootstrap: int = Field(1000, ge=100)
-    """Bootstrap resamples of the blocks for the intervals."""
+    """Bootstrap resamples of the documents (or of the works that they are parts of) for the intervals."""
     confidence: Fraction = 0.95
     """Coverage of the intervals."""
 
