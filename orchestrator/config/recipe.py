@@ -5,7 +5,7 @@ Sections that change results are part of stage fingerprints; ``resources`` and `
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -56,7 +56,8 @@ class DeduplicationConfig(Section):
     exact: bool = True
     """Remove documents whose text is equal after white space and case are normalised."""
     near: float | None = Field(0.8, gt=0, le=1)
-    """Remove documents whose Jaccard similarity of 5-word shingles, by MinHash, is at least this; null: keep them."""
+    """Remove documents whose Jaccard similarity of shingles, by MinHash, is at least this; null: keep them. A shingle
+    is five words, or five characters in scripts that don't part words by spaces."""
 
 
 class SplitConfig(Section):
@@ -81,6 +82,9 @@ class CorpusConfig(Section):
     """One entry a language; one expert is distilled for each."""
     min_characters: int = Field(100, ge=0)
     """Shortest prose document kept, in characters after cleaning."""
+    unreadable_rows: Annotated[int, Field(ge=0)] | Annotated[float, Field(ge=0, le=1)] = 0.1
+    """Rows of a source that may lack their text or hold bytes that are none: a number, or a share of all (1.0: all).
+    They count as filtered; more of them stop the build."""
     max_documents: int | None = Field(None, ge=1)
     """Read at most this many documents of a source (for trials); null: all."""
     common_articles: bool = False
@@ -230,7 +234,7 @@ class EvaluationConfig(Section):
     batch: int = Field(16, ge=1)
     """Blocks in memory at once."""
     bootstrap: int = Field(1000, ge=100)
-    """Bootstrap resamples of the blocks for the intervals."""
+    """Bootstrap resamples of the documents (or of the works that they are parts of) for the intervals."""
     confidence: Fraction = 0.95
     """Coverage of the intervals."""
 

@@ -6,7 +6,6 @@ The dictionary is `results.json`. Where a number is one of the paper's it has th
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 from orchestrator.errors import ArtifactError
 from orchestrator.provenance import drift, told
+from orchestrator.reporting.facts import damaged, parse, plain, read_json, read_tensors
 from orchestrator.reporting.figures import thin
 from orchestrator.reporting.paired import comparisons
 
@@ -30,14 +30,8 @@ def collect(inputs: Mapping[str, Path], recipe: Json) -> Json:
     Raises:
         ArtifactError: an artifact, a file of it, or a value in it is missing.
     """
-    try:
-        return _collect(inputs, recipe)
-    except KeyError as error:
-        raise ArtifactError(
-            f"the artifacts of this run lack {error}, which the report needs",
-            where=", ".join(str(path) for path in inputs.values()),
-            fix="they are of another version: mome run RECIPE --force corpus",
-        ) from error
+    found: Json = plain(_collect(inputs, recipe))
+    return found
 
 
 def _collect(inputs: Mapping[str, Path], recipe: Json) -> Json:
@@ -76,21 +70,6 @@ def folder(inputs: Mapping[str, Path], role: str) -> Path:
     if role not in inputs:
         raise ArtifactError(f"the report needs the {role} step, which this run does not have", where=", ".join(inputs))
     return inputs[role]
-
-
-def read_json(path: Path) -> Json:
-    """A JSON object from a file of an artifact.
-
-    Raises:
-        ArtifactError: the file is missing or is not a JSON object.
-    """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise _damaged(path, str(error)) from None
-    if not isinstance(value, dict):
-        raise _damaged(path, "not a JSON object")
-    return value
 
 
 def learning_curves(path: Path, languages: Sequence[str], most: int = 200) -> Json:
@@ -133,17 +112,9 @@ def is_number(value: Any) -> bool:
 
 def _read_lines(path: Path) -> list[Json]:
     try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        return [parse(path, line) for line in path.read_text(encoding="utf-8").splitlines()]
     except (OSError, ValueError) as error:
-        raise _damaged(path, str(error)) from None
-
-
-def _damaged(path: Path, reason: str) -> ArtifactError:
-    return ArtifactError(
-        f"{path.name} can't be read: {reason}",
-        str(path),
-        f"delete {path.parent} and type the same command: the stage runs again",
-    )
+        raise damaged(path, str(error)) from None
 
 
 def _corpus(corpus: Json, blocks: Json, languages: list[str]) -> Json:
@@ -180,14 +151,8 @@ def _by_length(metrics: Json) -> Json:
 
 def _evaluation(path: Path, languages: Sequence[str], setup: str) -> Json:
     """Perplexities with their intervals, bits per byte, and the paired comparisons."""
-    from safetensors.numpy import load_file
-
-    found = read_json(path / "evaluation.json")
+    found, tensors = read_json(path / "evaluation.json"), read_tensors(path / "block_losses.safetensors")
     teacher, experts, routed = found["teacher"], found["experts"], found["routed"]
-    try:
-        tensors = load_file(path / "block_losses.safetensors")
-    except Exception as error:  # safetensors has an exception of its own, and OSError
-        raise _damaged(path / "block_losses.safetensors", str(error)) from None
     return {
         "setup": setup,
         "split": found["split"],

@@ -178,6 +178,7 @@ def block_losses() -> dict[str, np.ndarray[Any, np.dtype[Any]]]:
                 math.log(row[language]) + difficulty + rng.normal(0, 0.02, 60)
             )
         tensors[f"route/{language}"] = np.full(60, index)
+        tensors[f"works/{language}"] = np.arange(60)
     tensors["route/en"][7] = 1
     return tensors
 

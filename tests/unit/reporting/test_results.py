@@ -2,8 +2,10 @@ import json
 from pathlib import Path
 
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from orchestrator.errors import ArtifactError
+from orchestrator.reporting import results
 from orchestrator.reporting.report import write_report
 from orchestrator.reporting.results import collect, learning_curves
 
@@ -83,10 +85,32 @@ def test_metrics_cut_short_are_named(tmp_path: Path) -> None:
         learning_curves(path, [])
 
 
-def test_a_value_that_is_missing_is_an_error_for_people(inputs, made_up) -> None:
+def test_a_value_that_a_file_lacks_is_told_of_that_file(inputs, made_up) -> None:
     (inputs["router"] / "metrics.json").write_text(json.dumps({"languages": ["en"]}))
-    with pytest.raises(ArtifactError, match="averaging"):
+    with pytest.raises(ArtifactError, match=r"metrics\.json .* 'averaging'") as error:
         collect(inputs, made_up.RECIPE)
+    assert error.value.where == str(inputs["router"] / "metrics.json")
+
+
+def test_a_tensor_that_is_missing_is_told_of_its_file(inputs, made_up) -> None:
+    path = inputs["evaluation"] / "block_losses.safetensors"
+    save_file({name: values for name, values in load_file(path).items() if name != "works/en"}, path)
+    with pytest.raises(ArtifactError, match=r"block_losses\.safetensors .* 'works/en'"):
+        collect(inputs, made_up.RECIPE)
+
+
+def test_a_mistake_of_the_program_stays_one(inputs, made_up, monkeypatch: pytest.MonkeyPatch) -> None:
+    def mistaken(path: Path) -> dict:
+        return {}["no such key"]
+
+    monkeypatch.setattr(results, "_router", mistaken)
+    with pytest.raises(KeyError, match="no such key"):
+        collect(inputs, made_up.RECIPE)
+
+
+def test_results_are_plain(inputs, made_up) -> None:
+    with pytest.raises(KeyError):
+        collect(inputs, made_up.RECIPE)["blocks"]["no such key"]
 
 
 def test_versions_that_differ_between_steps_are_all_shown(inputs, made_up) -> None:

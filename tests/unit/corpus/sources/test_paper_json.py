@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.corpus.sources import paper_json
+from orchestrator.corpus.sources import _rows
 from orchestrator.corpus.sources.paper_json import PaperJson
 from orchestrator.errors import CorpusError
 
@@ -30,15 +30,13 @@ def test_articles_of_one_language(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("read", [1, 7, 64, 1 << 20])
 def test_entries_longer_than_the_buffer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: int) -> None:
-    monkeypatch.setattr(paper_json, "_READ", read)
+    monkeypatch.setattr(_rows, "_READ", read)
     texts = [f'é"[{{,]}}\\ {i}' * i for i in range(20)]
     (tmp_path / "a.json").write_text(json.dumps([{"en": text} for text in texts]) + "\n")
     assert [d.text for d in PaperJson(path=str(tmp_path)).documents("en")] == texts
 
 
-@pytest.mark.parametrize(
-    "content", ['{"en": "x"}', '[{"en": "x"}, {"en"', '[{"en": "x"}', "[3]", '[{"en": 3}]', "", '[{"fr": "x"}]']
-)
+@pytest.mark.parametrize("content", ['[{"en": "x"}, {"en"', '[{"en": "x"}', "[3]", '[{"en": 3}]', "", '[{"fr": "x"}]'])
 def test_other_json(tmp_path: Path, content: str) -> None:
     (tmp_path / "a.json").write_text(content)
     with pytest.raises(CorpusError) as error:
