@@ -14,10 +14,11 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from orchestrator.artifacts import MANIFEST, Artifact, Store, disk_errors, locked, write_json
+from orchestrator.artifacts import MANIFEST, Artifact, Store, locked, write_json
 from orchestrator.cli.extras import needs_cluster
 from orchestrator.config.loading import load_recipe
 from orchestrator.config.recipe import Recipe
+from orchestrator.disk import disk_errors
 from orchestrator.pipeline.plan import Plan, make_plan, run_folder
 from orchestrator.pipeline.versions import Versions, record_run
 from orchestrator.provenance import told

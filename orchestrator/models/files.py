@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from orchestrator.artifacts import check_files
 from orchestrator.errors import ArtifactError
 from orchestrator.models.zoo._base import EOS, check_complete, quiet
 
@@ -57,8 +58,10 @@ def load_model(folder: Path, device: str | torch.device = "cpu") -> PreTrainedMo
     """Open a folder written by :func:`save_model`, in evaluation mode.
 
     Raises:
-        ArtifactError: the folder lacks a file or the weights don't fit the configuration.
+        ArtifactError: the folder lacks a file, the weights don't fit the configuration, or a file of an artifact has
+            changed since it was published.
     """
+    check_files(folder)
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 

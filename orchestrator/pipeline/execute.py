@@ -16,7 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from orchestrator.artifacts import Artifact, disk_errors
+from orchestrator.artifacts import Artifact
+from orchestrator.disk import disk_errors
 from orchestrator.errors import MomeError, StageFailedError
 from orchestrator.pipeline.graph import Step, code_of
 from orchestrator.pipeline.memory import MemoryWatch
@@ -112,6 +113,8 @@ class _Execution:
             manifest["peak_memory_bytes"] = self.memory.peak()
 
         try:
+            for read in inputs.values():
+                read.check()
             artifact = self.plan.store.publish(planned.place, planned.fingerprint, manifest, write)
         except Exception as error:
             self.events.put((planned, error))

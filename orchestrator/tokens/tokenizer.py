@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
-from orchestrator.artifacts import write_json
+from orchestrator.artifacts import check_files, write_json
 from orchestrator.errors import TokenizerError
 from orchestrator.tokens.storage import token_dtype
 
@@ -64,8 +64,10 @@ def load_tokenizer(folder: Path) -> Tokenizer:
 
     Raises:
         TokenizerError: there is none, it can't be read, or `<unk> <s> </s>` are not 0, 1, 2.
+        ArtifactError: it is an artifact's, and has changed since that was published.
     """
     path = tokenizer_file(folder)
+    check_files(path)
     try:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # tokenizers raises bare Exception
