@@ -260,10 +260,11 @@ def check_files(path: Path) -> None:
     path = path.absolute()
     for folder in (path, *path.parents)[:4]:
         if (folder / MANIFEST).is_file():
-            with suppress(OSError, ValueError, TypeError):
+            manifest: Any = None
+            with suppress(OSError, ValueError):
                 manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-                if manifest.keys() >= {"fingerprint", "files"}:
-                    Artifact(folder, manifest).check(within=path)
+            if isinstance(manifest, dict) and "fingerprint" in manifest and isinstance(manifest.get("files"), dict):
+                Artifact(folder, manifest).check(within=path)
             return
 
 

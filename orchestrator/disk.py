@@ -8,6 +8,7 @@ import os
 import shutil
 import stat
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -18,6 +19,8 @@ from orchestrator.errors import ArtifactError, ResourceError
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _Facts = tuple[str, int, int, int]
 _KNOWN: dict[_Facts, str] = {}
+_CLOCK_NS = 20_000_000
+"""More than a file system's clock takes from one tick to the next."""
 _LOCK = threading.Lock()  # steps that begin together read the same teacher: it is hashed once
 
 
@@ -35,14 +38,15 @@ def known_digest(path: Path) -> str:
     """
     with _LOCK:
         facts = _facts(path)
-        if facts not in _KNOWN:
-            _KNOWN[facts] = file_digest(path)
-        return _KNOWN[facts]
+        if (sha256 := _KNOWN.get(facts)) is None:
+            sha256 = file_digest(path)
+            _remember(facts, sha256)
+        return sha256
 
 
 def remember_digest(path: Path, sha256: str) -> None:
     """Spare :func:`known_digest` a file that this process has just written and hashed."""
-    _KNOWN[_facts(path)] = sha256
+    _remember(_facts(path), sha256)
 
 
 def share_files(folder: Path) -> None:
@@ -105,6 +109,11 @@ def link_or_copy(source: str | Path, target: str | Path) -> None:
         os.link(source, target)
     except OSError:
         shutil.copy2(source, target)
+
+
+def _remember(facts: _Facts, sha256: str) -> None:
+    if time.time_ns() - facts[2] > _CLOCK_NS:  # else a later change may have the same time
+        _KNOWN[facts] = sha256
 
 
 def _facts(path: Path) -> _Facts:
