@@ -99,35 +99,36 @@ class Artifact:
             try:
                 sound = known_digest(path) == facts["sha256"]
             except OSError as error:
-                raise self._damaged(path, facts["sha256"], f"can't be read ({error.strerror})") from None
+                raise self._damaged(path, f"can't be read ({error.strerror})") from None
             if not sound:
-                raise self._damaged(path, facts["sha256"], "has changed since it was published (its SHA-256 differs)")
+                raise self._damaged(path, "has changed since it was published (its SHA-256 differs)")
         return self
 
-    def _damaged(self, path: Path, sha256: str, what: str) -> ArtifactError:
+    def _damaged(self, path: Path, what: str) -> ArtifactError:
         """The error for one of its files, with what mends it."""
-        kind, part = self.folder.parent.parent.name, self.folder.name
-        run = self.folder.parents[2] if len(self.folder.parents) > 2 else self.folder
-        fix = f"make it again: mome run RECIPE --force {self._maker(run, sha256)}"
-        if kind == "mixtures":
-            number = self.folder.parent.name
-            fix = (
-                f"mome mixture use {run.name} {number} mends it where another copy is left; else use another version "
-                f"(mome mixture list {run.name}), or {fix}"
-            )
-        else:
-            part = str(self.manifest.get("step", part))
-        return ArtifactError(f"{path.name} of {part} in the run {run.name} {what}", str(path), fix)
+        version = self.folder.parent  # or, of an artifact in a run's stages, the step's folder
+        run = version.parent.parent.name
+        fix, part = f"make it again: mome run RECIPE --force {self._maker(path)}", self._step
+        if version.parent.name == "mixtures":
+            part = f"{self.folder.name} of version {version.name}"
+            mends = f"mome mixture use {run} {version.name} mends it where another copy is left"
+            fix = f"{mends}; else use another version (mome mixture list {run}), or {fix}"
+        return ArtifactError(f"{path.name} of {part} in the run {run} {what}", str(path), fix)
 
-    def _maker(self, run: Path, sha256: str) -> str:
-        """The step that wrote a file: this artifact's, or one that it has linked the file from."""
+    @property
+    def _step(self) -> str:
+        return str(self.manifest.get("step", self.folder.parent.name))
+
+    def _maker(self, path: Path) -> str:
+        """The step that wrote a file: this artifact's, or one of its inputs' that the file is linked from."""
         for fingerprint in dict(self.manifest.get("inputs", {})).values():
-            for manifest in run.glob(f"stages/*/{fingerprint[:16]}/{MANIFEST}"):
-                with suppress(ArtifactError):
+            for manifest in self.folder.parent.parent.parent.glob(f"stages/*/{fingerprint[:16]}/{MANIFEST}"):
+                with suppress(ArtifactError, OSError):
                     made = Artifact.open(manifest.parent)
-                    if any(facts["sha256"] == sha256 for facts in made.manifest["files"].values()):
-                        return made._maker(run, sha256)
-        return str(self.manifest.get("step", self.folder.name))
+                    for name in made.manifest["files"]:
+                        if path.samefile(made.folder / name):
+                            return made._maker(made.folder / name)
+        return self._step
 
     @property
     def fingerprint(self) -> str:
