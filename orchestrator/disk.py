@@ -79,7 +79,7 @@ def disk_errors(where: Path) -> Iterator[None]:
         raise
 
 
-def place_folder(target: Path, fill: Callable[[Path], None]) -> None:
+def place_folder(target: Path, fill: Callable[[Path], object]) -> None:
     """Fill a temporary folder and move it to `target`, in place of what is there, whole or not at all.
 
     Whoever the umask lets read the folder can read its files.
