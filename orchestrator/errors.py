@@ -59,6 +59,10 @@ class ModelError(MomeError):
     """A model does not exist or does not fit its tokenizer, teacher or context."""
 
 
+class VocabularyError(ModelError):
+    """A pretrained model's tokens are not the run's."""
+
+
 class TrainingError(MomeError):
     """Training can't go on: loss not finite, checkpoint damaged, batch that does not divide."""
 

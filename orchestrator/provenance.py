@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import orchestrator
-from orchestrator.artifacts import digest, file_digest
+from orchestrator.artifacts import digest
+from orchestrator.disk import file_digest
 
 LIBRARIES = (
     *("torch", "transformers", "tokenizers", "safetensors", "numpy", "scipy", "scikit-learn", "pyarrow"),

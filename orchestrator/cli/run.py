@@ -14,10 +14,11 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from orchestrator.artifacts import MANIFEST, Artifact, Store, disk_errors, locked, write_json
+from orchestrator.artifacts import MANIFEST, Artifact, Store, locked, write_json
 from orchestrator.cli.extras import needs_cluster
 from orchestrator.config.loading import load_recipe
 from orchestrator.config.recipe import Recipe
+from orchestrator.disk import place_folder
 from orchestrator.pipeline.place import runs_folder
 from orchestrator.pipeline.plan import Plan, make_plan, run_folder
 from orchestrator.pipeline.versions import Versions, record_run
@@ -226,12 +227,7 @@ def place_report(root: Path, report: Artifact | None) -> Path | None:
         return None
     place = root / "report"
     if not _same(place / MANIFEST, report.folder / MANIFEST):
-        fresh = root / ".report.new"
-        shutil.rmtree(fresh, ignore_errors=True)
-        with disk_errors(fresh):
-            shutil.copytree(report.folder, fresh)
-        shutil.rmtree(place, ignore_errors=True)
-        fresh.rename(place)
+        place_folder(place, partial(shutil.copytree, report.folder, dirs_exist_ok=True))
     return place
 
 

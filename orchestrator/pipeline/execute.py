@@ -16,7 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from orchestrator.artifacts import Artifact, disk_errors
+from orchestrator.artifacts import Artifact
+from orchestrator.disk import disk_errors
 from orchestrator.errors import FaultError, MomeError, StageFailedError, StoppedEarlyError
 from orchestrator.faults import FOLDER, explained
 from orchestrator.pipeline.graph import Step, code_of
@@ -148,6 +149,8 @@ class _Execution:
             manifest.update(memory_facts(used, self.memory))
 
         try:
+            for read in inputs.values():
+                read.check()
             artifact = self.plan.store.publish(planned.place, planned.fingerprint, manifest, write)
         except BaseException as error:  # SystemExit too: what ends this thread is the step's failure
             self.events.put((planned, self._failure(planned.name, error)))

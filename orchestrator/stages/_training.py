@@ -10,7 +10,7 @@ from orchestrator.artifacts import MANIFEST, digest
 from orchestrator.config.base import PluginSpec, build
 from orchestrator.config.recipe import TrainingConfig
 from orchestrator.contents import content_digests
-from orchestrator.stages.base import Cost, Expected, Stage
+from orchestrator.stages.base import Cost, Environment, Expected, Stage
 
 WEIGHT_BYTES = 16
 """Of a parameter in training: weight, gradient and AdamW's two moments, fp32."""
@@ -31,6 +31,19 @@ def pretrained_files(model: PluginSpec) -> dict[str, str]:
         return {}
     files = sorted(path for path in folder.iterdir() if path.is_file())
     return {"model": digest(list(zip([path.name for path in files], content_digests(files), strict=True)))}
+
+
+def check_tokens(model: PluginSpec, tokenizer: Path, env: Environment) -> None:
+    """Make sure that a pretrained model knows the run's tokens; say so where that can't be told.
+
+    Raises:
+        ModelError: it knows others. ResourceError: the hub can't be reached.
+    """
+    from orchestrator.models.vocabulary import check_vocabulary
+
+    if not check_vocabulary(model, tokenizer) and env.rank == 0:
+        name = model.options.get("name", model.type)
+        env.log({"message": f"{name} has no tokenizer.json: that its tokens are the run's is not checked"})
 
 
 def training_cost(

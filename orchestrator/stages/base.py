@@ -95,6 +95,7 @@ class Expected:
         vocab_size, context: of blocks. languages: how many. tokens_per_language: of the training split; None: not
             known before they are counted. teacher: its architecture.
         blocks: of each language by split, about; empty: nobody can tell before the text is read.
+        tokenizer: folder of a given one; None: it is trained.
     """
 
     vocab_size: int
@@ -103,6 +104,7 @@ class Expected:
     tokens_per_language: int | None
     teacher: PluginSpec
     blocks: Mapping[str, int] = field(default_factory=dict)
+    tokenizer: Path | None = None
 
 
 class Stage(Section):

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.artifacts import disk_errors, write_json
+from orchestrator.artifacts import write_json
 from orchestrator.config.recipe import BlocksConfig
+from orchestrator.disk import disk_errors
 from orchestrator.errors import CorpusError
 from orchestrator.stages.base import Cost, Environment, Expected, Stage
 from orchestrator.tokens.balance import Selection, balance, packed_tokens

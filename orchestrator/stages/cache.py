@@ -9,8 +9,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from orchestrator.artifacts import disk_errors, link_or_copy, write_json
+from orchestrator.artifacts import write_json
 from orchestrator.config.base import build, plugin_of
+from orchestrator.disk import disk_errors, link_or_copy
 from orchestrator.errors import ResourceError
 from orchestrator.stages._teaching import cache_identity, teacher_facts, teacher_model
 from orchestrator.stages.base import Cost, Environment, Expected, Stage, serial_map

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from orchestrator.artifacts import disk_errors, link_or_copy, write_json
+from orchestrator.artifacts import write_json
+from orchestrator.disk import disk_errors, link_or_copy
 from orchestrator.errors import TokenizerError
 from orchestrator.stages.base import Environment, Stage
 from orchestrator.tokens.storage import SPLITS, read_json

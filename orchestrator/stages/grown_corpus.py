@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from orchestrator.artifacts import disk_errors, link_or_copy
 from orchestrator.corpus.storage import split_file
+from orchestrator.disk import disk_errors, link_or_copy
 from orchestrator.stages.base import Environment, Stage
 from orchestrator.tokens.storage import SPLITS, read_json
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 from orchestrator.config.base import PluginSpec, build
 from orchestrator.config.recipe import ExpertsConfig, TrainingConfig
 from orchestrator.stages._distilling import distilling_cost, for_languages, objective
-from orchestrator.stages._training import fingerprint, pretrained_files
+from orchestrator.stages._training import check_tokens, fingerprint, pretrained_files
 from orchestrator.stages.base import Cost, Environment, Expected, Stage
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ class JointStage(Stage):
         from orchestrator.training.loop import Task, train
         from orchestrator.training.publish import publish
 
+        check_tokens(self.experts.model, inputs["tokenizer"], env)
         blocks = TokenBlocks.open(inputs["blocks"], "train")
 
         def save(model: nn.Module, tokenizer: Path, out: Path) -> Mapping[str, object]:

@@ -7,8 +7,8 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from orchestrator.artifacts import disk_errors, link_or_copy
 from orchestrator.config.base import PluginSpec
+from orchestrator.disk import disk_errors, link_or_copy
 from orchestrator.errors import ArtifactError, ModelError
 from orchestrator.models.mixture_files import ABOUT, COMBINERS, read_about, tokenizer_digest, write_about
 from orchestrator.stages._mixing import ROUTER

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from orchestrator.artifacts import disk_errors, file_digest
 from orchestrator.config.recipe import TokenizerConfig
+from orchestrator.disk import disk_errors, file_digest
 from orchestrator.errors import TokenizerError
 from orchestrator.stages.base import Environment, Stage
 from orchestrator.tokens.sampling import balanced_text

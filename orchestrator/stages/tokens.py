@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.artifacts import disk_errors, write_json
+from orchestrator.artifacts import write_json
+from orchestrator.disk import disk_errors
 from orchestrator.errors import CorpusError
 from orchestrator.stages.base import Environment, Stage
 from orchestrator.tokens.encoding import EncodedShard, Shard, encode_shard, shards_of

@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from orchestrator.artifacts import disk_errors
+from orchestrator.disk import disk_errors, share_files
 from orchestrator.errors import TrainingError
 
 WEIGHTS, OPTIMIZER, STATE = "weights.safetensors", "optimizer.safetensors", "state.json"
@@ -152,6 +152,7 @@ class Checkpoints:
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir(parents=True)
             yield temporary
+            share_files(temporary)
             for path in (*temporary.iterdir(), temporary):
                 _sync(path)
             if final.exists():

@@ -8,7 +8,7 @@ import pytest
 from orchestrator.artifacts import Store, digest
 from orchestrator.config.base import PluginSpec
 from orchestrator.config.loading import load_recipe
-from orchestrator.errors import CorpusError, MomeError, StageFailedError
+from orchestrator.errors import ArtifactError, CorpusError, MomeError, StageFailedError
 from orchestrator.pipeline.execute import _POLL_SECONDS, METRICS, _Follower, execute
 from orchestrator.pipeline.graph import Step
 from orchestrator.pipeline.plan import Plan, PlannedStep, ancestors, descendants, make_plan, select
@@ -93,6 +93,17 @@ DIAMOND = (
     Step("c", Write(text="c"), {"a": "a"}),
     Step("d", Write(text="d"), {"b": "b", "c": "c"}),
 )
+
+
+def test_an_input_that_has_changed_on_the_disk_is_not_used(tmp_path):
+    store, before, after = Store(tmp_path / "mine"), DIAMOND[:1], DIAMOND[:2]
+    made = execute(plan_of(store, *before), ThreadRunner(), [])["a"]
+    (made.folder / "text").write_text("?")
+    with pytest.raises(ArtifactError, match=r"text of a in the run mine has changed") as caught:
+        execute(plan_of(store, *after), ThreadRunner(), [])
+    assert caught.value.fix == "make it again: mome run RECIPE --force a"
+    assert execute(plan_of(store, *before), ThreadRunner(), []) == {"a": made}, "nothing to do is nothing to read"
+    assert not list((store.root / "stages").glob("b/*"))
 
 
 def test_steps_run_after_their_inputs_and_side_by_side(tmp_path):

@@ -191,7 +191,7 @@ def test_a_teacher_of_another_tokenizer_is_refused(store, spanish, tmp_path):
         (version.folder / "tokenizer" / file.name).write_bytes(file.read_bytes())
     teacher = write_teacher(tmp_path / "teacher", vocab_size=265)
     save_tokenizer(train_tokenizer([["la casa junto al agua, la casa"] * 9], 265), teacher)
-    with pytest.raises(ModelError, match=r"another tokenizer(.|\n)*teacher/tokenizer.json"):
+    with pytest.raises(ModelError, match=r"259 is .as. to it, .he. here(.|\n)*--teacher, .*teacher/tokenizer.json"):
         plan_growth(Change("add", "es", spanish, teacher=str(teacher)), version, store)
 
 
