@@ -1,8 +1,8 @@
-"""Text of no expert that is found on this machine, to test rejection with: none of it is learned from.
+"""Text of no expert that is found on this machine, to measure rejection with: it varies, and nothing learns from it.
 
 Translated messages of the machine's programs, and files of other programming languages that the packages of this
-project's own dependencies bring with them: "seen/…" where the language or the kind of file is among those that ship
-(but the text is not), "unseen/…" where nothing of it is; and generated text.
+project's own dependencies bring with them: "seen/…" where the language or the kind of file is among those that ship,
+"unseen/…" where it is not. What can't be read is skipped and counted.
 """
 
 from __future__ import annotations
@@ -10,24 +10,20 @@ from __future__ import annotations
 import gettext
 import hashlib
 import re
-import struct
-from collections.abc import Collection, Mapping
-from functools import cache
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 
-import numpy as np
+from orchestrator.routers.text.outside import by_sight
+from orchestrator.routers.text.tags import CODE, PHRASES, tags
 
-from orchestrator.routers.text.outside import fragments, generated
-from orchestrator.routers.text.shipped import code, phrases
-
+LOCALES = Path("/usr/share/locale")
 _SUFFIXES = (
     *(".c", ".h", ".hpp", ".cpp", ".js", ".css", ".html", ".json", ".yaml", ".csv"),
     *(".cu", ".cuh", ".f90", ".f", ".proto", ".cmake", ".pyf"),
 )
-_SAME = {".h": "c", ".hpp": "cpp"}
 _PACKAGES = ("torch", "scikit-learn", "scipy", "matplotlib", "numpy", "pyarrow", "transformers", "jinja2")
-_LOCALES = Path("/usr/share/locale")
 _MIXED = ("nds",)
 """Languages whose catalogues are not in them: what translators left is mostly German."""
 _CHARACTERS_OF_A_CATALOGUE = 40_000
@@ -45,67 +41,51 @@ _COMMENTS: Mapping[str, re.Pattern[str]] = {
 _C_COMMENTS = re.compile(r"(?s)/\*.*?\*/|//[^\n]*")
 
 
-def identity() -> str:
-    """Digest of the texts that ship, and of names and sizes of what they are tested with: part of a fingerprint."""
-    texts = [f"{name} {some}" for found in (phrases(), code()) for name, some in found.items()]
-    versions = [f"{name} {_version(name)}" for name in _PACKAGES]
-    messages = sorted(f"{path} {path.stat().st_size}" for path in _LOCALES.glob("*/LC_MESSAGES/*.mo"))
-    return hashlib.sha256("\n".join([*texts, *versions, *messages]).encode()).hexdigest()
+@dataclass
+class Found:
+    """Texts by kind ("phrases/sk", "code/cmake"), how many files were read, and which were skipped as unreadable."""
+
+    texts: dict[str, list[str]] = field(default_factory=dict)
+    read: int = 0
+    skipped: list[Path] = field(default_factory=list)
+
+    def unlearned(self, own: Collection[str]) -> dict[str, list[str]]:
+        """Texts to test rejection with, by kind ("seen/it", "unseen/.cmake"), without the experts' `own` kinds."""
+        return by_sight({kind: tuple(texts) for kind, texts in self.texts.items()}, own)
 
 
-def _version(name: str) -> str:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return "none"
-
-
-def unlearned(languages: Collection[str], characters: int, rng: np.random.Generator) -> dict[str, list[str]]:
-    """Texts to test rejection with, by kind ("seen/it", "seen/.css", "unseen/sk", "unseen/.cmake", "generated/sql").
-
-    Args:
-        languages: those that have experts; their messages and their code are left out.
-        characters: of each generated kind, about.
-        rng: of what is generated.
-    """
-    found = {
-        f"{'seen' if name in phrases() else 'unseen'}/{name}": texts
-        for name, texts in catalogues().items()
-        if name not in (*languages, *_MIXED)
-    }
-    for suffix, texts in files().items():
-        name = _SAME.get(suffix, suffix[1:])
-        if name not in languages:
-            found[f"{'seen' if name in code() else 'unseen'}/{suffix}"] = texts
-    return found | generated(characters, rng)
-
-
-def outside_pieces(languages: Collection[str], count: int, rng: np.random.Generator) -> dict[str, list[str]]:
-    """Pieces of the texts of :func:`unlearned`, by kind."""
-    return fragments(unlearned(languages, 40 * count, rng), count, rng)
-
-
-@cache
-def catalogues() -> Mapping[str, list[str]]:
-    """Translated messages of programs on this machine, by language; none where no catalogues are installed."""
-    found: dict[str, list[str]] = {}
-    for folder in sorted(_LOCALES.glob("*/LC_MESSAGES")):
+def find(locales: Path | None = None) -> Found:
+    """Messages of the catalogues in `locales` (None: LOCALES), and beginnings of files of installed packages."""
+    found = Found()
+    for folder in sorted((locales or LOCALES).glob("*/LC_MESSAGES")):
         name = folder.parent.name
-        texts = _messages(folder) if "_" not in name and "@" not in name else []
-        if sum(map(len, texts)) > _CHARACTERS_OF_A_CATALOGUE / 10:
-            found[name] = texts
+        if "_" not in name and "@" not in name and name not in _MIXED:
+            texts = _messages(folder, found)
+            if sum(map(len, texts)) > _CHARACTERS_OF_A_CATALOGUE / 10:
+                _add(found, PHRASES, name, texts)
+    for suffix, paths in _files().items():
+        _add(found, CODE, suffix[1:], _beginnings(paths, suffix, found))
     return found
 
 
-def _messages(folder: Path) -> list[str]:
+def _add(found: Found, space: str, name: str, texts: Iterable[str]) -> None:
+    kind = f"{space}/{(tags(name, space) or (name,))[0]}"
+    if texts := list(texts):
+        found.texts.setdefault(kind, []).extend(texts)
+
+
+def _messages(folder: Path, found: Found) -> list[str]:
+    """Translated messages of a language's catalogues."""
     texts: list[str] = []
     size = 0
     for path in sorted(folder.glob("*.mo"), key=lambda path: hashlib.sha256(path.name.encode()).digest()):
         try:
             with path.open("rb") as file:
                 catalogue: dict[object, str] = gettext.GNUTranslations(file)._catalog  # type: ignore[attr-defined]
-        except (OSError, ValueError, struct.error):
+        except Exception:  # a damaged or strange catalogue ends gettext in whatever way it happens to
+            found.skipped.append(path)
             continue
+        found.read += 1
         for source, message in catalogue.items():
             text = _translated(str(source), message)
             if len(text) > _SHORTEST_MESSAGE and message.count("\n") < 4:
@@ -122,9 +102,8 @@ def _translated(source: str, message: str) -> str:
     return " ".join(word for word in _FORMAT.sub("", message).split() if word not in kept)
 
 
-@cache
-def files() -> Mapping[str, list[str]]:
-    """Beginnings of files of other programming languages, by suffix, spread over what is installed; no comments."""
+def _files() -> dict[str, list[Path]]:
+    """Files of other programming languages in installed packages, by suffix."""
     found: dict[str, list[Path]] = {suffix: [] for suffix in _SUFFIXES}
     for package in _PACKAGES:
         try:
@@ -134,15 +113,18 @@ def files() -> Mapping[str, list[str]]:
         for part in sorted(parts, key=str):
             if part.suffix in found and "LICENSE" not in part.name:
                 found[part.suffix].append(Path(str(part.locate())))
-    return {suffix: texts for suffix, paths in found.items() if (texts := _beginnings(paths, suffix))}
+    return found
 
 
-def _beginnings(paths: list[Path], suffix: str) -> list[str]:
+def _beginnings(paths: list[Path], suffix: str, found: Found) -> list[str]:
     comments = _COMMENTS.get(suffix, _C_COMMENTS)
     texts = []
     for path in paths[:: max(1, len(paths) // _FILES_OF_A_KIND)]:
         try:
-            texts.append(comments.sub("", path.read_text(encoding="utf-8")[:_CHARACTERS_OF_A_FILE]))
+            text = path.read_text(encoding="utf-8")[:_CHARACTERS_OF_A_FILE]
         except (OSError, UnicodeDecodeError):
+            found.skipped.append(path)
             continue
+        found.read += 1
+        texts.append(comments.sub("", text))
     return [text for text in texts if text.strip()]

@@ -23,10 +23,11 @@ _WHOLE = 256
 
 @dataclass(frozen=True)
 class LanguageTexts:
-    """Documents of one language: to train on, and held out for calibration."""
+    """Documents of one language: to train on, and held out for calibration. is_code: what its name is one of."""
 
     train: Sequence[str]
     held_out: Sequence[str]
+    is_code: bool = False
 
 
 @dataclass(frozen=True)

@@ -145,7 +145,7 @@ def test_the_prompt_router_beside_the_papers(blocks: Path, tmp_path: Path, monke
     assert router.languages == LANGUAGES
     assert Policy.of(out) == Policy("fr", 0.7)
     assert isinstance(Router.load(out, "sgd"), TokenRouter)
-    assert set(made.external()) == {"outside"}
+    assert made.external() == {}
 
 
 def test_training_the_prompt_router_takes_time_that_a_plan_says() -> None:
