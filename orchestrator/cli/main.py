@@ -25,6 +25,7 @@ app.add_typer(data, name="data")
 app.add_typer(expert.app, name="expert")
 app.add_typer(mixture.app, name="mixture")
 
+Experts = Annotated[str | None, typer.Option(help="Only these experts may serve (en,py): the most probable of them.")]
 Force = Annotated[list[str] | None, typer.Option(help="Run this stage again, and all that depends on it.")]
 _INTERRUPTED = 130
 """Exit code of a program that Ctrl-C has ended: 128 and the number of SIGINT."""
@@ -117,9 +118,7 @@ def generate(
     max_tokens: Annotated[int, typer.Option(min=1, help="Tokens to generate, at most.")] = 64,
     temperature: Annotated[float, typer.Option(min=0, help="0: always the most probable token.")] = 0.8,
     seed: Annotated[int | None, typer.Option(help="Seed of the sampling.")] = None,
-    experts: Annotated[
-        str | None, typer.Option(help="Only these experts may serve (en,py): the most probable of them.")
-    ] = None,
+    experts: Experts = None,
     common: Annotated[bool, typer.Option(help="Compute beside the common expert, where there is one.")] = True,
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
@@ -137,8 +136,7 @@ def generate(
     from serve.messages import Sampling
 
     sampling = Sampling(max_tokens=max_tokens, temperature=temperature, seed=seed)
-    allowed = None if experts is None else [part.strip() for part in experts.split(",") if part.strip()]
-    generate_text(name, prompt, model, sampling, runs, allowed, common)
+    generate_text(name, prompt, model, sampling, runs, _names(experts), common)
 
 
 @app.command()
@@ -151,6 +149,7 @@ def route(
         Path | None, typer.Option(help="Route each line of this file (-: of the standard input), as JSON lines.")
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print a line of JSON.")] = False,
+    experts: Experts = None,
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
     """Say which expert a text goes to: label, probabilities, spans of other languages, and why.
@@ -170,9 +169,9 @@ def route(
     from orchestrator.cli.route import route_lines, route_text
 
     if text is not None:
-        route_text(name, text, runs, json)
+        route_text(name, text, runs, json, _names(experts))
     elif file is not None:
-        route_lines(name, file, runs)
+        route_lines(name, file, runs, _names(experts))
 
 
 @app.command()
@@ -293,6 +292,10 @@ def data_export(
     from orchestrator.cli.data import export
 
     export(recipe, out, overrides or (), layout, runs)
+
+
+def _names(experts: str | None) -> list[str] | None:
+    return None if experts is None else [part.strip() for part in experts.split(",") if part.strip()]
 
 
 def main() -> None:

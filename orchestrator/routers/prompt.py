@@ -6,6 +6,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Annotated, ClassVar, NamedTuple
 
 import numpy as np
@@ -16,13 +17,13 @@ from orchestrator.errors import CorpusError
 from orchestrator.routers._router import Router
 from orchestrator.routers.text.accidents import augment
 from orchestrator.routers.text.calibration import Calibration, fit_rejection, fit_temperature
-from orchestrator.routers.text.found import identity
 from orchestrator.routers.text.linear import Examples, exact, softmax_regression
 from orchestrator.routers.text.ngrams import clip, highest, ngram_buckets
 from orchestrator.routers.text.outside import buckets, fragments, outside
 from orchestrator.routers.text.pieces import LanguageTexts, Lengths, Pieces, weights_of
 from orchestrator.routers.text.router import TextRouter, TokenBytes
-from orchestrator.routers.text.shipped import PROMPT_WORDS, conversation
+from orchestrator.routers.text.shipped import PROMPT_WORDS, Talk, conversations
+from orchestrator.routers.text.tags import own_kinds
 from orchestrator.routers.text.vocabulary import Vocabulary
 from orchestrator.routers.text.words import Words
 
@@ -67,10 +68,6 @@ class Prompt:
     calibration_pieces: Annotated[int, Field(ge=50)] = 2_000
     """Held-out pieces of each language and length that probabilities are fitted on."""
 
-    def external(self) -> Mapping[str, str]:
-        """Identity of the files that rejection is learned from."""
-        return {"outside": identity()}
-
     def train(
         self,
         texts: Mapping[str, LanguageTexts],
@@ -98,26 +95,28 @@ class Prompt:
         for language, some in pieces.items():
             if not some:
                 raise CorpusError(f"no training text in {language!r}", "router", "give that language more text")
-        inside = self._inside(pieces, rng)
-        learned, held_out = _split(outside(languages, self.pieces * 4, rng))
+        own = own_kinds({language: some.is_code for language, some in texts.items()})
+        talks = conversations(own)
+        inside = self._inside(pieces, talks, rng)
+        learned, held_out = _split(outside({*chain(*own.values())}, self.pieces * 4, rng))
         each = 4 * self.pieces // len(learned)
         examples = _with_outside(inside, fragments(learned, each, rng), len(languages))
         classes = len(languages) + len(_SHARES)
         weights, bias = softmax_regression(examples, classes, self.bits, seed)
         weights = np.column_stack([exact(weights, _STEP), self._familiarity(inside.texts)])
         bias = np.append(bias, 0).astype(np.float32)
-        words = (some for name, own in texts.items() for some in (own.train, conversation(name)[0]))
-        vocabulary = Vocabulary.of((text for some in words for text in some), inside.texts)
+        words = chain.from_iterable((*some.train, *talks[name].learned) for name, some in texts.items())
+        vocabulary = Vocabulary.of(words, inside.texts)
         router = TextRouter(
             languages, weights, bias, Calibration.none(len(languages)), vocabulary, TokenBytes.of(tokens)
         )
-        router = dataclasses.replace(router, calibration=self._calibrate(router, texts, held_out, rng))
+        router = dataclasses.replace(router, calibration=self._calibrate(router, texts, talks, held_out, rng))
         return {self.classifier: router}
 
-    def _inside(self, pieces: Mapping[str, Pieces], rng: np.random.Generator) -> Examples:
+    def _inside(self, pieces: Mapping[str, Pieces], talks: Mapping[str, Talk], rng: np.random.Generator) -> Examples:
         """Labelled pieces of the languages: every word by the root of its count, random pieces, known sentences."""
         words = {language: some.words() for language, some in pieces.items()}
-        talk = {language: conversation(language)[0] for language in pieces}
+        talk = {language: talks[language].learned for language in pieces}
         counts = {name: words[name] + Counter(" ".join(talk[name]).split()) for name in pieces}
         names = {
             name: [w for w in sorted(found) if w[:1].isupper() and w[1:].islower()] for name, found in words.items()
@@ -177,11 +176,16 @@ class Prompt:
         self,
         router: TextRouter,
         texts: Mapping[str, LanguageTexts],
+        talks: Mapping[str, Talk],
         kinds: Mapping[str, Sequence[str]],
         rng: np.random.Generator,
     ) -> Calibration:
         """Fit both probabilities on held-out documents, held-out conversation, and held-out kinds of outside text."""
-        inside = [part for label, name in enumerate(texts) for part in self._held_out(name, texts[name], label, rng)]
+        inside = [
+            part
+            for label, (name, some) in enumerate(texts.items())
+            for part in self._held_out(some, talks[name].held_out, label, rng)
+        ]
         held = [piece for part in inside for piece in part.texts]
         pairs = rng.integers(len(held), size=(len(held) // 10, 2))
         mixed = _Part([f"{held[a]} {held[b]}" for a, b in pairs.tolist()], _KNOWN)
@@ -200,12 +204,13 @@ class Prompt:
             fit_rejection(seen, labels == _OUTSIDE, lengths, scores.argmax(axis=1), weights, len(texts)),
         )
 
-    def _held_out(self, name: str, texts: LanguageTexts, label: int, rng: np.random.Generator) -> Iterator[_Part]:
+    def _held_out(
+        self, texts: LanguageTexts, sentences: Sequence[str], label: int, rng: np.random.Generator
+    ) -> Iterator[_Part]:
         pieces = Pieces(texts.held_out) or Pieces(texts.train)
         found = pieces.cut(Lengths.buckets(self.calibration_pieces), rng)
         cut = [piece for some in found.values() for piece in some]
         yield _Part(cut, label)
-        sentences = conversation(name)[1]
         if sentences:
             found = Pieces(["\n".join(sentences)]).cut(Lengths.buckets(self.calibration_pieces // 4), rng)
             talk = [*sentences, *(piece for some in found.values() for piece in some)]

@@ -142,6 +142,7 @@ def prompt() -> dict[str, Any]:
         "outside": {kind: {"count": 500, "rejected": 0.9} for kind in [*kinds, "generated/noise"]},
         "classifiers": {"sgd": dict.fromkeys(lengths, score)},
         "learned_outside": ["code/sql", "generated/noise", "phrases/es"],
+        "shipped": {"en": {"kinds": ["phrases/en"], "learned": 2, "with": []}},
     }  # fmt: skip
 
 
