@@ -153,7 +153,7 @@ class TrainingConfig(Section):
     """Largest norm of the gradient; longer ones are scaled down to it."""
     precision: Literal["bf16", "fp32"] = "bf16"
     """Arithmetic of the forward pass; weights and optimizer state stay in fp32, as do softmaxes and losses. CPUs
-    without matrix units (AMX), on which bf16 is slower, compute in fp32 whatever this says."""
+    that are no faster in bf16, as measured once, compute in fp32 whatever this says; `training.json` tells which."""
     eval_every: int = Field(100, ge=1)
     """Optimizer steps between evaluations on the validation split."""
     eval_blocks: int = Field(64, ge=1)

@@ -21,7 +21,7 @@ from orchestrator.tokens.batches import BatchOrder
 from orchestrator.tokens.blocks import TokenBlocks
 from orchestrator.training.batches import Batch, micro_batches, name_rows, plan_batches
 from orchestrator.training.checkpoints import Checkpoints, Progress
-from orchestrator.training.device import device_of, total
+from orchestrator.training.device import agree_on_arithmetic, device_of, total
 from orchestrator.training.lr import learning_rate
 from orchestrator.training.metrics import Metrics
 from orchestrator.training.objective import Objective
@@ -108,6 +108,7 @@ class _Run:
         self.held_out = {language: self._held_out(language) for language in validated}
         self.optimizer = build("training.optimizers", config.optimizer)
         self.handle, self.progress = self._resume()
+        agree_on_arithmetic(self.device, config.precision, env.rank, env.world_size)
         self.saved = self.progress.step or None
         self.history = LossHistory(task.objective.window(self.steps))
         self.history.load(self.progress.history)
