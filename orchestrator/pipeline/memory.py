@@ -8,7 +8,8 @@ don't count each other; but what a process keeps of an earlier step's work is th
 Memory of GPUs is in `training.json`.
 
 `run_peak_memory_bytes` is the whole run's, up to the step's end: all processes from the one that was started down, each
-page once. It is null where the run uses a cluster that it did not start: not all processes there are its own.
+page once, as samples every few seconds find it, and no less than a step's own. It is null where the run uses a cluster
+that it did not start: not all processes there are its own.
 """
 
 from __future__ import annotations
@@ -47,6 +48,8 @@ class Used(NamedTuple):
 
 def memory_facts(used: Used | None, watch: MemoryWatch) -> dict[str, int | None]:
     """What a manifest says of memory; `used` is None where a runner does not measure."""
+    if used is not None and used.here:
+        watch.note(used.peak)
     whole = watch.peak() if used is None or used.here else None
     return {"peak_memory_bytes": used.peak if used else None, "run_peak_memory_bytes": whole}
 
@@ -130,6 +133,10 @@ class MemoryWatch:
     def __init__(self, interval: float = 2.0) -> None:
         self._interval, self._peak, self._stop = interval, 0, threading.Event()
         self._thread = threading.Thread(target=self._watch, name="memory-watch", daemon=True)
+
+    def note(self, size: int) -> None:
+        """Take in what some of the processes held between two samples, in bytes."""
+        self._peak = max(self._peak, size)
 
     def peak(self) -> int:
         """Largest total seen so far, in bytes."""

@@ -133,6 +133,8 @@ def test_a_watch_keeps_the_largest_and_rests_the_longer_the_longer_it_looks(monk
         assert looked.wait(10)
     assert watch.peak() == 9
     assert memory_facts(Used(4, True), watch) == {"peak_memory_bytes": 4, "run_peak_memory_bytes": 9}
+    assert memory_facts(Used(11, False), watch) == {"peak_memory_bytes": 11, "run_peak_memory_bytes": None}
+    assert memory_facts(Used(10, True), watch) == {"peak_memory_bytes": 10, "run_peak_memory_bytes": 10}
 
 
 def test_no_two_processes_have_one_name():

@@ -8,6 +8,7 @@ from orchestrator.errors import ArtifactError
 from orchestrator.reporting import results
 from orchestrator.reporting.report import write_report
 from orchestrator.reporting.results import collect, learning_curves
+from orchestrator.reporting.sentences import effort
 
 
 def rows(path: Path, *found: dict) -> Path:
@@ -117,3 +118,26 @@ def test_versions_that_differ_between_steps_are_all_shown(inputs, made_up) -> No
     path = inputs["router"] / "manifest.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"versions": {"torch": "2.14.0"}}))
     assert collect(inputs, made_up.RECIPE)["versions"]["torch"] == "2.13.0, 2.14.0"
+
+
+def test_curves_leave_out_what_was_not_computed_or_is_no_number(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(
+        '{"step": 1, "ce": 5.0, "soft": null, "alpha": 1.0}\n'
+        '{"step": 2, "ce": 4.0, "soft": 2.0, "alpha": 0.0}\n'
+        '{"step": 3, "ce": NaN, "soft": Infinity, "alpha": 1.0}\n'
+        '{"step": 3, "validation_loss": null, "validation_loss/en": 4.5}\n'
+    )
+    curves = learning_curves(path, ["en"])
+    assert (curves["train"], curves["soft"], curves["validation"]) == ([[1, 5.0], [2, 4.0]], [[2, 2.0]], [])
+    assert curves["validation_by_language"] == {"en": [[3, 4.5]]}
+
+
+def test_memory_is_of_the_largest_step_and_of_the_whole_run(inputs, made_up) -> None:
+    assert collect(inputs, made_up.RECIPE)["peak_memory_bytes"]["run"] is None  # on a cluster of others
+    path = inputs["router"] / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"run_peak_memory_bytes": 3_000_000_000}))
+    results = collect(inputs, made_up.RECIPE)
+    assert (results["peak_memory_bytes"]["largest"], results["peak_memory_bytes"]["run"]) == (800_000_000, 3 * 10**9)
+    said = effort(results["seconds"], results["peak_memory_bytes"]).replace("\N{NO-BREAK SPACE}", " ")
+    assert said.endswith("The processes of one step held 800 MB at most, all processes of the run together 3 GB.")

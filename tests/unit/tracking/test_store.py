@@ -4,11 +4,28 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
+from orchestrator.artifacts import Store
+from orchestrator.config.base import PluginSpec
+from orchestrator.config.recipe import ResourcesConfig
+from orchestrator.pipeline.graph import Step
+from orchestrator.pipeline.local import LocalRunner
+from orchestrator.pipeline.plan import Plan, PlannedStep
+from orchestrator.stages.base import Environment, Expected, Stage
 from orchestrator.tracking.store import local_store, masked, without_secrets
+
+
+class Logs(Stage):
+    """Logs a step."""
+
+    def run(self, inputs: Mapping[str, Path], out: Path, env: Environment) -> None:
+        env.log({"step": 1, "steps": 1, "loss": 2.0})
+        (out / "done").touch()
+
 
 SECRETS = [
     ("http://127.0.0.1:5000", "http://127.0.0.1:5000"),
@@ -65,6 +82,8 @@ def test_a_server_that_is_away_and_its_password_leave_no_trace_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("mlflow")
+    from orchestrator.cli.progress import LogProgress
+    from orchestrator.pipeline.execute import execute
     from orchestrator.tracking import RunFacts, mlflow_tracker
 
     with socket.socket() as unused:
@@ -73,11 +92,17 @@ def test_a_server_that_is_away_and_its_password_leave_no_trace_of_it(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://ann:pa55word@127.0.0.1:{port}/?token=s3cret")
     tracker = mlflow_tracker(RunFacts("quick", tmp_path, "mome"))
     assert tracker is not None
-    tracker.started("teacher")
+    step = PlannedStep(Step("teacher", Logs()), "f" * 64, None)
+    plan = Plan(Store(tmp_path), (step,), Expected(512, 64, 1, None, PluginSpec(type="gpt2_nano")))
+    runner = LocalRunner(ResourcesConfig(cpus=1))
+    execute(plan, runner, [LogProgress(), tracker])
+    runner.close()
     tracker.close(None)
     said = "".join(capfd.readouterr())
     assert f"tracking: http://***@127.0.0.1:{port}/?token=*** can't be written to" in said
+    assert "teacher: done in" in said
     files = [Path(folder) / name for folder, _, names in os.walk(tmp_path) for name in names]
     for secret in ("pa55word", "s3cret"):
+        assert files
         assert secret not in said
         assert not any(secret.encode() in file.read_bytes() for file in files)
