@@ -37,8 +37,15 @@ _SETTINGS = {
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "RAY_ENABLE_RECORD_ACTOR_TASK_LOGGING": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
+    # Tracebacks of tasks whose results nobody waits for any more, on the terminal.
+    "RAY_IGNORE_UNHANDLED_ERRORS": "1",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
+
+_KNOCK_SECONDS = 10.0
+_GRPC_SETTINGS = b"\x04"
+_GRPC_HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + _GRPC_SETTINGS + bytes(5)
+"""HTTP/2's first words and its frame of settings, an empty one: gRPC answers with a frame of its own settings."""
 
 
 @contextmanager
@@ -92,10 +99,21 @@ def _connected(address: str) -> Iterator[None]:
 
 
 def _knock(address: str) -> None:
-    """Find out in seconds that nobody listens at "host:port"; Ray itself tries for minutes."""
+    """Find out in seconds that no Ray listens at "host:port"; Ray itself tries for minutes.
+
+    Raises:
+        OSError: nobody does, or whoever does keeps silent, or speaks otherwise.
+    """
     host, _, port = address.rpartition(":")
-    if host and port.isdigit():
-        socket.create_connection((host.rpartition("/")[2].strip("[]"), int(port)), timeout=10).close()
+    if not (host and port.isdigit()):
+        return
+    with socket.create_connection((host.rpartition("/")[2].strip("[]"), int(port)), timeout=_KNOCK_SECONDS) as knocking:
+        if os.environ.get("RAY_USE_TLS", "0") not in ("0", "false"):
+            return
+        knocking.sendall(_GRPC_HELLO)
+        answer = knocking.recv(9, socket.MSG_WAITALL)
+    if answer[3:4] != _GRPC_SETTINGS:
+        raise ConnectionError("what answers there is no Ray")
 
 
 @contextmanager

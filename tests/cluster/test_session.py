@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -80,6 +82,30 @@ def test_a_cluster_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(ResourceError, match="no Ray cluster can be reached"), session(ResourcesConfig()):
         pass
     assert time.monotonic() - begin < 90
+
+
+def _answer(server: socket.socket, answer: bytes) -> None:
+    with server.accept()[0] as caller:
+        caller.sendall(answer)
+        time.sleep(1)
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"), [(b"", "timed out"), (b"HTTP/1.1 400 Bad Request\r\n\r\n", "no Ray")], ids=["silence", "web"]
+)
+def test_what_answers_and_is_no_cluster_is_named_in_seconds(
+    answer: bytes, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from orchestrator.cluster import session
+    from orchestrator.config.recipe import ResourcesConfig
+    from orchestrator.errors import ResourceError
+
+    monkeypatch.setattr(session, "_KNOCK_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{server.getsockname()[1]}")
+        threading.Thread(target=_answer, args=(server, answer), daemon=True).start()
+        with pytest.raises(ResourceError, match=says), session.session(ResourcesConfig()):
+            pass
 
 
 def test_a_cluster_that_does_not_start_is_said(monkeypatch: pytest.MonkeyPatch, short_folder: Path) -> None:
