@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import socket
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -242,3 +243,12 @@ def test_a_run_reached_by_a_link_goes_on_where_it_is(store: Path, tmp_path: Path
     first = begin(tmp_path / "real", "linked")
     (tmp_path / "link").symlink_to(tmp_path / "real")
     assert begin(tmp_path / "link", "linked")._parent == first._parent
+
+
+def test_mlflows_own_experiment_is_no_way_out_of_the_folder(store: Path, tmp_path: Path) -> None:
+    """It is made with the place of artifacts below where the command was typed."""
+    shutil.copy(store / "mlflow.db", tmp_path)
+    run = MlflowRun(local_store(tmp_path), replace(facts(tmp_path, "default"), experiment="Default"))
+    run.started("teacher")
+    found = client(tmp_path).get_experiment_by_name("Default")
+    assert found.artifact_location == (tmp_path / "mlruns").as_uri()
