@@ -74,7 +74,7 @@ def _matrix(results: Results) -> Table:
     rows.append(plain("experts, routed", routed, routed_around))
     note = (
         f"On the {results['split']} split, with {share(results['confidence'], 0)} bootstrap intervals over documents "
-        "(none where there are fewer than three). "
+        "(none where those are too few). "
         "Bold: the best expert of a column; the lower within its column, the stronger the shade."
     )
     return table("Perplexity of each expert on each language", ("model", *languages), rows, note=note)

@@ -53,7 +53,7 @@ def specialisation(rivals: Ratios, languages: Sequence[str], confidence: float) 
         return f"Only {won} of {len(languages)} experts are the best on their own language: {listing(cases)}."
     closest = min(languages, key=lambda lang: float(rivals[lang]["ratio"]))
     near = rivals[closest]
-    bounds = "no interval: fewer than three documents"
+    bounds = "no interval: too few documents"
     if near["interval"] is not None:
         bounds = f"{share(confidence, 0)} interval {' to '.join(map(significant, near['interval']))}"
     text = (
@@ -155,7 +155,7 @@ def _change(entry: Mapping[str, Any]) -> str:
     if _unchanged(entry):
         return "unchanged"
     if entry["interval"] is None:
-        return f"{percent(entry['ratio'])} (no interval: fewer than three documents)"
+        return f"{percent(entry['ratio'])} (no interval: too few documents)"
     low, high = entry["interval"]
     return f"{percent(entry['ratio'])} [{percent(low)}, {percent(high)}]"
 

@@ -55,3 +55,23 @@ def test_file_that_may_not_be_read(tmp_path: Path) -> None:
     (tmp_path / "a.json").touch()
     with pytest.raises(CorpusError, match="Permission denied"):
         list(PaperJson(path=str(tmp_path)).documents("en"))
+
+
+def test_articles_without_text_and_works(tmp_path: Path) -> None:
+    entries = [{"en": None}, {"en": {"text": None}}, {"en": 3}, {"en": {"id": "n#1", "work": "n", "text": "One"}}]
+    (tmp_path / "a.json").write_text(json.dumps(entries))
+    lost: list[CorpusError] = []
+    found = list(PaperJson(path=str(tmp_path)).documents("en", lost.append))
+    assert [(d.id, d.work, d.text) for d in found] == [("n#1", "n", "One")]
+    assert len(lost) == 3
+    assert all("a.json, entry" in error.where for error in lost)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"[" * 3000, "nested too deep"), ("[]".encode("utf-16"), "UTF-16"), (b"\x1f\x8b\x08", "gzip")],
+)
+def test_other_files(tmp_path: Path, content: bytes, said: str) -> None:
+    (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(CorpusError, match=said):
+        list(PaperJson(path=str(tmp_path)).documents("en"))
