@@ -48,6 +48,7 @@ _REJECTED = {"phrases": 1.0, "code": 0.05, "generated": 0.5}
 and what looks like Python mostly is."""
 _STEP, _FAMILIARITY_STEP = 2.0**-8, 2.0**-6
 """What weights are multiples of: they stay below 8, and logarithms of counts below 32."""
+_TEXTS_AT_ONCE = 50_000
 _CONVERSATION = 0.07
 """Weight of held-out sentences that ship beside held-out documents in calibration: people write otherwise."""
 
@@ -103,7 +104,8 @@ class Prompt:
         examples = _with_outside(inside, fragments(learned, each, rng), len(languages))
         classes = len(languages) + len(_SHARES)
         weights, bias = softmax_regression(examples, classes, self.bits, seed)
-        weights = np.column_stack([exact(weights, _STEP), self._familiarity(inside.texts)])
+        familiarity = self._familiarity(inside.texts, examples.words)
+        weights = np.column_stack([exact(weights, _STEP), familiarity])
         bias = np.append(bias, 0).astype(np.float32)
         words = chain.from_iterable((*some.train, *talks[name].learned) for name, some in texts.items())
         vocabulary = Vocabulary.of(words, inside.texts)
@@ -131,7 +133,7 @@ class Prompt:
             cut += some.lines(self.pieces // 2, rng)
             cut += self._conversation(talk[language], counts[language], [counts[name] for name in others], rng)
             foreign = [name for other in others for name in names[other]]
-            texts += augment([*vocabulary, *cut], rng, prose=not some.is_code, names=foreign)
+            texts += map(clip, augment([*vocabulary, *cut], rng, prose=not some.is_code, names=foreign))
             weights.append(np.concatenate([counted, np.ones(len(cut))]) * (_CODE if some.is_code else 1.0))
             labels.append(np.full(len(vocabulary) + len(cut), label, np.int64))
         return Examples(texts, np.concatenate(labels), np.concatenate(weights))
@@ -162,13 +164,16 @@ class Prompt:
             *short * min(_REPEATS, share // max(1, len(short))),
         ]
 
-    def _familiarity(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """How often each bucket's n-grams and words occur in the training pieces, as a logarithm: float32 [2^bits]."""
-        counts = np.zeros(1 << self.bits)
-        for begin in range(0, len(texts), 10_000):
-            some = [clip(text) for text in texts[begin : begin + 10_000]]
-            orders, _ = ngram_buckets(some, self.bits)
-            for found in [*orders, highest(Words.of(some).hashes, self.bits)]:
+    def _familiarity(self, texts: Sequence[str], words: Words) -> NDArray[np.float32]:
+        """How often each bucket's n-grams and words occur in the training pieces, as a logarithm: float32 [2^bits].
+
+        Args:
+            texts: the pieces. words: theirs, first of all.
+        """
+        own = words.hashes[: words.counts[: len(texts)].sum()]
+        counts = np.bincount(highest(own, self.bits), minlength=1 << self.bits)
+        for begin in range(0, len(texts), _TEXTS_AT_ONCE):
+            for found in ngram_buckets(texts[begin : begin + _TEXTS_AT_ONCE], self.bits)[0]:
                 counts += np.bincount(found, minlength=1 << self.bits)
         return exact(np.log1p(counts), _FAMILIARITY_STEP)
 
@@ -242,7 +247,7 @@ def _with_outside(inside: Examples, kinds: _Kinds, languages: int) -> Examples:
     """The examples, and outside texts by kind: each of their classes weighs its share of a language."""
     texts, labels, weights = [*inside.texts], [inside.labels], [inside.weights]
     for label, (name, share) in enumerate(_SHARES.items(), start=languages):
-        pieces = [piece for kind, some in kinds.items() if kind.startswith(name) for piece in some]
+        pieces = [clip(piece) for kind, some in kinds.items() if kind.startswith(name) for piece in some]
         texts += pieces
         labels.append(np.full(len(pieces), label, np.int64))
         weights.append(np.full(len(pieces), share * inside.weights.sum() / languages / max(1, len(pieces))))

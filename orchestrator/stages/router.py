@@ -194,15 +194,11 @@ class RouterStage(Stage):
     ) -> dict[str, Any]:
         """Accuracy by length of the classifiers that read tokens, on some of the pieces."""
         some = {
-            language: {length: texts[:COMPARED_PIECES] for length, texts in lengths.items()}
+            language: {length: encode(tokenizer, texts[:COMPARED_PIECES]) for length, texts in lengths.items()}
             for language, lengths in pieces.items()
         }
-
-        def asked_with_text(router: Router) -> Callable[[Sequence[str]], NDArray[np.float64]]:
-            return lambda texts: router.probabilities(encode(tokenizer, texts))
-
         return {
-            name: accuracy_by_length(asked_with_text(router), self.languages, some)
+            name: accuracy_by_length(router.probabilities, self.languages, some)
             for name, router in routers.items()
             if not isinstance(router, TextRouter)
         }

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.routers.text.ngrams import ORDERS, PAD, clip, highest, ngram_buckets
+from orchestrator.routers.text.ngrams import ORDERS, PAD, highest, ngram_buckets
 from orchestrator.routers.text.words import WEIGHT, Words
 
 if TYPE_CHECKING:  # what runs a router needs numpy alone
@@ -24,11 +25,16 @@ LEARNING_RATE = 0.5
 
 @dataclass(frozen=True)
 class Examples:
-    """Labelled texts. labels: int64 [n]. weights: float64 [n], how much each counts."""
+    """Labelled texts, clipped. labels: int64 [n]. weights: float64 [n], how much each counts."""
 
     texts: Sequence[str]
     labels: NDArray[np.int64]
     weights: NDArray[np.float64]
+
+    @cached_property
+    def words(self) -> Words:
+        """The words of the texts."""
+        return Words.of(self.texts)
 
 
 def scale_of(lengths: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -43,8 +49,7 @@ def softmax_regression(
 
     AdaGrad gives rare n-grams large steps (Duchi et al., JMLR 2011); few epochs of it need no other regularisation.
     """
-    texts = [clip(text) for text in examples.texts]
-    words = Words.of(texts)
+    texts, words = examples.texts, examples.words
     scales = scale_of(np.fromiter(map(len, texts), np.int64, len(texts))).astype(np.float32)
     weights, bias = AdaGrad(1 << bits, classes), AdaGrad(1, classes)
     targets = np.eye(classes, dtype=np.float32)

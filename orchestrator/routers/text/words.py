@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from itertools import chain
 from typing import NamedTuple
 from zlib import crc32
 
@@ -27,11 +26,14 @@ class Words(NamedTuple):
     @classmethod
     def of(cls, texts: Sequence[str]) -> Words:
         """Of any texts; blank ones have none."""
-        found = [first_words(text) for text in texts]
-        words = list(chain.from_iterable(found))
+        words: list[str] = []
+        counts = np.zeros(len(texts), np.int64)
+        for row, text in enumerate(texts):
+            found = first_words(text)
+            counts[row] = len(found)
+            words += found
         table = {word: crc_of(word) for word in set(words)}
-        hashes = np.fromiter(map(table.__getitem__, words), np.uint32, len(words))
-        return cls(hashes, np.fromiter(map(len, found), np.int64, len(found)))
+        return cls(np.fromiter(map(table.__getitem__, words), np.uint32, len(words)), counts)
 
     def places(self, starts: NDArray[np.int64]) -> NDArray[np.int64]:
         """Consecutive places for each text's words, int64 [W], from where `starts` [n] says."""
