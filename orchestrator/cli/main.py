@@ -53,11 +53,13 @@ def run(
 
         mome run jobs/recipes/quickstart.yaml --until teacher
     """
-    from orchestrator.cli.run import print_plan, run_recipe
-
     if plan:
+        from orchestrator.cli.plan import print_plan
+
         print_plan(recipe, overrides or (), until=until or (), force=force or (), local=local, runs=runs)
     else:
+        from orchestrator.cli.run import run_recipe
+
         run_recipe(recipe, overrides or (), until=until or (), force=force or (), local=local, runs=runs)
 
 
