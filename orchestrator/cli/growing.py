@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from orchestrator.artifacts import Artifact, Store, locked
-from orchestrator.cli.run import execute_plan, place_report, show_plan
+from orchestrator.cli.plan import show_plan
+from orchestrator.cli.run import execute_plan, place_report
 from orchestrator.cli.show import artifact_table, open_run
 from orchestrator.config.yaml_text import parse
 from orchestrator.errors import ArtifactError, RecipeError

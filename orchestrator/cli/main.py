@@ -56,11 +56,13 @@ def run(
 
         mome run jobs/recipes/quickstart.yaml --until teacher
     """
-    from orchestrator.cli.run import print_plan, run_recipe
-
     if plan:
+        from orchestrator.cli.plan import print_plan
+
         print_plan(recipe, overrides or (), until=until or (), force=force or (), strict=strict, local=local, runs=runs)
     else:
+        from orchestrator.cli.run import run_recipe
+
         options = {"strict": strict, "accept": accept, "local": local}
         run_recipe(recipe, overrides or (), until=until or (), force=force or (), runs=runs, **options)
 

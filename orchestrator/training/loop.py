@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -59,10 +59,11 @@ class Task:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A finished run: its last progress, and where its checkpoints are."""
+    """A finished run: its last progress, where its checkpoints are, and how much it has validated on."""
 
     progress: Progress
     checkpoints: Checkpoints
+    validations: Mapping[str, int]
 
 
 def train(task: Task, env: Environment) -> Outcome:
@@ -88,7 +89,7 @@ def train(task: Task, env: Environment) -> Outcome:
         progress.seconds += time.perf_counter() - started
         if run.due(task.config.checkpoint_every):
             run.save()
-    return Outcome(progress, run.checkpoints)
+    return Outcome(progress, run.checkpoints, run.validations())
 
 
 class _Run:
@@ -163,6 +164,12 @@ class _Run:
             if self.task.config.publish == "best":
                 self._write(best=True)
         return losses
+
+    def validations(self) -> dict[str, int]:
+        """Languages (`validated`) and tokens (`validated_tokens`, of all times together) that this worker looked at."""
+        tokens = sum(batch.labels.numel() for batches in self.held_out.values() for batch in batches)
+        times = math.ceil(self.steps / self.task.config.eval_every)
+        return {"validated": len(self.held_out), "validated_tokens": times * tokens}
 
     def save(self) -> None:
         """Write a checkpoint."""

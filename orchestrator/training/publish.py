@@ -57,6 +57,8 @@ def publish(task: Task, outcome: Outcome, tokenizer: Path, out: Path, env: Envir
         "device": env.device,
         "threads": env.threads,
         "processor": processor(),
+        "context": task.train.context,
+        **outcome.validations,
     }
     write_model(model, tokenizer, out, facts, save)
     shutil.copyfile(env.work / "metrics.jsonl", out / "metrics.jsonl")

@@ -62,7 +62,7 @@ def test_the_teacher_learns_all_languages(trained):
     assert set(facts) == {
         *("parameters", "steps", "tokens", "seconds", "tokens_per_second", "best_step", "best_validation_loss"),
         *("final_validation_loss", "published_step", "peak_memory_bytes", "weights_sha256", "strategy", "world_size"),
-        *("arithmetic", "device", "threads", "processor"),
+        *("arithmetic", "device", "threads", "processor", "context", "validated", "validated_tokens"),
     }
     model = load_model(folder / "model")
     assert weights_digest(model) == facts["weights_sha256"]
