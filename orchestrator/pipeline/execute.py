@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import queue
 import shutil
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -20,6 +20,7 @@ from orchestrator.artifacts import Artifact
 from orchestrator.disk import disk_errors
 from orchestrator.errors import FaultError, MomeError, StageFailedError, StoppedEarlyError
 from orchestrator.faults import FOLDER, explained
+from orchestrator.pipeline.following import Follower
 from orchestrator.pipeline.graph import Step, code_of
 from orchestrator.pipeline.memory import MemoryWatch, Used, memory_facts
 from orchestrator.pipeline.plan import Plan, PlannedStep
@@ -72,7 +73,7 @@ class _Working:
 
     planned: PlannedStep
     work: Path
-    follower: _Follower
+    follower: Follower
     thread: threading.Thread
 
 
@@ -119,13 +120,13 @@ class _Execution:
         work = self.plan.store.work(planned.place, planned.fingerprint)
         # Daemon threads: after Ctrl-C the process must be able to end while a step is still at work.
         thread = threading.Thread(target=self._work, args=(planned, inputs, work), name=planned.name, daemon=True)
-        working = self.working[planned.name] = _Working(planned, work, _Follower(work / METRICS), thread)
+        working = self.working[planned.name] = _Working(planned, work, Follower(work / METRICS), thread)
         try:
             with disk_errors(work):
                 work.mkdir(parents=True, exist_ok=True)
             if not planned.step.stage.distributed:  # only trainings go on where a killed attempt stopped
                 (work / METRICS).unlink(missing_ok=True)
-            working.follower = _Follower.at_end(work / METRICS)
+            working.follower = Follower.at_end(work / METRICS)
             thread.start()
         except Exception as error:
             self.events.put((planned, self._failure(planned.name, error)))
@@ -144,7 +145,8 @@ class _Execution:
             self.events.put((planned, None))
 
         def write(out: Path) -> None:
-            used = self.runner.run(planned.step, folders, out, work, begun)
+            with self._noted(planned.name):
+                used = self.runner.run(planned.step, folders, out, work, begun)
             manifest["seconds"] = round(time.perf_counter() - start, 3)
             manifest.update(memory_facts(used, self.memory))
 
@@ -157,14 +159,23 @@ class _Execution:
         else:
             self.events.put((planned, artifact))
 
+    @contextmanager
+    def _noted(self, name: str) -> Iterator[None]:
+        """Note a failure at once: who waits behind this step for its turn is not to begin if that is useless now."""
+        try:
+            yield
+        except BaseException as error:
+            if not (isinstance(error, StoppedEarlyError) or self.stopping.was_told(name)):
+                self.stopping.failed(name)
+            raise
+
     def _failure(self, name: str, error: BaseException) -> MomeError:
-        """The error as it is told, after which nothing begins that it has made useless."""
+        """The error as it is told."""
         if self.stopping.was_told(name):
             return StoppedEarlyError("stopped; what it has done is kept", name)
-        failure = explained(error, f"stage {name}", self.plan.store.root / FOLDER)
-        if not isinstance(failure, StoppedEarlyError):
+        if not isinstance(error, StoppedEarlyError):
             self.stopping.failed(name)
-        return failure
+        return explained(error, f"stage {name}", self.plan.store.root / FOLDER)
 
     def _doom(self, waiting: Collection[str]) -> None:
         """Let steps end that have become useless, and say what goes on and what does not."""
@@ -224,39 +235,6 @@ class _Execution:
     def _tell(self, call: Callable[[Observer], None]) -> None:
         for observer in self.observers:
             call(observer)
-
-
-@dataclass
-class _Follower:
-    """Reads what was appended to a metrics file since the last look."""
-
-    path: Path
-    offset: int = 0
-
-    @classmethod
-    def at_end(cls, path: Path) -> _Follower:
-        """Begin after what an earlier attempt has written, which was followed then."""
-        return cls(path, path.stat().st_size if path.exists() else 0)
-
-    def read(self) -> list[dict[str, Any]]:
-        """The rows of whole lines not seen before."""
-        try:
-            data = self.path.read_bytes()
-        except FileNotFoundError:
-            return []
-        # A resumed training cuts rows later than its checkpoint: go back to the beginning of a line that is there.
-        self.offset = data.rfind(b"\n", 0, min(self.offset, len(data))) + 1
-        complete, newline, _ = data[self.offset :].rpartition(b"\n")
-        self.offset += len(complete) + len(newline)
-        return [row for line in complete.splitlines() if isinstance(row := _parsed(line), dict)]
-
-
-def _parsed(line: bytes) -> Any:
-    """A line's value; None where a killed attempt left half of it."""
-    try:
-        return json.loads(line)
-    except ValueError:
-        return None
 
 
 def _give(step: str, rows: list[dict[str, Any]], observer: Observer) -> None:

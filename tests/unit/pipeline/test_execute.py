@@ -9,7 +9,8 @@ from orchestrator.artifacts import Store, digest
 from orchestrator.config.base import PluginSpec
 from orchestrator.config.loading import load_recipe
 from orchestrator.errors import ArtifactError, CorpusError, MomeError, StageFailedError
-from orchestrator.pipeline.execute import _POLL_SECONDS, METRICS, _Follower, execute
+from orchestrator.pipeline.execute import _POLL_SECONDS, METRICS, execute
+from orchestrator.pipeline.following import Follower
 from orchestrator.pipeline.graph import Step
 from orchestrator.pipeline.plan import Plan, PlannedStep, ancestors, descendants, make_plan, select
 from orchestrator.stages.base import Expected, Stage
@@ -210,7 +211,7 @@ def test_forced_steps_begin_from_nothing(tmp_path):
 def test_metrics_are_followed_through_a_cut_in_the_middle_of_a_line(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"step": 1}\n{"step": 2}\n')
-    follower = _Follower.at_end(path)
+    follower = Follower.at_end(path)
     assert follower.read() == []
     path.write_text('{"step": 1}\n{"step": 2, "loss": 1.5}\n{"step"')
     assert follower.read() == [{"step": 2, "loss": 1.5}]

@@ -15,7 +15,8 @@ from orchestrator.errors import CorpusError, FaultError, MomeError, ResourceErro
 from orchestrator.faults import explained
 from orchestrator.pipeline import execute as room
 from orchestrator.pipeline import stopping
-from orchestrator.pipeline.execute import METRICS, _Follower, execute
+from orchestrator.pipeline.execute import METRICS, execute
+from orchestrator.pipeline.following import Follower
 from orchestrator.pipeline.graph import Step
 from orchestrator.pipeline.plan import Plan, PlannedStep
 from orchestrator.stages.base import Expected, Stage
@@ -200,24 +201,35 @@ def test_what_does_not_stop_is_given_up(tmp_path, monkeypatch):
     assert "given up" in str(ends["b"])
 
 
-def test_what_waits_in_a_queue_does_not_begin_when_it_is_useless(tmp_path):
-    turn = threading.Lock()
+@pytest.mark.parametrize("attempt", range(5))
+def test_what_waits_in_a_queue_does_not_begin_when_it_is_useless(tmp_path, attempt):
+    turn, ran = threading.Lock(), []
+
+    first = threading.Event()
 
     class OneByOne(Acts):
-        def run(self, *arguments):
+        def run(self, step, *arguments):
+            if step.name == "b":
+                first.wait(10)
             with turn:
-                super().run(*arguments)
+                first.set()
+                super().run(step, *arguments)
 
-    runner = OneByOne(a=bug, b=nothing, c=nothing)
+    def late(work):
+        time.sleep(0.03)  # the other waits behind it by now
+        bug(work)
+
+    runner = OneByOne(a=late, b=ran.append, c=nothing)
     found, ends = run(tmp_path, runner, c="ab")
     assert isinstance(found, FaultError)
-    assert isinstance(ends["b"], StoppedEarlyError | None)
+    assert ran == []
+    assert isinstance(ends["b"], StoppedEarlyError)
     assert "c" not in ends
 
 
 def test_half_a_line_of_metrics_is_no_fault(tmp_path):
     (tmp_path / METRICS).write_text('{"step": 1, "lo{"step": 2}\nnull\n{"step": 3}\n')
-    assert _Follower(tmp_path / METRICS).read() == [{"step": 3}]
+    assert Follower(tmp_path / METRICS).read() == [{"step": 3}]
 
 
 @pytest.mark.parametrize("action", [lambda: torch.empty(2**50), lambda: bytearray(2**62)], ids=["torch", "python"])
