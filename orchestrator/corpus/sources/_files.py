@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import json
 import os
 import zlib
 from collections.abc import Iterator, Sequence
@@ -11,31 +10,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, cast
 
-import xxhash
-
+from orchestrator.artifacts import digest
+from orchestrator.contents import content_digests
 from orchestrator.corpus.sources._kinds import HEAD, check_kind
 from orchestrator.errors import CorpusError
-
-_HASHED_BYTES = 64 << 20
-"""Files that are together larger than this are told apart by size and time of change."""
 
 
 def files_fingerprint(paths: Sequence[Path]) -> str:
     """Identity of sorted files: their names and content, wherever they lie and whenever they were copied there.
 
-    Of more than 64 MiB the content is not read: size and time of change stand for it.
-
     Raises:
         CorpusError: a file can't be read.
     """
-    identity = xxhash.xxh3_128()
     with readable(paths[0].parent):
-        facts = [path.stat() for path in paths]
-    small = sum(fact.st_size for fact in facts) <= _HASHED_BYTES
-    for name, path, fact in zip(short_names(paths), paths, facts, strict=True):
-        content = xxhash.xxh3_128_hexdigest(read_bytes(path)) if small else str(fact.st_mtime_ns)
-        identity.update(json.dumps([name, fact.st_size, content]).encode())
-    return str(identity.hexdigest())
+        contents = content_digests(paths)
+    return digest(list(zip(short_names(paths), contents, strict=True)))
 
 
 def short_names(paths: Sequence[Path]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from orchestrator.corpus.document import Document, Lost, refuse
 from orchestrator.corpus.sources._files import files_fingerprint, read_text, short_names
@@ -20,6 +21,8 @@ class Files:
     """A file, a folder or a glob. ``.jsonl``, ``.ndjson``, ``.json`` and ``.parquet`` hold a document a row; any other
     file is one document. All but Parquet may be compressed by gzip (``.jsonl.gz``).
     """
+
+    located: ClassVar[tuple[str, ...]] = ("path",)
 
     path: str
     """File, folder (every depth) or glob; ``{language}`` in it stands for the language."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from orchestrator.corpus.document import Document, Lost, refuse
 from orchestrator.corpus.sources._files import files_fingerprint
@@ -27,6 +27,8 @@ class GithubCode:
     """Licences kept, as the data set writes them; empty: all."""
     revision: str | None = None
     """Commit of the hub repository; null: its newest."""
+    located: ClassVar[tuple[str, ...]] = ("path",)
+
     path: str | None = None
     """Read Parquet files of the same fields from here instead of the hub."""
 

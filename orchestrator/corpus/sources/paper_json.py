@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from orchestrator.corpus.document import Document, Lost, refuse
 from orchestrator.corpus.sources._files import files_fingerprint, short_names
@@ -19,6 +19,8 @@ _IDS = ("wikidata_id", "article_id", "id")
 @dataclass(frozen=True)
 class PaperJson:
     """Articles of one language out of the list; an article is its text or an object with `text` and an id."""
+
+    located: ClassVar[tuple[str, ...]] = ("path",)
 
     path: str
     """File, folder or glob of .json files."""

@@ -6,6 +6,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 from orchestrator.corpus.document import Document, Lost, refuse
 from orchestrator.corpus.sources._files import files_fingerprint, opened, short_names
@@ -19,6 +20,8 @@ _SKIPPED = frozenset({"note", "front", "back", "teiHeader", "gap", "figDesc"})
 @dataclass(frozen=True)
 class Tei:
     """One document a chapter, ``file#number``: the chapters of a novel stay in one split."""
+
+    located: ClassVar[tuple[str, ...]] = ("path",)
 
     path: str
     """File, folder (every depth) or glob of XML files; ``{language}`` in it stands for the language."""

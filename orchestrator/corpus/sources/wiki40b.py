@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from orchestrator.corpus.document import Document, Lost, refuse
 from orchestrator.corpus.sources._files import files_fingerprint
@@ -33,6 +33,8 @@ class Wiki40b:
     """Split of the data set; to use its own three, give the source three times."""
     revision: str | None = None
     """Commit of the hub repository; null: its newest."""
+    located: ClassVar[tuple[str, ...]] = ("path",)
+
     path: str | None = None
     """Read Parquet files of the same fields (wikidata_id, text) from here instead of the hub."""
 

@@ -8,7 +8,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from orchestrator.corpus.sources import _files
 from orchestrator.corpus.sources.files import Files
 from orchestrator.errors import CorpusError
 
@@ -181,12 +180,3 @@ def test_fingerprint_is_of_names_and_content_only(tmp_path: Path) -> None:
     assert here.fingerprint("de") == there.fingerprint("de")
     (tmp_path / "there" / "a.txt").rename(tmp_path / "there" / "c.txt")
     assert here.fingerprint("de") != there.fingerprint("de")
-
-
-def test_fingerprint_of_much_text_is_of_sizes_and_times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_files, "_HASHED_BYTES", 3)
-    monkeypatch.setattr(_files, "read_bytes", None)
-    (tmp_path / "a.txt").write_text("eins")
-    before = Files(path=str(tmp_path)).fingerprint("de")
-    os.utime(tmp_path / "a.txt", (1, 1))
-    assert Files(path=str(tmp_path)).fingerprint("de") != before
