@@ -20,7 +20,7 @@ class LanguageConfig(Section):
     test: plugin_of("corpus.sources") | None = None  # type: ignore[valid-type]
     """Source of the test documents, for corpora that come with their own splits."""
     kind: Literal["prose", "code"] = "prose"
-    """How to clean it: prose as paragraphs, code as files with `code_filter`."""
+    """How to clean it: prose as paragraphs, code as files with `code_filter`. Code has names of its own: `pl`, Perl."""
 
     @model_validator(mode="after")
     def _both_or_none(self) -> LanguageConfig:

@@ -36,7 +36,7 @@ TEST_PIECES = 2000
 """Test pieces of each language and length; a quarter as many of each kind of text that is of none of them."""
 COMPARED_PIECES = 500
 """Of these, those that the paper's classifiers are measured on beside the prompt router."""
-SECONDS, SECONDS_A_PIECE = 15.0, 2.7e-4
+SECONDS, SECONDS_A_PIECE = 6.0, 1.2e-4
 """Of the prompt router on a core: its tests and its calibration, and each piece that it is trained on."""
 TEST_CHARACTERS = 4_000_000
 TIMED, TIMED_ALONE = 200, 50

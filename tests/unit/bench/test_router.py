@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from orchestrator.bench import _router_found
 from orchestrator.bench import router as bench
 from orchestrator.bench._router_rejection import cut, vocabulary
 from orchestrator.bench.router import Routing
@@ -13,6 +16,7 @@ from orchestrator.bench.router import Routing
 @pytest.mark.slow
 def test_errors_calibration_rejection_and_speed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ELTEC", "/nonexistent")
+    monkeypatch.setattr(_router_found, "LOCALES", Path("/nonexistent"))
     monkeypatch.setattr(bench, "prose_peers", lambda: {"always en": lambda text: "en"})
     monkeypatch.setattr(bench, "code_peers", lambda: {"never": lambda texts: [False] * len(texts)})
     rows = list(Routing(pieces=60, repeats=1, training_pieces=500, characters=200_000).rows())
@@ -21,7 +25,7 @@ def test_errors_calibration_rejection_and_speed(monkeypatch: pytest.MonkeyPatch)
     assert word.baseline == pytest.approx(2 / 3)
     assert word.ours < word.baseline
     assert errors["miniwiki, lines of Python (beside never)"].baseline == 1
-    metrics = {"error", "ece", "rejected", "words that a language has", "time a document", "time", "size"}
+    metrics = {"error", "ece", "rejected", "words that a language has", "time a document", "time", "size", "skipped"}
     assert {row.metric for row in rows} == metrics
     assert all(row.ours > 0 for row in rows if row.unit == "µs")
 

@@ -7,14 +7,19 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from orchestrator.config.recipe import Recipe
 from orchestrator.corpus.sources.miniwiki import Miniwiki
+from orchestrator.pipeline.graph import main_line
 from orchestrator.routers import TextRouter
 from orchestrator.routers.prompt import Prompt
 from orchestrator.routers.text.outside import outside
 from orchestrator.routers.text.pieces import LanguageTexts
 from orchestrator.routers.text.shipped import conversations
 from orchestrator.routers.text.tags import own_kinds
+from orchestrator.stages.router import RouterStage
 
+TRAINING = {"training": {"tokens": 2**20}}
+MODELS = {"teacher": {"model": "gpt2-nano", **TRAINING}, "experts": {"model": "gpt2-nano", **TRAINING}}
 PLUGIN = Prompt(bits=14, pieces=500, calibration_pieces=50)
 
 
@@ -64,3 +69,10 @@ def test_a_polish_expert_leaves_perl_outside_and_one_for_perl_leaves_polish() ->
         outside({kind for some in found.values() for kind in some}, 1, np.random.default_rng(0)) for found in kinds
     ]
     assert [{"phrases/pl", "code/pl"} & set(found) for found in learned] == [{"code/pl"}, {"phrases/pl"}]
+
+
+def test_the_kind_in_a_recipe_says_which_names_are_of_code() -> None:
+    languages = {"pl": {"source": "miniwiki"}, "cs": {"source": "miniwiki", "kind": "code"}}
+    recipe = Recipe.model_validate({"name": "any", "corpus": {"languages": languages}, **MODELS})
+    (router,) = (step.stage for step in main_line(recipe) if isinstance(step.stage, RouterStage))
+    assert router.code_languages == ("cs",)
