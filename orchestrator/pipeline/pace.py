@@ -14,7 +14,7 @@ from orchestrator.artifacts import MANIFEST
 from orchestrator.machine import processor
 from orchestrator.stages.base import Stage
 
-WARM_UP = 2
+WARM_UP = 1
 """First steps that are not counted: they allocate memory and choose kernels."""
 MOST_RECORDS = 200
 """Trainings of earlier runs to look at, the newest first."""
