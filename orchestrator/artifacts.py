@@ -5,6 +5,7 @@ Layout of a run, ``runs/NAME/``::
     stages/<step>/<fingerprint>/   an artifact: its files and manifest.json
     work/<step>-<fingerprint>/     checkpoints and metrics of an attempt that is not finished
     artifacts.json                 which artifact of each step the latest recipe uses
+    accepted.json                  artifacts that are as good as ones made with other code (`mome run --accept`)
     mixtures/                      versions of the mixture (see orchestrator/pipeline/versions.py)
     report/                        the report of the current one
     run.lock                       held by the process at work
@@ -12,25 +13,23 @@ Layout of a run, ``runs/NAME/``::
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import hashlib
-import importlib.util
 import json
 import os
 import shutil
-import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
+from orchestrator.disk import disk_errors, file_digest, known_digest, link_or_copy, place_folder, remember_digest
 from orchestrator.errors import ArtifactError, ResourceError, RunLockedError
 
-MANIFEST = "manifest.json"
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+MANIFEST, ACCEPTED = "manifest.json", "accepted.json"
+CHECKED_BY_BLOCK = "shard-*.safetensors"
+"""Files of teacher caches: they may be larger than memory, and each block of them is checked when it is read."""
 
 
 def digest(value: Any) -> str:
@@ -39,57 +38,21 @@ def digest(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def file_digest(path: Path) -> str:
-    """SHA-256 (hex) of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def code_digest(modules: Iterable[str]) -> str:
-    """SHA-256 over the Python source of modules and, for packages, of everything below them; data files not counted."""
-    return digest({name: _source_digest(name) for name in sorted(set(modules))})
-
-
-@cache
-def _source_digest(module: str) -> str:
-    spec = importlib.util.find_spec(module)
-    if spec is None or spec.origin is None:
-        raise ArtifactError(f"the source of {module} can't be found", fix="reinstall mome-orchestrator")
-    origin = Path(spec.origin)
-    files = sorted(origin.parent.rglob("*.py")) if spec.submodule_search_locations else [origin]
-    return digest([[file.relative_to(origin.parent).as_posix(), file_digest(file)] for file in files])
-
-
 def write_json(path: Path, value: Any) -> None:
     """Write JSON so that readers see the old file or the new one, never half of it.
 
     Raises:
-        ResourceError: no space left.
+        ResourceError: no space left, or no leave to write.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("w", encoding="utf-8") as file:
             json.dump(value, file, indent=1, ensure_ascii=False)
             file.write("\n")
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-
-
-@contextmanager
-def disk_errors(where: Path) -> Iterator[None]:
-    """Turn "no space left on device" and its like into a :class:`ResourceError` that says where."""
-    try:
-        yield
-    except Exception as error:
-        # safetensors has an error class of its own, with the number in its text alone
-        full = any(f"os error {number}" in str(error) for number in _FULL)
-        if full or (isinstance(error, OSError) and error.errno in _FULL):
-            raise ResourceError(
-                "no space left on the disk", str(where), "free some space, then type the same command"
-            ) from None
-        raise
 
 
 @dataclass(frozen=True)
@@ -101,28 +64,75 @@ class Artifact:
 
     @classmethod
     def open(cls, folder: Path, *, deep: bool = False) -> Artifact:
-        """Open and check a folder: every file of the manifest is there and of its size (`deep`: and of its SHA-256).
+        """Open a folder: every file of the manifest is there and of its size (`deep`: and of its SHA-256).
 
         Raises:
             ArtifactError: no manifest, or a file is missing or differs.
         """
         fix = f"delete {folder} and type the same command: the stage runs again"
         try:
-            manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-            files = dict(manifest["files"])
+            artifact = cls(folder, json.loads((folder / MANIFEST).read_text(encoding="utf-8")))
+            files = dict(artifact.manifest["files"])
         except (OSError, ValueError, KeyError, TypeError):
             raise ArtifactError("an artifact has no readable manifest", str(folder / MANIFEST), fix) from None
         for name, facts in files.items():
             path = folder / name
             if not path.is_file() or path.stat().st_size != facts["bytes"]:
                 raise ArtifactError("an artifact's file is missing or of another size", str(path), fix)
-            if deep and file_digest(path) != facts["sha256"]:
-                raise ArtifactError("an artifact's file has changed since it was published", str(path), fix)
-        return cls(folder, manifest)
+        return artifact.check() if deep else artifact
+
+    def check(self, within: Path | None = None) -> Artifact:
+        """Make sure, before its files are used, that they are what was published, by their SHA-256.
+
+        A file is read for that once in a process. Those of :data:`CHECKED_BY_BLOCK` are left to their reader.
+
+        Args:
+            within: a file or folder of it that is about to be used; None: all of it.
+
+        Raises:
+            ArtifactError: a file has changed or can't be read.
+        """
+        for name, facts in self.manifest["files"].items():
+            path = self.folder / name
+            if path.match(CHECKED_BY_BLOCK) or not (within is None or path.is_relative_to(within)):
+                continue
+            try:
+                sound = known_digest(path) == facts["sha256"]
+            except OSError as error:
+                raise self._damaged(path, f"can't be read ({error.strerror})") from None
+            if not sound:
+                raise self._damaged(path, "has changed since it was published (its SHA-256 differs)")
+        return self
+
+    def _damaged(self, path: Path, what: str) -> ArtifactError:
+        """The error for one of its files, with what mends it."""
+        version = self.folder.parent  # or, of an artifact in a run's stages, the step's folder
+        run = version.parent.parent.name
+        fix, part = f"make it again: mome run RECIPE --force {self._maker(path)}", self._step
+        if version.parent.name == "mixtures":
+            part = f"{self.folder.name} of version {version.name}"
+            mends = f"mome mixture use {run} {version.name} mends it where another copy is left"
+            fix = f"{mends}; else use another version (mome mixture list {run}), or {fix}"
+        return ArtifactError(f"{path.name} of {part} in the run {run} {what}", str(path), fix)
+
+    @property
+    def _step(self) -> str:
+        return str(self.manifest.get("step", self.folder.parent.name))
+
+    def _maker(self, path: Path) -> str:
+        """The step that wrote a file: this artifact's, or one of its inputs' that the file is linked from."""
+        for fingerprint in dict(self.manifest.get("inputs", {})).values():
+            for manifest in self.folder.parent.parent.parent.glob(f"stages/*/{fingerprint[:16]}/{MANIFEST}"):
+                with suppress(ArtifactError, OSError):
+                    made = Artifact.open(manifest.parent)
+                    for name in made.manifest["files"]:
+                        if path.samefile(made.folder / name):
+                            return made._maker(made.folder / name)
+        return self._step
 
     @property
     def fingerprint(self) -> str:
-        """The fingerprint of the stage, its configuration, its code and its inputs."""
+        """The fingerprint of the stage, its version and configuration, its sources and its inputs."""
         return str(self.manifest["fingerprint"])
 
 
@@ -186,7 +196,10 @@ class Store:
             facts = {name: {"bytes": p.stat().st_size, "sha256": file_digest(p)} for name, p in files.items()}
             write_json(temporary / MANIFEST, {**manifest, "fingerprint": fingerprint, "files": facts})
 
-        return self._place(self.folder(step, fingerprint), fill)
+        artifact = self._place(self.folder(step, fingerprint), fill)
+        for name, facts in artifact.manifest["files"].items():
+            remember_digest(artifact.folder / name, facts["sha256"])
+        return artifact
 
     def _place(self, target: Path, fill: Callable[[Path], None]) -> Artifact:
         place_folder(target, fill)
@@ -203,6 +216,20 @@ class Store:
             shutil.rmtree(folder, ignore_errors=True)
         for artifact in self.root.glob("stages/*/*"):
             shutil.rmtree(self.work(artifact.parent.name, artifact.name), ignore_errors=True)
+
+    def accepted(self) -> dict[str, list[dict[str, Any]]]:
+        """Fingerprint -> what was installed each time when its artifact was said to be as good as one made anew."""
+        try:
+            return dict(json.loads((self.root / ACCEPTED).read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, TypeError):
+            raise ArtifactError("unreadable", str(self.root / ACCEPTED), "delete it, and accept drift again") from None
+
+    def accept(self, facts: Mapping[str, Mapping[str, Any]]) -> None:
+        """Add to :meth:`accepted`: fingerprint -> what is installed now. For the holder of the lock."""
+        known = self.accepted()
+        write_json(self.root / ACCEPTED, known | {key: [*known.get(key, []), fact] for key, fact in facts.items()})
 
     def current(self) -> dict[str, Artifact]:
         """Step name -> artifact of the latest recipe run here.
@@ -225,31 +252,21 @@ class Store:
         write_json(self.root / "artifacts.json", {"recipe": recipe, "steps": steps})
 
 
-def place_folder(target: Path, fill: Callable[[Path], None]) -> None:
-    """Fill a temporary folder and move it to `target`, in place of what is there, whole or not at all.
+def check_files(path: Path) -> None:
+    """Check a file, or the files below a folder, of an artifact before they are used; other people's are taken as is.
 
     Raises:
-        ResourceError: no space left. Whatever `fill` raises.
+        ArtifactError: a file has changed since it was published, or can't be read.
     """
-    with disk_errors(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-        try:
-            temporary.chmod(0o755)
-            fill(temporary)
-            shutil.rmtree(target, ignore_errors=True)
-            temporary.rename(target)
-        except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise
-
-
-def link_or_copy(source: str | Path, target: str | Path) -> None:
-    """Give a file a second name; where the file system can't, copy it."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)
+    path = path.absolute()
+    for folder in (path, *path.parents)[:4]:
+        if (folder / MANIFEST).is_file():
+            manifest: Any = None
+            with suppress(OSError, ValueError):
+                manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+            if isinstance(manifest, dict) and "fingerprint" in manifest and isinstance(manifest.get("files"), dict):
+                Artifact(folder, manifest).check(within=path)
+            return
 
 
 @contextmanager
@@ -257,14 +274,18 @@ def locked(root: Path) -> Iterator[None]:
     """Hold the run folder: a second process is refused, a killed one lets go by dying.
 
     Raises:
-        RunLockedError: another process holds it.
+        RunLockedError: another process holds it. ResourceError: the folder can't be written to, or not be locked.
     """
-    root.mkdir(parents=True, exist_ok=True)
-    path = root / "run.lock"
-    with path.open("a+") as file:
+    with disk_errors(root):
+        root.mkdir(parents=True, exist_ok=True)
+        lock = (root / "run.lock").open("a+")
+    with lock as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except OSError as error:
+            if not isinstance(error, BlockingIOError):
+                fix = "choose a folder on another file system: --runs FOLDER"
+                raise ResourceError(f"files can't be locked here: {error.strerror}", str(root), fix) from None
             file.seek(0)
             holder = file.read().strip() or "another process"
             raise RunLockedError(

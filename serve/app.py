@@ -68,7 +68,7 @@ def build(arguments: ServeArguments) -> serve.Application:
     Raises:
         ArtifactError: the run is not finished, or an artifact is missing or damaged.
     """
-    files = MixtureFiles.of(arguments.run)
+    files = MixtureFiles.of(arguments.run).check()
     device = "cuda" if arguments.expert_gpus else "cpu"
     threads = max(1, int(arguments.expert_cpus))
     names = tuple(files.experts)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from orchestrator.artifacts import Artifact, Store
+from orchestrator.artifacts import Artifact, Store, check_files
 from orchestrator.config.routing import COMMON
 from orchestrator.errors import ArtifactError
 from orchestrator.pipeline.versions import EXPERT, Version, Versions
@@ -41,8 +41,18 @@ class MixtureFiles:
         missing = [step for step in ("tokenizer", "router") if step not in parts] + ([] if experts else ["expert-*"])
         if missing:
             raise ArtifactError(f"the run has no {', '.join(missing)}", str(run), "finish it: mome run RECIPE")
-        router = parts["router"].folder
-        return cls(parts["tokenizer"].folder, router, dict(sorted(experts.items())) | _common(parts, router))
+        router = parts["router"].check().folder
+        return cls(parts["tokenizer"].check().folder, router, dict(sorted(experts.items())) | _common(parts, router))
+
+    def check(self) -> MixtureFiles:
+        """Read every expert's files once, to compare them with what was published.
+
+        Raises:
+            ArtifactError: a file has changed since then.
+        """
+        for folder in self.experts.values():
+            check_files(folder)
+        return self
 
     def only(self, names: Sequence[str]) -> MixtureFiles:
         """The same with some of the experts: the router chooses the most probable of those; the common one stays.

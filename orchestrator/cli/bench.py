@@ -12,7 +12,7 @@ from rich.table import Table
 from orchestrator import plugins
 from orchestrator.artifacts import write_json
 from orchestrator.cli.extras import needs_cluster
-from orchestrator.pipeline.execute import versions
+from orchestrator.provenance import versions
 
 
 def run_bench(name: str, json_file: Path | None) -> None:

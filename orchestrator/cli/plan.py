@@ -15,7 +15,9 @@ from orchestrator.artifacts import Store
 from orchestrator.cli.arguments import DEFAULT_RUNS
 from orchestrator.config.loading import load_recipe
 from orchestrator.config.recipe import Recipe
+from orchestrator.pipeline.place import runs_folder
 from orchestrator.pipeline.plan import Plan, make_plan, run_folder
+from orchestrator.provenance import told
 from orchestrator.stages.base import Cost
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ def print_plan(
     *,
     until: Sequence[str] = (),
     force: Sequence[str] = (),
+    strict: bool = False,
     local: bool = False,
     runs: Path = DEFAULT_RUNS,
 ) -> None:
@@ -37,7 +40,8 @@ def print_plan(
         MomeError: the recipe can't work.
     """
     recipe = load_recipe(recipe_file, overrides)
-    show_plan(recipe, make_plan(recipe, Store(run_folder(runs.absolute(), recipe)), until, force), local)
+    store = Store(run_folder(runs_folder(runs), recipe))
+    show_plan(recipe, make_plan(recipe, store, until, force, strict=strict), local)
 
 
 def show_plan(recipe: Recipe, plan: Plan, local: bool = False) -> None:
@@ -56,12 +60,19 @@ def show_plan(recipe: Recipe, plan: Plan, local: bool = False) -> None:
     with console.status("taking a few micro-batches of every kind of training"):
         expected = estimate(plan, costs, machine)
     console.print(_table(recipe, plan, costs, expected))
+    tell_drift(plan)
     at_once = f"{machine.slots} trainings at a time" if machine.slots > 1 else "one training at a time"
     console.print(
         f"expected in all: about {_duration(expected.total)}, {at_once} on the {machine.device} of this machine"
     )
     if trainings := sum(costs[p.name].training is not None for p in plan.missing):
         console.print(_grounds(trainings, expected))
+
+
+def tell_drift(plan: Plan) -> None:
+    """One line where stages that are there were made with other code or libraries than are installed."""
+    if line := told(plan.drifts()):
+        print(f"drift: {line}; --strict makes these again, --accept says that they are as good")
 
 
 def _table(recipe: Recipe, plan: Plan, costs: Mapping[str, Cost], expected: Estimate) -> Table:

@@ -10,10 +10,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.artifacts import MANIFEST, Artifact, Store, disk_errors, locked, write_json
+from orchestrator.artifacts import MANIFEST, Artifact, Store, locked, write_json
 from orchestrator.cli.extras import needs_cluster
+from orchestrator.cli.plan import tell_drift
 from orchestrator.config.loading import load_recipe
 from orchestrator.config.recipe import Recipe
+from orchestrator.disk import place_folder
+from orchestrator.pipeline.place import runs_folder
 from orchestrator.pipeline.plan import Plan, make_plan, run_folder
 from orchestrator.pipeline.versions import Versions, record_run
 from orchestrator.tracking import Observer, RunFacts, mlflow_tracker
@@ -30,19 +33,26 @@ def run_recipe(
     *,
     until: Sequence[str] = (),
     force: Sequence[str] = (),
+    strict: bool = False,
+    accept: bool = False,
     local: bool = False,
     runs: Path = DEFAULT_RUNS,
 ) -> dict[str, Artifact]:
     """Run a recipe to its end, or to `until`, and return the artifact of every step.
 
+    For `strict` and `accept` see :mod:`orchestrator.provenance`.
+
     Raises:
         MomeError: what a person can mend; nothing half-written stays, and finished stages are kept.
     """
     recipe = load_recipe(recipe_file, overrides)
-    store = Store(run_folder(runs.absolute(), recipe))
+    store = Store(run_folder(runs_folder(runs), recipe))
     with locked(store.root):
         store.clean()
-        plan = make_plan(recipe, store, until, force, adopt=True)
+        plan = make_plan(recipe, store, until, force, strict=strict, adopt=True)
+        if accept:
+            plan.accept()
+        tell_drift(plan)
         if plan.missing:
             artifacts = execute_plan(recipe, plan, local, partial(_settle, recipe, store))
         else:
@@ -148,12 +158,7 @@ def place_report(root: Path, report: Artifact | None) -> Path | None:
         return None
     place = root / "report"
     if not _same(place / MANIFEST, report.folder / MANIFEST):
-        fresh = root / ".report.new"
-        shutil.rmtree(fresh, ignore_errors=True)
-        with disk_errors(fresh):
-            shutil.copytree(report.folder, fresh)
-        shutil.rmtree(place, ignore_errors=True)
-        fresh.rename(place)
+        place_folder(place, partial(shutil.copytree, report.folder, dirs_exist_ok=True))
     return place
 
 

@@ -12,6 +12,8 @@ from rich.table import Table
 
 from orchestrator.artifacts import Artifact, Store
 from orchestrator.errors import ArtifactError
+from orchestrator.pipeline.plan import drifts
+from orchestrator.provenance import told
 
 
 def open_run(name: str, runs: Path) -> Store:
@@ -39,6 +41,8 @@ def show_run(name: str, runs: Path) -> None:
     console = Console()
     console.print(artifact_table(store.root.name, store.current()))
     console.print(f"files: {store.root}/stages/STAGE/ID…", markup=False)
+    if line := told(drifts(store, store.current())):
+        console.print(f"drift: {line}", markup=False)
 
 
 def artifact_table(title: str, artifacts: Mapping[str, Artifact]) -> Table:

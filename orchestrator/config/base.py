@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import (
     AfterValidator,
@@ -21,9 +21,14 @@ from orchestrator.errors import PluginError
 
 
 class Section(BaseModel):
-    """A frozen part of a recipe. Unknown keys are refused; the docstring under a field is its documentation."""
+    """A frozen part of a recipe. Unknown keys are refused; the docstring under a field is its documentation.
+
+    Class attributes:
+        located: fields that say only where something lies, whose content is told by a stage's `external` identity.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
+    located: ClassVar[tuple[str, ...]] = ()
 
 
 class PluginSpec(BaseModel):

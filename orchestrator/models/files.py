@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from orchestrator.artifacts import check_files
 from orchestrator.errors import ArtifactError
 from orchestrator.models.zoo._base import EOS, check_complete, quiet
+from orchestrator.tokens.tokenizer import copy_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 
 
 def save_model(model: nn.Module, tokenizer_folder: Path, out: Path) -> None:
@@ -35,7 +34,7 @@ def save_model(model: nn.Module, tokenizer_folder: Path, out: Path) -> None:
     from transformers import GenerationConfig, PreTrainedModel
 
     assert isinstance(model, PreTrainedModel)
-    if not (tokenizer_folder / TOKENIZER_FILES[0]).is_file():
+    if not (tokenizer_folder / "tokenizer.json").is_file():
         raise ArtifactError(
             "the tokenizer has no tokenizer.json", where=str(tokenizer_folder), fix="build the tokenizer again"
         )
@@ -48,17 +47,17 @@ def save_model(model: nn.Module, tokenizer_folder: Path, out: Path) -> None:
     )
     with quiet():
         model.save_pretrained(out)
-    for name in TOKENIZER_FILES:
-        if (tokenizer_folder / name).is_file():
-            shutil.copyfile(tokenizer_folder / name, out / name)
+    copy_tokenizer(tokenizer_folder, out)
 
 
 def load_model(folder: Path, device: str | torch.device = "cpu") -> PreTrainedModel:
     """Open a folder written by :func:`save_model`, in evaluation mode.
 
     Raises:
-        ArtifactError: the folder lacks a file or the weights don't fit the configuration.
+        ArtifactError: the folder lacks a file, the weights don't fit the configuration, or a file of an artifact has
+            changed since it was published.
     """
+    check_files(folder)
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
@@ -95,7 +94,7 @@ def hidden_width(folder: Path) -> int:
     from orchestrator.models import _token_moe  # noqa: F401  registers its model type
 
     try:
-        return int(AutoConfig.from_pretrained(folder, local_files_only=True).hidden_size)
+        return int(AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False).hidden_size)
     except (OSError, ValueError, KeyError, AttributeError):
         fix = "run the stage that made it again (--force)"
         raise ArtifactError("the model's configuration can't be read", str(folder / "config.json"), fix) from None

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from orchestrator.artifacts import file_digest, write_json
+from orchestrator.artifacts import check_files, write_json
 from orchestrator.config.base import PluginSpec, build
+from orchestrator.disk import file_digest
 from orchestrator.errors import ArtifactError, PluginError
 from orchestrator.models.files import load_model, save_model
 from orchestrator.models.mixture import COMMON, Mixture
@@ -86,6 +87,7 @@ def load_mixture(folder: Path, device: str | torch.device = "cpu", languages: Se
         ArtifactError: a file is missing or damaged, or experts disagree on a layer they share.
         ModelError: the experts don't fit together.
     """
+    check_files(folder / ABOUT)
     spec, there = read_about(folder)
     setup: Setup = build("models.setups", spec)
     wanted = there if languages is None else languages
@@ -119,6 +121,7 @@ def _load_combiners(mixture: Mixture, path: Path) -> None:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    check_files(path)
     try:
         learned = {name: value for name, value in load_file(path).items() if name.split(".")[0] in mixture.combiners}
         mixture.combiners.load_state_dict(learned)

@@ -119,8 +119,10 @@ def makespan(steps: Sequence[Step], seconds: Mapping[str, float], slots: int, *,
         waiting.remove(step)
         begin = ready[step.name]
         if serial or step.stage.distributed or step.stage.accelerated:
-            begin = max(begin, heapq.heappop(free))
-            heapq.heappush(free, begin + seconds[step.name])
+            taken = [heapq.heappop(free) for _ in range(len(free) if step.alone else 1)]
+            begin = max(begin, *taken)
+            for _ in taken:
+                heapq.heappush(free, begin + seconds[step.name])
         ends[step.name] = begin + seconds[step.name]
     return max(ends.values(), default=0.0)
 

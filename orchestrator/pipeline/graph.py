@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
-
-from pydantic import BaseModel
 
 from orchestrator import plugins
-from orchestrator.artifacts import code_digest, digest
-from orchestrator.config.base import PluginSpec, build
+from orchestrator.artifacts import digest
+from orchestrator.config.base import build
+from orchestrator.config.identity import plugins_in
 from orchestrator.config.recipe import Recipe, TrainingConfig
 from orchestrator.stages.base import Stage
 from orchestrator.stages.blocks import BlocksStage
@@ -66,13 +64,15 @@ def steps_of(recipe: Recipe) -> tuple[Step, ...]:
 def main_line(recipe: Recipe) -> tuple[Step, ...]:
     """The steps from text to the evaluation of one mixture."""
     languages, seed = tuple(recipe.corpus.languages), recipe.seed
+    code = tuple(name for name, config in recipe.corpus.languages.items() if config.kind == "code")
+    router = RouterStage(router=recipe.router, languages=languages, code_languages=code, seed=seed)
     teaching = _teaching(recipe)
     making = _joint(recipe) if build("models.setups", recipe.mixture).joint else _experts(recipe)
     return (
         *_data(recipe),
         *teaching,
         *making,
-        Step("router", RouterStage(router=recipe.router, languages=languages, seed=seed), {**DATA, "corpus": "corpus"}),
+        Step("router", router, {**DATA, "corpus": "corpus"}),
         Step(
             "mixture",
             MixtureStage(setup=recipe.mixture, languages=languages),
@@ -149,7 +149,7 @@ def _seed(training: TrainingConfig, default: int) -> int:
 
 
 def fingerprints(steps: Sequence[Step], given: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Step name -> SHA-256 of the stage, its configuration, its code, what it reads from outside, and its inputs.
+    """Step name -> SHA-256 of the stage with its version and configuration, what it reads from outside, and its inputs.
 
     Args:
         steps: each after its inputs. given: fingerprints of the inputs that are no step of these.
@@ -159,36 +159,12 @@ def fingerprints(steps: Sequence[Step], given: Mapping[str, str] | None = None) 
     """
     known = dict(given or {})
     for step in steps:
-        known[step.name] = digest(
-            {
-                "stage": type(step.stage).__name__,
-                "config": step.stage.model_dump(mode="json"),
-                "code": code_digest(code_of(step.stage)),
-                "external": step.stage.external(),
-                "inputs": {role: known[name] for role, name in step.inputs.items()},
-            }
-        )
+        inputs = {role: known[name] for role, name in step.inputs.items()}
+        known[step.name] = digest({**step.stage.identity(), "external": step.stage.external(), "inputs": inputs})
     return known
 
 
-def code_of(stage: Stage) -> tuple[str, ...]:
-    """Modules whose source a stage's result depends on: those it declares and its plug-ins'."""
-    modules = {f"orchestrator.{name}" for name in stage.code} | {type(stage).__module__}
-    for spec in _plugins_in(stage):
-        modules.update(plugins.sources_of(plugins.find(spec.room, spec.type)))
-    return tuple(sorted(modules))
-
-
-def _plugins_in(value: Any) -> Iterator[PluginSpec]:
-    """Every plug-in specification in a section, a mapping or a sequence, at any depth."""
-    if isinstance(value, PluginSpec):
-        yield value
-    elif isinstance(value, BaseModel):
-        for _, item in value:
-            yield from _plugins_in(item)
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from _plugins_in(item)
-    elif isinstance(value, tuple | list):
-        for item in value:
-            yield from _plugins_in(item)
+def code_of(stage: Stage) -> set[str]:
+    """Modules that a stage's work begins in: its own and its plug-ins'."""
+    found = (plugins.find(spec.room, spec.type) for spec in plugins_in(stage) if spec.room)
+    return {type(stage).__module__, *(module for cls in found for module in plugins.sources_of(cls))}

@@ -10,7 +10,7 @@ from pathlib import Path
 from orchestrator.artifacts import Artifact, Store
 from orchestrator.config.base import PluginSpec
 from orchestrator.config.recipe import Recipe, TeacherConfig
-from orchestrator.errors import ModelError
+from orchestrator.errors import ModelError, VocabularyError
 from orchestrator.pipeline.change import Change, changed_recipe, is_joint
 from orchestrator.pipeline.graph import DATA, Step, learning_inputs, steps_of
 from orchestrator.pipeline.plan import Plan, plan_around
@@ -23,7 +23,6 @@ from orchestrator.stages.remaining_experts import RemainingExpertsStage
 from orchestrator.stages.teacher import TeacherStage
 from orchestrator.stages.tokens import TokensStage
 from orchestrator.tokens.storage import SPLITS, read_json
-from orchestrator.tokens.tokenizer import load_tokenizer
 
 
 @dataclass(frozen=True)
@@ -49,6 +48,8 @@ class Growth:
         sections = {"corpus": corpus, "router": self.recipe.router, "evaluation": self.recipe.evaluation}
         recipe = before.model_copy(update=sections).model_dump(mode="json")
         versions = Versions(self.plan.store.root)
+        for part in self.kept.values():
+            part.check()
         return versions.publish(self.change.action, self.version.number, recipe, {**artifacts, **self.kept})
 
 
@@ -74,28 +75,23 @@ def plan_growth(change: Change, version: Version, store: Store, *, adopt: bool =
     plan = plan_around(given, made, steps.recipe, store, adopt=adopt)
     plan = replace(plan, expected=replace(plan.expected, tokens_per_language=steps.most["train"]))
     if change.teacher is not None:
-        _check_teacher(change.teacher, plan, version)
+        _check_teacher(plan)
     return Growth(change, version, steps.recipe, plan, kept)
 
 
-def _check_teacher(teacher: str, plan: Plan, version: Version) -> None:
+def _check_teacher(plan: Plan) -> None:
     """A teacher's distributions must be over the mixture's tokens.
 
     Raises:
         ModelError: they are not. ResourceError: it can't be fetched.
     """
-    fix = "give a teacher with the run's tokenizer, or leave --teacher out"
     for planned in plan.missing:
         if isinstance(planned.step.stage, TeacherStage):
             try:
                 plan.cost(planned)
-            except ModelError as error:
-                raise ModelError(error.what, "--teacher", fix) from None
-    folder = Path(teacher).expanduser()
-    if (folder / "tokenizer.json").is_file():
-        ours, theirs = load_tokenizer(version.part("tokenizer").folder), load_tokenizer(folder)
-        if ours.get_vocab() != theirs.get_vocab():
-            raise ModelError("the teacher has another tokenizer than the run", str(folder / "tokenizer.json"), fix)
+            except VocabularyError as error:
+                fix = "give a teacher with the run's tokenizer, or leave --teacher out"
+                raise ModelError(error.what, f"--teacher, {error.where}", fix) from None
 
 
 @dataclass(frozen=True)

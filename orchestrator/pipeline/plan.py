@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +10,9 @@ from pathlib import Path
 from orchestrator.artifacts import Artifact, Store
 from orchestrator.config.recipe import Recipe
 from orchestrator.errors import RecipeError
-from orchestrator.pipeline.graph import Step, fingerprints, steps_of
+from orchestrator.pipeline.graph import Step, code_of, fingerprints, steps_of
 from orchestrator.plugins import suggest
+from orchestrator.provenance import Drift, drift, provenance
 from orchestrator.stages.base import Cost, Expected, Stage
 
 
@@ -53,6 +55,16 @@ class Plan:
         """The steps that have to run."""
         return tuple(planned for planned in self.steps if planned.wanted and planned.artifact is None)
 
+    def drifts(self) -> dict[str, Drift]:
+        """Cached steps made with other code or libraries than are installed, and not accepted; by name."""
+        return drifts(self.store, {p.name: p.artifact for p in self.steps if p.wanted and p.artifact})
+
+    def accept(self) -> None:
+        """Record that the cached steps are as good as if they were made now. For the holder of the lock."""
+        by_name = {planned.name: planned for planned in self.steps}
+        found = [by_name[name] for name in self.drifts()]
+        self.store.accept({p.fingerprint: provenance(code_of(p.step.stage)) for p in found})
+
     def cost(self, planned: PlannedStep) -> Cost:
         """Expected cost of a step. Builds models on the meta device: seconds for large ones.
 
@@ -66,7 +78,13 @@ class Plan:
 
 
 def make_plan(
-    recipe: Recipe, store: Store, until: Sequence[str] = (), force: Sequence[str] = (), *, adopt: bool = False
+    recipe: Recipe,
+    store: Store,
+    until: Sequence[str] = (),
+    force: Sequence[str] = (),
+    *,
+    strict: bool = False,
+    adopt: bool = False,
 ) -> Plan:
     """The plan of a recipe in a store.
 
@@ -74,6 +92,7 @@ def make_plan(
         recipe: the experiment. store: of its run.
         until: stop after these steps ("experts" stands for every expert); empty: all steps.
         force: run these again, and everything that depends on them. The run removes what they have made, not this.
+        strict: run steps again, and what depends on them, whose code or libraries have changed since.
         adopt: link what other runs beside this one have made into the store; False: refer to it where it is.
 
     Raises:
@@ -81,12 +100,14 @@ def make_plan(
     """
     steps = steps_of(recipe)
     wanted = ancestors(steps, select(steps, until)) if until else {step.name for step in steps}
-    forced = descendants(steps, select(steps, force))
     known = fingerprints(steps)
+    made = {step.name: _made(store, step.place, known[step.name], adopt) for step in steps}
+    changed = _changed(store, {name: made[name] for name in wanted}) if strict else set()
+    forced = descendants(steps, select(steps, force) | changed)
 
     def planned(step: Step) -> PlannedStep:
         name, fingerprint = step.name, known[step.name]
-        artifact = None if name in forced else _made(store, step.place, fingerprint, adopt)
+        artifact = None if name in forced else made[name]
         return PlannedStep(step, fingerprint, artifact, name in wanted, name in forced)
 
     return Plan(store, tuple(map(planned, steps)), _expected(recipe))
@@ -110,6 +131,21 @@ def plan_around(
     return Plan(store, (*there, *made), _expected(recipe))
 
 
+def drifts(store: Store, artifacts: Mapping[str, Artifact]) -> dict[str, Drift]:
+    """Artifacts made with other code or libraries than are installed, and not accepted in this store; by name."""
+    accepted = store.accepted()
+    found = {
+        name: drift(artifact.manifest, accepted.get(artifact.fingerprint, ())) for name, artifact in artifacts.items()
+    }
+    return {name: each for name, each in found.items() if each.package or each.libraries}
+
+
+def _changed(store: Store, artifacts: Mapping[str, Artifact | None]) -> set[str]:
+    """Steps whose artifacts could come out otherwise now."""
+    there = {name: artifact for name, artifact in artifacts.items() if artifact is not None}
+    return {name for name, each in drifts(store, there).items() if each.reaches}
+
+
 class Given(Stage):
     """Stands in a plan for an artifact that is there; it never runs."""
 
@@ -129,11 +165,12 @@ def _expected(recipe: Recipe) -> Expected:
         languages=len(recipe.corpus.languages),
         tokens_per_language=recipe.blocks.balance.tokens_per_language,
         teacher=recipe.teacher.model,
+        tokenizer=Path(recipe.tokenizer.path) if recipe.tokenizer.path else None,
     )
 
 
 def select(steps: Iterable[Step], names: Iterable[str]) -> set[str]:
-    """Names of the steps meant by `names`, where "experts" or "expert" stands for every expert.
+    """Names of the steps meant by `names`, where "experts" or "expert" stands for whatever makes the experts.
 
     Raises:
         RecipeError: no step of that name.
@@ -141,9 +178,14 @@ def select(steps: Iterable[Step], names: Iterable[str]) -> set[str]:
     known = [step.name for step in steps]
     chosen: set[str] = set()
     for name in names:
-        found = [k for k in known if k == name or k.startswith(name.removesuffix("s") + "-")]
+        kind = name.removesuffix("s")
+        found = [k for k in known if k == name or k.startswith(f"{kind}-")]
+        if kind == "expert":  # a setup may train its experts together
+            found += [k for k in known if re.match("joint($|[-@])", k)]
         if not found:
-            raise RecipeError(f"there is no stage {name!r}", "command line", suggest(name, known))
+            together = "the experts of this recipe are trained together: joint"
+            hint = together if name.startswith("expert") and "joint" in known else suggest(name, known)
+            raise RecipeError(f"there is no stage {name!r}", "command line", hint)
         chosen.update(found)
     return chosen
 

@@ -73,7 +73,7 @@ def _count(spec: PluginSpec | None, language: str, most: int | None, end: float)
         return None
     characters = 0
     try:
-        for document in itertools.islice(source.documents(language), most):
+        for document in itertools.islice(source.documents(language, lost=lambda _: None), most):
             characters += len(document.text)
             if time.monotonic() > end:
                 return None

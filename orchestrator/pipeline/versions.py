@@ -17,7 +17,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from orchestrator.artifacts import MANIFEST, Artifact, Store, file_digest, link_or_copy, place_folder, write_json
+from orchestrator.artifacts import MANIFEST, Artifact, Store, write_json
+from orchestrator.disk import file_digest, link_or_copy, place_folder
 from orchestrator.errors import ArtifactError
 
 FOLDER, ABOUT, CURRENT = "mixtures", "version.json", "current.json"
@@ -148,7 +149,7 @@ class Versions:
         return version
 
     def use(self, number: int) -> Version:
-        """Make a version the current one; parts that have lost a file are linked again from wherever they still are.
+        """Make a version the current one; parts that are damaged are linked again from wherever they still are whole.
 
         Raises:
             ArtifactError: there is no such version, or a part is lost for good; the current version stays.
@@ -156,7 +157,7 @@ class Versions:
         version = self.get(number)
         for name in version.parts:
             try:
-                version.part(name)
+                version.part(name).check()
             except ArtifactError as error:
                 self._mend(version, name, error)
         self._switch(number)

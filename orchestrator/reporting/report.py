@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from orchestrator.artifacts import file_digest
 from orchestrator.reporting import data_sections, model_sections, sentences
 from orchestrator.reporting.document import Document, write
 from orchestrator.reporting.formats import compact, duration, memory, share
@@ -46,7 +45,8 @@ def report(results: dict[str, Any], paper: dict[str, Any]) -> Document:
         ("Expert parameters", f"{len(experts)} × {compact(max(experts))}"),
         ("Router accuracy", share(results["table3_router"][results["router"]["used"]]["accuracy"])),
         ("Time, all steps", duration(results["seconds"]["total"])),
-        ("Largest memory", memory(results["peak_memory_bytes"]["largest"])),
+        ("Largest memory of a step", memory(results["peak_memory_bytes"]["largest"])),
+        ("Memory of the whole run", memory(results["peak_memory_bytes"]["run"])),
     )
     sections = (
         model_sections.perplexities(results),
@@ -66,9 +66,3 @@ def report(results: dict[str, Any], paper: dict[str, Any]) -> Document:
 def paper_figures() -> dict[str, Any]:
     """The paper's figures that a report compares with (`paper.json`, with their source)."""
     return dict(json.loads((_ROOM / "paper.json").read_text(encoding="utf-8")))
-
-
-def data_digests() -> dict[str, str]:
-    """SHA-256 of the templates, the style sheet and the paper's figures: a report depends on them as on the code."""
-    files = sorted([_ROOM / "paper.json", *(_ROOM / "templates").iterdir()])
-    return {file.name: file_digest(file) for file in files}

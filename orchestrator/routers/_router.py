@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from orchestrator.artifacts import check_files
 from orchestrator.config.routing import BEST, ERROR
 from orchestrator.errors import ArtifactError
 from orchestrator.routers import _files
@@ -106,6 +107,7 @@ class Router(ABC):
             ArtifactError: a file is missing, damaged or of another release, or there is no such classifier.
         """
         path = folder / "router.json"
+        check_files(path)  # it has the digests of the others
         summary = _files.read_json(path)
         stored = summary.get("classifiers")
         if not isinstance(stored, dict):

@@ -83,6 +83,7 @@ def distilling_cost(
         ModelError, TrainingError, ArtifactError: see :func:`orchestrator.stages._training.training_cost`.
     """
     from orchestrator.models import build_model, head
+    from orchestrator.models.vocabulary import check_vocabulary
 
     size, distillation, blocks = 0, experts.distillation, inputs.get("blocks")
     if distillation.soft is not None:
@@ -90,4 +91,6 @@ def distilling_cost(
         teacher = build_model(expected.teacher, vocab_size, context, 0, "meta")
         # With a cache at most the teacher's head is applied.
         size = head(teacher)[0].numel() if distillation.cached else sum(p.numel() for p in teacher.parameters())
-    return training_cost(model or experts.model, training, blocks, expected, languages, size)
+    cost = training_cost(model or experts.model, training, blocks, expected, languages, size)
+    check_vocabulary(model or experts.model, inputs.get("tokenizer") or expected.tokenizer)
+    return cost

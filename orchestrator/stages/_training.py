@@ -7,31 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from orchestrator.artifacts import MANIFEST, digest
-from orchestrator.config.base import PluginSpec
+from orchestrator.config.base import PluginSpec, build
 from orchestrator.config.recipe import TrainingConfig
-from orchestrator.stages._mixing import MODELS
-from orchestrator.stages.base import Cost, Expected, Stage
-
-CODE = (
-    *(
-        f"training.{name}"
-        for name in ("batches", "checkpoints", "device", "loop", "lr", "metrics", "objective", "publish", "step")
-    ),
-    *(*MODELS, "models.initialise"),
-    *(f"losses.{name}" for name in ("_base", "_chunk", "_chunked", "_precision", "hidden._base")),
-    *(f"tokens.{name}" for name in ("blocks", "batches", "storage")),
-    *(
-        "training.parts",
-        "training.strategies._base",
-        "schedules._base",
-        "teacher._base",
-        "teacher._cache",
-        "stages._mixing",
-        "stages._training",
-        "stages._teaching",
-    ),
-)
-"""Modules that decide what a training run results in, plug-ins aside."""
+from orchestrator.contents import content_digests
+from orchestrator.stages.base import Cost, Environment, Expected, Stage
 
 WEIGHT_BYTES = 16
 """Of a parameter in training: weight, gradient and AdamW's two moments, fp32."""
@@ -42,16 +21,29 @@ PROCESS_BYTES = 600_000_000
 def fingerprint(stage: Stage, inputs: Mapping[str, Path]) -> str:
     """Identity of a training run, for its checkpoints: the stage, its fields, its inputs."""
     read = {role: _artifact_fingerprint(folder) for role, folder in inputs.items()}
-    return digest({"stage": type(stage).__name__, "config": stage.model_dump(mode="json"), "inputs": read})
+    return digest({**stage.identity(), "inputs": read})
 
 
 def pretrained_files(model: PluginSpec) -> dict[str, str]:
-    """Identity of the files that a pretrained model is read from, if it is in a folder: names, sizes, times."""
-    folder = Path(str(model.options.get("name", ""))).expanduser()
-    if model.type != "pretrained" or not (folder / "config.json").is_file():
+    """Identity of the files that a pretrained model is read from, if it is in a folder: their names and content."""
+    folder: Path | None = getattr(build("models.zoo", model), "folder", None)
+    if folder is None:
         return {}
-    facts = {path.name: path.stat() for path in sorted(folder.iterdir()) if path.is_file()}
-    return {"model": digest([[name, stat.st_size, stat.st_mtime_ns] for name, stat in facts.items()])}
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    return {"model": digest(list(zip([path.name for path in files], content_digests(files), strict=True)))}
+
+
+def check_tokens(model: PluginSpec, tokenizer: Path, env: Environment) -> None:
+    """Make sure that a pretrained model knows the run's tokens; say so where that can't be told.
+
+    Raises:
+        ModelError: it knows others. ResourceError: the hub can't be reached.
+    """
+    from orchestrator.models.vocabulary import check_vocabulary
+
+    if not check_vocabulary(model, tokenizer) and env.rank == 0:
+        name = model.options.get("name", model.type)
+        env.log({"message": f"{name} has no tokenizer.json: that its tokens are the run's is not checked"})
 
 
 def training_cost(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
 
 import numpy as np
 
@@ -16,8 +15,6 @@ class AddedBlocksStage(BlocksStage):
     """As :class:`orchestrator.stages.blocks.BlocksStage`, with as many tokens as the mixture's languages have, or all
     there are: what exists is not cut to balance a language with less text.
     """
-
-    code: ClassVar[tuple[str, ...]] = (*BlocksStage.code, "stages.added_blocks")
 
     most: dict[str, int]
     """Split -> tokens to take, at most."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from orchestrator.config.base import PluginSpec, Section
+from orchestrator.config.identity import identity
 from orchestrator.config.recipe import TrainingConfig
 
 Item = TypeVar("Item")
@@ -56,11 +58,13 @@ class Environment:
     def log(self, row: Mapping[str, Any]) -> None:
         """Append one row to `work/metrics.jsonl`, which whoever started the stage follows (progress, tracking).
 
-        Keys: "step" with "steps" (how many there will be), metrics by name, and "message" for a line to print.
+        Keys: "step" with "steps" (how many there will be), metrics by name, and "message" for a line to print. A number
+        that is not finite is written as null: JSON has no other word for it.
         """
+        row = {k: None if isinstance(value, float) and not math.isfinite(value) else value for k, value in row.items()}
         self.work.mkdir(parents=True, exist_ok=True)
         with (self.work / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(dict(row)) + "\n")
+            file.write(json.dumps(row, allow_nan=False) + "\n")
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,7 @@ class Expected:
         vocab_size, context: of blocks. languages: how many. tokens_per_language: of the training split; None: not
             known before they are counted. teacher: its architecture.
         blocks: of each language by split, about; empty: nobody can tell before the text is read.
+        tokenizer: folder of a given one; None: it is trained.
     """
 
     vocab_size: int
@@ -99,20 +104,21 @@ class Expected:
     tokens_per_language: int | None
     teacher: PluginSpec
     blocks: Mapping[str, int] = field(default_factory=dict)
+    tokenizer: Path | None = None
 
 
 class Stage(Section):
-    """A stage's fields are exactly what its result depends on, beside its inputs: they are its fingerprint.
+    """A stage's fields are exactly what its result depends on, beside its inputs and what lies outside.
 
     Class attributes:
-        code: dotted names below `orchestrator` ("corpus", "stages.corpus") whose source is part of the fingerprint;
-            plug-ins named in the fields are added by themselves.
+        version: raised by whoever changes what the stage makes of the same fields and inputs; part of the fingerprint,
+            as the code and the libraries are not (see :mod:`orchestrator.provenance`).
         distributed: run by every training worker (SPMD); only rank 0 writes to `out`.
         accelerated: not distributed, and gains from a GPU: it is given one where there are any.
         by_parts: distributed, and trains a model of parts, which strategies may spread over the workers.
     """
 
-    code: ClassVar[tuple[str, ...]] = ()
+    version: ClassVar[int] = 1
     distributed: ClassVar[bool] = False
     accelerated: ClassVar[bool] = False
     by_parts: ClassVar[bool] = False
@@ -124,6 +130,10 @@ class Stage(Section):
             MomeError: whatever a person can mend.
         """
         raise NotImplementedError
+
+    def identity(self) -> dict[str, Any]:
+        """What the stage and its fields are, for fingerprints: JSON-able."""
+        return {"stage": type(self).__name__, "version": self.version, "config": identity(self)}
 
     def external(self) -> Mapping[str, str]:
         """Identity of what the stage reads beside its inputs (sources, pretrained models), as part of its fingerprint.

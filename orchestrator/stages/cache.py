@@ -9,10 +9,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from orchestrator.artifacts import disk_errors, link_or_copy, write_json
+from orchestrator.artifacts import write_json
 from orchestrator.config.base import build, plugin_of
+from orchestrator.disk import disk_errors, link_or_copy
 from orchestrator.errors import ResourceError
-from orchestrator.stages._mixing import MODELS
 from orchestrator.stages._teaching import cache_identity, teacher_facts, teacher_model
 from orchestrator.stages.base import Cost, Environment, Expected, Stage, serial_map
 from orchestrator.tokens.blocks import TokenBlocks
@@ -38,10 +38,6 @@ class CacheStage(Stage):
     Writes `cache.json` and `shard-00000.safetensors` …; a killed attempt goes on with the shards it lacks.
     """
 
-    code: ClassVar[tuple[str, ...]] = (
-        *("stages.cache", "stages._teaching", "teacher._base", "teacher._cache", "teacher.live"),
-        *(*MODELS, "stages._mixing", "tokens.blocks", "tokens.storage", "training.device", "losses._precision"),
-    )
     accelerated: ClassVar[bool] = True
 
     language: str

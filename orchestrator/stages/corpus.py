@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
 
 from orchestrator.config.recipe import CorpusConfig
 from orchestrator.corpus.build import build_corpus, source_fingerprints
@@ -13,15 +12,6 @@ from orchestrator.stages.base import Environment, Stage
 
 class CorpusStage(Stage):
     """Writes ``<split>/<language>.parquet`` and ``corpus.json`` (see :mod:`orchestrator.corpus.build`)."""
-
-    code: ClassVar[tuple[str, ...]] = (
-        *(
-            f"corpus.{name}"
-            for name in ("build", "staging", "document", "cleaning", "deduplication", "splits", "storage")
-        ),
-        *(f"corpus.sources.{name}" for name in ("_files", "_hub", "_markers")),
-        "stages.corpus",
-    )
 
     corpus: CorpusConfig
     """Sources and what to do with them."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from orchestrator.config.recipe import ExpertsConfig
 from orchestrator.stages._distilling import distilling_cost, objective
-from orchestrator.stages._training import CODE, fingerprint, pretrained_files
+from orchestrator.stages._training import check_tokens, fingerprint, pretrained_files
 from orchestrator.stages.base import Cost, Environment, Expected, Stage
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ class ExpertStage(Stage):
     Writes `model/` (a Hugging Face folder with the tokenizer), `metrics.jsonl` and `training.json`.
     """
 
-    code: ClassVar[tuple[str, ...]] = (*CODE, "stages._distilling", "stages.expert")
     distributed: ClassVar[bool] = True
 
     language: str
@@ -46,6 +45,7 @@ class ExpertStage(Stage):
         from orchestrator.training.loop import Task, train
         from orchestrator.training.publish import publish
 
+        check_tokens(self.experts.model, inputs["tokenizer"], env)
         blocks = TokenBlocks.open(inputs["blocks"], "train")
 
         def new_model() -> nn.Module:

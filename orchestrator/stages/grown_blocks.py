@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-from orchestrator.artifacts import disk_errors, link_or_copy, write_json
+from orchestrator.artifacts import write_json
+from orchestrator.disk import disk_errors, link_or_copy
 from orchestrator.errors import TokenizerError
 from orchestrator.stages.base import Environment, Stage
 from orchestrator.tokens.storage import SPLITS, read_json
@@ -18,8 +19,6 @@ class GrownBlocksStage(Stage):
     """Reads `blocks`, and `blocks-<language>` for a language whose text is new. Writes what
     :class:`orchestrator.stages.blocks.BlocksStage` writes, as links: no token is made again.
     """
-
-    code: ClassVar[tuple[str, ...]] = ("tokens.storage", "stages.grown_blocks")
 
     languages: tuple[str, ...]
     """Languages of the mixture, in their order."""
@@ -42,7 +41,11 @@ class GrownBlocksStage(Stage):
                     raise TokenizerError("the new blocks are of another vocabulary or context", str(folder))
                 for split in SPLITS:
                     splits[split][language] = about["splits"][split][language]
-                    for name in (f"{split}/{language}.bin", f"selected/{split}/{language}.npy"):
+                    for name in (
+                        f"{split}/{language}.bin",
+                        f"{split}/{language}.works.npy",
+                        f"selected/{split}/{language}.npy",
+                    ):
                         (out / name).parent.mkdir(parents=True, exist_ok=True)
                         link_or_copy(folder / name, out / name)
             write_json(out / "blocks.json", {**shared, "languages": self.languages, "splits": splits})

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
 
-from orchestrator.artifacts import disk_errors, link_or_copy
 from orchestrator.corpus.storage import split_file
+from orchestrator.disk import disk_errors, link_or_copy
 from orchestrator.stages.base import Environment, Stage
 from orchestrator.tokens.storage import SPLITS, read_json
 
@@ -17,8 +16,6 @@ class GrownCorpusStage(Stage):
     """Reads `corpus`, and `corpus-<language>` for a language whose text is new. Writes what
     :class:`orchestrator.stages.corpus.CorpusStage` writes, as links: no document is read.
     """
-
-    code: ClassVar[tuple[str, ...]] = ("corpus.document", "corpus.storage", "tokens.storage", "stages.grown_corpus")
 
     languages: tuple[str, ...]
     """Languages of the mixture, in their order."""

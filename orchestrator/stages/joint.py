@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 from orchestrator.config.base import PluginSpec, build
 from orchestrator.config.recipe import ExpertsConfig, TrainingConfig
 from orchestrator.stages._distilling import distilling_cost, for_languages, objective
-from orchestrator.stages._mixing import MIXTURES
-from orchestrator.stages._training import CODE, fingerprint, pretrained_files
+from orchestrator.stages._training import check_tokens, fingerprint, pretrained_files
 from orchestrator.stages.base import Cost, Environment, Expected, Stage
 
 if TYPE_CHECKING:
@@ -33,7 +32,6 @@ class JointStage(Stage):
     :mod:`orchestrator.models.mixture_files`), `metrics.jsonl` and `training.json`.
     """
 
-    code: ClassVar[tuple[str, ...]] = (*CODE, *MIXTURES, "stages._distilling", "stages.joint")
     distributed: ClassVar[bool] = True
     by_parts: ClassVar[bool] = True
 
@@ -64,6 +62,7 @@ class JointStage(Stage):
         from orchestrator.training.loop import Task, train
         from orchestrator.training.publish import publish
 
+        check_tokens(self.experts.model, inputs["tokenizer"], env)
         blocks = TokenBlocks.open(inputs["blocks"], "train")
 
         def save(model: nn.Module, tokenizer: Path, out: Path) -> Mapping[str, object]:

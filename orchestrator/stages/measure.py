@@ -9,20 +9,19 @@ from typing import ClassVar
 from safetensors.numpy import save_file
 
 from orchestrator.config.recipe import EvaluationConfig
-from orchestrator.evaluation.perplexity import block_counts, block_losses
+from orchestrator.evaluation.perplexity import block_counts, block_losses, works_of
 from orchestrator.models import load_model
 from orchestrator.stages._held_out import held_out_tokens
-from orchestrator.stages._mixing import MEASURING, MIXTURES
 from orchestrator.stages.base import Cost, Environment, Expected, Stage
 from orchestrator.tokens.blocks import TokenBlocks
 
 
 class MeasureStage(Stage):
     """Reads `blocks` and `model` (an artifact with `model/`). Writes `block_losses.safetensors`: "loss/<language>",
-    float64 [n], nats summed over a block; the blocks are those of the evaluation.
+    float64 [n], nats summed over a block; "works/<language>", int64 [n], the work it is of. The blocks are those of the
+    evaluation.
     """
 
-    code: ClassVar[tuple[str, ...]] = (*MEASURING, *MIXTURES, "stages.measure")
     accelerated: ClassVar[bool] = True
 
     evaluation: EvaluationConfig
@@ -39,7 +38,9 @@ class MeasureStage(Stage):
         model, batch = load_model(inputs["model"] / "model", env.device), self.evaluation.batch
         counts = block_counts(blocks, self.languages, self.evaluation.max_blocks)
         losses = {name: block_losses(model, blocks, name, count, batch) for name, count in counts.items()}
-        save_file({f"loss/{language}": values for language, values in losses.items()}, out / "block_losses.safetensors")
+        works = {f"works/{name}": works_of(blocks, name, count) for name, count in counts.items()}
+        tensors = {f"loss/{language}": values for language, values in losses.items()}
+        save_file({**tensors, **works}, out / "block_losses.safetensors")
 
     def cost(self, inputs: Mapping[str, Path | None], expected: Expected) -> Cost:
         """Tokens read."""

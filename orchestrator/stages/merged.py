@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
 
-from orchestrator.stages._training import CODE
 from orchestrator.stages.base import Environment, Stage
 
 
 class MergedStage(Stage):
     """Reads `expert-<language>` and `tokenizer`; writes `model/` and `training.json` (Branch-Train-Merge)."""
-
-    code: ClassVar[tuple[str, ...]] = (*CODE, "models.merge", "stages.merged")
 
     def run(self, inputs: Mapping[str, Path], out: Path, env: Environment) -> None:  # noqa: ARG002
         """See :class:`orchestrator.stages.base.Stage`.

@@ -6,13 +6,12 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
 
-from orchestrator.artifacts import disk_errors, link_or_copy
 from orchestrator.config.base import PluginSpec
+from orchestrator.disk import disk_errors, link_or_copy
 from orchestrator.errors import ArtifactError, ModelError
 from orchestrator.models.mixture_files import ABOUT, COMBINERS, read_about, tokenizer_digest, write_about
-from orchestrator.stages._mixing import MIXTURES, ROUTER
+from orchestrator.stages._mixing import ROUTER
 from orchestrator.stages.base import Environment, Stage
 
 
@@ -22,8 +21,6 @@ class MixtureStage(Stage):
     Reads `router`, and either `expert-<language>` of each language or `joint`. Writes a mixture's folder (see
     :mod:`orchestrator.models.mixture_files`) with the router in `router/`.
     """
-
-    code: ClassVar[tuple[str, ...]] = (*MIXTURES, "stages.mixture")
 
     setup: PluginSpec
     """How the parts make a mixture."""

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
 
 from orchestrator.artifacts import write_json
-from orchestrator.stages._mixing import MIXTURES
 from orchestrator.stages.base import Environment, Stage
 
 
@@ -15,8 +13,6 @@ class RemainingExpertsStage(Stage):
     """Drops experts; what stays is not changed. Reads `mixture` and `tokenizer`; writes what
     :class:`orchestrator.stages.joint.JointStage` writes, of a training of no step.
     """
-
-    code: ClassVar[tuple[str, ...]] = (*MIXTURES, "stages.remaining_experts")
 
     languages: tuple[str, ...]
     """Languages of the experts that stay."""

@@ -4,20 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-from orchestrator.reporting.report import data_digests, write_report
-from orchestrator.stages._mixing import MODELS
+from orchestrator.reporting.report import write_report
 from orchestrator.stages.base import Environment, Stage
 
 
 class ReportStage(Stage):
     """Writes `index.html`, `report.md`, `results.json` and `figures/`."""
-
-    code: ClassVar[tuple[str, ...]] = (
-        *("reporting", "models.sizes", "models.inference", *MODELS),
-        *("stages._mixing", "stages.report"),
-    )
 
     recipe: dict[str, Any]
     """The recipe as plain data, without resources and tracking; shown in the report."""
@@ -30,7 +24,3 @@ class ReportStage(Stage):
         """
         for sentence in write_report(inputs, self.recipe, out):
             env.log({"message": sentence})
-
-    def external(self) -> Mapping[str, str]:
-        """The templates and the paper's figures, which are no Python source."""
-        return data_digests()

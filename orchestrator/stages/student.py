@@ -10,7 +10,7 @@ from orchestrator.config.base import build
 from orchestrator.config.recipe import ExpertsConfig, TrainingConfig
 from orchestrator.config.study import StudentConfig
 from orchestrator.stages._distilling import distilling_cost, for_languages, objective
-from orchestrator.stages._training import CODE, fingerprint, pretrained_files
+from orchestrator.stages._training import check_tokens, fingerprint, pretrained_files
 from orchestrator.stages.base import Cost, Environment, Expected, Stage
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ class StudentStage(Stage):
     `metrics.jsonl` and `training.json`.
     """
 
-    code: ClassVar[tuple[str, ...]] = (*CODE, "models.merge", "stages._distilling", "stages.student")
     distributed: ClassVar[bool] = True
 
     student: StudentConfig
@@ -52,6 +51,7 @@ class StudentStage(Stage):
         from orchestrator.training.loop import Task, train
         from orchestrator.training.publish import publish
 
+        check_tokens(self.student.model or self.experts.model, inputs["tokenizer"], env)
         blocks = TokenBlocks.open(inputs["blocks"], "train")
         task = Task(
             new_model=lambda: self._model(inputs, blocks.vocab_size, blocks.context),

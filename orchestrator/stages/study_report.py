@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from orchestrator.config.base import Section
-from orchestrator.reporting.report import data_digests
 from orchestrator.reporting.study import write_study_report
-from orchestrator.stages._mixing import MODELS
 from orchestrator.stages.base import Environment, Stage
 
 What = Literal["evaluation", "mixture", "training", "student", "measure", "session", "trial"]
@@ -34,11 +32,6 @@ class StudyEntry(Section):
 class StudyReportStage(Stage):
     """Writes `index.html` with the verdicts, a page a question, `report.md`, `results.json` and `figures/`."""
 
-    code: ClassVar[tuple[str, ...]] = (
-        *("reporting", "models.sizes", "models.inference", *MODELS),
-        *("stages._mixing", "stages.study_report"),
-    )
-
     recipe: dict[str, Any]
     """The recipe as plain data, without resources and tracking."""
     entries: tuple[StudyEntry, ...]
@@ -53,7 +46,3 @@ class StudyReportStage(Stage):
         entries = [entry.model_dump() for entry in self.entries]
         for sentence in write_study_report(inputs, entries, self.recipe, out):
             env.log({"message": sentence})
-
-    def external(self) -> Mapping[str, str]:
-        """The templates and the paper's figures, which are no Python source."""
-        return data_digests()

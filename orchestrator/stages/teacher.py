@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from orchestrator.config.recipe import TeacherConfig
 from orchestrator.errors import ModelError
-from orchestrator.stages._training import CODE, fingerprint, pretrained_files, training_cost, training_data
+from orchestrator.stages._training import check_tokens, fingerprint, pretrained_files, training_cost, training_data
 from orchestrator.stages.base import Cost, Environment, Expected, Stage
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ class TeacherStage(Stage):
     Writes `model/` (a Hugging Face folder with the tokenizer), `metrics.jsonl` and `training.json`.
     """
 
-    code: ClassVar[tuple[str, ...]] = (*CODE, "stages.teacher")
     distributed: ClassVar[bool] = True
 
     teacher: TeacherConfig
@@ -44,6 +43,7 @@ class TeacherStage(Stage):
         from orchestrator.training.publish import publish
 
         blocks = TokenBlocks.open(inputs["blocks"], "train")
+        check_tokens(self.teacher.model, inputs["tokenizer"], env)
         if not self.teacher.train:
             self._take(inputs["tokenizer"], blocks, out, env)
             return
@@ -64,14 +64,22 @@ class TeacherStage(Stage):
         return pretrained_files(self.teacher.model)
 
     def cost(self, inputs: Mapping[str, Path | None], expected: Expected) -> Cost:
-        """FLOPs, tokens, parameters and memory."""
+        """FLOPs, tokens, parameters and memory.
+
+        Raises:
+            ModelError: a pretrained model has another vocabulary. See also :func:`training_cost`.
+        """
         from orchestrator.models import parameter_count
+        from orchestrator.models.vocabulary import check_vocabulary
 
         blocks = inputs.get("blocks")
         if self.teacher.train:
-            return training_cost(self.teacher.model, self.teacher.training, blocks, expected)
-        vocab_size, context, _ = training_data(blocks, expected, None)
-        return Cost(parameters=parameter_count(self.teacher.model, vocab_size, context))
+            cost = training_cost(self.teacher.model, self.teacher.training, blocks, expected)
+        else:
+            vocab_size, context, _ = training_data(blocks, expected, None)
+            cost = Cost(parameters=parameter_count(self.teacher.model, vocab_size, context))
+        check_vocabulary(self.teacher.model, inputs.get("tokenizer") or expected.tokenizer)
+        return cost
 
     def _take(self, tokenizer: Path, blocks: TokenBlocks, out: Path, env: Environment) -> None:
         """Publish a pretrained model untrained; rank 0 only."""

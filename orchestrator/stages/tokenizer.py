@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
 
 from tokenizers import Tokenizer
 
-from orchestrator.artifacts import disk_errors, file_digest
 from orchestrator.config.recipe import TokenizerConfig
+from orchestrator.disk import disk_errors, file_digest
 from orchestrator.errors import TokenizerError
 from orchestrator.stages.base import Environment, Stage
 from orchestrator.tokens.sampling import balanced_text
@@ -18,8 +17,6 @@ from orchestrator.tokens.tokenizer import load_tokenizer, loses_text, save_token
 
 class TokenizerStage(Stage):
     """Writes a Hugging Face tokenizer folder from the corpus."""
-
-    code: ClassVar[tuple[str, ...]] = ("tokens.tokenizer", "tokens.sampling", "tokens.storage", "stages.tokenizer")
 
     tokenizer: TokenizerConfig
     """Its size, or where to load it from."""
@@ -49,7 +46,7 @@ class TokenizerStage(Stage):
         """
         if self.tokenizer.path is None:
             return {}
-        return {self.tokenizer.path: file_digest(tokenizer_file(Path(self.tokenizer.path)))}
+        return {"tokenizer": file_digest(tokenizer_file(Path(self.tokenizer.path)))}
 
     def _train(self, corpus: Path) -> Tokenizer:
         files = {language: corpus / "train" / f"{language}.parquet" for language in self.languages}

@@ -7,30 +7,27 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
-from orchestrator.artifacts import disk_errors, write_json
+from orchestrator.artifacts import write_json
+from orchestrator.disk import disk_errors
 from orchestrator.errors import CorpusError
 from orchestrator.stages.base import Environment, Stage
 from orchestrator.tokens.encoding import EncodedShard, Shard, encode_shard, shards_of
 from orchestrator.tokens.storage import SPLITS, token_dtype, write_array
 from orchestrator.tokens.tokenizer import byte_lengths, character_lengths, load_tokenizer, prefix_bytes
+from orchestrator.tokens.works import document_works
 
 
 class TokensStage(Stage):
     """Encodes every document; the files are the same however many workers encode.
 
     Writes `<split>/<language>.bin` (token ids of all documents in corpus order, no special tokens),
-    `<split>/<language>.lengths.npy` (tokens of each document), `vocabulary.npy` (bytes and characters of each token id)
-    and `tokens.json`.
+    `<split>/<language>.lengths.npy` (tokens of each document), `<split>/<language>.works.npy` (uint64, the work it is
+    part of), `vocabulary.npy` (bytes and characters of each token id) and `tokens.json`.
     """
-
-    code: ClassVar[tuple[str, ...]] = (
-        *(f"tokens.{name}" for name in ("encoding", "sampling", "tokenizer", "storage")),
-        "stages.tokens",
-    )
 
     languages: tuple[str, ...]
     """Languages of the corpus."""
@@ -52,6 +49,7 @@ class TokensStage(Stage):
             for path, group in groupby(pairs, key=lambda pair: pair[0].path):
                 target = out / path.parent.name / f"{path.stem}.bin"
                 splits[path.parent.name][path.stem] = _write(target, (each for _, each in group), progress)
+                write_array(target.with_suffix(".works.npy"), document_works(path))
             write_array(
                 out / "vocabulary.npy", np.stack([byte_lengths(tokenizer), character_lengths(tokenizer)], axis=1)
             )

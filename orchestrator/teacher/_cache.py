@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from orchestrator.artifacts import disk_errors
+from orchestrator.disk import disk_errors
 from orchestrator.errors import ArtifactError
 
 ABOUT = "cache.json"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from orchestrator.artifacts import disk_errors
+from orchestrator.disk import disk_errors
 from orchestrator.tokens.balance import DELIMITERS, Selection
 from orchestrator.tokens.encoding import EncodedCorpus
 from orchestrator.tokens.tokenizer import BOS, EOS

@@ -7,6 +7,7 @@ Tokenizers trained here work on bytes, so ``decode(encode(x)) == x`` for any tex
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,18 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
-from orchestrator.artifacts import write_json
+from orchestrator.artifacts import check_files, write_json
 from orchestrator.errors import TokenizerError
 from orchestrator.tokens.storage import token_dtype
 
+FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
+"""Of a tokenizer's folder."""
+MODEL_INPUTS = ("input_ids", "attention_mask")
+"""What encoding a text yields. Where `model_input_names` doesn't say so, transformers 4 adds token_type_ids of 0, and
+models that take them, GPT-2 among them, add the embedding of token 0 to every position."""
 SPECIAL_TOKENS = ("<unk>", "<s>", "</s>")
 UNK, BOS, EOS = 0, 1, 2
+_CONFIG = FILES[1]
 
 
 def train_tokenizer(texts: Iterable[list[str]], vocab_size: int) -> Tokenizer:
@@ -64,8 +71,10 @@ def load_tokenizer(folder: Path) -> Tokenizer:
 
     Raises:
         TokenizerError: there is none, it can't be read, or `<unk> <s> </s>` are not 0, 1, 2.
+        ArtifactError: it is an artifact's, and has changed since that was published.
     """
     path = tokenizer_file(folder)
+    check_files(path)
     try:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # tokenizers raises bare Exception
@@ -104,8 +113,28 @@ def save_tokenizer(tokenizer: Tokenizer, out: Path) -> None:
     (out / "tokenizer.json").write_text(tokenizer.to_str(pretty=True), encoding="utf-8")
     names = dict(zip(("unk_token", "bos_token", "eos_token"), SPECIAL_TOKENS, strict=True))
     write_json(out / "special_tokens_map.json", names)
-    config = {"clean_up_tokenization_spaces": False, "split_special_tokens": True}
-    write_json(out / "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast", **names, **config})
+    config = {"clean_up_tokenization_spaces": False, "split_special_tokens": True, "model_input_names": MODEL_INPUTS}
+    write_json(out / _CONFIG, {"tokenizer_class": "PreTrainedTokenizerFast", **names, **config})
+
+
+def copy_tokenizer(folder: Path, out: Path) -> None:
+    """Put a tokenizer's files beside a model; those of earlier versions learn what encoding yields on the way.
+
+    Raises:
+        TokenizerError: there is none, or its configuration can't be read.
+    """
+    tokenizer_file(folder)
+    for name in FILES:
+        if (folder / name).is_file():
+            shutil.copyfile(folder / name, out / name)
+    if (folder / _CONFIG).is_file():
+        try:
+            config = dict(json.loads((folder / _CONFIG).read_text(encoding="utf-8")))
+        except (ValueError, TypeError):
+            fix = "build the tokenizer again (--force tokenizer)"
+            raise TokenizerError("the tokenizer's configuration can't be read", str(folder / _CONFIG), fix) from None
+        if config.get("model_input_names") != list(MODEL_INPUTS):
+            write_json(out / _CONFIG, {**config, "model_input_names": MODEL_INPUTS})
 
 
 def encode(tokenizer: Tokenizer, texts: Sequence[str]) -> list[np.ndarray]:

@@ -173,7 +173,7 @@ class _Run:
 
     def save(self) -> None:
         """Write a checkpoint."""
-        self.progress.history = self.history.state()
+        self.progress.history, self.progress.since_row = self.history.state(), self.metrics.state()
         self._write(best=False)
         self.saved = self.progress.step
 

@@ -14,8 +14,8 @@ from unittest.mock import patch
 import pytest
 import torch
 
-from orchestrator.artifacts import file_digest
 from orchestrator.cli.main import main
+from orchestrator.disk import file_digest
 from orchestrator.models.inference import routed_logits
 from orchestrator.models.mixture_files import load_mixture
 from orchestrator.pipeline.versions import Versions

@@ -7,7 +7,7 @@ import shutil
 import pytest
 from safetensors import SafetensorError
 
-from orchestrator.artifacts import Artifact, Store, code_digest, digest, locked, write_json
+from orchestrator.artifacts import Artifact, Store, check_files, digest, locked, write_json
 from orchestrator.errors import ArtifactError, ResourceError, RunLockedError
 
 FINGERPRINT = "ab" * 32
@@ -20,12 +20,6 @@ def publish(store, text="hello"):
 def test_digest_ignores_key_order_and_sees_values():
     assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
     assert digest({"a": 1}) != digest({"a": 2})
-
-
-def test_code_digest_differs_between_modules_and_is_stable():
-    assert code_digest(["orchestrator.errors"]) == code_digest(["orchestrator.errors", "orchestrator.errors"])
-    assert code_digest(["orchestrator.errors"]) != code_digest(["orchestrator.plugins"])
-    assert code_digest(["orchestrator.config"]) != code_digest(["orchestrator.config.base"])
 
 
 def test_publish_then_find(tmp_path):
@@ -103,6 +97,81 @@ def test_deep_check_sees_changed_bytes(tmp_path):
     assert Artifact.open(folder)
     with pytest.raises(ArtifactError, match="changed"):
         Artifact.open(folder, deep=True)
+
+
+def overwrite(path):
+    """As a bad disk does: as long as before, at no other time."""
+    facts = path.stat()
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2 :] = b"\xff" * (len(data) - len(data) // 2)
+    path.write_bytes(data)
+    os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns + 1))
+
+
+def test_damage_names_the_file_the_run_and_the_step_that_wrote_it(tmp_path):
+    store = Store(tmp_path / "mine")
+
+    def write(out):
+        (out / "model").mkdir()
+        (out / "model" / "weights").write_text("weights of Spanish")
+
+    expert = store.publish("expert-es", FINGERPRINT, {"step": "expert-es"}, write)
+    manifest = {"step": "mixture", "inputs": {"expert-es": FINGERPRINT}}
+
+    def link(out):
+        shutil.copytree(expert.folder / "model", out / "experts" / "es", copy_function=os.link)
+        (out / "mixture.json").write_text("{}")
+
+    mixture = store.publish("mixture", "cd" * 32, manifest, link)
+    overwrite(expert.folder / "model" / "weights")
+    for made, step in ((expert, "expert-es"), (mixture, "mixture")):
+        with pytest.raises(ArtifactError) as caught:
+            made.check()
+        assert f"weights of {step} in the run mine has changed" in caught.value.what
+        assert caught.value.fix == "make it again: mome run RECIPE --force expert-es"
+        assert Artifact.open(made.folder)  # a plan looks at sizes only
+
+
+def test_what_is_about_to_be_used_is_checked_and_nothing_else(tmp_path):
+    store = Store(tmp_path)
+
+    def write(out):
+        for name in ("en", "fr"):
+            (out / "experts" / name).mkdir(parents=True)
+            (out / "experts" / name / "weights").write_text(f"weights of {name}")
+
+    folder = store.publish("mixture", FINGERPRINT, {}, write).folder
+    overwrite(folder / "experts" / "fr" / "weights")
+    check_files(folder / "experts" / "en")
+    for damaged in (folder, folder / "experts" / "fr", folder / "experts" / "fr" / "weights"):
+        with pytest.raises(ArtifactError, match="weights of"):
+            check_files(damaged)
+    (folder / "experts" / "fr" / "weights").unlink()
+    with pytest.raises(ArtifactError, match="can't be read"):
+        check_files(folder / "experts" / "fr")
+
+
+@pytest.mark.parametrize("manifest", ["{", "[]", '{"files": 3, "fingerprint": "a"}', '{"name": "an extension"}'])
+def test_a_folder_of_somebody_else_is_taken_as_it_is(tmp_path, manifest):
+    (tmp_path / "manifest.json").write_text(manifest)
+    (tmp_path / "model").mkdir()
+    check_files(tmp_path / "model")
+
+
+def test_caches_check_their_blocks_themselves(tmp_path):
+    name = "shard-00000.safetensors"
+    made = Store(tmp_path).publish("cache-en", FINGERPRINT, {}, lambda out: (out / name).write_text("a") and None)
+    overwrite(made.folder / name)
+    assert made.check() is made
+
+
+def test_a_published_file_is_hashed_once(tmp_path, monkeypatch):
+    hashed = []
+    monkeypatch.setattr("orchestrator.artifacts.file_digest", lambda path: hashed.append(path.name) or "digest")
+    monkeypatch.setattr("orchestrator.disk.file_digest", lambda path: hashed.append(path.name) or "digest")
+    monkeypatch.setattr("orchestrator.disk._CLOCK_NS", -(10**12))
+    publish(Store(tmp_path)).check()
+    assert hashed == ["a.txt"]
 
 
 def test_current_points_at_artifacts(tmp_path):

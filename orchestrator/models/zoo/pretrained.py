@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
-from orchestrator.errors import ModelError, MomeError, ResourceError
+from orchestrator.errors import ModelError, MomeError, ResourceError, VocabularyError
 from orchestrator.models.zoo._base import Architecture, check_complete, quiet
+from orchestrator.models.zoo._weights import ADAPTER, check_adapter_file, check_finite, check_folder
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -30,16 +31,37 @@ class Pretrained(Architecture):
     name: str
     revision: str | None = None
 
+    @property
+    def located(self) -> tuple[str, ...]:
+        """A folder's name says where the model lies; a hub's name and revision say which it is."""
+        return ("name", "revision") if self.folder is not None else ()
+
+    @property
+    def folder(self) -> Path | None:
+        """The model's folder; None where it is on the hub."""
+        folder = Path(self.name).expanduser()
+        return folder if (folder / "config.json").is_file() else None
+
+    def tokenizer_file(self) -> Path | None:
+        """Its `tokenizer.json`; None where it has none.
+
+        Raises:
+            ModelError: there is no such model. ResourceError: the hub can't be reached.
+        """
+        return self._file("tokenizer.json")
+
     def configuration(self, vocab_size: int, context: int) -> Any:
         """The configuration beside the weights.
 
         Raises:
-            ModelError: no such model, another vocabulary, or fewer positions than the context has tokens.
+            ModelError: no such model, an adapter, another vocabulary, or fewer positions than the context has tokens.
             ResourceError: the hub can't be reached.
         """
         from transformers import AutoConfig
 
         config = self._fetch(AutoConfig.from_pretrained)
+        if not self._local:
+            check_adapter_file(self._file(ADAPTER), self.name)
         positions = getattr(config, "max_position_embeddings", None)
         if positions is not None and context > positions:
             raise ModelError(
@@ -48,7 +70,7 @@ class Pretrained(Architecture):
                 fix=f"set blocks.context={positions} or less",
             )
         if config.vocab_size != vocab_size:
-            raise ModelError(
+            raise VocabularyError(
                 f"{self.name} has {config.vocab_size} tokens, the tokenizer {vocab_size}",
                 where="tokenizer",
                 fix="set tokenizer.path to the folder of this model's own tokenizer",
@@ -56,7 +78,11 @@ class Pretrained(Architecture):
         return config
 
     def build(self, vocab_size: int, context: int) -> PreTrainedModel:
-        """The pretrained model in fp32; on the meta device its shapes only."""
+        """The pretrained model in fp32; on the meta device its shapes only.
+
+        Raises:
+            ModelError: see :meth:`configuration`; or weights are missing, pickles, or not finite.
+        """
         from transformers import AutoModelForCausalLM
 
         config = self.configuration(vocab_size, context)
@@ -75,13 +101,15 @@ class Pretrained(Architecture):
             check_complete(report)
         except ValueError as error:
             raise ModelError(f"{self.name} is not whole: {error}", where="models.zoo.pretrained") from None
+        check_finite(model, self.name)
         loaded: PreTrainedModel = model
         return loaded
 
     def _fetch(self, load: Callable[..., Any], **options: Any) -> Any:
         """Load from the folder or the hub; never run code that comes with a model."""
-        path = Path(self.name).expanduser()
-        local = path.exists() or self.name.startswith(("/", ".", "~"))
+        path, local = self._path, self._local
+        if local:
+            check_folder(path, self.name)
         if local and not (path / "config.json").is_file():
             near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*")], n=1)
             fix = f'did you mean "{path.parent / near[0]}"?' if near else "give a folder that save_pretrained wrote"
@@ -94,6 +122,28 @@ class Pretrained(Architecture):
             return load(str(path) if local else self.name, revision=self.revision, trust_remote_code=False, **options)
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             raise self._explained(error) from None
+
+    def _file(self, name: str) -> Path | None:
+        """A file of the folder, or fetched from the hub; None where there is none."""
+        if self._local:
+            return self._path / name if (self._path / name).is_file() else None
+        from huggingface_hub import hf_hub_download
+        from huggingface_hub.errors import EntryNotFoundError
+
+        try:
+            return Path(hf_hub_download(self.name, name, revision=self.revision))
+        except EntryNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise self._explained(error) from None
+
+    @property
+    def _path(self) -> Path:
+        return Path(self.name).expanduser()
+
+    @property
+    def _local(self) -> bool:
+        return self._path.exists() or self.name.startswith(("/", ".", "~"))
 
     def _explained(self, error: Exception) -> MomeError:
         from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
 
 from orchestrator.config.base import PluginSpec
-from orchestrator.errors import ArtifactError, ModelError
+from orchestrator.errors import ArtifactError, ModelError, TokenizerError
 from orchestrator.models import build_model, initialise_from_teacher, load_model, save_model, weights_digest
 from orchestrator.models.zoo.gpt2 import GPT2
+from orchestrator.tokens.tokenizer import save_tokenizer, train_tokenizer
 
 NANO = PluginSpec(type="gpt2-nano")
 
@@ -34,6 +36,29 @@ def test_tokenizer_without_files_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"no tokenizer\.json"):
         save_model(build_model(NANO, 64, 16, 0), tmp_path, tmp_path / "model")
     assert not (tmp_path / "model").exists()
+
+
+def test_encoding_yields_what_the_models_take(tmp_path: Path) -> None:
+    """Transformers 4 adds token_type_ids otherwise, and GPT-2 the embedding of token 0 to every position."""
+    from transformers import AutoTokenizer
+
+    save_tokenizer(train_tokenizer([["la casa junto al agua"] * 9], 262), tmp_path / "tokenizer")
+    old = tmp_path / "tokenizer" / "tokenizer_config.json"
+    for config in (json.loads(old.read_text()), {"tokenizer_class": "PreTrainedTokenizerFast"}):  # and an earlier one
+        old.write_text(json.dumps(config))
+        save_model(build_model(NANO, 262, 16, 0), tmp_path / "tokenizer", tmp_path / "model")
+        written = json.loads((tmp_path / "model" / "tokenizer_config.json").read_text())
+        assert written == {**config, "model_input_names": ["input_ids", "attention_mask"]}
+        tokenizer = AutoTokenizer.from_pretrained(tmp_path / "model")
+        assert set(tokenizer("la casa")) == {"input_ids", "attention_mask"}
+        assert tokenizer.model_input_names == ["input_ids", "attention_mask"]
+
+
+def test_a_tokenizer_configuration_that_is_none(tmp_path: Path) -> None:
+    save_tokenizer(train_tokenizer([["la casa junto al agua"] * 9], 262), tmp_path / "tokenizer")
+    (tmp_path / "tokenizer" / "tokenizer_config.json").write_text("{")
+    with pytest.raises(TokenizerError, match=r"configuration can't be read[\s\S]*--force tokenizer"):
+        save_model(build_model(NANO, 262, 16, 0), tmp_path / "tokenizer", tmp_path / "model")
 
 
 @pytest.mark.parametrize("damage", ["missing", "truncated", "config"])

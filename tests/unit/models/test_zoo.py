@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from orchestrator.config.base import PluginSpec
 from orchestrator.errors import ModelError, PluginError, ResourceError
@@ -124,6 +125,56 @@ def test_pretrained_folder_with_damaged_weights(folder: Path) -> None:
     weights.write_bytes(weights.read_bytes()[:100])
     with pytest.raises(ModelError, match="header"):
         build_model(spec("pretrained", name=str(folder)), 64, 16, 0)
+
+
+ADAPTER = '{"peft_type": "LORA", "base_model_name_or_path": "some/base"}'
+
+
+def test_an_adapter_beside_weights_is_not_left_out(folder: Path) -> None:
+    (folder / "adapter_config.json").write_text(ADAPTER)
+    (folder / "adapter_model.safetensors").write_bytes(b"")
+    with pytest.raises(ModelError, match=r"an adapter beside its weights[\s\S]*merge_and_unload[\s\S]*remove adapter_"):
+        parameter_count(spec("pretrained", name=str(folder)), 64, 16)
+
+
+@pytest.mark.parametrize("with_config", [False, True])
+def test_an_adapter_is_no_model(folder: Path, with_config: bool) -> None:
+    (folder / "adapter_config.json").write_text(ADAPTER)
+    (folder / "model.safetensors").rename(folder / "adapter_model.safetensors")
+    if not with_config:
+        (folder / "config.json").unlink()
+    with pytest.raises(ModelError, match=r"an adapter without its model \(some/base\)[\s\S]*merge_and_unload"):
+        parameter_count(spec("pretrained", name=str(folder)), 64, 16)
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "pytorch_model-00001-of-00002.bin", "model.pt"])
+def test_pickles_are_not_loaded(folder: Path, name: str) -> None:
+    (folder / "model.safetensors").rename(folder / name)
+    with pytest.raises(ModelError, match=rf"pickles \({name}\)[\s\S]*safetensors"):
+        parameter_count(spec("pretrained", name=str(folder)), 64, 16)
+
+
+def test_pickles_beside_safetensors_are_not_looked_at(folder: Path) -> None:
+    (folder / "pytorch_model.bin").write_bytes(b"no pickle")
+    assert build_model(spec("pretrained", name=str(folder)), 64, 16, 0)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_weights_that_are_no_numbers_are_named(folder: Path, value: float) -> None:
+    model = build_model(spec("gpt2-nano"), 64, 16, 3)
+    with torch.no_grad():
+        model.transformer.h[1].mlp.c_proj.weight[0, :2] = value
+    save_model(model, folder, folder.parent / "bad")
+    with pytest.raises(ModelError, match=r"2 of the 4,096 numbers in transformer\.h\.1\.mlp\.c_proj\.weight"):
+        build_model(spec("pretrained", name=str(folder.parent / "bad")), 64, 16, 0)
+
+
+def test_an_adapter_on_the_hub(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text(ADAPTER)
+    monkeypatch.setattr("transformers.AutoConfig.from_pretrained", lambda *_, **__: None)
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda repo, name, revision: str(tmp_path / name))
+    with pytest.raises(ModelError, match="some-org/model holds an adapter beside its weights"):
+        parameter_count(spec("pretrained", name="some-org/model"), 64, 16)
 
 
 def test_no_hub_reachable(monkeypatch: pytest.MonkeyPatch) -> None:

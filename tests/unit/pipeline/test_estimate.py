@@ -92,6 +92,10 @@ class TestMakespan:
         steps = [train("a"), train("b"), prepare("c")]
         assert makespan(steps, {"a": 1, "b": 2, "c": 4}, slots=2, serial=True) == 7
 
+    def test_who_runs_alone_waits_for_all_slots_and_is_waited_for(self) -> None:
+        steps = [train("a"), train("b"), replace(train("alone"), alone=True), train("c"), train("d")]
+        assert makespan(steps, {"a": 2, "b": 5, "alone": 3, "c": 4, "d": 1}, slots=2) == 12
+
     def test_nothing_takes_no_time(self) -> None:
         assert makespan([], {}, slots=2) == 0
 

@@ -90,7 +90,7 @@ def test_a_new_expert_is_made_from_its_own_blocks_and_the_rest_is_given(store, v
 
 
 def test_code_that_has_changed_makes_nothing_again(store, version, spanish, monkeypatch):
-    monkeypatch.setattr("orchestrator.pipeline.graph.code_digest", lambda modules: "changed")
+    monkeypatch.setattr("orchestrator.stages.base.Stage.version", 2)
     growth = plan_growth(Change("add", "es", spanish), version, store)
     assert list(steps(growth)) == [*DATA, "cache-es", "expert-es", *END]
 
@@ -191,7 +191,7 @@ def test_a_teacher_of_another_tokenizer_is_refused(store, spanish, tmp_path):
         (version.folder / "tokenizer" / file.name).write_bytes(file.read_bytes())
     teacher = write_teacher(tmp_path / "teacher", vocab_size=265)
     save_tokenizer(train_tokenizer([["la casa junto al agua, la casa"] * 9], 265), teacher)
-    with pytest.raises(ModelError, match=r"another tokenizer(.|\n)*teacher/tokenizer.json"):
+    with pytest.raises(ModelError, match=r"259 is .as. to it, .he. here(.|\n)*--teacher, .*teacher/tokenizer.json"):
         plan_growth(Change("add", "es", spanish, teacher=str(teacher)), version, store)
 
 

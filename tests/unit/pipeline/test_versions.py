@@ -129,6 +129,43 @@ def test_what_is_lost_for_good_leaves_the_current_version(store, grown):
     assert grown.current().number == 2
 
 
+def overwrite(path, *, in_place):
+    """Other bytes, as many of them; in place, under every name of the file."""
+    data = path.read_bytes()
+    if not in_place:
+        path.unlink()
+    path.write_bytes(b"\xff" * len(data))
+
+
+def test_a_changed_file_is_mended_from_a_copy(grown):
+    router = grown.current().folder / "router" / "a.txt"
+    overwrite(router, in_place=False)
+    told = r"a.txt of router of version 2 in the run run has changed(.|\n)*mome mixture use run 2 mends"
+    with pytest.raises(ArtifactError, match=told):
+        grown.current().part("router").check()
+    grown.use(2)
+    assert router.read_text() == "text"
+    assert grown.current().part("router").check()
+
+
+def test_a_file_that_changed_under_all_its_names_leaves_the_current_version(grown):
+    overwrite(grown.get(1).folder / "expert-fr" / "a.txt", in_place=True)
+    with pytest.raises(ArtifactError, match=r"has changed(.|\n)*no other copy(.|\n)*mome run RECIPE --force expert-fr"):
+        grown.use(1)
+    assert grown.current().number == 2
+
+
+def test_a_run_that_is_moved_or_copied_reads_nothing_from_the_old_place(store, grown, tmp_path):
+    moved = shutil.copytree(store.root, tmp_path / "elsewhere" / "other name")
+    shutil.rmtree(store.root)
+    there = Versions(moved)
+    assert {artifact.folder.parents[2] for artifact in Store(moved).current().values()} == {moved}
+    assert there.current().folder == moved / "mixtures" / "2"
+    (there.get(1).folder / "router" / "a.txt").unlink()
+    assert there.use(1).part("router").check().folder.is_relative_to(moved)
+    assert record_run(Store(moved)).number == 1
+
+
 def test_a_copy_that_has_other_content_does_not_mend(store, grown):
     shutil.rmtree(store.root / "stages")
     publish(store, "router", "trained again")

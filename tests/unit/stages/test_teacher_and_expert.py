@@ -14,11 +14,12 @@ import torch
 
 from orchestrator.config.base import PluginSpec
 from orchestrator.config.recipe import ExpertsConfig, TeacherConfig
-from orchestrator.errors import ModelError, TrainingError
-from orchestrator.models import load_model, parameter_count, weights_digest
+from orchestrator.errors import ModelError, TrainingError, VocabularyError
+from orchestrator.models import build_model, load_model, parameter_count, save_model, weights_digest
 from orchestrator.stages.base import Environment, Expected
 from orchestrator.stages.expert import ExpertStage
 from orchestrator.stages.teacher import TeacherStage
+from orchestrator.tokens.tokenizer import save_tokenizer, train_tokenizer
 
 CONTEXT, VOCABULARY = 16, 60
 EXPECTED = Expected(
@@ -133,6 +134,44 @@ def test_a_pretrained_teacher_of_another_vocabulary_is_refused(trained, tmp_path
         run(stage, blocks_of(trained, tmp_path / "blocks", 70), tmp_path / "out")
 
 
+def tokenizers(folder: Path) -> dict[str, Path]:
+    """Two of the same size with other tokens."""
+    texts = {"ours": "la casa junto al agua, la casa", "theirs": "the house by the river, the house"}
+    for name, text in texts.items():
+        save_tokenizer(train_tokenizer([[text] * 9], 265), folder / name)
+    return {name: folder / name for name in texts}
+
+
+@pytest.mark.parametrize("stage_of", [teacher_stage, expert_stage])
+def test_weights_never_run_under_ids_that_mean_something_else(data, tmp_path, stage_of):
+    made = tokenizers(tmp_path)
+    untaught = {"train": False} if stage_of is teacher_stage else {"distillation": {"soft": None}}
+    save_model(build_model(PluginSpec.model_validate(MODEL), 265, CONTEXT, 0), made["theirs"], tmp_path / "model")
+    model = {"type": "pretrained", "name": str(tmp_path / "model")}
+    stage = stage_of(model=model, **untaught)
+    inputs = {**blocks_of(data, tmp_path / "blocks", 265), "tokenizer": made["ours"]}
+    with pytest.raises(VocabularyError, match=r"knows other tokens than the run: 259 is"):
+        run(stage, inputs, tmp_path / "out")
+    assert not list((tmp_path / "out").iterdir())
+    # In a plan: with a tokenizer that is there, that is given, or that is still to be trained.
+    nothing = {"blocks": None, "tokenizer": None}
+    expected = replace(EXPECTED, vocab_size=265)
+    with pytest.raises(VocabularyError):
+        stage.cost({**nothing, "tokenizer": made["ours"]}, expected)
+    with pytest.raises(VocabularyError):
+        stage.cost(nothing, replace(expected, tokenizer=made["ours"]))
+    assert stage.cost(nothing, replace(expected, tokenizer=made["theirs"])).parameters
+    assert stage.cost(nothing, expected).parameters
+
+
+def test_a_pretrained_model_without_a_tokenizer_is_said(trained, tmp_path):
+    folder = shutil.copytree(trained["teacher"] / "model", tmp_path / "model")
+    (folder / "tokenizer.json").unlink()
+    stage = teacher_stage(model={"type": "pretrained", "name": str(folder)}, train=False)
+    run(stage, trained, tmp_path / "out")
+    assert "is not checked" in (tmp_path / "out-work" / "metrics.jsonl").read_text()
+
+
 def test_an_expert_of_another_vocabulary_than_its_teacher_is_refused(trained, tmp_path):
     with pytest.raises(ModelError):
         run(expert_stage(), blocks_of(trained, tmp_path / "blocks", 70), tmp_path / "out")
@@ -185,7 +224,7 @@ def test_a_batch_that_does_not_divide_is_found_before_anything_runs():
 def test_without_a_soft_loss_the_teacher_is_not_needed(data, tmp_path):
     folder = run(expert_stage(distillation={"soft": None}), data, tmp_path / "out")
     for row in (row for row in rows(folder) if "loss" in row):
-        assert (row["alpha"], row["soft"]) == (1.0, 0.0)
+        assert (row["alpha"], row["soft"]) == (1.0, None)
         assert row["loss"] == pytest.approx(row["ce"])
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 
 import pytest
 import torch
@@ -31,6 +32,19 @@ def test_gives_back_what_was_saved(checkpoints):
     assert back == progress
     assert torch.equal(state["a"], weights(1.0)["a"])
     assert optimizer["a/step"] == 3.0
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077])
+def test_files_are_as_readable_as_the_umask_says(checkpoints, mask):
+    before = os.umask(mask)
+    try:
+        checkpoints.save(Progress(step=1), weights(), {})
+        checkpoints.save_best(1, weights())
+    finally:
+        os.umask(before)
+    files = [path for path in checkpoints.folder.rglob("*") if path.is_file()]
+    assert {path.stat().st_mode & 0o777 for path in files} == {0o666 & ~mask}
+    assert len(files) == 5
 
 
 def test_keeps_the_last_ones_and_the_best_they_refer_to(checkpoints):

@@ -1,0 +1,108 @@
+"""Whether token ids mean to a pretrained model what they mean to a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tokenizers import Tokenizer
+
+from orchestrator.config.base import PluginSpec, build
+from orchestrator.errors import ModelError, TokenizerError, VocabularyError
+from orchestrator.tokens.tokenizer import SPECIAL_TOKENS, load_tokenizer
+
+_SHOWN = 3
+_PROBES = (
+    "The quick brown fox doesn't jump over 1,234.5 lazy dogs — it's 9 o'clock!",
+    "  def f(x):\n\treturn x**2  # naïve café, Ærøskøbing\r\n\r\n",
+    "日本語のテキスト。Привет, мир! مرحبا 🙂👩‍👩‍👧 e\u0301 \u00a0x",
+)
+
+
+def check_vocabulary(model: PluginSpec, tokenizer: Path | None) -> bool:
+    """Make sure that a pretrained model's tokens are the run's, one by one. Other models have no tokens yet.
+
+    Args:
+        model: as a recipe names it.
+        tokenizer: folder of the run's tokenizer; None: it is still to be trained, and only what each one trained here
+            has is compared.
+
+    Returns:
+        Whether it could be told: a model may come without its tokenizer.
+
+    Raises:
+        VocabularyError: they differ; the first tokens that do are named. ModelError: its tokenizer can't be read.
+        TokenizerError: the run's can't be.
+        ResourceError: the hub can't be reached.
+    """
+    find = getattr(build("models.zoo", model), "tokenizer_file", None)
+    if find is None:
+        return True
+    path: Path | None = find()
+    if path is None:
+        return False
+    ours = None if tokenizer is None else tokenizer / "tokenizer.json"
+    if ours is not None and ours.is_file() and ours.read_bytes() == path.read_bytes():
+        return True
+    try:
+        theirs = Tokenizer.from_file(str(path))
+    except Exception as error:  # tokenizers raises bare Exception
+        fix = "download the model again"
+        raise ModelError(f"the model's tokenizer can't be read: {error}", str(path), fix) from None
+    name = str(model.options.get("name", model.type))
+    different = _unlike_trained(theirs) if tokenizer is None else _differences(load_tokenizer(tokenizer), theirs)
+    if different:
+        what = f"{name} knows other tokens than the run: {different}"
+        raise VocabularyError(what, str(path), _fix(path.parent))
+    return True
+
+
+def _differences(ours: Tokenizer, theirs: Tokenizer) -> str:
+    """In words; "" where there are none."""
+    mine, other = _by_id(ours), _by_id(theirs)
+    differ = [index for index in sorted(mine.keys() | other.keys()) if mine.get(index) != other.get(index)]
+    if differ:
+        return _named(differ, mine, other) + f" ({len(differ):,} of {len(mine.keys() | other.keys()):,} ids differ)"
+    theirs.encode_special_tokens = True
+    theirs.no_truncation()
+    theirs.no_padding()
+    for text in _PROBES:
+        found = [tokenizer.encode(text, add_special_tokens=False).tokens for tokenizer in (ours, theirs)]
+        if found[0] != found[1]:
+            place = next((i for i, pair in enumerate(zip(*found, strict=False)) if pair[0] != pair[1]), 0)
+            here, there = (" ".join(tokens[place : place + 4]) for tokens in found)
+            return f"the tokens are the same and texts are split otherwise, into {there!r} where the run has {here!r}"
+    return ""
+
+
+def _unlike_trained(theirs: Tokenizer) -> str:
+    """How a tokenizer can't be one that is trained here: it has its three special tokens and no other added ones."""
+    expected = dict(enumerate(SPECIAL_TOKENS))
+    added = {index: token.content for index, token in theirs.get_added_tokens_decoder().items()}
+    known = _by_id(theirs)
+    differ = [index for index in expected if known.get(index) != expected[index]]
+    if differ:
+        return _named(differ, expected, known)
+    extra = sorted(added.keys() - expected.keys())
+    return f"it has {added[extra[0]]!r} as {extra[0]}, which a tokenizer trained for the run has not" if extra else ""
+
+
+def _by_id(tokenizer: Tokenizer) -> dict[int, str]:
+    return {index: token for token, index in tokenizer.get_vocab(with_added_tokens=True).items()}
+
+
+def _named(differ: list[int], ours: dict[int, str], theirs: dict[int, str]) -> str:
+    def show(token: str | None) -> str:
+        return "nothing" if token is None else repr(token)
+
+    named = [f"{index} is {show(theirs.get(index))} to it, {show(ours.get(index))} here" for index in differ[:_SHOWN]]
+    return "; ".join(named) + ("; …" if len(differ) > _SHOWN else "")
+
+
+def _fix(folder: Path) -> str:
+    """What to type: its own tokenizer, where a run can have it."""
+    try:
+        size = load_tokenizer(folder).get_vocab_size()
+    except TokenizerError:
+        specials = " ".join(SPECIAL_TOKENS)
+        return f"take a model whose tokenizer has {specials} as 0, 1, 2, or train one: teacher.model=gpt2-medium"
+    return f"use its tokenizer: tokenizer.path={folder} tokenizer.vocab_size={size}"

@@ -1,0 +1,78 @@
+"""What is refused of weights that people bring: adapters, pickles, and numbers that are none."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from orchestrator.errors import ModelError
+
+ADAPTER = "adapter_config.json"
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+
+
+def check_folder(folder: Path, name: str) -> None:
+    """Make sure that a folder's weights are all of the model, and in files that can't run code.
+
+    Args:
+        folder: of a model. name: as the recipe has it.
+
+    Raises:
+        ModelError: they are not.
+    """
+    whole = any(path for path in folder.glob("*.safetensors") if not path.name.startswith("adapter_"))
+    if (folder / ADAPTER).is_file():
+        raise _adapter(folder / ADAPTER, name, beside_weights=whole)
+    pickles = sorted(path.name for pattern in _PICKLES for path in folder.glob(pattern))
+    if pickles and not whole:
+        raise ModelError(
+            f"the weights of {name} are pickles ({pickles[0]}), which can run code and are not loaded",
+            str(folder),
+            "if you trust them, write them as safetensors: AutoModelForCausalLM.from_pretrained(…).save_pretrained(…) "
+            "of transformers does, into a new folder; its tokenizer goes beside them",
+        )
+
+
+def check_adapter_file(path: Path | None, name: str) -> None:
+    """The same of a model on the hub.
+
+    Args:
+        path: of its adapter's configuration, fetched; None: it has none. name: of the model.
+
+    Raises:
+        ModelError: it has an adapter.
+    """
+    if path is not None:
+        raise _adapter(path, name, beside_weights=True)
+
+
+def check_finite(model: Any, name: str) -> None:
+    """Make sure that every weight is a number.
+
+    Raises:
+        ModelError: one is NaN or infinite; the first such tensor is named.
+    """
+    for tensor_name, tensor in model.state_dict().items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            bad = int((~torch.isfinite(tensor)).sum())
+            raise ModelError(
+                f"{bad:,} of the {tensor.numel():,} numbers in {tensor_name} of {name} are NaN or infinite",
+                "models.zoo.pretrained",
+                "take the weights of an earlier step of its training, or download them again",
+            )
+
+
+def _adapter(path: Path, name: str, *, beside_weights: bool) -> ModelError:
+    merge = "merge it (peft: merge_and_unload(), then save_pretrained() into a new folder) and name the merged model"
+    if beside_weights:
+        what = f"{name} holds an adapter beside its weights, which would be left out"
+        return ModelError(what, str(path), f"{merge}; to have the weights without it, remove {ADAPTER}")
+    try:
+        base = json.loads(path.read_text(encoding="utf-8")).get("base_model_name_or_path")
+    except (OSError, ValueError, AttributeError):
+        base = None
+    what = f"{name} is an adapter without its model" + (f" ({base})" if base else "")
+    return ModelError(what, str(path), merge)
