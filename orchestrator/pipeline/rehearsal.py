@@ -23,7 +23,7 @@ from orchestrator.artifacts import write_json
 from orchestrator.config.base import Section
 from orchestrator.config.recipe import TrainingConfig
 from orchestrator.config.study import StudentConfig
-from orchestrator.pipeline.pace import LANGUAGES, Pace, kind_of_stage, rehearsed_pace
+from orchestrator.pipeline.pace import LANGUAGES, Pace, kind_of_stage, pace_so_far, rehearsed_pace
 from orchestrator.pipeline.plan import Plan, PlannedStep
 from orchestrator.stages.base import Cost, Environment
 from orchestrator.tokens.storage import SPLITS
@@ -120,13 +120,23 @@ class Rehearsal:
             tokens = int(steps * self._share(planned) * training.batch_tokens)
             stage = _shortened(stage, steps, tokens, self.plan.expected.context)
         started, waited = time.perf_counter(), _waited()
-        stage.run(inputs, out, _Hurried(work=work, device=self.device, threads=threads, until=self.until))
+        try:
+            stage.run(inputs, out, _Hurried(work=work, device=self.device, threads=threads, until=self.until))
+        except TimeoutError:
+            if training is not None:
+                validated = 1 if "language" in type(stage).model_fields else len(self._languages)
+                self._note(planned, pace_so_far(work, validated, training.batch_tokens), started, waited)
+            raise
         if training is not None:
-            seconds = time.perf_counter() - started
             held_out = min(training.eval_blocks, self._held_out) * self.plan.expected.context
-            pace = rehearsed_pace(out, seconds, held_out, training.batch_tokens)
-            self._paces[self._kind(planned)] = pace.faster(1 - (_waited() - waited) / seconds)
+            pace = rehearsed_pace(out, time.perf_counter() - started, held_out, training.batch_tokens)
+            self._note(planned, pace, started, waited)
         return out
+
+    def _note(self, planned: PlannedStep, pace: Pace, started: float, waited: float) -> None:
+        """Keep a pace, less the time for which something else had the core."""
+        share = (_waited() - waited) / (time.perf_counter() - started)
+        self._paces[self._kind(planned)] = pace.faster(1 - share)
 
     def _kind(self, planned: PlannedStep) -> str:
         """What a training's speed depends on; of other steps the name."""
