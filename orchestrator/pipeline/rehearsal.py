@@ -121,7 +121,8 @@ class Rehearsal:
             stage = _shortened(stage, steps, tokens, self.plan.expected.context)
         started, waited = time.perf_counter(), _waited()
         try:
-            stage.run(inputs, out, _Hurried(work=work, device=self.device, threads=threads, until=self.until))
+            until = min(self.until, time.monotonic() + BUDGET / 2)  # one slow kind leaves time for another
+            stage.run(inputs, out, _Hurried(work=work, device=self.device, threads=threads, until=until))
         except TimeoutError:
             if training is not None:
                 validated = 1 if "language" in type(stage).model_fields else len(self._languages)
