@@ -34,6 +34,9 @@ LONGEST_STEP = 0.4
 """Seconds that one micro-batch may take to be rehearsed, as far as its FLOPs tell."""
 STEPS_SECONDS, FEWEST_STEPS, MOST_STEPS = 0.2, 4, 20
 """How long to take steps, about, and bounds of their number."""
+THREADS_GAIN = 0.8
+"""Threads to this power: how many times as fast a training is on them; two threads took 1.16 to 1.25 of one's CPU time.
+"""
 HELD_OUT_TOKENS = 4_096
 """Tokens of all languages together to validate on, about."""
 NEVER = 2**30
@@ -78,30 +81,31 @@ class Rehearsal:
     def pace(self, planned: PlannedStep, threads: int, neighbours: int) -> Pace | None:
         """Of a training on some threads, beside others with as many each; None where it can't be told by trying.
 
-        Time spent waiting for a core, because something else had it, is left out.
+        It is tried on one thread: several that wait for each other tell nothing where a core is busy. Time spent
+        waiting for a core, because something else had it, is left out.
         """
         before, kind = torch.get_num_threads(), self._kind(planned)
-        if kind in self._made or self._left_out(planned):
-            return self._paces.get(kind)
-        torch.set_num_threads(threads)
-        try:
-            with busy(neighbours, threads), redirect_stdout(io.StringIO()):  # what libraries print when they are loaded
-                self._make(planned, threads)
-        finally:
-            torch.set_num_threads(before)
-        return self._paces.get(kind)
+        if kind not in self._made and not self._left_out(planned):
+            torch.set_num_threads(1)
+            try:
+                with busy(neighbours, threads), redirect_stdout(io.StringIO()):  # what libraries print
+                    self._make(planned)
+            finally:
+                torch.set_num_threads(before)
+        pace = self._paces.get(kind)
+        return pace and (pace.faster(threads**-THREADS_GAIN) if self.device == "cpu" else pace)
 
-    def _make(self, planned: PlannedStep, threads: int) -> Path | None:
+    def _make(self, planned: PlannedStep) -> Path | None:
         """What a step makes, in miniature; None where that does not work."""
         kind = self._kind(planned)
         if kind not in self._made:
             try:
-                self._made[kind] = self._run(planned, threads)
+                self._made[kind] = self._run(planned)
             except Exception:  # whatever it is, the run itself will say so; an estimate goes without
                 self._made[kind] = None
         return self._made[kind]
 
-    def _run(self, planned: PlannedStep, threads: int) -> Path | None:
+    def _run(self, planned: PlannedStep) -> Path | None:
         stage, training = planned.step.stage, self.costs[planned.name].training
         if not (stage.distributed or stage.accelerated):
             return planned.artifact.folder if planned.artifact else None
@@ -109,7 +113,7 @@ class Rehearsal:
             return None
         inputs: dict[str, Path] = {}
         for role, name in planned.step.inputs.items():
-            made = self._data / role if role in ("blocks", "tokenizer") else self._make(self._steps[name], threads)
+            made = self._data / role if role in ("blocks", "tokenizer") else self._make(self._steps[name])
             if made is None:
                 return None
             inputs[role] = made
@@ -122,7 +126,7 @@ class Rehearsal:
         started, waited = time.perf_counter(), _waited()
         try:
             until = min(self.until, time.monotonic() + BUDGET / 2)  # one slow kind leaves time for another
-            stage.run(inputs, out, _Hurried(work=work, device=self.device, threads=threads, until=until))
+            stage.run(inputs, out, _Hurried(work=work, device=self.device, threads=1, until=until))
         except TimeoutError:
             if training is not None:
                 validated = 1 if "language" in type(stage).model_fields else len(self._languages)

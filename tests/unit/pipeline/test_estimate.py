@@ -197,7 +197,7 @@ class TestRehearsal:
         assert teacher is not None
         assert expert is not None
         assert (teacher.languages, expert.languages) == (2, 1)
-        assert found["expert-en"] is found["expert-fr"]  # one kind
+        assert found["expert-en"] == found["expert-fr"]  # one kind
         assert 0 < expert.token < expert.step
         assert expert.around > 0
 
