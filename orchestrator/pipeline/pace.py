@@ -131,13 +131,15 @@ class Recorded:
         return cls(facts)
 
     def pace(self, stage: Stage, conditions: Conditions, batch_tokens: int) -> Pace | None:
-        """Of a training like this one under these conditions; None where there was none."""
-        for facts in self.facts.get(kind_of_stage(stage), ()):
-            if all(facts.get(name) == value for name, value in vars(conditions).items()):
-                training = facts["tokens"] / facts["tokens_per_second"]
-                token = max(facts["seconds"] - training, 0.0) / max(facts["validated_tokens"], 1)
-                return Pace(batch_tokens / facts["tokens_per_second"], token, facts["validated"], 0.0)
-        return None
+        """Of the trainings like this one under these conditions the middle one's; None where there was none."""
+        known = self.facts.get(kind_of_stage(stage), ())
+        alike = [facts for facts in known if all(facts.get(key) == value for key, value in vars(conditions).items())]
+        if not alike:
+            return None
+        facts = sorted(alike, key=lambda facts: float(facts["tokens_per_second"]))[len(alike) // 2]
+        training = facts["tokens"] / facts["tokens_per_second"]
+        token = max(facts["seconds"] - training, 0.0) / max(facts["validated_tokens"], 1)
+        return Pace(batch_tokens / facts["tokens_per_second"], token, facts["validated"], 0.0)
 
 
 def _written(file: Path) -> float:
