@@ -32,6 +32,7 @@ def examine() -> None:
     table.add_row("memory", f"{memory.available / 2**30:.1f} of {memory.total / 2**30:.1f} GiB free", "", "")
     table.add_row("disk here", f"{shutil.disk_usage(Path.cwd()).free / 2**30:.1f} GiB free", "runs/", "")
     table.add_row(*_gpu())
+    table.add_row(*_bf16())
     for tool, use in (("g++", "DeepSpeed's CPU operation, compiled at its first use"), ("ninja", "the same")):
         found = shutil.which(tool) or ("as a Python package" if importlib.util.find_spec(tool) else None)
         table.add_row(tool, found or "[red]missing[/red]", use, "" if found else f"install {tool}")
@@ -52,3 +53,10 @@ def _gpu() -> tuple[str, str, str, str]:
     cuda = torch.version.cuda
     line = "" if cuda else "for a GPU: pip install torch with CUDA (README, Install)"
     return "GPUs", f"none seen by torch {torch.__version__}", "training", line
+
+
+def _bf16() -> tuple[str, str, str, str]:
+    from orchestrator.losses._precision import bf16_gain, fast_bf16
+
+    gain = f"{bf16_gain():.1f} × the speed of fp32"
+    return "bf16 on the CPU", f"{gain}: {'used' if fast_bf16() else 'not used'}", "training", ""

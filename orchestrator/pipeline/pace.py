@@ -14,7 +14,7 @@ from orchestrator.artifacts import MANIFEST
 from orchestrator.machine import processor
 from orchestrator.stages.base import Stage
 
-WARM_UP = 2
+WARM_UP = 1
 """First steps that are not counted: they allocate memory and choose kernels."""
 MOST_RECORDS = 200
 """Trainings of earlier runs to look at, the newest first."""
@@ -82,6 +82,20 @@ def rehearsed_pace(out: Path, seconds: float, held_out: int, batch_tokens: int) 
     return Pace(batch_tokens / speed, token, languages, seconds - loop)
 
 
+def pace_so_far(work: Path, languages: int, batch_tokens: int) -> Pace:
+    """The pace of a training that was ended early; validation computes a third of what a step does.
+
+    Raises:
+        TimeoutError: it has taken too few steps to tell.
+    """
+    rows = [json.loads(line) for line in (work / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    speeds = [row["tokens_per_second"] for row in rows if "tokens_per_second" in row][WARM_UP:]
+    if not speeds:
+        raise TimeoutError
+    speed = statistics.median(speeds)
+    return Pace(batch_tokens / speed, 1 / (3 * speed), languages, 0.0)
+
+
 @dataclass(frozen=True)
 class Conditions:
     """What makes paces comparable beside the kind of training.
@@ -117,13 +131,15 @@ class Recorded:
         return cls(facts)
 
     def pace(self, stage: Stage, conditions: Conditions, batch_tokens: int) -> Pace | None:
-        """Of a training like this one under these conditions; None where there was none."""
-        for facts in self.facts.get(kind_of_stage(stage), ()):
-            if all(facts.get(name) == value for name, value in vars(conditions).items()):
-                training = facts["tokens"] / facts["tokens_per_second"]
-                token = max(facts["seconds"] - training, 0.0) / max(facts["validated_tokens"], 1)
-                return Pace(batch_tokens / facts["tokens_per_second"], token, facts["validated"], 0.0)
-        return None
+        """Of the trainings like this one under these conditions the middle one's; None where there was none."""
+        known = self.facts.get(kind_of_stage(stage), ())
+        alike = [facts for facts in known if all(facts.get(key) == value for key, value in vars(conditions).items())]
+        if not alike:
+            return None
+        facts = sorted(alike, key=lambda facts: float(facts["tokens_per_second"]))[len(alike) // 2]
+        training = facts["tokens"] / facts["tokens_per_second"]
+        token = max(facts["seconds"] - training, 0.0) / max(facts["validated_tokens"], 1)
+        return Pace(batch_tokens / facts["tokens_per_second"], token, facts["validated"], 0.0)
 
 
 def _written(file: Path) -> float:

@@ -23,7 +23,7 @@ from orchestrator.artifacts import write_json
 from orchestrator.config.base import Section
 from orchestrator.config.recipe import TrainingConfig
 from orchestrator.config.study import StudentConfig
-from orchestrator.pipeline.pace import LANGUAGES, Pace, kind_of_stage, rehearsed_pace
+from orchestrator.pipeline.pace import LANGUAGES, Pace, kind_of_stage, pace_so_far, rehearsed_pace
 from orchestrator.pipeline.plan import Plan, PlannedStep
 from orchestrator.stages.base import Cost, Environment
 from orchestrator.tokens.storage import SPLITS
@@ -32,12 +32,27 @@ BUDGET = 4.0
 """Seconds for all rehearsals of a plan: what would not fit is left out."""
 LONGEST_STEP = 0.4
 """Seconds that one micro-batch may take to be rehearsed, as far as its FLOPs tell."""
-STEPS_SECONDS, FEWEST_STEPS, MOST_STEPS = 0.2, 6, 20
+STEPS_SECONDS, FEWEST_STEPS, MOST_STEPS = 0.2, 4, 20
 """How long to take steps, about, and bounds of their number."""
-HELD_OUT_TOKENS = 8_192
+THREADS_GAIN = 0.8
+"""Threads to this power: how many times as fast a training is on them; two threads took 1.16 to 1.25 of one's CPU time.
+"""
+HELD_OUT_TOKENS = 4_096
 """Tokens of all languages together to validate on, about."""
 NEVER = 2**30
 AnySection = TypeVar("AnySection", bound=Section)
+
+
+@dataclass(frozen=True)
+class _Hurried(Environment):
+    """Ends a training at its next row of metrics when time is up: other work on a machine can make it endless."""
+
+    until: float = math.inf
+
+    def log(self, row: Mapping[str, Any]) -> None:
+        if time.monotonic() > self.until:
+            raise TimeoutError
+        super().log(row)
 
 
 @dataclass
@@ -66,30 +81,31 @@ class Rehearsal:
     def pace(self, planned: PlannedStep, threads: int, neighbours: int) -> Pace | None:
         """Of a training on some threads, beside others with as many each; None where it can't be told by trying.
 
-        Time spent waiting for a core, because something else had it, is left out.
+        It is tried on one thread: several that wait for each other tell nothing where a core is busy. Time spent
+        waiting for a core, because something else had it, is left out.
         """
         before, kind = torch.get_num_threads(), self._kind(planned)
-        if kind in self._made or self._left_out(planned):
-            return self._paces.get(kind)
-        torch.set_num_threads(threads)
-        try:
-            with busy(neighbours, threads), redirect_stdout(io.StringIO()):  # what libraries print when they are loaded
-                self._make(planned, threads)
-        finally:
-            torch.set_num_threads(before)
-        return self._paces.get(kind)
+        if kind not in self._made and not self._left_out(planned):
+            torch.set_num_threads(1)
+            try:
+                with busy(neighbours, threads), redirect_stdout(io.StringIO()):  # what libraries print
+                    self._make(planned)
+            finally:
+                torch.set_num_threads(before)
+        pace = self._paces.get(kind)
+        return pace and (pace.faster(threads**-THREADS_GAIN) if self.device == "cpu" else pace)
 
-    def _make(self, planned: PlannedStep, threads: int) -> Path | None:
+    def _make(self, planned: PlannedStep) -> Path | None:
         """What a step makes, in miniature; None where that does not work."""
         kind = self._kind(planned)
         if kind not in self._made:
             try:
-                self._made[kind] = self._run(planned, threads)
+                self._made[kind] = self._run(planned)
             except Exception:  # whatever it is, the run itself will say so; an estimate goes without
                 self._made[kind] = None
         return self._made[kind]
 
-    def _run(self, planned: PlannedStep, threads: int) -> Path | None:
+    def _run(self, planned: PlannedStep) -> Path | None:
         stage, training = planned.step.stage, self.costs[planned.name].training
         if not (stage.distributed or stage.accelerated):
             return planned.artifact.folder if planned.artifact else None
@@ -97,7 +113,7 @@ class Rehearsal:
             return None
         inputs: dict[str, Path] = {}
         for role, name in planned.step.inputs.items():
-            made = self._data / role if role in ("blocks", "tokenizer") else self._make(self._steps[name], threads)
+            made = self._data / role if role in ("blocks", "tokenizer") else self._make(self._steps[name])
             if made is None:
                 return None
             inputs[role] = made
@@ -108,13 +124,24 @@ class Rehearsal:
             tokens = int(steps * self._share(planned) * training.batch_tokens)
             stage = _shortened(stage, steps, tokens, self.plan.expected.context)
         started, waited = time.perf_counter(), _waited()
-        stage.run(inputs, out, Environment(work=work, device=self.device, threads=threads))
+        try:
+            until = min(self.until, time.monotonic() + BUDGET / 2)  # one slow kind leaves time for another
+            stage.run(inputs, out, _Hurried(work=work, device=self.device, threads=1, until=until))
+        except TimeoutError:
+            if training is not None:
+                validated = 1 if "language" in type(stage).model_fields else len(self._languages)
+                self._note(planned, pace_so_far(work, validated, training.batch_tokens), started, waited)
+            raise
         if training is not None:
-            seconds = time.perf_counter() - started
             held_out = min(training.eval_blocks, self._held_out) * self.plan.expected.context
-            pace = rehearsed_pace(out, seconds, held_out, training.batch_tokens)
-            self._paces[self._kind(planned)] = pace.faster(1 - (_waited() - waited) / seconds)
+            pace = rehearsed_pace(out, time.perf_counter() - started, held_out, training.batch_tokens)
+            self._note(planned, pace, started, waited)
         return out
+
+    def _note(self, planned: PlannedStep, pace: Pace, started: float, waited: float) -> None:
+        """Keep a pace, less the time for which something else had the core."""
+        share = (_waited() - waited) / (time.perf_counter() - started)
+        self._paces[self._kind(planned)] = pace.faster(1 - share)
 
     def _kind(self, planned: PlannedStep) -> str:
         """What a training's speed depends on; of other steps the name."""

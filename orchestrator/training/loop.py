@@ -16,12 +16,13 @@ from orchestrator.artifacts import write_json
 from orchestrator.config.base import build
 from orchestrator.config.recipe import TrainingConfig
 from orchestrator.errors import ResourceError, TrainingError
+from orchestrator.models.quick import quicken
 from orchestrator.schedules import LossHistory
 from orchestrator.tokens.batches import BatchOrder
 from orchestrator.tokens.blocks import TokenBlocks
 from orchestrator.training.batches import Batch, micro_batches, name_rows, plan_batches
 from orchestrator.training.checkpoints import Checkpoints, Progress
-from orchestrator.training.device import agree_on_arithmetic, device_of, total
+from orchestrator.training.device import agree_on_arithmetic, arithmetic, device_of, total
 from orchestrator.training.lr import learning_rate
 from orchestrator.training.metrics import Metrics
 from orchestrator.training.objective import Objective
@@ -215,6 +216,9 @@ class _Run:
         if self.task.parts is not None:
             self.task.parts.freeze(model, frozenset(self.task.languages))
         model.train()
+        if self.device.type == "cpu":
+            computed = arithmetic(self.device, self.task.config.precision)
+            quicken(model, self.task.train.context, bf16=computed == "bf16")
         handle = self.strategy.setup(model, self.optimizer, self.task.config, env, self.task.parts, self.share)
         agreed = total(torch.tensor([progress.step], device=self.device), env.world_size)
         if int(agreed) != progress.step * env.world_size:

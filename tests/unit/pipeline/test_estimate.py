@@ -16,7 +16,7 @@ from orchestrator.config.loading import load_recipe
 from orchestrator.config.recipe import Recipe
 from orchestrator.pipeline.estimate import DATA_SECONDS, Machine, estimate, expecting, makespan
 from orchestrator.pipeline.graph import Step
-from orchestrator.pipeline.pace import Conditions, Pace, Recorded, kind_of_stage
+from orchestrator.pipeline.pace import Conditions, Pace, Recorded, kind_of_stage, pace_so_far
 from orchestrator.pipeline.plan import Plan, make_plan
 from orchestrator.pipeline.rehearsal import BUDGET, Rehearsal
 from orchestrator.pipeline.text import counted_blocks, expected_blocks
@@ -197,7 +197,7 @@ class TestRehearsal:
         assert teacher is not None
         assert expert is not None
         assert (teacher.languages, expert.languages) == (2, 1)
-        assert found["expert-en"] is found["expert-fr"]  # one kind
+        assert found["expert-en"] == found["expert-fr"]  # one kind
         assert 0 < expert.token < expert.step
         assert expert.around > 0
 
@@ -242,6 +242,23 @@ class TestRehearsal:
         expert = next(step for step in plan.steps if step.name == "expert-fr")
         assert rehearsed.pace(expert, 1, 0) is None
         assert not list(tmp_path.iterdir())
+
+    def test_steps_that_were_taken_until_time_was_up_count(self, tmp_path: Path) -> None:
+        work = tmp_path / "work"
+        work.mkdir()
+        rows = [{"tokens_per_second": speed} for speed in (1.0, 100.0, 200.0, 300.0)]
+        (work / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ({"message": "x"}, *rows)))
+        assert pace_so_far(work, 2, 400) == Pace(step=2.0, token=1 / 600, languages=2, around=0.0)
+        (work / "metrics.jsonl").write_text(json.dumps(rows[0]) + "\n")
+        with pytest.raises(TimeoutError):
+            pace_so_far(work, 2, 400)
+
+    def test_a_training_that_is_slower_than_its_flops_say_is_ended(self, tmp_path: Path) -> None:
+        _, plan = planned(tmp_path)
+        rehearsed = Rehearsal(plan, costs_of(plan), "cpu", tmp_path, 1e15, until=time.monotonic() + 0.02)
+        started = time.monotonic()
+        rehearsed.pace(next(s for s in plan.steps if s.name == "teacher"), 1, 0)
+        assert time.monotonic() - started < 3
 
     def test_threads_are_as_before(self, tmp_path: Path) -> None:
         _, plan = planned(tmp_path)
