@@ -1,139 +1,66 @@
-"""`mome data`: what the corpus of a recipe holds, and its way out to other tools."""
+"""`mome data`: the corpus of a recipe."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
-import numpy as np
-from rich import box
-from rich.console import Console
-from rich.table import Table
+import typer
 
-from orchestrator.artifacts import Store
-from orchestrator.config.loading import load_recipe
-from orchestrator.corpus.export import export_paper_json, export_parquet
-from orchestrator.corpus.inspect import LanguageSummary, files_told, summary
-from orchestrator.errors import ArtifactError, RecipeError
-from orchestrator.pipeline.plan import make_plan, run_folder
-from orchestrator.tokens.inspect import block_counts, imbalance_percent, token_counts
+from orchestrator.cli.arguments import DEFAULT_RUNS, Local, Overrides, RecipeFile, Runs
 
-_EXPORTS = {"parquet": export_parquet, "json": export_paper_json}
-_SHORT = {"validation": "valid."}
+app = typer.Typer(no_args_is_help=True, help="Build, inspect and export the corpus of a recipe.")
 
 
-def inspect(recipe_file: Path, overrides: Sequence[str], runs: Path, plot: Path | None) -> None:
-    """Print counts by language and split, and what was removed; draw Figure 1's plot.
+@app.command("build")
+def build(recipe: RecipeFile, overrides: Overrides = None, local: Local = False, runs: Runs = DEFAULT_RUNS) -> None:
+    """Build the balanced, packed corpus of a recipe, and print its counts.
 
-    Raises:
-        ArtifactError: the corpus of this recipe isn't built yet.
+    Example:
+
+        mome data build jobs/recipes/quickstart.yaml
     """
-    folders = _folders(recipe_file, overrides, runs)
-    documents = summary(folders["corpus"])
-    balanced = {(row["language"], row["split"]): row for row in block_counts(folders["blocks"])}
-    console = Console()
-    console.print(_counts_table(documents, token_counts(folders["tokens"]), balanced))
-    console.print(
-        f"balanced training tokens differ by {imbalance_percent(folders['blocks']):.2f} % at most; "
-        "they count the two marks around each document",
-    )
-    console.print("", _removed_table(documents), sep="\n")
-    for line in _read_lines(documents):
-        console.print(line, markup=False, soft_wrap=True)
-    drawn = {
-        language: {
-            split: {"documents": count.documents, "tokens": balanced[language, split]["tokens"]}
-            for split, count in about.splits.items()
-        }
-        for language, about in documents.items()
-    }
-    console.print(f"plot: {_draw(drawn, plot or folders['run'] / 'corpus.svg')}", markup=False)
+    from orchestrator.cli import inspecting
+    from orchestrator.cli.run import run_recipe
+
+    run_recipe(recipe, overrides or (), until=("blocks",), local=local, runs=runs)
+    inspecting.inspect(recipe, overrides or (), runs, None)
 
 
-def export(recipe_file: Path, out: Path, overrides: Sequence[str], layout: str, runs: Path) -> None:
-    """Write the balanced documents, a file a split.
+@app.command("inspect")
+def inspect(
+    recipe: RecipeFile,
+    overrides: Overrides = None,
+    plot: Annotated[Path | None, typer.Option(help="Write Figure 1's plot here (SVG).")] = None,
+    runs: Runs = DEFAULT_RUNS,
+) -> None:
+    """Print documents, tokens, characters and duplicates per language and split, and draw Figure 1's plot.
 
-    Raises:
-        RecipeError: no layout of that name. ArtifactError: the corpus of this recipe isn't built yet.
+    Example:
+
+        mome data inspect jobs/recipes/quickstart.yaml --plot splits.svg
     """
-    if layout not in _EXPORTS:
-        raise RecipeError(f"there is no layout {layout!r}", "--format", "known: " + ", ".join(_EXPORTS))
-    folders = _folders(recipe_file, overrides, runs)
+    from orchestrator.cli import inspecting
 
-    def chosen(split: str, language: str) -> np.ndarray:
-        rows: np.ndarray = np.load(folders["blocks"] / "selected" / split / f"{language}.npy", allow_pickle=False)
-        return rows
-
-    for path in _EXPORTS[layout](folders["corpus"], out, chosen):
-        print(path)
+    inspecting.inspect(recipe, overrides or (), runs, plot)
 
 
-def _folders(recipe_file: Path, overrides: Sequence[str], runs: Path) -> dict[str, Path]:
-    """Folders of the run and of its corpus and blocks."""
-    recipe = load_recipe(recipe_file, overrides)
-    store = Store(run_folder(runs, recipe))
-    plan = make_plan(recipe, store, until=["blocks"])
-    missing = [planned.name for planned in plan.missing]
-    if missing:
-        command = " ".join(["mome data build", str(recipe_file), *map(json.dumps, overrides)])
-        raise ArtifactError(f"the corpus isn't built yet (missing: {', '.join(missing)})", str(store.root), command)
-    return {"run": store.root, **{planned.name: planned.artifact.folder for planned in plan.steps if planned.artifact}}
+@app.command("export")
+def export(
+    recipe: RecipeFile,
+    out: Annotated[Path, typer.Argument(help="Folder to write to.", show_default=False)],
+    overrides: Overrides = None,
+    layout: Annotated[
+        str, typer.Option("--format", help="parquet, or json: the paper's list of {language: article}.")
+    ] = "parquet",
+    runs: Runs = DEFAULT_RUNS,
+) -> None:
+    """Write the balanced documents of a recipe as Parquet or in the paper's JSON layout.
 
+    Example:
 
-def _counts_table(
-    documents: Mapping[str, LanguageSummary],
-    tokens: Mapping[tuple[str, str], int],
-    balanced: Mapping[tuple[str, str], Mapping[str, Any]],
-) -> Table:
-    table = _table("Corpus", "documents", "characters", "tokens", "balanced\ntokens", "B per\ntoken")
-    for language, about in documents.items():
-        for split, count in about.splits.items():
-            row = balanced[language, split]
-            figures = (count.documents, count.characters, tokens[language, split], row["tokens"])
-            ratio = f"{row['bytes_per_token']:.2f}"
-            table.add_row(language, _SHORT.get(split, split), *(f"{figure:,}" for figure in figures), ratio)
-    return table
+        mome data export jobs/recipes/quickstart.yaml exported --format json
+    """
+    from orchestrator.cli import inspecting
 
-
-def _removed_table(documents: Mapping[str, LanguageSummary]) -> Table:
-    reasons = sorted({reason for about in documents.values() for reason in about.removed})
-    table = _table("Documents removed", *(reason.replace("_", "\n") for reason in reasons))
-    for language, about in documents.items():
-        for split, removed in (about.removed_by_split or {"all": about.removed}).items():
-            figures = (f"{removed.get(reason, 0):,}" for reason in reasons)
-            table.add_row(language, _SHORT.get(split, split), *figures)
-    if any(not about.removed_by_split for about in documents.values()):
-        table.caption = "all: removed before the splits are drawn, so that no text is in two of them"
-        table.caption_justify = "left"
-    return table
-
-
-def _read_lines(documents: Mapping[str, LanguageSummary]) -> list[str]:
-    """Which files were read of each language, and what was not."""
-    lines = []
-    for language, about in documents.items():
-        lines += [f"{language}: {sentence}" for sentence in files_told(about.files)]
-        if about.unreadable["rows"]:
-            lines.append(
-                f"{language}: {about.unreadable['rows']:,} rows that are no documents: {about.unreadable['first']}"
-            )
-    return lines
-
-
-def _table(title: str, *figures: str) -> Table:
-    """A table by language and split, narrow enough for 80 columns."""
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
-    for heading in ("language", "split"):
-        table.add_column(heading, no_wrap=True)
-    for heading in figures:
-        table.add_column(heading, justify="right", no_wrap=True)
-    return table
-
-
-def _draw(counts: dict[str, dict[str, Any]], path: Path) -> Path:
-    from orchestrator.reporting.data_sections import splits_figure
-
-    path.write_text(splits_figure(counts).svg, encoding="utf-8")
-    return path
+    inspecting.export(recipe, out, overrides or (), layout, runs)

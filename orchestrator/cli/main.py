@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli import expert, mixture
+from orchestrator.cli import data, expert, mixture
 from orchestrator.cli.arguments import DEFAULT_RUNS, Local, Overrides, PlanOnly, RecipeFile, RunName, Runs
 from orchestrator.cli.ending import exit_code
 
@@ -20,8 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Distil one multilingual teacher into small per-language experts, route between them, serve them.",
 )
-data = typer.Typer(no_args_is_help=True, help="Build, inspect and export the corpus of a recipe.")
-app.add_typer(data, name="data")
+app.add_typer(data.app, name="data")
 app.add_typer(expert.app, name="expert")
 app.add_typer(mixture.app, name="mixture")
 
@@ -238,62 +237,6 @@ def schema() -> None:
     from orchestrator.config.recipe import Recipe
 
     print(json.dumps(Recipe.model_json_schema(), indent=1))
-
-
-@data.command("build")
-def data_build(
-    recipe: RecipeFile, overrides: Overrides = None, local: Local = False, runs: Runs = DEFAULT_RUNS
-) -> None:
-    """Build the balanced, packed corpus of a recipe, and print its counts.
-
-    Example:
-
-        mome data build jobs/recipes/quickstart.yaml
-    """
-    from orchestrator.cli.data import inspect
-    from orchestrator.cli.run import run_recipe
-
-    run_recipe(recipe, overrides or (), until=("blocks",), local=local, runs=runs)
-    inspect(recipe, overrides or (), runs, None)
-
-
-@data.command("inspect")
-def data_inspect(
-    recipe: RecipeFile,
-    overrides: Overrides = None,
-    plot: Annotated[Path | None, typer.Option(help="Write Figure 1's plot here (SVG).")] = None,
-    runs: Runs = DEFAULT_RUNS,
-) -> None:
-    """Print documents, tokens, characters and duplicates per language and split, and draw Figure 1's plot.
-
-    Example:
-
-        mome data inspect jobs/recipes/quickstart.yaml --plot splits.svg
-    """
-    from orchestrator.cli.data import inspect
-
-    inspect(recipe, overrides or (), runs, plot)
-
-
-@data.command("export")
-def data_export(
-    recipe: RecipeFile,
-    out: Annotated[Path, typer.Argument(help="Folder to write to.", show_default=False)],
-    overrides: Overrides = None,
-    layout: Annotated[
-        str, typer.Option("--format", help="parquet, or json: the paper's list of {language: article}.")
-    ] = "parquet",
-    runs: Runs = DEFAULT_RUNS,
-) -> None:
-    """Write the balanced documents of a recipe as Parquet or in the paper's JSON layout.
-
-    Example:
-
-        mome data export jobs/recipes/quickstart.yaml exported --format json
-    """
-    from orchestrator.cli.data import export
-
-    export(recipe, out, overrides or (), layout, runs)
 
 
 def _names(experts: str | None) -> list[str] | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from orchestrator.cli.data import _counts_table, _read_lines, _removed_table
+from orchestrator.cli.inspecting import _counts_table, _read_lines, _removed_table
 from orchestrator.corpus.inspect import LanguageSummary, SplitCounts
 
 REMOVED = {"filtered": 12, "exact_duplicates": 345, "near_duplicates": 6789, "not_common": 0}

@@ -20,7 +20,7 @@ from orchestrator.routers.text.tags import CODE, PHRASES, own_kinds, tags
         "cs": "cs cz ces cze czech čeština cs-cz",
         "el": "el gr ell gre greek ελληνικά",
         "uk": "uk ua ukr ukrainian українська",
-        "ko": "ko kr kor korean 한국어",
+        "ko": "ko kor korean 한국어",
         "da": "da dk dan danish",
         "no": "no nb nn nob nno norwegian norsk bokmål no-no",
         "he": "he iw heb hebrew",
