@@ -94,6 +94,7 @@ class _Worker:
             self._line.send(training)
             error: BaseException | None = self._line.recv()
         except (EOFError, OSError, AuthenticationError):
+            self.dismiss()
             self._thread.join()
             raise self._death(name) from None
         return error
