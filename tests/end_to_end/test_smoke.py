@@ -12,6 +12,8 @@ from tests.end_to_end.command import mome
 
 ROOT = Path(__file__).resolve().parents[2]
 SMOKE = str(ROOT / "jobs" / "recipes" / "smoke.yaml")
+FEW = "evaluation.max_blocks=8"
+"""Where it is not the figures that are looked at."""
 LANGUAGES = ["en", "fr", "de", "py"]
 
 
@@ -70,7 +72,7 @@ def test_local_run_ends_with_a_report(local):
 def test_second_run_does_nothing_and_a_change_reruns_what_depends_on_it(local):
     runs, _ = local
     assert "nothing to do" in mome("run", SMOKE, "--local", "tracking.type=none", runs=runs).stdout
-    changed = mome("run", SMOKE, "--local", "tracking.type=none", "evaluation.bootstrap=150", runs=runs)
+    changed = mome("run", SMOKE, "--local", "tracking.type=none", FEW, runs=runs)
     assert changed.returncode == 0
     started = [line.split("] ")[1].split(":")[0] for line in changed.stdout.splitlines() if line.endswith(": started")]
     assert started == ["evaluation", "report"]
@@ -101,7 +103,7 @@ def test_plan_starts_nothing(tmp_path):
 
 @pytest.mark.ray
 def test_ray_gives_the_losses_of_a_local_run(local, tmp_path):
-    done = elsewhere("run", SMOKE, runs=tmp_path, RAY_AUTH_MODE="disabled")
+    done = elsewhere("run", SMOKE, FEW, runs=tmp_path, RAY_AUTH_MODE="disabled")
     assert done.returncode == 0, done.stderr
     here, there = validation_losses(local[0]), validation_losses(tmp_path)
     assert here == pytest.approx(there, rel=2e-3)
