@@ -2,10 +2,15 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# PyPI has the CUDA build; for the CPU build: make run TORCH="torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu"
+# What pip installs as torch. PyPI has the CUDA build; TORCH=cpu takes the CPU build.
 TORCH ?= torch==2.13.0
+ifeq ($(TORCH),cpu)
+override TORCH := torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu
+endif
+# Where runs lie: make run RUNS=/data/runs
+RUNS ?= runs
 
-.PHONY: run test test-slow check format clean
+.PHONY: run test test-slow check format clean torch
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -15,7 +20,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 run: $(VENV)/.installed
-	$(BIN)/mome run jobs/recipes/quickstart.yaml
+	$(BIN)/mome run jobs/recipes/quickstart.yaml --runs $(RUNS)
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest -m "not slow"
@@ -32,6 +37,10 @@ check: $(VENV)/.installed
 format: $(VENV)/.installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# Print it: deploy/Dockerfile installs the same.
+torch:
+	@echo $(TORCH)
 
 clean:
 	rm -rf $(VENV) build *.egg-info

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from orchestrator.errors import MomeError
+from orchestrator.cli.ending import exit_code
 
 
 def recipe_job(description: str, until: Sequence[str] = ()) -> None:
@@ -35,12 +35,11 @@ def sweep_job(description: str) -> None:
 
 
 def _finish(job: Callable[[], object]) -> None:
-    """Run `job`; a :class:`MomeError` ends the process with its message and exit code."""
+    """Run `job`; an error ends the process as it ends `mome`."""
     try:
         job()
-    except MomeError as error:
-        print(f"mome: {error}", file=sys.stderr, flush=True)
-        sys.exit(error.exit_code)
+    except Exception as error:
+        sys.exit(exit_code(error))
 
 
 def _arguments(description: str, kind: str, help_text: str) -> argparse.Namespace:

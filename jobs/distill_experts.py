@@ -1,6 +1,6 @@
 """The experts of a recipe, at the same time where resources allow, and what they need.
 
-Type: ray job submit --working-dir . -- python -m jobs.distill_experts jobs/recipes/quickstart.yaml
+Type: ray job submit --working-dir . -- python -m jobs.distill_experts jobs/recipes/quickstart.yaml --runs /FOLDER
 """
 
 from jobs._command import recipe_job

@@ -1,6 +1,6 @@
 """A whole experiment, from text to its report.
 
-Type: ray job submit --working-dir . -- python -m jobs.run jobs/recipes/quickstart.yaml
+Type: ray job submit --working-dir . -- python -m jobs.run jobs/recipes/quickstart.yaml --runs /FOLDER
 """
 
 from jobs._command import recipe_job

@@ -1,6 +1,6 @@
 """A sweep over recipe fields and seeds.
 
-Type: ray job submit --working-dir . -- python -m jobs.sweep jobs/recipes/sweep.yaml
+Type: ray job submit --working-dir . -- python -m jobs.sweep jobs/recipes/sweep.yaml --runs /FOLDER
 """
 
 from jobs._command import sweep_job

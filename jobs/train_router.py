@@ -1,6 +1,6 @@
 """The router of a recipe, and what it needs.
 
-Type: ray job submit --working-dir . -- python -m jobs.train_router jobs/recipes/quickstart.yaml
+Type: ray job submit --working-dir . -- python -m jobs.train_router jobs/recipes/quickstart.yaml --runs /FOLDER
 """
 
 from jobs._command import recipe_job

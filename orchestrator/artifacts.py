@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.disk import disk_errors, file_digest, known_digest, link_or_copy, place_folder, remember_digest
-from orchestrator.errors import ArtifactError, RunLockedError
+from orchestrator.errors import ArtifactError, ResourceError, RunLockedError
 
 MANIFEST, ACCEPTED = "manifest.json", "accepted.json"
 CHECKED_BY_BLOCK = "shard-*.safetensors"
@@ -42,11 +42,11 @@ def write_json(path: Path, value: Any) -> None:
     """Write JSON so that readers see the old file or the new one, never half of it.
 
     Raises:
-        ResourceError: no space left.
+        ResourceError: no space left, or no leave to write.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("w", encoding="utf-8") as file:
             json.dump(value, file, indent=1, ensure_ascii=False)
             file.write("\n")
@@ -274,14 +274,18 @@ def locked(root: Path) -> Iterator[None]:
     """Hold the run folder: a second process is refused, a killed one lets go by dying.
 
     Raises:
-        RunLockedError: another process holds it.
+        RunLockedError: another process holds it. ResourceError: the folder can't be written to, or not be locked.
     """
-    root.mkdir(parents=True, exist_ok=True)
-    path = root / "run.lock"
-    with path.open("a+") as file:
+    with disk_errors(root):
+        root.mkdir(parents=True, exist_ok=True)
+        lock = (root / "run.lock").open("a+")
+    with lock as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except OSError as error:
+            if not isinstance(error, BlockingIOError):
+                fix = "choose a folder on another file system: --runs FOLDER"
+                raise ResourceError(f"files can't be locked here: {error.strerror}", str(root), fix) from None
             file.seek(0)
             holder = file.read().strip() or "another process"
             raise RunLockedError(

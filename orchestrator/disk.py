@@ -17,6 +17,7 @@ from pathlib import Path
 from orchestrator.errors import ArtifactError, ResourceError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 _Facts = tuple[str, int, int, int]
 _KNOWN: dict[_Facts, str] = {}
 _CLOCK_NS = 20_000_000
@@ -66,17 +67,30 @@ def share_files(folder: Path) -> None:
 
 @contextmanager
 def disk_errors(where: Path) -> Iterator[None]:
-    """Turn "no space left on device" and its like into a :class:`ResourceError` that says where."""
+    """Turn a full disk, or a place that can't be written to, into a :class:`ResourceError` that says where."""
     try:
         yield
     except Exception as error:
+        number = error.errno if isinstance(error, OSError) else None
         # safetensors has an error class of its own, with the number in its text alone
-        full = any(f"os error {number}" in str(error) for number in _FULL)
-        if full or (isinstance(error, OSError) and error.errno in _FULL):
+        if number in _FULL or any(f"os error {full}" in str(error) for full in _FULL):
             raise ResourceError(
                 "no space left on the disk", str(where), "free some space, then type the same command"
             ) from None
-        raise
+        refused = _refused_place(error, where) if isinstance(error, OSError) else None
+        if refused is None:
+            raise
+        fix = "make it a folder that you may write to, or choose another place: --runs FOLDER"
+        raise ResourceError(f"the run can't be written: {error.strerror}", refused, fix) from None  # type: ignore[attr-defined]
+
+
+def _refused_place(error: OSError, where: Path) -> str | None:
+    """The path at which writing to `where` was refused; None: the error is about something else, a source, say."""
+    path = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else None
+    if path is None:
+        return str(where) if error.errno == errno.EROFS else None
+    above, beside = where.is_relative_to(path), path.is_relative_to(where.parent)
+    return str(path) if above or (beside and error.errno in _REFUSED) else None
 
 
 def place_folder(target: Path, fill: Callable[[Path], object]) -> None:

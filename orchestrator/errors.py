@@ -1,7 +1,8 @@
 """One tree of errors. Each says what happened, where, and what to do next, and survives crossing a process.
 
-The command line prints a :class:`MomeError` without a traceback and exits with code 2; anything else is a bug and keeps
-its traceback. Raise the narrowest class; add a class only where a caller needs to tell the case apart.
+The command line prints a :class:`MomeError` without a traceback and exits with code 2. Anything else is a fault of the
+program: a :class:`FaultError` tells it in a line, its traceback goes to a file, and the exit code is 1. Raise the
+narrowest class; add a class only where a caller needs to tell the case apart.
 """
 
 from __future__ import annotations
@@ -75,12 +76,21 @@ class RunLockedError(MomeError):
 
 
 class StageFailedError(MomeError):
-    """One or more stages of a run failed; the others finished and are kept."""
+    """Several stages of a run failed; what was finished is kept."""
 
 
 class StoppedEarlyError(MomeError):
-    """A trial of a sweep was stopped because others were ahead: no failure."""
+    """A step was stopped because others were ahead, or because nothing needs it any more: no failure."""
 
 
 class ServingError(MomeError):
     """A request or a deployment can't be served as asked."""
+
+
+class FaultError(MomeError):
+    """A fault of the program itself; `where` is the file with its traceback."""
+
+    exit_code = 1
+
+    def __str__(self) -> str:
+        return f"{self.what} (a fault of the program; traceback: {self.where})"

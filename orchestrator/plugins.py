@@ -72,7 +72,8 @@ def create(room: str, name: str, options: Mapping[str, Any]) -> Any:
     except ValidationError as error:
         first = error.errors()[0]
         option = ".".join(str(part) for part in first["loc"])
-        raise PluginError(f"option {option!r} of {name!r}: {first['msg']}", where=f"{room}.{name}") from None
+        fix = "put it in quotes" if first["type"] == "string_type" and isinstance(first["input"], int | float) else ""
+        raise PluginError(f"option {option!r} of {name!r}: {first['msg']}", f"{room}.{name}", fix) from None
 
 
 def sources_of(cls: type) -> tuple[str, ...]:

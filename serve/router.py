@@ -6,21 +6,14 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
-from orchestrator.config.routing import COMMON
-from orchestrator.errors import ArtifactError
-from orchestrator.routers import NONE, Policy, Router, TextRouter
+from orchestrator.routers import Choice, Chooser
 from serve.errors import RejectedPromptError
 from serve.messages import Route
 from serve.text import Tokenizer
 
 
 class PromptRouter:
-    """A trained router with its tokenizer, and the experts it may choose from.
-
-    With fewer experts than the router has languages, the most probable of those that are left is chosen. What happens
-    to text that is of none of the languages is the recipe's policy (`router.reject`); where it names an expert that is
-    not among these, the most probable one takes it.
-    """
+    """A trained router with its tokenizer, and the experts it may choose from."""
 
     def __init__(self, tokenizer: Path, router: Path, experts: Sequence[str]) -> None:
         """Load both artifacts.
@@ -29,21 +22,8 @@ class PromptRouter:
             ArtifactError: one is damaged, the router knows none of the experts, or rejects go to a common expert that
                 is not there.
         """
-        self._tokenizer = Tokenizer(tokenizer)
-        self._router = Router.load(router)
-        self._policy = Policy.of(router)
-        self._experts = tuple(experts)
-        self._columns = {name: column for column, name in enumerate(self._router.languages) if name in experts}
-        if not self._columns:
-            raise ArtifactError(
-                "the router knows none of the experts", str(router), "train the router on their languages"
-            )
-        if self._policy.reject == COMMON and COMMON not in experts:
-            raise ArtifactError(
-                "the router sends rejected text to the common expert, and this mixture has none",
-                str(router),
-                "set router.reject to best, error or one of: " + ", ".join(experts),
-            )
+        encode = Tokenizer(tokenizer).encode
+        self._chooser = Chooser(router, lambda texts: [encode(text) for text in texts], experts)
 
     def route(self, prompts: Sequence[str]) -> list[Route]:
         """The expert of each prompt, with the router's probability of every language, and of "none" where it can tell.
@@ -51,38 +31,18 @@ class PromptRouter:
         Raises:
             RejectedPromptError: a prompt is of no language that an expert knows, and the policy is to refuse it.
         """
-        if not isinstance(self._router, TextRouter):
-            tokens = [self._tokenizer.encode(prompt) for prompt in prompts]
-            return [Route(self._best(row), self._named(row)) for row in self._router.probabilities(tokens).tolist()]
-        found = self._router.route(prompts)
-        rejected: list[float] = found.rejected.tolist()
-        rows: list[list[float]] = (found.languages * (1 - found.rejected[:, None])).tolist()
-        experts = [self._policy.expert(self._best(row), none) for row, none in zip(rows, rejected, strict=True)]
-        self._check(experts, rejected)
+        choices = self._chooser.choose(prompts)
         return [
-            Route(expert if expert in self._experts else self._best(row), self._named(row) | {NONE: none})
-            for expert, row, none in zip(experts, rows, rejected, strict=True)
+            Route(choice.expert or self._refused(choice, place, len(choices)), choice.probabilities)
+            for place, choice in enumerate(choices)
         ]
 
-    def _check(self, experts: Sequence[str | None], rejected: Sequence[float]) -> None:
-        """Refuse the prompts where one of them is refused.
-
-        Raises:
-            RejectedPromptError: one is.
-        """
-        for place, expert in enumerate(experts):
-            if expert is None:
-                which = "the prompt" if len(experts) == 1 else f"prompt {place + 1} of {len(experts)}"
-                raise RejectedPromptError(
-                    f"{which} is in no language that an expert knows ({rejected[place]:.0%} sure)",
-                    fix=f"name a model to have it answered all the same: {', '.join(self._experts)}",
-                )
-
-    def _best(self, row: list[float]) -> str:
-        return max(self._columns, key=lambda name: row[self._columns[name]])
-
-    def _named(self, row: list[float]) -> dict[str, float]:
-        return dict(zip(self._router.languages, row, strict=True))
+    def _refused(self, choice: Choice, place: int, count: int) -> str:
+        which = "the prompt" if count == 1 else f"prompt {place + 1} of {count}"
+        raise RejectedPromptError(
+            f"{which} is in no language that an expert knows ({choice.rejected:.0%} sure)",
+            fix=f"name a model to have it answered all the same: {', '.join(self._chooser.experts)}",
+        )
 
 
 class RouterReplica:

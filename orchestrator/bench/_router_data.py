@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -34,11 +35,12 @@ def corpora() -> tuple[str, ...]:
 def training(corpus: str, characters: int) -> dict[str, LanguageTexts]:
     """Documents of PROSE to train and calibrate on, at most `characters` of each, and the standard library."""
     texts = {
-        language: LanguageTexts(*(_texts(corpus, language, s) for s in ("train", "validation"))) for language in PROSE
+        language: LanguageTexts(_texts(corpus, language, "train"), _texts(corpus, language, "validation"))
+        for language in PROSE
     }
-    texts["py"] = LanguageTexts(*_python())
+    texts["py"] = _python()
     rng = np.random.default_rng(0)
-    return {name: LanguageTexts(_at_most(some.train, characters, rng), some.held_out) for name, some in texts.items()}
+    return {name: replace(some, train=_at_most(some.train, characters, rng)) for name, some in texts.items()}
 
 
 def testing(corpus: str, trained_on: str) -> dict[str, list[str]]:
@@ -67,9 +69,9 @@ def _texts(corpus: str, language: str, split: str) -> list[str]:
     return _split([document.text for document in Miniwiki().documents(language)], split)
 
 
-def _python() -> tuple[list[str], list[str]]:
+def _python() -> LanguageTexts:
     texts = [document.text for document in PythonEnv().documents("py")]
-    return _split(texts, "train") + _split(texts, "test"), _split(texts, "validation")
+    return LanguageTexts(_split(texts, "train") + _split(texts, "test"), _split(texts, "validation"), is_code=True)
 
 
 def _split(texts: Sequence[str], split: str) -> list[str]:

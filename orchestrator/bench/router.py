@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.bench import _router_data as data
+from orchestrator.bench import _router_found
 from orchestrator.bench._router_peers import PROSE, Identify, code_peers, prose_peers
 from orchestrator.bench._router_rejection import Outside, cut, rejection, vocabulary
 from orchestrator.bench._rows import Row, compare, notice, single
@@ -21,8 +22,9 @@ from orchestrator.evaluation.calibration import calibration_error
 from orchestrator.routers import Router, TextRouter
 from orchestrator.routers._router import save_routers
 from orchestrator.routers.prompt import Prompt
-from orchestrator.routers.text.found import unlearned
+from orchestrator.routers.text.outside import generated
 from orchestrator.routers.text.pieces import Lengths, Pieces
+from orchestrator.routers.text.tags import own_kinds
 
 WHOLE = "4400 characters"
 """About 1024 tokens of a vocabulary of 32,000."""
@@ -52,6 +54,7 @@ class Routing:
     def rows(self) -> Iterator[Row]:
         """For each corpus trained on: errors by corpus tested on and length, then calibration, rejection, speed."""
         names = data.corpora()
+        yield from self._skipped()
         for trained in names:
             router = self._train(trained)
             for tested in names:
@@ -160,12 +163,26 @@ class Routing:
     def _code_peers(self) -> dict[str, Callable[[Sequence[str]], list[bool]]]:
         return code_peers()
 
+    def _skipped(self) -> Iterator[Row]:
+        """Files of this machine that can't be read, beside those that were: rejection is measured with the latter."""
+        found = self._found
+        for path in found.skipped:
+            notice(f"skipped, for it can't be read: {path}")
+        case = "text of no expert found here (beside files read)"
+        yield single(case, "skipped", "files", len(found.skipped), max(1, found.read))
+
+    @cached_property
+    def _found(self) -> _router_found.Found:
+        return _router_found.find()
+
     @cached_property
     def _outside(self) -> dict[str, Outside]:
         """Other texts of languages and code that were trained on, those that nothing was trained on, generated text."""
         texts = [data.training(corpus, self.characters) for corpus in data.corpora()]
         words = [vocabulary([text for own in texts for text in own[name].train]) for name in (*PROSE, "py")]
-        kinds = unlearned((*PROSE, "py"), 10 * self.pieces, np.random.default_rng(99))
+        own = own_kinds({**dict.fromkeys(PROSE, False), "py": True})
+        kinds = self._found.unlearned([kind for kinds in own.values() for kind in kinds])
+        kinds |= generated(10 * self.pieces, np.random.default_rng(99))
         return cut(kinds, max(50, self.pieces // 40), words, np.random.default_rng(5))
 
 

@@ -15,7 +15,7 @@ from rich.table import Table
 from orchestrator.artifacts import Store, check_files
 from orchestrator.config.loading import load_recipe
 from orchestrator.corpus.export import export_paper_json, export_parquet
-from orchestrator.corpus.inspect import LanguageSummary, summary
+from orchestrator.corpus.inspect import LanguageSummary, files_told, summary
 from orchestrator.errors import ArtifactError, RecipeError
 from orchestrator.pipeline.plan import make_plan, run_folder
 from orchestrator.tokens.inspect import block_counts, imbalance_percent, token_counts
@@ -40,6 +40,8 @@ def inspect(recipe_file: Path, overrides: Sequence[str], runs: Path, plot: Path 
         "they count the two marks around each document",
     )
     console.print("", _removed_table(documents), sep="\n")
+    for line in _read_lines(documents):
+        console.print(line, markup=False, soft_wrap=True)
     drawn = {
         language: {
             split: {"documents": count.documents, "tokens": balanced[language, split]["tokens"]}
@@ -108,6 +110,18 @@ def _removed_table(documents: Mapping[str, LanguageSummary]) -> Table:
         table.caption = "all: removed before the splits are drawn, so that no text is in two of them"
         table.caption_justify = "left"
     return table
+
+
+def _read_lines(documents: Mapping[str, LanguageSummary]) -> list[str]:
+    """Which files were read of each language, and what was not."""
+    lines = []
+    for language, about in documents.items():
+        lines += [f"{language}: {sentence}" for sentence in files_told(about.files)]
+        if about.unreadable["rows"]:
+            lines.append(
+                f"{language}: {about.unreadable['rows']:,} rows that are no documents: {about.unreadable['first']}"
+            )
+    return lines
 
 
 def _table(title: str, *figures: str) -> Table:

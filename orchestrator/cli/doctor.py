@@ -12,6 +12,8 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
+from orchestrator.tracking.store import masked
+
 _EXTRAS = {
     "ray": ("clusters, sweeps, serving; without it use --local", "pip install 'mome-orchestrator[cluster]'"),
     "deepspeed": ("training on several workers and with ZeRO", "pip install 'mome-orchestrator[cluster]'"),
@@ -37,7 +39,7 @@ def examine() -> None:
         found = metadata.version(package) if importlib.util.find_spec(package) else None
         table.add_row(package, found or "[yellow]not installed[/yellow]", use, "" if found else line)
     for variable, use in (("RAY_ADDRESS", "the cluster to run on"), ("MLFLOW_TRACKING_URI", "the tracking server")):
-        table.add_row(variable, os.environ.get(variable, "not set"), use, "")
+        table.add_row(variable, masked(os.environ.get(variable, "not set")), use, "")
     Console().print(table)
 
 

@@ -13,8 +13,10 @@ from rich.console import Console
 from rich.table import Table
 
 from orchestrator.artifacts import Artifact, Store, locked
-from orchestrator.cli.run import execute_plan, place_report, show_plan
+from orchestrator.cli.plan import show_plan
+from orchestrator.cli.run import execute_plan, place_report
 from orchestrator.cli.show import artifact_table, open_run
+from orchestrator.config.yaml_text import parse
 from orchestrator.errors import ArtifactError, RecipeError
 from orchestrator.pipeline.versions import Version, Versions, recipe_of, record_run, unfinished
 
@@ -32,8 +34,8 @@ def text_of(source: str, kind: str) -> dict[str, Any]:
     spec: Any = {"type": name, **({"path": path} if colon else {})}
     if source.lstrip().startswith("{"):
         try:
-            spec = yaml.safe_load(source)
-        except yaml.YAMLError:
+            spec = parse(source)
+        except (yaml.YAMLError, ValueError, RecursionError):
             example = "for example '{type: files, path: data/es}'"
             raise RecipeError(f"the source is not YAML: {source!r}", "--source", example) from None
     return {"source": spec, "kind": kind}

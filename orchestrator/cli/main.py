@@ -10,7 +10,7 @@ import typer
 
 from orchestrator.cli import expert, mixture
 from orchestrator.cli.arguments import DEFAULT_RUNS, Local, Overrides, PlanOnly, RecipeFile, RunName, Runs
-from orchestrator.errors import MomeError
+from orchestrator.cli.ending import exit_code
 
 app = typer.Typer(
     name="mome",
@@ -25,6 +25,7 @@ app.add_typer(data, name="data")
 app.add_typer(expert.app, name="expert")
 app.add_typer(mixture.app, name="mixture")
 
+Experts = Annotated[str | None, typer.Option(help="Only these experts may serve (en,py): the most probable of them.")]
 Force = Annotated[list[str] | None, typer.Option(help="Run this stage again, and all that depends on it.")]
 _INTERRUPTED = 130
 """Exit code of a program that Ctrl-C has ended: 128 and the number of SIGINT."""
@@ -55,11 +56,13 @@ def run(
 
         mome run jobs/recipes/quickstart.yaml --until teacher
     """
-    from orchestrator.cli.run import print_plan, run_recipe
-
     if plan:
+        from orchestrator.cli.plan import print_plan
+
         print_plan(recipe, overrides or (), until=until or (), force=force or (), strict=strict, local=local, runs=runs)
     else:
+        from orchestrator.cli.run import run_recipe
+
         options = {"strict": strict, "accept": accept, "local": local}
         run_recipe(recipe, overrides or (), until=until or (), force=force or (), runs=runs, **options)
 
@@ -117,9 +120,7 @@ def generate(
     max_tokens: Annotated[int, typer.Option(min=1, help="Tokens to generate, at most.")] = 64,
     temperature: Annotated[float, typer.Option(min=0, help="0: always the most probable token.")] = 0.8,
     seed: Annotated[int | None, typer.Option(help="Seed of the sampling.")] = None,
-    experts: Annotated[
-        str | None, typer.Option(help="Only these experts may serve (en,py): the most probable of them.")
-    ] = None,
+    experts: Experts = None,
     common: Annotated[bool, typer.Option(help="Compute beside the common expert, where there is one.")] = True,
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
@@ -137,8 +138,7 @@ def generate(
     from serve.messages import Sampling
 
     sampling = Sampling(max_tokens=max_tokens, temperature=temperature, seed=seed)
-    allowed = None if experts is None else [part.strip() for part in experts.split(",") if part.strip()]
-    generate_text(name, prompt, model, sampling, runs, allowed, common)
+    generate_text(name, prompt, model, sampling, runs, _names(experts), common)
 
 
 @app.command()
@@ -151,6 +151,7 @@ def route(
         Path | None, typer.Option(help="Route each line of this file (-: of the standard input), as JSON lines.")
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print a line of JSON.")] = False,
+    experts: Experts = None,
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
     """Say which expert a text goes to: label, probabilities, spans of other languages, and why.
@@ -170,9 +171,9 @@ def route(
     from orchestrator.cli.route import route_lines, route_text
 
     if text is not None:
-        route_text(name, text, runs, json)
+        route_text(name, text, runs, json, _names(experts))
     elif file is not None:
-        route_lines(name, file, runs)
+        route_lines(name, file, runs, _names(experts))
 
 
 @app.command()
@@ -295,13 +296,16 @@ def data_export(
     export(recipe, out, overrides or (), layout, runs)
 
 
+def _names(experts: str | None) -> list[str] | None:
+    return None if experts is None else [part.strip() for part in experts.split(",") if part.strip()]
+
+
 def main() -> None:
-    """Run the command line: what a person can mend ends in a message and exit code 2, a bug in a traceback."""
+    """Run the command line: what a person can mend ends in a message and exit code 2, a fault in a line and code 1."""
     try:
         app(prog_name="mome")
-    except MomeError as error:
-        print(f"mome: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+    except Exception as error:
+        sys.exit(exit_code(error))
     except SystemExit as end:
         if end.code == _INTERRUPTED:  # typer's answer to Ctrl-C, without a word
             print("mome: interrupted; a run goes on from here with the same command", file=sys.stderr)

@@ -12,6 +12,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from orchestrator.errors import StoppedEarlyError
+
 _LINE_SECONDS = 10.0
 
 
@@ -75,7 +77,8 @@ class TerminalProgress:
 
     def failed(self, step: str, error: Exception) -> None:
         """Say why."""
-        self.progress.console.print(f"{step} failed: {error}", style="red", markup=False)
+        style = "yellow" if isinstance(error, StoppedEarlyError) else "red"
+        self.progress.console.print(f"{step}: {_how(error)}", style=style, markup=False, soft_wrap=True)
 
     def close(self, report: Path | None) -> None:  # noqa: ARG002
         """Leave the last state on the screen."""
@@ -110,10 +113,15 @@ class LogProgress:
 
     def failed(self, step: str, error: Exception) -> None:
         """Say why."""
-        self._line(step, f"failed: {error}")
+        self._line(step, _how(error))
 
     def close(self, report: Path | None) -> None:
         """Nothing is left open."""
 
     def _line(self, step: str, text: str) -> None:
         print(f"[{time.monotonic() - self.start:6.1f} s] {step}: {text}", file=sys.stdout, flush=True)
+
+
+def _how(error: Exception) -> str:
+    """How a step ended that did not finish."""
+    return error.what if isinstance(error, StoppedEarlyError) else f"failed: {error}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -17,112 +16,98 @@ from rich.table import Table
 from orchestrator.artifacts import Artifact, Store
 from orchestrator.cli.show import open_run
 from orchestrator.errors import ArtifactError, RecipeError
-from orchestrator.pipeline.versions import Versions
-from orchestrator.routers import NONE, Policy, Router, Span, TextRouter, spans
+from orchestrator.pipeline.versions import EXPERT, Versions
+from orchestrator.routers import NONE, Choice, Chooser, Policy, Span, TextRouter, spans
 from orchestrator.tokens.tokenizer import encode, load_tokenizer
+from serve.files import MixtureFiles
 
 STANDARD_INPUT = "-"
 _LINES_AT_ONCE = 10_000
 _PLAIN: dict[str, Any] = {"title_justify": "left", "box": SIMPLE_HEAD, "pad_edge": False}
 
 
-@dataclass(frozen=True)
-class Routed:
-    """A text and its route.
-
-    Attributes:
-        label: the most probable language, or NONE. expert: who answers by the recipe's policy; None: it is refused.
-        shares: probability of each language, and of NONE where the router can tell.
-    """
-
-    text: str
-    label: str
-    expert: str | None
-    shares: dict[str, float]
-
-    def row(self) -> dict[str, Any]:
-        """As JSON."""
-        return {"label": self.label, "expert": self.expert, "probabilities": self.shares, "text": _printable(self.text)}
-
-
 class RunRouter:
     """The router of a run's current version, or of its latest artifacts where there are no versions yet."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, experts: Sequence[str] | None = None) -> None:
         """Load it.
 
+        Args:
+            root: of the run.
+            experts: those that may serve; None: all that are there, or the router's languages before any is trained.
+
         Raises:
-            ArtifactError: the run has no router, or it is damaged.
+            ArtifactError: the run has no router, or it is damaged. UnknownModelError: there is no such expert.
         """
         version = Versions(root).current()
         parts = {name: version.part(name) for name in ("router", "tokenizer")} if version else Store(root).current()
         if "router" not in parts:
             raise ArtifactError("the run has no router", str(root), "train it: mome run RECIPE --until router")
         self._parts: dict[str, Artifact] = dict(parts)
-        self.router = Router.load(parts["router"].folder)
-        self.policy = Policy.of(parts["router"].folder)
+        trained = version is not None or any(name == "mixture" or name.startswith(EXPERT) for name in parts)
+        if trained or experts is not None:
+            files = MixtureFiles.of(root)
+            experts = tuple((files if experts is None else files.only(experts)).experts)
+        self.chooser = Chooser(self._parts["router"].folder, self._encode, experts)
 
-    def route(self, texts: list[str]) -> list[Routed]:
+    def route(self, texts: Sequence[str]) -> list[Choice]:
         """Route texts, each by itself."""
-        languages = self.router.languages
-        if not isinstance(self.router, TextRouter):
-            rows = self.router.probabilities(encode(self._tokenizer, [_printable(text) for text in texts])).tolist()
-            best = [languages[row.index(max(row))] for row in rows]
-            shares = [dict(zip(languages, row, strict=True)) for row in rows]
-            return [Routed(*each) for each in zip(texts, best, best, shares, strict=True)]
-        found = self.router.route(texts)
-        return [
-            self._routed(*each) for each in zip(texts, found.languages.tolist(), found.rejected.tolist(), strict=True)
-        ]
+        return self.chooser.choose(texts)
 
-    def _routed(self, text: str, row: list[float], rejected: float) -> Routed:
-        best = self.router.languages[row.index(max(row))]
-        shares = {name: p * (1 - rejected) for name, p in zip(self.router.languages, row, strict=True)}
-        label = NONE if self.policy.rejects(rejected) else best
-        return Routed(text, label, self.policy.expert(best, rejected), shares | {NONE: rejected})
+    def _encode(self, texts: Sequence[str]) -> Sequence[Any]:
+        return encode(self._tokenizer, [_printable(text) for text in texts])
 
     @cached_property
     def _tokenizer(self) -> Any:
         return load_tokenizer(self._parts["tokenizer"].folder)
 
 
-def route_text(name: str, text: str, runs: Path, as_json: bool = False) -> None:
+def route_text(name: str, text: str, runs: Path, as_json: bool = False, experts: Sequence[str] | None = None) -> None:
     """Print the label of a text, the probabilities, its spans and the features that decided.
 
     Args:
         name: of the run. text: to route; "-": what comes on the standard input. runs: folder of the runs.
-        as_json: one line of JSON instead.
+        as_json: one line of JSON instead. experts: those that may serve; None: all.
 
     Raises:
-        ArtifactError: no such run, or it has no router yet.
+        ArtifactError: no such run, or it has no router yet. UnknownModelError: there is no such expert.
     """
-    run = RunRouter(open_run(name, runs).root)
-    routed = run.route([_standard_input() if text == STANDARD_INPUT else text])[0]
+    run = RunRouter(open_run(name, runs).root, experts)
+    text = _standard_input() if text == STANDARD_INPUT else text
+    choice, router = run.route([text])[0], run.chooser.router
     found: list[Span] = []
     reasons: list[tuple[str, float]] = []
-    best = max(run.router.languages, key=routed.shares.__getitem__)
-    if isinstance(run.router, TextRouter):
-        found, reasons = spans(run.router, routed.text), run.router.reasons(routed.text, best)
+    best = max(router.languages, key=choice.probabilities.__getitem__)
+    if isinstance(router, TextRouter):
+        found, reasons = spans(router, text), router.reasons(text, best)
         found = found if len(found) > 1 else []  # a text in one language has no parts
     if as_json:
         parts = [{"begin": span.begin, "end": span.end, "label": span.label} for span in found]
         named = [(_printable(ngram), value) for ngram, value in reasons]
-        print(json.dumps({**routed.row(), "spans": parts, "reasons": named}))
+        print(json.dumps({**_row(text, choice), "spans": parts, "reasons": named}))
         return
-    _explain(routed, run.policy, found, best, reasons)
+    _explain(choice, run.chooser.policy, found, best, reasons)
 
 
-def route_lines(name: str, file: Path, runs: Path) -> None:
+def route_lines(name: str, file: Path, runs: Path, experts: Sequence[str] | None = None) -> None:
     """Print the route of each line of a file (`-`: of the standard input) as a line of JSON, in their order.
 
     Raises:
-        ArtifactError: no such run, or it has no router yet. RecipeError: the file can't be read.
+        ArtifactError: no such run, or it has no router yet. RecipeError: the file can't be read. UnknownModelError:
+            there is no such expert.
     """
-    run = RunRouter(open_run(name, runs).root)
+    run = RunRouter(open_run(name, runs).root, experts)
     with _opened(file) as stream:
         while lines := list(islice(stream, _LINES_AT_ONCE)):
-            for routed in run.route([line.decode("utf-8", "replace").rstrip("\r\n") for line in lines]):
-                print(json.dumps(routed.row()))
+            texts = [line.decode("utf-8", "replace").rstrip("\r\n") for line in lines]
+            for text, choice in zip(texts, run.route(texts), strict=True):
+                print(json.dumps(_row(text, choice)))
+
+
+def _row(text: str, choice: Choice) -> dict[str, Any]:
+    """A text and its route as JSON."""
+    shares = dict(choice.probabilities)
+    return {"label": choice.label, "expert": choice.expert, "probabilities": shares, "text": _printable(text)}
 
 
 def _standard_input() -> str:
@@ -138,16 +123,16 @@ def _opened(file: Path) -> BinaryIO:
 
 
 def _explain(
-    routed: Routed, policy: Policy, found: Sequence[Span], best: str, reasons: Sequence[tuple[str, float]]
+    choice: Choice, policy: Policy, found: Sequence[Span], best: str, reasons: Sequence[tuple[str, float]]
 ) -> None:
     console = Console(highlight=False)
-    table = Table("language", "probability", title=f"label: {routed.label}", **_PLAIN)
+    table = Table("language", "probability", title=f"label: {choice.label}", **_PLAIN)
     table.columns[1].justify = "right"
-    for name, share in sorted(routed.shares.items(), key=lambda item: -item[1]):
+    for name, share in sorted(choice.probabilities.items(), key=lambda item: -item[1]):
         table.add_row(name, f"{share:.2%}")
     console.print(table)
-    if routed.label == NONE:
-        end = "refuses it" if routed.expert is None else f"sends it to {routed.expert}"
+    if choice.label == NONE:
+        end = "refuses it" if choice.expert is None else f"sends it to {choice.expert}"
         rule = f"“none” is above {policy.reject_above:g}; the recipe's policy for that, {policy.reject}, {end}"
         console.print(f"rejected: {rule}", markup=False, soft_wrap=True)
     if found:

@@ -6,38 +6,71 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+
+from orchestrator.errors import StoppedEarlyError
+
+
+@dataclass(eq=False)
+class _Ticket:
+    """A place in the queue; `slots` is what its holder takes."""
+
+    name: str
+    slots: int
+    dismissed: bool = False
 
 
 class Admission:
-    """At most `slots` at the same time, first come, first served."""
+    """At most `slots` at the same time, first come, first served.
+
+    Who is to be alone takes every slot: it waits until the others have left, and whoever comes after it waits for it.
+    """
 
     def __init__(self, slots: int, say: Callable[[str], None]) -> None:
         self._slots, self._say = slots, say
-        self._queue: deque[object] = deque()
+        self._queue: deque[_Ticket] = deque()
         self._taken = 0
         self._changed = threading.Condition()
 
     @contextmanager
-    def admit(self, name: str) -> Iterator[None]:
-        """Wait for a slot and hold it for the time of the block."""
-        ticket = object()
+    def admit(self, name: str, *, alone: bool = False) -> Iterator[None]:
+        """Wait for a slot, or for all of them, and hold it for the time of the block.
+
+        Raises:
+            StoppedEarlyError: dismissed while waiting.
+        """
+        ticket = _Ticket(name, self._slots if alone else 1)
         with self._changed:
             self._queue.append(ticket)
-            if not self._is_next(ticket):
-                self._say(f"{name}: queued, {self._taken} of {self._slots} slots are in use")
-            try:
-                self._changed.wait_for(lambda: self._is_next(ticket))
-                self._taken += 1
-            finally:
-                self._queue.remove(ticket)
-                self._changed.notify_all()
-            self._say(f"{name}: running in slot {self._taken} of {self._slots}")
+            if not self._may_enter(ticket):
+                why = ", and it runs alone" if alone and self._slots > 1 else ""
+                self._say(f"{name}: queued, {self._taken} of {self._slots} slots are in use{why}")
+            self._wait(ticket)
+            slot = "alone" if alone and self._slots > 1 else f"in slot {self._taken} of {self._slots}"
+            self._say(f"{name}: running {slot}")
         try:
             yield
         finally:
             with self._changed:
-                self._taken -= 1
+                self._taken -= ticket.slots
                 self._changed.notify_all()
 
-    def _is_next(self, ticket: object) -> bool:
-        return self._taken < self._slots and self._queue[0] is ticket
+    def dismiss(self, name: str) -> None:
+        """Send away whoever waits by this name; who has a slot keeps it."""
+        with self._changed:
+            for ticket in self._queue:
+                ticket.dismissed |= ticket.name == name
+            self._changed.notify_all()
+
+    def _wait(self, ticket: _Ticket) -> None:
+        try:
+            self._changed.wait_for(lambda: ticket.dismissed or self._may_enter(ticket))
+            if ticket.dismissed:
+                raise StoppedEarlyError("not needed any more", ticket.name)
+            self._taken += ticket.slots
+        finally:
+            self._queue.remove(ticket)
+            self._changed.notify_all()
+
+    def _may_enter(self, ticket: _Ticket) -> bool:
+        return self._queue[0] is ticket and self._taken + ticket.slots <= self._slots

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from orchestrator.config.base import PluginSpec
@@ -31,8 +32,14 @@ class Allocation:
     strategy: PluginSpec
 
 
-def allocate(resources: ResourcesConfig, cpus: float, gpus: float) -> Allocation:
+def allocate(
+    resources: ResourcesConfig, cpus: float, gpus: float, nodes: Sequence[tuple[float, float]] = ()
+) -> Allocation:
     """Divide `cpus` and `gpus`, all that a cluster has, as the recipe says.
+
+    Args:
+        resources: of the recipe. cpus, gpus: of all nodes.
+        nodes: CPUs and GPUs of each; a worker is given no more than a node can give. Empty: there is one.
 
     Raises:
         ResourceError: GPUs are asked for and there are none, or fewer than one training's workers need.
@@ -53,6 +60,7 @@ def allocate(resources: ResourcesConfig, cpus: float, gpus: float) -> Allocation
             slots, fitting
         )  # workers of one training can't share a GPU; a single worker may, with other trainings
     share = _floor(cpus / (slots * workers))
+    share = _fitting(share, slots * workers, [node[0] for node in nodes if device == "cpu" or node[1] > 0])
     return Allocation(
         slots=slots,
         workers=workers,
@@ -69,6 +77,12 @@ def _strategy(resources: ResourcesConfig, device: str) -> PluginSpec:
     if isinstance(resources.strategy, PluginSpec):
         return resources.strategy
     return PluginSpec(type="deepspeed" if device == "cuda" or resources.workers > 1 else "single")
+
+
+def _fitting(share: float, workers: int, nodes: Sequence[float]) -> float:
+    """The share, or the largest below it that so many workers can have at once, each on one node."""
+    fitting = (each for each in range(int(share), 0, -1) if sum(cpus // each for cpus in nodes) >= workers)
+    return next(fitting, share) if nodes else share
 
 
 def _floor(share: float) -> float:

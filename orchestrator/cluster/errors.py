@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import pickle
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskError, WorkerCrashedError
 from ray.train import ControllerError, TrainingFailedError, WorkerGroupError
@@ -35,6 +37,26 @@ def translate(error: BaseException, step: str) -> BaseException:
         causes[-1].add_note(f"in stage {step}:\n{error}")  # a bug: keep the worker's traceback
         return causes[-1]
     return error
+
+
+@contextmanager
+def sendable() -> Iterator[None]:
+    """Let an error of the block, in a worker, be one that can be read where it is sent to."""
+    try:
+        yield
+    except BaseException as error:
+        if _survives(error):
+            raise
+        raise RuntimeError(f"{type(error).__name__}: {error}").with_traceback(error.__traceback__) from None
+
+
+def _survives(error: BaseException) -> bool:
+    if isinstance(error, SystemExit):  # Ray takes it for the wish to end the process, and so for its death
+        return False
+    try:
+        return type(pickle.loads(pickle.dumps(error))) is type(error)  # noqa: S301 (our own bytes)
+    except Exception:
+        return False
 
 
 def _causes(error: BaseException) -> Iterable[BaseException]:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import ray
 from ray.exceptions import RayError
 
-from orchestrator.cluster.errors import translate
+from orchestrator.cluster.errors import sendable, translate
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -64,4 +64,5 @@ class RayMap:
 
 @ray.remote(max_retries=2)  # type: ignore[untyped-decorator]
 def _apply(function: Callable[[Any], Any], item: Any) -> Any:
-    return function(item)
+    with sendable():
+        return function(item)

@@ -5,29 +5,35 @@ from __future__ import annotations
 import os
 import shutil
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import ray
 from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.cluster.admission import Admission
 from orchestrator.cluster.allocation import Allocation, allocate
-from orchestrator.cluster.errors import translate
+from orchestrator.cluster.errors import sendable, translate
 from orchestrator.cluster.map import RayMap
 from orchestrator.cluster.session import data_task, is_own_cluster
+from orchestrator.cluster.shared import check_shared
 from orchestrator.config.base import PluginSpec, build
 from orchestrator.config.recipe import ResourcesConfig
+from orchestrator.errors import StoppedEarlyError
 from orchestrator.pipeline.local import spreads_parts
+from orchestrator.pipeline.memory import MeasuredMap, PeakMemory, Used
 from orchestrator.stages.base import Environment, Stage
 
 if TYPE_CHECKING:
     from orchestrator.pipeline.graph import Step
 
 _say = partial(print, flush=True)
+_ROOM_SECONDS = 1.0
 
 
 class RayRunner:
@@ -35,8 +41,11 @@ class RayRunner:
 
     def __init__(self, resources: ResourcesConfig, allocation: Allocation | None = None) -> None:
         self._resources, self._given = resources, allocation
-        self._lock = threading.Lock()
-        self._prepared = False
+        self._preparing, self._opening = threading.Lock(), threading.Lock()
+        self._prepared = self._checked = False
+        self._queue: Admission | None = None
+        self._stopped: set[str] = set()
+        self._ends: dict[str, Callable[[], None]] = {}  # of what is at work
 
     @cached_property
     def allocation(self) -> Allocation:
@@ -45,46 +54,99 @@ class RayRunner:
         Raises:
             ResourceError: see :func:`orchestrator.cluster.allocation.allocate`.
         """
-        return self._given or allocate(self._resources, *cluster_size())
+        return self._given or allocate(self._resources, *cluster_size(), cluster_nodes())
 
     @property
     def slots(self) -> int:
         """Trainings at the same time."""
         return self.allocation.slots
 
-    @cached_property
+    @property
     def _admission(self) -> Admission:
-        return Admission(self.slots, _say)
+        with self._opening:  # steps begin in threads, and have one queue
+            self._queue = self._queue or Admission(self.slots, _say)
+            return self._queue
 
     def run(
         self, step: Step, inputs: Mapping[str, Path], out: Path, work: Path, begun: Callable[[], None] = lambda: None
-    ) -> None:
+    ) -> Used:
         """Run a step to its end, on whichever node has room; `out` and `work` are on storage that all nodes share.
 
         Raises:
             ResourceError: too little of something, or a worker was killed. Whatever the stage raises.
         """
+        self._stopped.discard(step.name)  # an earlier plan's
+        self._check_nodes(out)
         if step.stage.distributed:
-            self._train(step, inputs, out, work, begun)
+            peak = self._train(step, inputs, out, work, begun)
         elif step.stage.accelerated:  # computes as trainings do, so it takes turns with them
-            with self._admission.admit(step.name):
+            with self._admission.admit(step.name, alone=step.alone):
                 begun()
-                self._task(step, inputs, out, work, self._share(step).threads)
+                peak = self._task(step, inputs, out, work, self._share(step).threads)
         else:
             begun()
-            self._task(step, inputs, out, work, self.allocation.cpus)
+            peak = self._task(step, inputs, out, work, self.allocation.cpus)
+        return Used(peak, here=is_own_cluster())
+
+    def stop(self, name: str) -> None:
+        """Let a step end: send it away from the queue, end its training or its task."""
+        self._stopped.add(name)
+        self._admission.dismiss(name)
+        if end := self._ends.get(name):
+            end()
 
     def close(self) -> None:
         """Nothing is left open: the session ends what it started."""
 
-    def _train(self, step: Step, inputs: Mapping[str, Path], out: Path, work: Path, begun: Callable[[], None]) -> None:
+    def _train(self, step: Step, inputs: Mapping[str, Path], out: Path, work: Path, begun: Callable[[], None]) -> int:
         from orchestrator.cluster.trainer import Training, train
 
         self._prepare()
-        with self._admission.admit(step.name):
+        with self._admission.admit(step.name, alone=step.alone):
+            share = self._share(step)
+            self._wait_for_room(step.name, share)
             begun()
-            training = Training(step.stage, inputs, out, work, self._share(step))
-            train(step.name, training, self._resources.max_failures, _say)
+            training = Training(step.stage, inputs, out, work, share)
+            training.begin()
+            self._ends_by(step.name, training.stop)
+            return train(step.name, training, self._resources.max_failures, _say)
+
+    def _wait_for_room(self, name: str, share: Allocation) -> None:
+        """Wait while others hold what a training needs: Ray Train's own waiting ends, and the training with it."""
+        needed = {"CPU": share.workers * share.cpus_per_worker, "GPU": share.workers * share.gpus_per_worker}
+        told = False
+        while lacking := _held_by_others(needed):
+            if name in self._stopped:
+                raise StoppedEarlyError("not needed any more", name)
+            if not told:
+                _say(f"{name}: waiting for {' and '.join(lacking)} of the cluster, which others hold")
+            told = True
+            time.sleep(_ROOM_SECONDS)
+
+    def _check_nodes(self, out: Path) -> None:
+        """Find out, once and before any work is done, that a node can't see the run's folder.
+
+        Raises:
+            ResourceError: one can't.
+        """
+        with self._opening:
+            if self._checked:
+                return
+            nodes = [node for node in ray.nodes() if node["Alive"] and _can_work(node)]
+            if len(nodes) > 1:
+                pinned = (NodeAffinitySchedulingStrategy(node["NodeID"], soft=False) for node in nodes)
+                looks = [_look.options(num_cpus=0, scheduling_strategy=strategy).remote(out) for strategy in pinned]
+                try:
+                    ray.get(looks)
+                except RayError as error:
+                    raise translate(error, "nodes of the cluster") from None
+            self._checked = True
+
+    def _ends_by(self, name: str, end: Callable[[], None]) -> None:
+        """Know how to stop a step that is at work now; it may have been stopped a moment ago."""
+        self._ends[name] = end
+        if name in self._stopped:
+            end()
 
     def _share(self, step: Step) -> Allocation:
         resources = self._resources
@@ -94,9 +156,9 @@ class RayRunner:
             resources = resources.model_copy(update={"strategy": "auto"})
         if self._given or resources is self._resources:
             return self.allocation
-        return allocate(resources, *cluster_size())
+        return allocate(resources, *cluster_size(), cluster_nodes())
 
-    def _task(self, step: Step, inputs: Mapping[str, Path], out: Path, work: Path, threads: int) -> None:
+    def _task(self, step: Step, inputs: Mapping[str, Path], out: Path, work: Path, threads: int) -> int:
         allocation = self.allocation
         environment = Environment(
             work=work,
@@ -111,13 +173,15 @@ class RayRunner:
             max_retries=self._resources.max_failures,
         )
         try:
-            ray.get(task.remote(step.stage, dict(inputs), out, environment))
+            running = task.remote(step.stage, dict(inputs), out, environment)
+            self._ends_by(step.name, partial(ray.cancel, running, force=True))
+            return int(ray.get(running))
         except RayError as error:
             raise translate(error, step.name) from None
 
     def _prepare(self) -> None:
         """Compile, once, what the strategy wants compiled, before workers start that would each wait for it."""
-        with self._lock:
+        with self._preparing:
             if self._prepared:
                 return
             if self.allocation.strategy.type == "deepspeed" and self.allocation.device == "cpu":
@@ -135,8 +199,33 @@ def cluster_size() -> tuple[float, float]:
     return float(total.get("CPU", 1.0)), float(total.get("GPU", 0.0))
 
 
+def cluster_nodes() -> list[tuple[float, float]]:
+    """CPUs and GPUs of each node in use."""
+    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return [(float(resources.get("CPU", 0)), float(resources.get("GPU", 0))) for resources in alive]
+
+
+def _can_work(node: Mapping[str, Any]) -> bool:
+    return any(node["Resources"].get(kind, 0) > 0 for kind in ("CPU", "GPU"))
+
+
+def _held_by_others(needed: Mapping[str, float]) -> list[str]:
+    """What a cluster of many users has as much of as is needed, and not free; one of our own has no other users."""
+    if is_own_cluster():
+        return []
+    there, free = ray.cluster_resources(), ray.available_resources()
+    return [f"{need:g} {kind}s" for kind, need in needed.items() if free.get(kind, 0) < need <= there.get(kind, 0)]
+
+
 @ray.remote  # type: ignore[untyped-decorator]
-def _run_stage(stage: Stage, inputs: Mapping[str, Path], out: Path, environment: Environment) -> None:
+def _look(folder: Path) -> None:
+    check_shared(folder)
+
+
+@ray.remote  # type: ignore[untyped-decorator]
+def _run_stage(stage: Stage, inputs: Mapping[str, Path], out: Path, environment: Environment) -> int:
+    """Run it; the memory of this process and of those that took items of its map, in bytes."""
+    check_shared(out)
     _clear(out)
     # The cluster's CPUs may be on many machines; the task is on one.
     environment = replace(environment, threads=min(environment.threads, os.cpu_count() or 1))
@@ -144,7 +233,9 @@ def _run_stage(stage: Stage, inputs: Mapping[str, Path], out: Path, environment:
         import torch
 
         torch.set_num_threads(environment.threads)
-    stage.run(inputs, out, environment)
+    with sendable(), PeakMemory() as memory:
+        stage.run(inputs, out, replace(environment, map=MeasuredMap(environment.map, memory)))
+    return memory.bytes
 
 
 @ray.remote(num_cpus=1)  # type: ignore[untyped-decorator]

@@ -5,27 +5,22 @@ from __future__ import annotations
 import logging
 import os
 import secrets
-import shutil
 import socket
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import psutil
 import ray
 from ray._private import ray_constants
 
+from orchestrator.cluster.folders import held_folder
 from orchestrator.config.recipe import ResourcesConfig
 from orchestrator.errors import ResourceError
 
-_PREFIX = "mome-ray-"
 DATA = "data"
 """A resource of a cluster of our own, as many as CPUs. Ray only counts resources: data tasks are counted by this one,
 trainings by CPUs, and neither kind waits for the other to end."""
-_LONGEST_PLACE = 18
-"""Of the 107 characters of a unix socket's path, those that Ray's names below leave."""
 _OBJECT_STORE_BYTES = 200 * 2**20
 # Read where the driver, Ray Train's controllers and its workers start; what is set already is left as it is.
 _SETTINGS = {
@@ -42,8 +37,15 @@ _SETTINGS = {
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "RAY_ENABLE_RECORD_ACTOR_TASK_LOGGING": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
+    # Tracebacks of tasks whose results nobody waits for any more, on the terminal.
+    "RAY_IGNORE_UNHANDLED_ERRORS": "1",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
+
+_KNOCK_SECONDS = 10.0
+_GRPC_SETTINGS = b"\x04"
+_GRPC_HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + _GRPC_SETTINGS + bytes(5)
+"""HTTP/2's first words and its frame of settings, an empty one: gRPC answers with a frame of its own settings."""
 
 
 @contextmanager
@@ -86,9 +88,10 @@ def _connected(address: str) -> Iterator[None]:
     try:
         _knock(address)
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    except (OSError, RuntimeError, ValueError) as error:
+    except Exception as error:  # not there, of another version, with another token, not up in time
         fix = "start the cluster (ray start --head), or unset RAY_ADDRESS to use one of this run's own"
-        raise ResourceError(f"no Ray cluster can be reached: {error}", f"RAY_ADDRESS={address}", fix) from None
+        what = f"no Ray cluster can be reached: {_first_line(error)}"
+        raise ResourceError(what, f"RAY_ADDRESS={address}", fix) from error
     try:
         yield
     finally:
@@ -96,20 +99,46 @@ def _connected(address: str) -> Iterator[None]:
 
 
 def _knock(address: str) -> None:
-    """Find out in seconds that nobody listens at "host:port"; Ray itself tries for minutes."""
+    """Find out in seconds that no Ray listens at "host:port"; Ray itself tries for minutes.
+
+    Raises:
+        OSError: nobody does, or whoever does keeps silent, or speaks otherwise.
+    """
     host, _, port = address.rpartition(":")
-    if host and port.isdigit():
-        socket.create_connection((host.rpartition("/")[2].strip("[]"), int(port)), timeout=10).close()
+    if not (host and port.isdigit()):
+        return
+    with socket.create_connection((host.rpartition("/")[2].strip("[]"), int(port)), timeout=_KNOCK_SECONDS) as knocking:
+        if os.environ.get("RAY_USE_TLS", "0") not in ("0", "false"):
+            return
+        knocking.sendall(_GRPC_HELLO)
+        answer = knocking.recv(9, socket.MSG_WAITALL)
+    if answer[3:4] != _GRPC_SETTINGS:
+        raise ConnectionError("what answers there is no Ray")
 
 
 @contextmanager
 def _local_cluster(resources: ResourcesConfig) -> Iterator[None]:
     global _own
-    _remove_stale_folders()
     cpus = max(1, int(resources.cpus or os.cpu_count() or 1))
-    _own = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=_place()))
+    _use_token()
+    with held_folder() as _own:
+        try:
+            # Without RAY_ADDRESS, every training looks for a cluster for 12 s.
+            os.environ["RAY_ADDRESS"] = _start(cpus, _own)
+            yield
+        finally:
+            ray.shutdown()
+            os.environ.pop("RAY_ADDRESS", None)
+            _own = None
+
+
+def _start(cpus: int, folder: Path) -> str:
+    """Start a cluster; its address.
+
+    Raises:
+        ResourceError: it does not come up.
+    """
     try:
-        _use_token()
         with _on_loopback():
             context = ray.init(
                 address="local",
@@ -119,16 +148,17 @@ def _local_cluster(resources: ResourcesConfig) -> Iterator[None]:
                 include_dashboard=False,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
-                _temp_dir=str(_own),
+                _temp_dir=str(folder),
             )
-        # Without it, every training looks for a cluster for 12 s.
-        os.environ["RAY_ADDRESS"] = context.address_info["gcs_address"]
-        yield
-    finally:
-        ray.shutdown()
-        os.environ.pop("RAY_ADDRESS", None)
-        shutil.rmtree(_own, ignore_errors=True)
-        _own = None
+    except Exception as error:  # Ray has no class for it: time-outs, sockets, shared memory, a process that died
+        fix = f"is the machine very busy, or short of memory or of space in {folder.parent}? Try again, or add --local"
+        raise ResourceError(f"Ray does not start: {_first_line(error)}", str(folder.parent), fix) from error
+    return str(context.address_info["gcs_address"])
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [""]
+    return f"{type(error).__name__}: {lines[0]}".removesuffix(": ")
 
 
 @contextmanager
@@ -146,23 +176,3 @@ def _use_token() -> None:
     """Let only processes with this one's token talk to the cluster; Ray's default is one left in the home folder."""
     if not {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)  # and stays: Ray reads it once in a process
-
-
-def _place() -> Path:
-    """A folder for Ray's files, where TMPDIR is too deep for a socket's path another one."""
-    for place in (tempfile.gettempdir(), "/var/tmp"):
-        if len(place) <= _LONGEST_PLACE and os.access(place, os.W_OK):
-            return Path(place)
-    raise ResourceError(
-        f"Ray needs a folder for its files with a path of at most {_LONGEST_PLACE} characters",
-        f"TMPDIR={tempfile.gettempdir()}",
-        "export TMPDIR=another folder",
-    )
-
-
-def _remove_stale_folders() -> None:
-    """Remove what sessions of killed processes left behind."""
-    for folder in _place().glob(f"{_PREFIX}*"):
-        owner = folder.name.removeprefix(_PREFIX).partition("-")[0]
-        if owner.isdigit() and not psutil.pid_exists(int(owner)):
-            shutil.rmtree(folder, ignore_errors=True)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import threading
+import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import ray
 import ray.train
+from ray.exceptions import RayError
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.backend import BackendConfig
 from ray.train.v2._internal.callbacks import DatasetsCallback
@@ -17,9 +22,15 @@ from ray.train.v2._internal.callbacks.placement_group_callback import PlacementG
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 from orchestrator.cluster.allocation import Allocation
-from orchestrator.cluster.errors import WorkerDiedError, translate
+from orchestrator.cluster.errors import WorkerDiedError, sendable, translate
 from orchestrator.cluster.session import is_own_cluster
+from orchestrator.cluster.shared import check_shared
+from orchestrator.errors import StoppedEarlyError
+from orchestrator.pipeline.memory import PeakMemory
 from orchestrator.stages.base import Environment, Stage
+
+_STOP = "stop"
+_LOOK_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -32,23 +43,43 @@ class Training:
     work: Path
     allocation: Allocation
 
+    def begin(self) -> None:
+        """Forget that an earlier attempt was stopped."""
+        (self.work / _STOP).unlink(missing_ok=True)
 
-def train(name: str, training: Training, max_failures: int, say: Callable[[str], None]) -> None:
-    """Run a distributed stage to its end. A stage's own error ends it at once: a restart would only meet it again.
+    def stop(self) -> None:
+        """Let its workers end, within seconds, as if they were killed: the next attempt goes on from a checkpoint."""
+        with suppress(OSError):  # it has ended, and its folder is gone
+            (self.work / _STOP).touch()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it is to end."""
+        return (self.work / _STOP).exists()
+
+
+def train(name: str, training: Training, max_failures: int, say: Callable[[str], None]) -> int:
+    """Run a distributed stage to its end, and say what memory its workers took, in bytes.
+
+    A stage's own error ends it at once: a restart would only meet it again.
 
     Raises:
-        WorkerDiedError: workers died more than `max_failures` times. Whatever the stage raises.
+        WorkerDiedError: workers died more than `max_failures` times. StoppedEarlyError: it was stopped. Whatever the
+            stage raises.
     """
     for attempt in range(max_failures + 1):
         try:
             _fit(name, training)
-        except ray.train.TrainingFailedError as error:
+        except (ray.train.TrainingFailedError, RayError) as error:
+            if training.stopped:
+                raise StoppedEarlyError("the training was stopped", name) from None
             cause = translate(error, name)
             if not isinstance(cause, WorkerDiedError) or attempt == max_failures:
                 raise cause from None
             say(f"{name}: {cause.what}; restart {attempt + 1} of {max_failures} from the last checkpoint")
         else:
-            return
+            break
+    return sum(_memory_of(training, rank) for rank in range(training.allocation.workers))
 
 
 def _fit(name: str, training: Training) -> None:
@@ -98,6 +129,8 @@ def run_worker(config: Mapping[str, Any]) -> None:
     import torch
 
     training: Training = ray.get(config["training"])
+    check_shared(training.out)
+    threading.Thread(target=_end_with, args=(training,), daemon=True).start()
     allocation, context = training.allocation, ray.train.get_context()
     torch.set_num_threads(allocation.threads)
     environment = Environment(
@@ -108,4 +141,26 @@ def run_worker(config: Mapping[str, Any]) -> None:
         rank=context.get_world_rank(),
         world_size=context.get_world_size(),
     )
-    training.stage.run(training.inputs, training.out, environment)
+    with sendable(), PeakMemory() as memory:
+        training.stage.run(training.inputs, training.out, environment)
+    with suppress(OSError):  # no reason to lose a training
+        _memory_file(training, environment.rank).write_text(str(memory.bytes))
+
+
+def _end_with(training: Training) -> None:
+    """End this worker when its training is stopped. Ray Train has no way to, but for Ctrl-C in the main thread."""
+    while not training.stopped:
+        time.sleep(_LOOK_SECONDS)
+    os._exit(1)
+
+
+def _memory_file(training: Training, rank: int) -> Path:
+    """Where a worker says what memory it took."""
+    return training.work / f"memory-{rank}"
+
+
+def _memory_of(training: Training, rank: int) -> int:
+    try:
+        return int(_memory_file(training, rank).read_text())
+    except (OSError, ValueError):
+        return 0

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -13,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from orchestrator.config.recipe import Recipe
 from orchestrator.config.study import StudySweep
+from orchestrator.config.yaml_text import compose, construct, parse
 from orchestrator.errors import RecipeError
 from orchestrator.plugins import suggest
 
@@ -35,7 +37,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """
     tree, lines = _based(path)
     for override in overrides:
-        tree = apply_override(tree, override)
+        tree = apply_override(tree, override, lines)
     return validate(Recipe, _with_sweeps(tree, path), path, lines)
 
 
@@ -48,14 +50,30 @@ def changed(recipe: Recipe, changes: Mapping[str, Any], what: str) -> Recipe:
     tree: dict[str, Any] = recipe.model_dump(mode="json")
     for field, value in changes.items():
         tree = set_dotted(tree, field.split("."), value)
-    return validate(Recipe, tree, Path(what), {})
+    return validate(Recipe, tree, Path(what), Lines())
 
 
-def _based(path: Path) -> tuple[dict[str, Any], dict[Key, int]]:
+class Lines(dict[Key, int]):
+    """The line (from 1) of each key of a recipe.
+
+    Attributes:
+        texts: numbers and truth values as they are written, by their keys.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.texts: dict[Key, str] = {}
+
+
+def _based(path: Path) -> tuple[dict[str, Any], Lines]:
     """A recipe with what it takes over from its base; the lines are those of its own keys."""
     tree, lines = read_yaml(path)
     base = tree.pop("base", None)
-    return (tree, lines) if base is None else (_merged(_based(path.parent / str(base))[0], tree), lines)
+    if base is None:
+        return tree, lines
+    below, of_base = _based(path.parent / str(base))
+    lines.texts = of_base.texts | lines.texts
+    return _merged(below, tree), lines
 
 
 def _merged(base: Any, change: Any) -> Any:
@@ -85,12 +103,12 @@ def load_model(model: type[Model], path: Path, overrides: Sequence[str] = ()) ->
     """As :func:`load_recipe`, for any model (sweep files)."""
     tree, lines = read_yaml(path)
     for override in overrides:
-        tree = apply_override(tree, override)
+        tree = apply_override(tree, override, lines)
     return validate(model, tree, path, lines)
 
 
-def read_yaml(path: Path) -> tuple[dict[str, Any], dict[Key, int]]:
-    """A YAML mapping and the line (from 1) of each of its keys.
+def read_yaml(path: Path) -> tuple[dict[str, Any], Lines]:
+    """A YAML mapping and the lines of its keys.
 
     Raises:
         RecipeError: unreadable, not YAML, not a mapping, a key twice, a variable that is not set.
@@ -100,19 +118,22 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], dict[Key, int]]:
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"the recipe can't be read: {error}", str(path), "ls jobs/recipes") from None
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        tree = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        root = compose(text)
+        if not isinstance(root, yaml.MappingNode):
+            raise RecipeError("a recipe is a mapping of sections", str(path), "mome schema prints what it may hold")
+        lines = Lines()
+        _add_lines(root, (), path, lines)
+        return _expand(_whole(construct(root), str(path)), str(path)), lines
+    except RecursionError:
+        raise RecipeError("the recipe is nested too deep, or in itself", str(path)) from None
+    except (yaml.YAMLError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}:{mark.line + 1}" if mark else str(path)
         raise RecipeError(f"the recipe is not valid YAML: {getattr(error, 'problem', error)}", where) from None
-    if not isinstance(tree, dict) or root is None:
-        raise RecipeError("a recipe is a mapping of sections", str(path), "mome schema prints what it may hold")
-    return _expand(tree, str(path)), dict(_lines(root, (), path))
 
 
-def apply_override(tree: dict[str, Any], override: str) -> dict[str, Any]:
-    """A copy of the tree with ``a.b.c=value`` set.
+def apply_override(tree: dict[str, Any], override: str, lines: Lines | None = None) -> dict[str, Any]:
+    """A copy of the tree with ``a.b.c=value`` set; `lines` notes how the value is written.
 
     Raises:
         RecipeError: no "=", or a value that is not YAML.
@@ -121,10 +142,13 @@ def apply_override(tree: dict[str, Any], override: str) -> dict[str, Any]:
     if not equals or not dotted:
         raise RecipeError(f"an override is KEY=VALUE, not {override!r}", "command line", "for example seed=3")
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
+        value = _whole(parse(text), dotted)
+    except (yaml.YAMLError, ValueError, RecursionError):
         raise RecipeError(f"the value of an override is not YAML: {text!r}", dotted) from None
-    return set_dotted(tree, dotted.split("."), value)
+    keys = dotted.split(".")
+    if lines is not None:
+        lines.texts[tuple(keys)] = text.strip()
+    return set_dotted(tree, keys, value)
 
 
 def set_dotted(tree: Mapping[str, Any], keys: Sequence[str], value: Any) -> dict[str, Any]:
@@ -146,8 +170,27 @@ def validate(model: type[Model], tree: Mapping[str, Any], path: Path, lines: Map
     try:
         return model.model_validate(tree)
     except ValidationError as error:
+        written = _as_written(tree, error, lines)
+        if written is not None:
+            numbered = Lines()
+            numbered.update(lines)
+            return validate(model, written, path, numbered)
         problems = [_problem(model, item, path, lines) for item in error.errors()]
     raise RecipeError("\n".join(problems), str(path), "mome schema prints every field with its documentation")
+
+
+def _as_written(tree: Mapping[str, Any], error: ValidationError, lines: Mapping[Key, int]) -> dict[str, Any] | None:
+    """The tree with text where text is asked for and a number or a truth value was read; None: that is not all."""
+    texts = lines.texts if isinstance(lines, Lines) else {}
+    changed_tree = dict(tree)
+    for item in error.errors():
+        keys = tuple(item["loc"])
+        path = [key for key in keys if isinstance(key, str)]
+        number = item["type"] == "string_type" and isinstance(item["input"], int | float)
+        if not number or keys not in texts or len(path) < len(keys):
+            return None
+        changed_tree = set_dotted(changed_tree, path, texts[keys])
+    return changed_tree
 
 
 def _problem(model: type[BaseModel], error: Any, path: Path, lines: Mapping[Key, int]) -> str:
@@ -183,20 +226,35 @@ def fields_at(model: type[BaseModel], keys: Sequence[str | int]) -> list[str]:
     return list(current.model_fields) if closed else []
 
 
-def _lines(node: yaml.Node, keys: Key, path: Path) -> Iterator[tuple[Key, int]]:
+def _add_lines(node: yaml.Node, keys: Key, path: Path, lines: Lines) -> None:
     if isinstance(node, yaml.MappingNode):
         seen = set()
         for key, value in node.value:
-            line = key.start_mark.line + 1
-            if key.value in seen:
-                raise RecipeError(f"the key {key.value!r} is there twice", f"{path}:{line}", "keep one of them")
-            seen.add(key.value)
-            yield (*keys, key.value), line
-            yield from _lines(value, (*keys, key.value), path)
+            line, name = key.start_mark.line + 1, key.value if isinstance(key, yaml.ScalarNode) else ""
+            if name in seen:
+                raise RecipeError(f"the key {name!r} is there twice", f"{path}:{line}", "keep one of them")
+            seen.add(name)
+            lines[(*keys, name)] = line
+            _add_lines(value, (*keys, name), path, lines)
     elif isinstance(node, yaml.SequenceNode):
         for index, item in enumerate(node.value):
-            yield (*keys, index), item.start_mark.line + 1
-            yield from _lines(item, (*keys, index), path)
+            lines[(*keys, index)] = item.start_mark.line + 1
+            _add_lines(item, (*keys, index), path, lines)
+    elif isinstance(node, yaml.ScalarNode) and not node.style:
+        lines.texts[keys] = node.value
+
+
+def _whole(value: Any, where: str) -> Any:
+    """The value, of which no text holds half a surrogate pair, which no file could keep.
+
+    Raises:
+        RecipeError: one does.
+    """
+    try:
+        json.dumps(value, ensure_ascii=False, default=str).encode()
+    except UnicodeEncodeError:
+        raise RecipeError("a text holds half a surrogate pair (\\ud800 to \\udfff)", where, "write it again") from None
+    return value
 
 
 def _expand(value: Any, where: str) -> Any:

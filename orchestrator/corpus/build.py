@@ -18,6 +18,7 @@ import numpy.typing as npt
 from orchestrator.config.base import build
 from orchestrator.config.recipe import CorpusConfig, DeduplicationConfig
 from orchestrator.corpus.deduplication import Mask, exact_duplicates, near_duplicates
+from orchestrator.corpus.inspect import files_told
 from orchestrator.corpus.splits import SPLITS, Codes, assign, check_splits, common_to_all
 from orchestrator.corpus.staging import UNASSIGNED, Log, OrderedMap, Staged, stage
 from orchestrator.corpus.storage import TableWriter, split_file
@@ -45,8 +46,7 @@ def build_corpus(
     staged: list[Staged] = []
     for language in corpus.languages:
         staged.append(stage(language, corpus, seed, work / language, parallel, progress))
-        read, filtered = len(staged[-1].ids), staged[-1].filtered.total()
-        log({"message": f"{language}: read {read:,} documents, filtered out {filtered:,}"})
+        log({"message": f"{language}: {_read(staged[-1])}"})
     removed = {s.language: _duplicates(s, corpus.deduplication) for s in staged}
     if corpus.common_articles:
         _keep_common(staged, removed, [name for name, c in corpus.languages.items() if c.kind == "prose"])
@@ -54,7 +54,8 @@ def build_corpus(
     summary: dict[str, Any] = {"languages": {}}
     for s in staged:
         counts = _publish(s, splits[s.language], out)
-        summary["languages"][s.language] = {"splits": counts, **_removed(s, removed[s.language])}
+        told = {"files": s.files, "unreadable": s.unreadable}
+        summary["languages"][s.language] = {"splits": counts, **_removed(s, removed[s.language]), **told}
         log({"message": f"{s.language}: " + ", ".join(f"{counts[n]['documents']:,} {n}" for n in SPLITS)})
     (out / "corpus.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     shutil.rmtree(work, ignore_errors=True)
@@ -73,6 +74,14 @@ def source_fingerprints(corpus: CorpusConfig) -> dict[str, str]:
         for role, spec in (("source", config.source), ("validation", config.validation), ("test", config.test))
         if spec is not None
     }
+
+
+def _read(staged: Staged) -> str:
+    """What was read and what was not, for the log."""
+    filtered, lost = staged.filtered.total(), staged.unreadable
+    text = f"read {len(staged.ids):,} documents, filtered out {filtered:,}"
+    text += f" ({lost['rows']:,} rows that are no documents: {lost['first']})" if lost["rows"] else ""
+    return "; ".join([text, *files_told(staged.files)])
 
 
 def _duplicates(staged: Staged, rules: DeduplicationConfig) -> dict[str, Mask]:

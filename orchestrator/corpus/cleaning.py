@@ -30,6 +30,11 @@ def clean_code(text: str) -> str:
     return _SURROGATES.sub("", text)
 
 
+def clean_name(text: str) -> str:
+    """A title, a licence or another name, cleaned as prose, on one line."""
+    return " ".join(clean_prose(text).split())
+
+
 def keeps_code(text: str, rules: CodeFilter) -> bool:
     """Whether a source file passes the filter by length, line length and share of letters (paper, section 3.1)."""
     if not rules.min_characters <= len(text) <= rules.max_characters or not text.strip():

@@ -7,6 +7,7 @@ index of Python dictionaries would not fit beside a large corpus.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -21,7 +22,7 @@ Mask = npt.NDArray[np.bool_]
 PERMUTATIONS = 128
 """Minima in a signature: the estimate of a similarity of 0.8 has a standard deviation of 0.035."""
 SHINGLE = 5
-"""Words of a shingle."""
+"""Units of a shingle: words, or characters of scripts without spaces."""
 _RECALL = 0.99  # share of the pairs at the threshold that must become candidates
 _BLOCK = 256  # shingles hashed at once: 256 x 128 x 8 bytes stay in a core's cache
 _PAIRS = 1 << 16  # pairs compared at once
@@ -33,22 +34,39 @@ _OFFSETS = _random.integers(0, 2**64, PERMUTATIONS, dtype=np.uint64)
 _PLACES = _random.integers(0, 2**64, SHINGLE, dtype=np.uint64) | np.uint64(1)
 
 
-def comparable_words(text: str) -> list[str]:
-    """The words by which documents are compared: case and white space don't count."""
-    return text.lower().split()
+# Scripts written without spaces between words: South-East Asian and Tibetan, Chinese, Japanese, Yi.
+_UNSPACED = (
+    "\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u1950-\u19ff\u1a20-\u1aaf\u1b00-\u1b7f\ua980-\ua9ff\uaa60-\uaadf"
+    "\u2e80-\u2fff\u3001-\u303f\u3040-\u312f\u31a0-\u31bf\u31f0-\u31ff\u3400-\u4dbf\u4e00-\ua4cf\uf900-\ufaff\uff66-\uff9f"
+    "\U0001aff0-\U0001b16f\U00020000-\U0003ffff"
+)
+_HAS_UNSPACED = re.compile(f"[{_UNSPACED}]")
+_UNIT = re.compile(rf"[{_UNSPACED}]|[^\s{_UNSPACED}]+")
 
 
-def exact_key(words: Sequence[str]) -> int:
-    """64-bit hash of the words; equal documents have equal keys."""
-    return int(xxhash.xxh3_64_intdigest(" ".join(words).encode()))
+def comparable_units(text: str) -> list[str]:
+    """What shingles are made of: words, and the characters of scripts that don't part words by spaces.
+
+    Case and white space don't count. Characters need no segmenter, and mixed text (a Latin name in Chinese) needs no
+    decision: each part of it is taken as its script is.
+    """
+    folded = text.lower()
+    if folded.isascii() or not _HAS_UNSPACED.search(folded):
+        return folded.split()
+    return _UNIT.findall(folded)
 
 
-def signature(words: Sequence[str]) -> U32:
-    """MinHash signature [PERMUTATIONS] of the set of 5-word shingles (shorter texts: of the one shingle they are).
+def exact_key(text: str) -> int:
+    """64-bit hash of the text; texts that differ in case and white space alone have equal keys."""
+    return int(xxhash.xxh3_64_intdigest(" ".join(text.lower().split()).encode()))
+
+
+def signature(units: Sequence[str]) -> U32:
+    """MinHash signature [PERMUTATIONS] of the set of shingles of five units (shorter texts: of the one they are).
 
     The share of equal places in two signatures estimates the Jaccard similarity of the sets.
     """
-    hashes = np.fromiter(map(xxhash.xxh3_64_intdigest, map(str.encode, words)), np.uint64, len(words))
+    hashes = np.fromiter(map(xxhash.xxh3_64_intdigest, map(str.encode, units)), np.uint64, len(units))
     count = max(1, len(hashes) - SHINGLE + 1)
     shingles = np.zeros(count, np.uint64)
     for place, factor in enumerate(_PLACES[: len(hashes)]):

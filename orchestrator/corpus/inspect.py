@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from orchestrator.errors import ArtifactError
+
+Files = Mapping[str, Mapping[str, Mapping[str, int]]]
 
 
 @dataclass(frozen=True)
@@ -27,11 +31,15 @@ class LanguageSummary:
         removed: documents taken out, by reason: filtered, exact_duplicates, near_duplicates, not_common.
         removed_by_split: the same by the split that the source gave them; empty where splits are drawn, which is done
             after removal.
+        files: role of a source -> "read" and "left_out" -> suffix -> number of local files.
+        unreadable: rows that were no documents: "rows", and where there are any why the "first" was none.
     """
 
     splits: dict[str, SplitCounts]
     removed: dict[str, int]
     removed_by_split: dict[str, dict[str, int]]
+    files: Files
+    unreadable: dict[str, Any]
 
 
 def summary(corpus: Path) -> dict[str, LanguageSummary]:
@@ -48,6 +56,8 @@ def summary(corpus: Path) -> dict[str, LanguageSummary]:
                 splits={name: SplitCounts(**counts) for name, counts in about["splits"].items()},
                 removed=dict(about["removed"]),
                 removed_by_split=dict(about["removed_by_split"]),
+                files=dict(about["files"]),
+                unreadable=dict(about["unreadable"]),
             )
             for language, about in languages.items()
         }
@@ -55,3 +65,17 @@ def summary(corpus: Path) -> dict[str, LanguageSummary]:
         raise ArtifactError(
             f"no readable corpus here ({type(error).__name__})", where=str(file), fix="build it: mome data build RECIPE"
         ) from None
+
+
+def files_told(files: Files) -> list[str]:
+    """A sentence for each source of local files: how many were read and left out, by suffix."""
+
+    def listed(counts: Mapping[str, int]) -> str:
+        return ", ".join(f"{count:,} {suffix or 'without suffix'}" for suffix, count in counts.items())
+
+    return [
+        ("" if role == "source" else f"{role} ")
+        + f"files read: {listed(each['read'])}"
+        + (f", left out: {listed(each['left_out'])}" if each["left_out"] else "")
+        for role, each in files.items()
+    ]

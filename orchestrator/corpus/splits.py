@@ -1,4 +1,4 @@
-"""Splits by document: a seeded hash of the id decides, so an article lands in the same split in every language."""
+"""Splits by work: a seeded hash of its name decides, so an article lands in the same split in every language."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import xxhash
 
 from orchestrator.config.recipe import SplitConfig
 from orchestrator.corpus.deduplication import U64
+from orchestrator.corpus.document import Document
 from orchestrator.errors import CorpusError
 
 SPLITS = ("train", "validation", "test")
@@ -17,9 +18,9 @@ Codes = npt.NDArray[np.int8]
 """Index into SPLITS of each document."""
 
 
-def work_hash(article_id: str, seed: int) -> int:
-    """64-bit hash of the work a document is part of: parts (``work#part``) hash alike."""
-    return int(xxhash.xxh3_64_intdigest(article_id.partition("#")[0].encode(), seed=seed))
+def work_hash(document: Document, seed: int) -> int:
+    """64-bit hash of the work a document is part of, or of its id where it is a work by itself."""
+    return int(xxhash.xxh3_64_intdigest((document.work or document.id).encode(), seed=seed))
 
 
 def assign(works: Mapping[str, U64], shares: SplitConfig) -> dict[str, Codes]:

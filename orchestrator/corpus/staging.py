@@ -18,11 +18,12 @@ import xxhash
 
 from orchestrator.config.base import build
 from orchestrator.config.recipe import CodeFilter, CorpusConfig, LanguageConfig
-from orchestrator.corpus.cleaning import clean_code, clean_prose, keeps_code
-from orchestrator.corpus.deduplication import PERMUTATIONS, U32, U64, comparable_words, exact_key, signature
+from orchestrator.corpus.cleaning import clean_code, clean_name, clean_prose, keeps_code
+from orchestrator.corpus.deduplication import PERMUTATIONS, U32, U64, comparable_units, exact_key, signature
 from orchestrator.corpus.document import Document, Source
 from orchestrator.corpus.splits import SPLITS, Codes, work_hash
 from orchestrator.corpus.storage import TableWriter, batches, read_tables, to_table
+from orchestrator.corpus.unreadable import Unreadable
 from orchestrator.errors import CorpusError
 
 _BATCH_CHARACTERS = 1 << 20
@@ -58,22 +59,27 @@ class Preparer:
     def __call__(self, documents: list[Document]) -> _Prepared:
         """The documents kept, cleaned, with their hashes."""
         kept = [d for d in map(self._cleaned, documents) if self._keeps(d.text)]
-        words = [comparable_words(d.text) for d in kept]
-        signatures = [signature(w) for w in words] if self.near else []
+        signatures = [signature(comparable_units(d.text)) for d in kept] if self.near else []
         return _Prepared(
             table=to_table(kept),
             characters=sum(len(d.text) for d in kept),
             filtered=len(documents) - len(kept),
             ids=_u64(xxhash.xxh3_64_intdigest(d.id.encode()) for d in kept),
-            works=_u64(work_hash(d.id, self.seed) for d in kept),
-            keys=_u64(exact_key(w) for w in words),
+            works=_u64(work_hash(d, self.seed) for d in kept),
+            keys=_u64(exact_key(d.text) for d in kept),
             signatures=np.array(signatures, np.uint32).reshape(len(signatures), PERMUTATIONS),
         )
 
     def _cleaned(self, document: Document) -> Document:
         clean = clean_code if self.kind == "code" else clean_prose
-        title = " ".join(clean_prose(document.title).split())
-        return replace(document, id=clean_prose(document.id), title=title, text=clean(document.text))
+        return Document(
+            id=clean_prose(document.id),
+            title=clean_name(document.title),
+            text=clean(document.text),
+            source=clean_name(document.source),
+            licence=clean_name(document.licence),
+            work=clean_prose(document.work),
+        )
 
     def _keeps(self, text: str) -> bool:
         if self.kind == "code":
@@ -103,7 +109,10 @@ class Staged:
     Attributes:
         ids: hash of the id. works: seeded hash of the work it is part of. keys: hash of the text's words.
         splits: index into SPLITS, or UNASSIGNED.
-        filtered: number of documents that cleaning and filters dropped, by the `splits` code they would have had.
+        filtered: number of documents that cleaning and filters dropped, by the `splits` code they would have had;
+            unreadable rows are among them.
+        files: "source", "validation" and "test" -> files read and left out, see :class:`Found`.
+        unreadable: rows that were no documents: "rows", and where there are any why the "first" was none.
     """
 
     language: str
@@ -113,6 +122,8 @@ class Staged:
     keys: U64
     splits: Codes
     filtered: Counter[int]
+    files: dict[str, dict[str, dict[str, int]]]
+    unreadable: dict[str, Any]
 
     def signatures(self) -> U32:
         """MinHash signatures [N, PERMUTATIONS], memory-mapped."""
@@ -141,17 +152,25 @@ def stage(language: str, corpus: CorpusConfig, seed: int, folder: Path, parallel
     )
     parts: list[tuple[int, _Prepared]] = []
     filtered: Counter[int] = Counter()
+    files: dict[str, dict[str, dict[str, int]]] = {}
+    unreadable: dict[str, Any] = {"rows": 0}
     folder.mkdir(parents=True, exist_ok=True)
     with TableWriter(folder / "documents.parquet") as writer, (folder / "signatures.bin").open("wb") as signatures:
         for code, source in _sources(config):
-            documents = islice(source.documents(language), corpus.max_documents)
+            role = "source" if code in (UNASSIGNED, SPLITS.index("train")) else SPLITS[code]
+            found = source.found(language)
+            if found is not None:
+                files[role] = found.counts()
+            lost = Unreadable(corpus.unreadable_rows)
+            documents = lost.counted(islice(source.documents(language, lost), corpus.max_documents))
             for part in parallel(prepare, batches(documents, _BATCH_CHARACTERS, _BATCH_DOCUMENTS)):
                 writer.write(part.table)
                 signatures.write(part.signatures.tobytes())
                 parts.append((code, part.without_bulk()))
                 filtered[code] += part.filtered
                 log({"documents": len(part.ids) + part.filtered, "characters": part.characters})
-            role = "source" if code in (UNASSIGNED, SPLITS.index("train")) else SPLITS[code]
+            filtered[code] += lost.rows
+            unreadable = lost.added_to(unreadable)
             _check(f"corpus.languages.{language}.{role}", [part for of, part in parts if of == code])
     return Staged(
         language=language,
@@ -161,6 +180,8 @@ def stage(language: str, corpus: CorpusConfig, seed: int, folder: Path, parallel
         keys=np.concatenate([part.keys for _, part in parts]),
         splits=np.concatenate([np.full(len(part.ids), code, np.int8) for code, part in parts]),
         filtered=filtered,
+        files=files,
+        unreadable=unreadable,
     )
 
 

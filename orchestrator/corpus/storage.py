@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from orchestrator.corpus.document import Document
 from orchestrator.errors import ArtifactError
 
-COLUMNS = ("id", "title", "text", "source", "licence")
+COLUMNS = ("id", "title", "text", "source", "licence", "work")
 SCHEMA = pa.schema([(name, pa.string()) for name in COLUMNS])
 _ROW_GROUP_BYTES = 4 << 20
 

@@ -143,6 +143,15 @@ def block_counts(blocks: TokenBlocks, languages: tuple[str, ...], most: int | No
     return {language: min(blocks.count(language), most or blocks.count(language)) for language in languages}
 
 
+def works_of(blocks: TokenBlocks, language: str, count: int) -> NDArray[np.int64]:
+    """Numbers, from 0, of the works that the first `count` blocks of a language are of, int64 [count].
+
+    Raises:
+        ArtifactError: the blocks are damaged.
+    """
+    return np.unique(blocks.works(language)[:count], return_inverse=True)[1].astype(np.int64)
+
+
 def block_bytes(blocks: TokenBlocks, language: str, count: int, byte_lengths: NDArray[np.int64]) -> NDArray[np.int64]:
     """UTF-8 bytes that the targets of each of the first `count` blocks stand for.
 

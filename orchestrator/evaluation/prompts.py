@@ -53,12 +53,15 @@ def prompt_metrics(
 
 
 def accuracy_by_length(
-    probabilities: Callable[[Sequence[str]], NDArray[np.float64]], languages: Sequence[str], pieces: Pieces
+    probabilities: Callable[[list[Any]], NDArray[np.float64]],
+    languages: Sequence[str],
+    pieces: Mapping[str, Mapping[str, Sequence[Any]]],
 ) -> dict[str, dict[str, Any]]:
     """Length -> "accuracy" and its 95 % Wilson "accuracy_interval", of a router that may know no rejection.
 
     Args:
-        probabilities: texts to float64 [n, L]. languages: its labels, in order. pieces: of test documents.
+        probabilities: pieces to float64 [n, L]. languages: its labels, in order.
+        pieces: of test documents, as :data:`Pieces`, in whatever form the router reads: their tokens, say.
     """
     found = {}
     for length, (texts, labels) in _labelled(languages, pieces).items():
@@ -68,7 +71,9 @@ def accuracy_by_length(
     return found
 
 
-def _labelled(languages: Sequence[str], pieces: Pieces) -> dict[str, tuple[list[str], NDArray[np.int64]]]:
+def _labelled(
+    languages: Sequence[str], pieces: Mapping[str, Mapping[str, Sequence[Any]]]
+) -> dict[str, tuple[list[Any], NDArray[np.int64]]]:
     """Length -> pieces of all languages, and their labels, int64 [n]; lengths without any piece are left out."""
     lengths = dict.fromkeys(length for found in pieces.values() for length in found)
     parts = {length: [pieces[language].get(length, ()) for language in languages] for length in lengths}

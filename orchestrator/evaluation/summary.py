@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.evaluation.statistics import percentile_interval, resampled_means, wilson
+from orchestrator.evaluation.statistics import percentile_interval, resampled_means, share_of_blocks
+from orchestrator.works import independent
 
 TEACHER, TRUE_LANGUAGE, ROUTED = "teacher", "true_language", "routed"
 
@@ -24,32 +25,39 @@ class LanguageLosses:
             whatever else was measured.
         routes: int64 [n], the expert that the router chose, as an index into the languages.
         bytes: int64 [n], UTF-8 bytes of the targets.
+        works: int64 [n], numbers from 0 of the documents, or larger works, that the blocks are of.
     """
 
     context: int
     losses: Mapping[str, NDArray[np.float64]]
     routes: NDArray[np.int64]
     bytes: NDArray[np.int64]
+    works: NDArray[np.int64]
+
+    @property
+    def independent(self) -> float:
+        """How many independent works the blocks tell as much as, 0 where there are too few."""
+        return independent(self.works)
 
 
 def summarise(measured: Mapping[str, LanguageLosses], bootstrap: int, confidence: float, seed: int) -> dict[str, Any]:
     """The evaluation's tables.
 
-    An entry is {"loss" (nats a token), "perplexity", "interval" (of the perplexity: bootstrap over blocks),
-    "bits_per_byte"}. A mean over the languages is {"loss", "bits_per_byte", "arithmetic", "geometric"}, the last two
-    {"perplexity", "interval"}: the mean of the perplexities (the paper's "All", Table 5), and the exponential of the
-    mean loss. The true language's expert is what a perfect router would choose.
+    An entry is {"loss" (nats a token), "perplexity", "interval" (of the perplexity: bootstrap over works; None where
+    there are fewer than three), "bits_per_byte"}. A mean over the languages is {"loss", "bits_per_byte", "arithmetic",
+    "geometric"}, the last two {"perplexity", "interval"}: the mean of the perplexities (the paper's "All", Table 5),
+    and the exponential of the mean loss. The true language's expert is what a perfect router would choose.
 
     Args:
         measured: by language, one for each expert.
-        bootstrap: resamples of the blocks.
+        bootstrap: resamples of the works.
         confidence: coverage of the intervals.
         seed: of the resampling; all models of a language share their resamples.
 
     Returns:
-        {"blocks": {lang: n}, "tokens": {lang: n}, "bytes": {lang: n},
+        {"blocks": {lang: n}, "tokens": {lang: n}, "bytes": {lang: n}, "works": {lang: n},
          "teacher": {lang: entry}, "experts": {expert: {lang: entry}}, "true_language": {lang: entry},
-         "routed": {lang: entry with "accuracy", "accuracy_interval" (Wilson) and "routes": {expert: blocks}},
+         "routed": {lang: entry with "accuracy", "accuracy_interval" and "routes": {expert: blocks}},
          "routing_cost": {lang: {"ratio" of the routed perplexity to the true language's, "interval"}},
          "means": {"teacher": mean, "experts": {expert: mean}, "true_language": mean, "routed": mean}}
     """
@@ -64,9 +72,10 @@ def summarise(measured: Mapping[str, LanguageLosses], bootstrap: int, confidence
         for system in systems
     }
     for language, found in measured.items():
-        entries[ROUTED][language] |= _routing(found.routes, languages, language, confidence)
-    means = {system: _mean(entries[system], draws[system], confidence) for system in systems}
-    costs = {lang: _cost(losses[lang], draws, measured[lang].context, lang, confidence) for lang in languages}
+        entries[ROUTED][language] |= _routing(found, languages, language, confidence)
+    fewest = min(found.independent for found in measured.values())
+    means = {system: _mean(entries[system], draws[system], confidence, fewest) for system in systems}
+    costs = {lang: _cost(losses[lang], draws, measured[lang], lang, confidence) for lang in languages}
     return _sizes(measured) | _placed(entries, languages) | {"routing_cost": costs, "means": _placed(means, languages)}
 
 
@@ -75,6 +84,7 @@ def _sizes(measured: Mapping[str, LanguageLosses]) -> dict[str, dict[str, int]]:
         "blocks": {language: len(found.bytes) for language, found in measured.items()},
         "tokens": {language: len(found.bytes) * found.context for language, found in measured.items()},
         "bytes": {language: int(found.bytes.sum()) for language, found in measured.items()},
+        "works": {language: len(np.unique(found.works)) for language, found in measured.items()},
     }
 
 
@@ -89,6 +99,7 @@ def _resample(
     resampled = {
         language: resampled_means(
             np.stack([found[system] for system in systems], axis=1) / measured[language].context,
+            measured[language].works,
             bootstrap,
             [seed, number],
         )
@@ -112,44 +123,47 @@ def _entry(
 ) -> dict[str, Any]:
     loss = float(losses.mean() / found.context)
     bits = float(losses.sum() / np.log(2) / max(1, found.bytes.sum()))
-    interval = percentile_interval(np.exp(draws), confidence)
+    interval = percentile_interval(np.exp(draws), confidence, found.independent)
     return {"loss": loss, "perplexity": float(np.exp(loss)), "interval": interval, "bits_per_byte": bits}
 
 
-def _routing(routes: NDArray[np.int64], languages: Sequence[str], language: str, confidence: float) -> dict[str, Any]:
-    counts = dict(zip(languages, np.bincount(routes, minlength=len(languages)).tolist(), strict=True))
-    right, total = counts[language], len(routes)
-    return {"accuracy": right / total, "accuracy_interval": wilson(right, total, confidence), "routes": counts}
+def _routing(found: LanguageLosses, languages: Sequence[str], language: str, confidence: float) -> dict[str, Any]:
+    counts = dict(zip(languages, np.bincount(found.routes, minlength=len(languages)).tolist(), strict=True))
+    interval = share_of_blocks(found.routes == languages.index(language), found.works, confidence)
+    return {"accuracy": counts[language] / len(found.routes), "accuracy_interval": interval, "routes": counts}
 
 
 def _cost(
     losses: Mapping[str, NDArray[np.float64]],
     draws: Mapping[str, Mapping[str, NDArray[np.float64]]],
-    context: int,
+    found: LanguageLosses,
     language: str,
     confidence: float,
 ) -> dict[str, Any]:
     """Routed against true language on the same resamples, so that the interval is of the paired difference."""
-    difference = float((losses[ROUTED] - losses[TRUE_LANGUAGE]).mean() / context)
+    difference = float((losses[ROUTED] - losses[TRUE_LANGUAGE]).mean() / found.context)
     resampled = np.exp(draws[ROUTED][language] - draws[TRUE_LANGUAGE][language])
-    return {"ratio": float(np.exp(difference)), "interval": percentile_interval(resampled, confidence)}
+    return {
+        "ratio": float(np.exp(difference)),
+        "interval": percentile_interval(resampled, confidence, found.independent),
+    }
 
 
 def _mean(
-    entries: Mapping[str, Mapping[str, Any]], draws: Mapping[str, NDArray[np.float64]], confidence: float
+    entries: Mapping[str, Mapping[str, Any]], draws: Mapping[str, NDArray[np.float64]], confidence: float, works: float
 ) -> dict[str, Any]:
-    """Mean over the languages, whose resamples are independent of each other."""
+    """Mean over the languages, whose resamples are independent of each other; `works`: of that with the fewest."""
     losses, resampled = np.array([entry["loss"] for entry in entries.values()]), np.stack(list(draws.values()))
     return {
         "loss": float(losses.mean()),
         "bits_per_byte": float(np.mean([entry["bits_per_byte"] for entry in entries.values()])),
         "arithmetic": {
             "perplexity": float(np.exp(losses).mean()),
-            "interval": percentile_interval(np.exp(resampled).mean(axis=0), confidence),
+            "interval": percentile_interval(np.exp(resampled).mean(axis=0), confidence, works),
         },
         "geometric": {
             "perplexity": float(np.exp(losses.mean())),
-            "interval": percentile_interval(np.exp(resampled.mean(axis=0)), confidence),
+            "interval": percentile_interval(np.exp(resampled.mean(axis=0)), confidence, works),
         },
     }
 

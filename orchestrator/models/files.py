@@ -94,7 +94,7 @@ def hidden_width(folder: Path) -> int:
     from orchestrator.models import _token_moe  # noqa: F401  registers its model type
 
     try:
-        return int(AutoConfig.from_pretrained(folder, local_files_only=True).hidden_size)
+        return int(AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False).hidden_size)
     except (OSError, ValueError, KeyError, AttributeError):
         fix = "run the stage that made it again (--force)"
         raise ArtifactError("the model's configuration can't be read", str(folder / "config.json"), fix) from None

@@ -1,33 +1,40 @@
-"""How long a run will take: each step by rehearsal where that works, by FLOPs where not, and then all in order."""
+"""How long a run will take, told in seconds: each training as one like it took here, else by rehearsal of a few
+micro-batches, else by FLOPs; and then all in order.
+"""
 
 from __future__ import annotations
 
 import heapq
 import math
-import resource
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
+import torch
+
 from orchestrator.config.recipe import Recipe
+from orchestrator.losses._precision import fast_bf16
 from orchestrator.pipeline.graph import Step
+from orchestrator.pipeline.pace import Conditions, Pace, Recorded
 from orchestrator.pipeline.plan import Plan, PlannedStep
-from orchestrator.pipeline.rehearsal import Pace, Rehearsal
+from orchestrator.pipeline.rehearsal import Rehearsal
 from orchestrator.pipeline.text import counted_blocks, expected_blocks
 from orchestrator.stages.base import Cost
+from orchestrator.training.device import arithmetic
 
-EFFICIENCY = {"cpu": 0.6, "cuda": 0.4}
-"""Share of a plain matrix product's speed that training reaches."""
+EFFICIENCY = {"fp32": 0.6, "bf16": 0.35}
+"""Share of a plain matrix product's speed that training reaches, by what it computes in."""
 SESSION, FIT, TASK = 1.2, 2.5, 0.5
 """Of Ray: to start and end a session, to start and end a training, to start any other step; in starts of a
 process that can train, because starting processes is what they do. From a study of 50 trainings, two at a time on two
 cores, where such a start took 4.8 s and a training 12 s beside its loop."""
 POLLING = 0.1
 """Share of a core that looking after a training takes on Ray: its controller, its helpers, the run itself."""
+MOST_PROCESS_SECONDS = 10.0
+"""Of a process that has just begun, to import torch and transformers."""
 DATA_SECONDS = 2.0
 """Of a step that neither trains nor computes with a model."""
 
@@ -54,11 +61,13 @@ class Estimate:
     """Expected wall time in seconds: of each missing step by itself, and of all as they will run.
 
     Attributes:
-        seconds: by step. total: from the command to its end. rehearsed: trainings timed rather than calculated.
+        seconds: by step. total: from the command to its end.
+        recorded: trainings as one like them took before. rehearsed: trainings timed rather than calculated.
     """
 
     seconds: Mapping[str, float]
     total: float
+    recorded: int
     rehearsed: int
 
 
@@ -70,19 +79,25 @@ def expecting(plan: Plan, recipe: Recipe) -> Plan:
 
 
 def estimate(plan: Plan, costs: Mapping[str, Cost], machine: Machine) -> Estimate:
-    """How long the missing steps of a plan take on a machine. Trains a few steps of every kind of training there is.
+    """How long the missing steps of a plan take on a machine.
+
+    Takes a few micro-batches of every kind of training that no run beside this one has done here.
 
     Args:
         plan: see :func:`expecting`. costs: of all its steps. machine: this one, as the run will share it out.
     """
+    process = process_seconds() if machine.ray else 0.0
+    kind = "bf16" if machine.device == "cuda" or fast_bf16() else "fp32"
+    speed = EFFICIENCY[kind] * matmul_flops_per_second(machine.device, kind)
     with tempfile.TemporaryDirectory() as folder:
-        speed = EFFICIENCY[machine.device] * matmul_flops_per_second(machine.device)
         rehearsal = Rehearsal(plan, costs, machine.device, Path(folder), speed)
-        timing = _Timing(plan, costs, machine, rehearsal, process_seconds() if machine.ray else 0.0)
-        seconds = {planned.name: timing.seconds(planned) for planned in plan.missing}
+        timing = _Timing(plan, costs, machine, rehearsal, Recorded.of(plan.store.root.parent), process)
+        timing.find_paces()
+    seconds = {planned.name: timing.seconds(planned) for planned in plan.missing}
     steps = [planned.step for planned in plan.missing]
-    total = makespan(steps, seconds, machine.slots, serial=not machine.ray) + SESSION * timing.process
-    return Estimate(seconds, total, sum(pace is not None for pace in timing.paces.values()))
+    total = makespan(steps, seconds, machine.slots, serial=not machine.ray) + SESSION * process
+    known = {planned.name for planned in plan.missing if timing.paces.get(planned.name)}
+    return Estimate(seconds, total, len(known & timing.recorded), len(known - timing.recorded))
 
 
 def makespan(steps: Sequence[Step], seconds: Mapping[str, float], slots: int, *, serial: bool = False) -> float:
@@ -104,8 +119,10 @@ def makespan(steps: Sequence[Step], seconds: Mapping[str, float], slots: int, *,
         waiting.remove(step)
         begin = ready[step.name]
         if serial or step.stage.distributed or step.stage.accelerated:
-            begin = max(begin, heapq.heappop(free))
-            heapq.heappush(free, begin + seconds[step.name])
+            taken = [heapq.heappop(free) for _ in range(len(free) if step.alone else 1)]
+            begin = max(begin, *taken)
+            for _ in taken:
+                heapq.heappush(free, begin + seconds[step.name])
         ends[step.name] = begin + seconds[step.name]
     return max(ends.values(), default=0.0)
 
@@ -118,8 +135,28 @@ class _Timing:
     costs: Mapping[str, Cost]
     machine: Machine
     rehearsal: Rehearsal
+    records: Recorded
     process: float  # seconds that starting one takes
     paces: dict[str, Pace | None] = field(default_factory=dict)
+    recorded: set[str] = field(default_factory=set)
+
+    def find_paces(self) -> None:
+        """Of the missing trainings, and of those whose models missing steps read."""
+        for planned in self.plan.missing:
+            if self.costs[planned.name].training is not None:
+                self._pace(planned)
+            elif planned.step.stage.accelerated:
+                list(self._paces_behind(planned))
+
+    @cached_property
+    def speed(self) -> float:
+        """Operations a second of what is reckoned by its FLOPs: as trainings reach whose pace is known, if any."""
+        reached = []
+        for name, pace in self.paces.items():
+            if pace is not None and (config := self.costs[name].training):
+                cost = self.costs[name]
+                reached.append(cost.flops / cost.tokens * config.batch_tokens / pace.step)
+        return max(reached, default=self.rehearsal.flops_per_second)
 
     def seconds(self, planned: PlannedStep) -> float:
         """Of one step."""
@@ -140,7 +177,7 @@ class _Timing:
             return self._training(cost, pace)
         if cost.training is None and (paces := [pace for pace in self._paces_behind(planned) if pace]):
             return cost.tokens * sum(pace.token for pace in paces) / len(paces)
-        return cost.flops / self.rehearsal.flops_per_second / self.machine.workers
+        return cost.flops / self.speed / self.machine.workers
 
     def _training(self, cost: Cost, pace: Pace) -> float:
         """Its steps, its validations, and what is around them."""
@@ -153,13 +190,27 @@ class _Timing:
         return pace.around + loop / self.machine.workers
 
     def _pace(self, planned: PlannedStep) -> Pace | None:
-        if planned.name not in self.paces:
+        name = planned.name
+        if name not in self.paces:
             alone, machine = planned.step.alone, self.machine
             threads = machine.threads_alone if alone else machine.threads
-            beside = min(machine.slots, machine.threads_alone // machine.threads) - 1
-            neighbours = 0 if alone or machine.device != "cpu" else beside
-            self.paces[planned.name] = self.rehearsal.pace(planned, threads, max(neighbours, 0))
-        return self.paces[planned.name]
+            found = self._record(planned, threads)
+            if found is not None:
+                self.recorded.add(name)
+            else:
+                beside = min(machine.slots, machine.threads_alone // machine.threads) - 1
+                neighbours = 0 if alone or machine.device != "cpu" else max(beside, 0)
+                found = self.rehearsal.pace(planned, threads, neighbours)
+            self.paces[name] = found
+        return self.paces[name]
+
+    def _record(self, planned: PlannedStep, threads: int) -> Pace | None:
+        cost, device = self.costs[planned.name], self.machine.device
+        if cost.training is None:
+            return None
+        computed = arithmetic(torch.device(device), cost.training.precision)
+        alike = Conditions(cost.parameters, self.plan.expected.context, device, threads, computed)
+        return self.records.pace(planned.step.stage, alike, cost.training.batch_tokens)
 
     def _paces_behind(self, planned: PlannedStep) -> Iterator[Pace | None]:
         """Of the trainings whose models a step reads: it reads text as fast as they are validated."""
@@ -171,12 +222,10 @@ class _Timing:
                 yield from self._paces_behind(steps[name])
 
 
-def matmul_flops_per_second(device: str = "cpu", repeats: int = 10) -> float:
-    """Operations a second of a matrix product (fp32 on CPUs, bf16 on GPUs): the yardstick without a rehearsal."""
-    import torch
-
-    size, kind = (8192, torch.bfloat16) if device == "cuda" else (768, torch.float32)
-    a = torch.randn(size, size, dtype=kind, device=device)
+def matmul_flops_per_second(device: str = "cpu", kind: str = "fp32", repeats: int = 10) -> float:
+    """Operations a second of a matrix product in fp32 or bf16: the yardstick without a rehearsal."""
+    size = 8192 if device == "cuda" else 768
+    a = torch.randn(size, size, dtype=torch.bfloat16 if kind == "bf16" else torch.float32, device=device)
     best = float("inf")
     for _ in range(repeats + 1):
         start = time.perf_counter()
@@ -186,9 +235,5 @@ def matmul_flops_per_second(device: str = "cpu", repeats: int = 10) -> float:
 
 
 def process_seconds() -> float:
-    """Seconds that a new process computes until it can train: importing torch and transformers, most of all."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    command = [sys.executable, "-c", "import orchestrator.training.publish, orchestrator.models._token_moe"]
-    subprocess.run(command, check=True, capture_output=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    """CPU seconds that a new process takes until it can train, about: this one has imported as much by now."""
+    return min(time.process_time(), MOST_PROCESS_SECONDS)

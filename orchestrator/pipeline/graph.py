@@ -64,13 +64,15 @@ def steps_of(recipe: Recipe) -> tuple[Step, ...]:
 def main_line(recipe: Recipe) -> tuple[Step, ...]:
     """The steps from text to the evaluation of one mixture."""
     languages, seed = tuple(recipe.corpus.languages), recipe.seed
+    code = tuple(name for name, config in recipe.corpus.languages.items() if config.kind == "code")
+    router = RouterStage(router=recipe.router, languages=languages, code_languages=code, seed=seed)
     teaching = _teaching(recipe)
     making = _joint(recipe) if build("models.setups", recipe.mixture).joint else _experts(recipe)
     return (
         *_data(recipe),
         *teaching,
         *making,
-        Step("router", RouterStage(router=recipe.router, languages=languages, seed=seed), {**DATA, "corpus": "corpus"}),
+        Step("router", router, {**DATA, "corpus": "corpus"}),
         Step(
             "mixture",
             MixtureStage(setup=recipe.mixture, languages=languages),

@@ -10,13 +10,15 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from orchestrator.config.base import PluginSpec, build
 from orchestrator.config.recipe import ResourcesConfig
-from orchestrator.errors import ResourceError
+from orchestrator.errors import ResourceError, StoppedEarlyError
 from orchestrator.pipeline.graph import Step
+from orchestrator.pipeline.memory import MeasuredMap, PeakMemory, Used
 from orchestrator.stages.base import Environment, Stage
 
 Item = TypeVar("Item")
@@ -29,11 +31,12 @@ class LocalRunner:
     def __init__(self, resources: ResourcesConfig) -> None:
         self._resources = resources
         self._lock = threading.Lock()
+        self._stopped: set[str] = set()
         self._map = ProcessMap(int(resources.cpus or os.cpu_count() or 1))
 
     def run(
         self, step: Step, inputs: Mapping[str, Path], out: Path, work: Path, begun: Callable[[], None] = lambda: None
-    ) -> None:
+    ) -> Used:
         """Run a step; others wait their turn.
 
         Raises:
@@ -41,15 +44,27 @@ class LocalRunner:
         """
         import torch
 
+        self._stopped.discard(step.name)  # an earlier plan's
         with self._lock:
             begun()
             threads = self._resources.threads or int(self._resources.cpus or os.cpu_count() or 1)
             torch.set_num_threads(threads)
-            step.stage.run(inputs, out, self._environment(step.stage, work, threads))
+            environment = self._environment(step.stage, work, threads)
+            stoppable = _Stoppable(**vars(environment), is_stopped=lambda: self._is_stopped(step.name))
+            with PeakMemory() as memory:
+                step.stage.run(inputs, out, replace(stoppable, map=MeasuredMap(environment.map, memory)))
+        return Used(memory.bytes, here=True)
+
+    def stop(self, name: str) -> None:
+        """Let a step end at its next metrics; one that waits is not let in by who started it."""
+        self._stopped.add(name)
 
     def close(self) -> None:
         """End the worker processes."""
         self._map.close()
+
+    def _is_stopped(self, name: str) -> bool:
+        return name in self._stopped
 
     def _environment(self, stage: Stage, work: Path, threads: int) -> Environment:
         resources = self._resources
@@ -65,6 +80,23 @@ class LocalRunner:
         return Environment(
             work=work, map=self._map, device=choose_device(resources.device), threads=threads, strategy=strategy
         )
+
+
+@dataclass(frozen=True)
+class _Stoppable(Environment):
+    """Ends a stage at its next metrics once it is to stop."""
+
+    is_stopped: Callable[[], bool] = lambda: False
+
+    def log(self, row: Mapping[str, Any]) -> None:
+        """See :class:`orchestrator.stages.base.Environment`.
+
+        Raises:
+            StoppedEarlyError: the stage is to stop.
+        """
+        if self.is_stopped():
+            raise StoppedEarlyError("stopped")
+        super().log(row)
 
 
 def spreads_parts(resources: ResourcesConfig) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -169,7 +170,7 @@ def _expected(recipe: Recipe) -> Expected:
 
 
 def select(steps: Iterable[Step], names: Iterable[str]) -> set[str]:
-    """Names of the steps meant by `names`, where "experts" or "expert" stands for every expert.
+    """Names of the steps meant by `names`, where "experts" or "expert" stands for whatever makes the experts.
 
     Raises:
         RecipeError: no step of that name.
@@ -177,9 +178,14 @@ def select(steps: Iterable[Step], names: Iterable[str]) -> set[str]:
     known = [step.name for step in steps]
     chosen: set[str] = set()
     for name in names:
-        found = [k for k in known if k == name or k.startswith(name.removesuffix("s") + "-")]
+        kind = name.removesuffix("s")
+        found = [k for k in known if k == name or k.startswith(f"{kind}-")]
+        if kind == "expert":  # a setup may train its experts together
+            found += [k for k in known if re.match("joint($|[-@])", k)]
         if not found:
-            raise RecipeError(f"there is no stage {name!r}", "command line", suggest(name, known))
+            together = "the experts of this recipe are trained together: joint"
+            hint = together if name.startswith("expert") and "joint" in known else suggest(name, known)
+            raise RecipeError(f"there is no stage {name!r}", "command line", hint)
         chosen.update(found)
     return chosen
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import io
 import itertools
-import json
+import math
 import os
-import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,56 +23,35 @@ from orchestrator.artifacts import write_json
 from orchestrator.config.base import Section
 from orchestrator.config.recipe import TrainingConfig
 from orchestrator.config.study import StudentConfig
+from orchestrator.pipeline.pace import LANGUAGES, Pace, kind_of_stage, rehearsed_pace
 from orchestrator.pipeline.plan import Plan, PlannedStep
 from orchestrator.stages.base import Cost, Environment
 from orchestrator.tokens.storage import SPLITS
 
-LONGEST_STEP = 3.0
-"""Seconds that a step may take to be rehearsed, as far as its FLOPs tell."""
-STEPS_SECONDS, FEWEST_STEPS, MOST_STEPS = 0.3, 6, 40
+BUDGET = 4.0
+"""Seconds for all rehearsals of a plan: what would not fit is left out."""
+LONGEST_STEP = 0.4
+"""Seconds that one micro-batch may take to be rehearsed, as far as its FLOPs tell."""
+STEPS_SECONDS, FEWEST_STEPS, MOST_STEPS = 0.2, 6, 20
 """How long to take steps, about, and bounds of their number."""
-WARM_UP = 2
-"""First steps that are not counted: they allocate memory and choose kernels."""
-HELD_OUT_TOKENS = 16_384
+HELD_OUT_TOKENS = 8_192
 """Tokens of all languages together to validate on, about."""
 NEVER = 2**30
-_LANGUAGES = ("languages", "learn", "validated")
-_LENGTH = ("seed", "language", "tokens", "epochs", "eval_every", "eval_blocks", "checkpoint_every")
-_OPTIMIZATION = ("lr", "betas", "weight_decay", "momentum", "warmup", "decay", "final_lr", "clip", "publish")
-_FREE = frozenset(_LENGTH + _OPTIMIZATION)
-"""Options that change nothing about the time of a step."""
-
 AnySection = TypeVar("AnySection", bound=Section)
-
-
-@dataclass(frozen=True)
-class Pace:
-    """How fast one kind of training runs.
-
-    Attributes:
-        step: seconds of an optimizer step. token: seconds of validating on one. languages: validated.
-        around: seconds before and after the loop: models built, teacher loaded, weights saved.
-    """
-
-    step: float
-    token: float
-    languages: int
-    around: float
-
-    def faster(self, share: float) -> Pace:
-        """The same in a share of the time."""
-        return replace(self, step=share * self.step, token=share * self.token, around=share * self.around)
 
 
 @dataclass
 class Rehearsal:
     """Runs each kind of training of a plan once, in miniature; kinds differ in more than seeds, names and lengths.
 
+    Steps are of one micro-batch each, never of a whole batch that accumulates many.
+
     What a training reads is rehearsed as well: its teacher, the caches of it, the experts it begins from.
 
     Attributes:
         plan: of what. costs: by step. device: to run on. folder: for what the stages write.
         flops_per_second: that trainings reach, about; what would be too slow is left out.
+        until: by the monotonic clock, when to stop trying.
     """
 
     plan: Plan
@@ -81,6 +59,7 @@ class Rehearsal:
     device: str
     folder: Path
     flops_per_second: float
+    until: float = field(default_factory=lambda: time.monotonic() + BUDGET)
     _paces: dict[str, Pace] = field(default_factory=dict)
     _made: dict[str, Path | None] = field(default_factory=dict)
 
@@ -89,14 +68,16 @@ class Rehearsal:
 
         Time spent waiting for a core, because something else had it, is left out.
         """
-        before = torch.get_num_threads()
+        before, kind = torch.get_num_threads(), self._kind(planned)
+        if kind in self._made or self._left_out(planned):
+            return self._paces.get(kind)
         torch.set_num_threads(threads)
         try:
             with busy(neighbours, threads), redirect_stdout(io.StringIO()):  # what libraries print when they are loaded
                 self._make(planned, threads)
         finally:
             torch.set_num_threads(before)
-        return self._paces.get(self._kind(planned))
+        return self._paces.get(kind)
 
     def _make(self, planned: PlannedStep, threads: int) -> Path | None:
         """What a step makes, in miniature; None where that does not work."""
@@ -112,7 +93,7 @@ class Rehearsal:
         stage, training = planned.step.stage, self.costs[planned.name].training
         if not (stage.distributed or stage.accelerated):
             return planned.artifact.folder if planned.artifact else None
-        if (per_step := self._step_seconds(planned)) > LONGEST_STEP:
+        if self._left_out(planned):
             return None
         inputs: dict[str, Path] = {}
         for role, name in planned.step.inputs.items():
@@ -123,15 +104,15 @@ class Rehearsal:
         out, work = (self.folder / f"{kind}-{planned.name}" for kind in ("out", "work"))
         out.mkdir()
         if training is not None:
-            # An even number: schedules may alternate.
-            steps = min(max(int(STEPS_SECONDS / per_step), FEWEST_STEPS), MOST_STEPS) // 2 * 2
-            stage = _shortened(stage, steps, training.batch_tokens)
+            steps = self._steps_of(planned)
+            tokens = int(steps * self._share(planned) * training.batch_tokens)
+            stage = _shortened(stage, steps, tokens, self.plan.expected.context)
         started, waited = time.perf_counter(), _waited()
         stage.run(inputs, out, Environment(work=work, device=self.device, threads=threads))
         if training is not None:
             seconds = time.perf_counter() - started
             held_out = min(training.eval_blocks, self._held_out) * self.plan.expected.context
-            pace = _read(out, seconds, held_out)
+            pace = rehearsed_pace(out, seconds, held_out, training.batch_tokens)
             self._paces[self._kind(planned)] = pace.faster(1 - (_waited() - waited) / seconds)
         return out
 
@@ -139,14 +120,33 @@ class Rehearsal:
         """What a training's speed depends on; of other steps the name."""
         if self.costs[planned.name].training is None:
             return planned.name
-        stage = planned.step.stage
-        return json.dumps([type(stage).__name__, _essence(stage.model_dump(mode="json"))], sort_keys=True)
+        return kind_of_stage(planned.step.stage)
+
+    def _left_out(self, planned: PlannedStep) -> bool:
+        """Whether there is no time for it."""
+        steps = self._steps_of(planned) if self.costs[planned.name].training else 1
+        seconds = steps * self._step_seconds(planned)
+        return not self._fits(planned) or time.monotonic() + seconds > self.until
+
+    def _fits(self, planned: PlannedStep) -> bool:
+        return self._step_seconds(planned) <= LONGEST_STEP
+
+    def _steps_of(self, planned: PlannedStep) -> int:
+        """How many to take: an even number, as schedules may alternate."""
+        return min(max(int(STEPS_SECONDS / self._step_seconds(planned)), FEWEST_STEPS), MOST_STEPS) // 2 * 2
 
     def _step_seconds(self, planned: PlannedStep) -> float:
-        """Of a step, or of reading the text of a rehearsal, by FLOPs."""
+        """Of a micro-batch, or of reading the text of a rehearsal, by FLOPs."""
         cost = self.costs[planned.name]
-        tokens = cost.training.batch_tokens if cost.training else self._train * self.plan.expected.context
+        at_once = self._share(planned) * cost.training.batch_tokens if cost.training else None
+        tokens = self._train * self.plan.expected.context if at_once is None else at_once
         return max(cost.flops / max(cost.tokens, 1) * tokens / self.flops_per_second, 1e-6)
+
+    def _share(self, planned: PlannedStep) -> float:
+        """Of a batch that is taken at once."""
+        configs = [_training_in(planned.step.stage), self.costs[planned.name].training]
+        config = next((each for each in configs if each is not None), None)
+        return 1.0 if config is None else _at_once(config, self.plan.expected.context) / config.batch_tokens
 
     @cached_property
     def _steps(self) -> dict[str, PlannedStep]:
@@ -156,15 +156,15 @@ class Rehearsal:
     def _languages(self) -> tuple[str, ...]:
         """Of all stages."""
         fields = [dict(planned.step.stage) for planned in self.plan.steps]
-        named = itertools.chain.from_iterable(f.get(key) or () for f in fields for key in _LANGUAGES)
+        named = itertools.chain.from_iterable(f.get(key) or () for f in fields for key in LANGUAGES)
         return tuple(dict.fromkeys([*named, *(f["language"] for f in fields if "language" in f)]))
 
     @cached_property
     def _train(self) -> int:
         """Training blocks of each language: a batch of every training that is rehearsed."""
         trainings = [(p, training) for p in self.plan.steps if (training := self.costs[p.name].training)]
-        batches = [training.batch_tokens for p, training in trainings if self._step_seconds(p) <= LONGEST_STEP]
-        return max(batches, default=0) // self.plan.expected.context + 1
+        batches = [self._share(p) * training.batch_tokens for p, training in trainings if self._fits(p)]
+        return math.ceil(max(batches, default=0) / self.plan.expected.context) + 1
 
     @cached_property
     def _held_out(self) -> int:
@@ -221,37 +221,28 @@ def _waited() -> float:
         return 0.0
 
 
-def _shortened(section: AnySection, steps: int, batch_tokens: int) -> AnySection:
-    """A stage whose training ends after so many steps; `batch_tokens`: of a step of a student."""
+def _shortened(section: AnySection, steps: int, tokens: int, context: int) -> AnySection:
+    """A stage whose training ends after so many steps, each of a micro-batch; `tokens`: of a student, in all."""
     if isinstance(section, TrainingConfig):
-        once = {"tokens": steps * section.batch_tokens, "eval_every": NEVER, "checkpoint_every": NEVER}
+        batch = _at_once(section, context)
+        once = {"tokens": steps * batch, "batch_tokens": batch, "eval_every": NEVER, "checkpoint_every": NEVER}
         return section.model_copy(update=once)
     changes: dict[str, Any] = {
-        name: _shortened(value, steps, batch_tokens) for name, value in section if isinstance(value, Section)
+        name: _shortened(value, steps, tokens, context) for name, value in section if isinstance(value, Section)
     }
     if isinstance(section, StudentConfig):
-        changes["tokens"] = steps * batch_tokens
+        changes["tokens"] = tokens
     return section.model_copy(update=changes)
 
 
-def _essence(value: Any, key: str = "") -> Any:
-    """A stage's options less those that don't matter; languages as their number."""
-    if isinstance(value, dict):
-        return {name: _essence(item, name) for name, item in value.items() if name not in _FREE}
-    if key in _LANGUAGES:
-        return len(value or ())
-    if key == "alpha":  # a loss without weight may not be computed
-        return value if value in (0, 1) else "some"
-    return value
+def _at_once(config: TrainingConfig, context: int) -> int:
+    """Tokens of one micro-batch."""
+    return min(config.batch_tokens, config.micro_batch * context)
 
 
-def _read(out: Path, seconds: float, held_out: int) -> Pace:
-    """The pace of a training that took some seconds in all and was validated on `held_out` tokens of each language."""
-    rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    taken = [row for row in rows if "tokens_per_second" in row]
-    tokens = [after - before for before, after in itertools.pairwise([0, *(row["tokens"] for row in taken)])]
-    steps = [count / row["tokens_per_second"] for count, row in zip(tokens, taken, strict=True)]
-    languages = sum(key.startswith("validation_loss/") for key in rows[-1])
-    loop = float(json.loads((out / "training.json").read_text(encoding="utf-8"))["seconds"])
-    token = max(loop - sum(steps), 0.0) / max(languages * held_out, 1)
-    return Pace(statistics.median(steps[WARM_UP:]), token, languages, seconds - loop)
+def _training_in(section: Section) -> TrainingConfig | None:
+    """The training that a stage is configured with."""
+    if isinstance(section, TrainingConfig):
+        return section
+    found = (_training_in(value) for _, value in section if isinstance(value, Section))
+    return next((config for config in found if config is not None), None)

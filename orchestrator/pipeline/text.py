@@ -14,8 +14,8 @@ from orchestrator.errors import MomeError
 from orchestrator.tokens.blocks import TokenBlocks, block_count
 from orchestrator.tokens.storage import SPLITS
 
-PATIENCE = 3.0
-"""Seconds to count a source's characters in; one that has more to read has enough."""
+PATIENCE = 2.0
+"""Seconds to count the characters of all sources in; text that takes longer to read is enough."""
 BITS_PER_CHARACTER = 4.4
 """log2 of the vocabulary a token over characters a token: 2.3 of them with 1,024 tokens and 2.7 with 4,096, measured on
 the embedded corpus."""
@@ -37,9 +37,9 @@ def expected_blocks(recipe: Recipe) -> dict[str, int]:
     The languages are balanced, so each has as many as the smallest. What cleaning takes away is not seen.
     """
     smallest: dict[str, float] = {}
-    most = recipe.corpus.max_documents
+    most, end = recipe.corpus.max_documents, time.monotonic() + PATIENCE
     for language, config in recipe.corpus.languages.items():
-        for split, characters in _characters(recipe, language, config, most):
+        for split, characters in _characters(recipe, language, config, most, end):
             if characters is None:
                 return {}
             smallest[split] = min(characters, smallest.get(split, math.inf))
@@ -50,30 +50,30 @@ def expected_blocks(recipe: Recipe) -> dict[str, int]:
 
 
 def _characters(
-    recipe: Recipe, language: str, config: LanguageConfig, most: int | None
+    recipe: Recipe, language: str, config: LanguageConfig, most: int | None, end: float
 ) -> Iterator[tuple[str, float | None]]:
     """(split, characters) of a language; None: not known."""
     shares = recipe.corpus.splits
-    total = _count(config.source, language, most)
+    total = _count(config.source, language, most, end)
     if config.validation is not None:
         yield "train", total
-        yield "validation", _count(config.validation, language, most)
-        yield "test", _count(config.test, language, most)
+        yield "validation", _count(config.validation, language, most, end)
+        yield "test", _count(config.test, language, most, end)
         return
     parts = {"train": 1 - shares.validation - shares.test, "validation": shares.validation, "test": shares.test}
     for split, share in parts.items():
         yield split, None if total is None else share * total
 
 
-def _count(spec: PluginSpec | None, language: str, most: int | None) -> int | None:
+def _count(spec: PluginSpec | None, language: str, most: int | None, end: float) -> int | None:
     """Characters of a source; None where it is remote, can't be read, or takes long to."""
     source = build("corpus.sources", spec) if spec else None
     on_hub = hasattr(source, "revision") and getattr(source, "path", None) is None
     if source is None or on_hub:
         return None
-    end, characters = time.monotonic() + PATIENCE, 0
+    characters = 0
     try:
-        for document in itertools.islice(source.documents(language), most):
+        for document in itertools.islice(source.documents(language, lost=lambda _: None), most):
             characters += len(document.text)
             if time.monotonic() > end:
                 return None

@@ -71,8 +71,8 @@ def lineage(results: Results) -> Section:
     columns = ("step", "fingerprint", "inputs", "time", "peak memory", "created")
     note = (
         "A fingerprint stands for a step's version, its part of the recipe, its sources and its inputs: equal "
-        "fingerprints, equal results. Created: when the step began. Peak memory: of all processes together, until "
-        "the step's end."
+        "fingerprints, equal results. Created: when the step began. Peak memory: of the step's own processes, the "
+        "largest of each, summed; processes that only start or watch others are counted in the whole run's."
     )
     steps = table("Steps", columns, rows, words=(1, 2, 5), note=note)
     versions = table("Versions", ("software", "version"), list(results["versions"].items()), words=(1,))

@@ -15,7 +15,7 @@ def learning(results: Results) -> Section:
     teacher = results["learning_curves"]["teacher"]
     experts = {language: results["learning_curves"][language] for language in results["languages"]}
     figures = [figure for figure in (_teacher(teacher), _experts(experts), _weights(experts)) if figure]
-    text = "Thin lines: training cross-entropy, means of neighbouring steps where there are many. Markers: validation."
+    text = "Thin lines: training cross-entropy, each point the mean since the point before. Markers: validation."
     return Section("learning", "Learning curves", (text if figures else "No metrics were kept.",), tuple(figures))
 
 
@@ -61,7 +61,10 @@ def _weights(found: Results) -> Figure | None:
             thin_lines(axes, {lang: each[key] for lang, each in found.items()})
             axes.set(title=title, xlabel="optimizer step", ylim=(-0.03, 1.03))
 
-    caption = "Weights of the two losses at each step: a line for each expert, in the colours of the figure above."
+    caption = (
+        "Weights of the two losses, means over the steps from point to point: a line for each expert, "
+        "in the colours of the figure above."
+    )
     ends = {f"alpha of expert {lang}": each["alpha"] for lang, each in found.items()}
     return draw("loss-weights", caption, _describe(caption, ends), paint, (7.0, 2.4))
 

@@ -73,7 +73,8 @@ def _matrix(results: Results) -> Table:
     rows.append(plain("teacher", results["teacher_perplexity"], results["teacher_perplexity_interval"]))
     rows.append(plain("experts, routed", routed, routed_around))
     note = (
-        f"On the {results['split']} split, with {share(results['confidence'], 0)} bootstrap intervals over blocks. "
+        f"On the {results['split']} split, with {share(results['confidence'], 0)} bootstrap intervals over documents "
+        "(none where those are too few). "
         "Bold: the best expert of a column; the lower within its column, the stronger the shade."
     )
     return table("Perplexity of each expert on each language", ("model", *languages), rows, note=note)
@@ -156,7 +157,7 @@ def _interval_figure(results: Results) -> Figure:
     languages, ppl, bounds = results["languages"], results["expert_perplexity"], results["expert_perplexity_interval"]
 
     def points(values: Results, around: Results) -> list[tuple[float, float, float]]:
-        return [(values[lang], *around[lang]) for lang in languages]
+        return [(values[lang], *(around[lang] or (values[lang],) * 2)) for lang in languages]
 
     series = {f"expert {expert}": points(ppl[expert], bounds[expert]) for expert in languages}
     series["teacher"] = points(results["teacher_perplexity"], results["teacher_perplexity_interval"])

@@ -1,7 +1,7 @@
 """Two ways to predict the same blocks, compared block by block.
 
 Blocks differ far more from each other than two models do on one block, so intervals of two perplexities overlap long
-before a difference between them is in doubt.
+before a difference between them is in doubt. Blocks of one work are alike, so intervals are over works.
 """
 
 from __future__ import annotations
@@ -13,30 +13,38 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from orchestrator.works import by_work, independent
+
 Losses = Mapping[str, NDArray[Any]]
 """The tensors of an evaluation's `block_losses.safetensors`."""
 
 
 def paired_ratio(
-    losses: NDArray[np.float64], others: NDArray[np.float64], context: int, confidence: float
+    losses: NDArray[np.float64],
+    others: NDArray[np.float64],
+    works: NDArray[np.int64],
+    context: int,
+    confidence: float,
 ) -> dict[str, Any]:
     """Ratio of the perplexity of `losses` to that of `others`, with its interval.
 
     Args:
         losses, others: float64 [n], nats summed over each of the same n blocks.
+        works: int64 [n], the work that each block is of.
         context: tokens of a block.
-        confidence: coverage of the interval: normal, over the blocks' differences.
+        confidence: coverage of the interval: Student's t, over the differences of the works.
 
     Returns:
-        "ratio" and its "interval" [low, high]; with a single block that is open: 0 to infinity.
+        "ratio" and its "interval" [low, high]; None with fewer than three works.
     """
-    from scipy.special import ndtri
+    from scipy.special import stdtrit
 
-    differences = (losses - others) / context
-    mean, n = float(differences.mean()), len(differences)
-    if n < 2:
-        return {"ratio": math.exp(mean), "interval": [0.0, math.inf]}
-    half = float(ndtri((1 + confidence) / 2)) * float(differences.std(ddof=1)) / math.sqrt(n)
+    differences = by_work((losses - others) / context, works)
+    mean, number = float(differences.mean()), independent(works)
+    if not number:
+        return {"ratio": math.exp(mean), "interval": None}
+    error = float(differences.std(ddof=1)) / math.sqrt(len(differences))
+    half = float(stdtrit(number - 1, (1 + confidence) / 2)) * error
     return {"ratio": math.exp(mean), "interval": [math.exp(mean - half), math.exp(mean + half)]}
 
 
@@ -50,13 +58,13 @@ def comparisons(tensors: Losses, languages: Sequence[str], context: int, confide
     found: dict[str, Any] = {"next_best_to_own": {}, "routed_to_teacher": {}}
     for language in languages:
         experts = {expert: tensors[f"loss/{expert}/{language}"] for expert in languages}
-        own, routes = experts[language], tensors[f"route/{language}"]
+        own, routes, works = experts[language], tensors[f"route/{language}"], tensors[f"works/{language}"]
         routed = np.stack(list(experts.values()))[routes, np.arange(len(own))]
         teacher = tensors[f"loss/teacher/{language}"]
-        found["routed_to_teacher"][language] = paired_ratio(routed, teacher, context, confidence)
+        found["routed_to_teacher"][language] = paired_ratio(routed, teacher, works, context, confidence)
         rivals = [expert for expert in languages if expert != language]
         if rivals:
             rival = min(rivals, key=lambda expert: float(experts[expert].sum()))
-            ratio = paired_ratio(experts[rival], own, context, confidence)
+            ratio = paired_ratio(experts[rival], own, works, context, confidence)
             found["next_best_to_own"][language] = {"rival": rival, **ratio}
     return found

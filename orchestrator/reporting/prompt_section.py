@@ -59,7 +59,7 @@ def blocks(facts: Results) -> tuple[Table | Figure, ...]:
     if not found:
         return costs
     about = (_everyone(found, facts["used"]), _lengths(found), *_matrices(found), _reliability(found))
-    return (*about, _coverage(found), _outside(found), _learned(found), *costs)
+    return (*about, _coverage(found), _outside(found), _learned(found), _shipped(found), *costs)
 
 
 def _policy(reject: str) -> str:
@@ -79,11 +79,11 @@ def _kept_away(found: Results) -> str:
 
 
 def _sorts(found: Results) -> dict[tuple[str, str], Results]:
-    """Sort of text that is for no expert and where it is from -> its kinds, and what is rejected of each."""
+    """Sort of text that is for no expert and how it was made -> its kinds, and what is rejected of each."""
     sorts: dict[tuple[str, str], Results] = {}
     for kind, row in found["outside"].items():
         group, _, name = kind.partition("/")
-        what, source = ("code", "installed packages") if name.startswith(".") else ("languages", "program messages")
+        what, source = ("code", "snippets") if name.startswith(".") else ("languages", "sentences")
         seen = "that it has learned to reject" if group == "seen" else "that it has never seen"
         sort = ("data and noise", "made by rule") if group == "generated" else (f"{what} {seen}", source)
         sorts.setdefault(sort, {})[name] = row
@@ -201,11 +201,10 @@ def _outside(found: Results) -> Table:
         for (sort, source), kinds in _sorts(found).items()
     ]
     note = (
-        "Rejected: the mean over kinds. Program messages are the translations (gettext catalogues) on the machine that "
-        "trained, installed packages the files of that suffix in them; neither is ever learned from, whole or in part. "
-        "Half of the pieces are cut to all lengths, half are whole."
+        "Rejected: the mean over kinds. Sentences and snippets were written for this project and ship with it; none of "
+        "these is ever learned from. Half of the pieces are cut to all lengths, half are whole; none is there twice."
     )
-    columns = ("text", "source", "pieces", "rejected", "of each kind")
+    columns = ("text", "made of", "pieces", "rejected", "of each kind")
     return table("Text that is for no expert: what is rejected of it", columns, rows, words=(1, 4), note=note)
 
 
@@ -216,6 +215,24 @@ def _learned(found: Results) -> Table:
         names.setdefault(group, []).append(name)
     rows = [(_LEARNED.get(group, group), count(len(some)), ", ".join(some)) for group, some in names.items()]
     return table("What rejection was learned from", ("source", "kinds", "which"), rows, words=(2,))
+
+
+def _shipped(found: Results) -> Table:
+    rows = [(name, ", ".join(row["kinds"]) or "none", _given(row)) for name, row in found["shipped"].items()]
+    note = (
+        "Each language is given what ships of it, by its name in the recipe, beside its corpus; what ships of all "
+        "others is what rejection is learned from. Text in one of these others is rejected in part: begin the "
+        "language's name with its code, as en-law."
+    )
+    return table(
+        "Text that ships for the languages", ("language", "shipped text", "what is done with it"), rows, note=note
+    )
+
+
+def _given(row: Results) -> str:
+    if row["with"]:
+        return f"neither learned nor rejected: also that of {', '.join(row['with'])}"
+    return f"{count(row['learned'])} texts learned" if row["kinds"] else "nothing ships of this name"
 
 
 def _costs(timing: Results) -> Table:

@@ -45,7 +45,8 @@ def report(results: dict[str, Any], paper: dict[str, Any]) -> Document:
         ("Expert parameters", f"{len(experts)} × {compact(max(experts))}"),
         ("Router accuracy", share(results["table3_router"][results["router"]["used"]]["accuracy"])),
         ("Time, all steps", duration(results["seconds"]["total"])),
-        ("Largest memory", memory(results["peak_memory_bytes"]["largest"])),
+        ("Largest memory of a step", memory(results["peak_memory_bytes"]["largest"])),
+        ("Memory of the whole run", memory(results["peak_memory_bytes"]["run"])),
     )
     sections = (
         model_sections.perplexities(results),

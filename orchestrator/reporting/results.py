@@ -6,13 +6,14 @@ The dictionary is `results.json`. Where a number is one of the paper's it has th
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import ArtifactError
 from orchestrator.provenance import drift, told
+from orchestrator.reporting.facts import damaged, parse, plain, read_json, read_tensors
 from orchestrator.reporting.figures import thin
 from orchestrator.reporting.paired import comparisons
 
@@ -29,14 +30,8 @@ def collect(inputs: Mapping[str, Path], recipe: Json) -> Json:
     Raises:
         ArtifactError: an artifact, a file of it, or a value in it is missing.
     """
-    try:
-        return _collect(inputs, recipe)
-    except KeyError as error:
-        raise ArtifactError(
-            f"the artifacts of this run lack {error}, which the report needs",
-            where=", ".join(str(path) for path in inputs.values()),
-            fix="they are of another version: mome run RECIPE --force corpus",
-        ) from error
+    found: Json = plain(_collect(inputs, recipe))
+    return found
 
 
 def _collect(inputs: Mapping[str, Path], recipe: Json) -> Json:
@@ -77,21 +72,6 @@ def folder(inputs: Mapping[str, Path], role: str) -> Path:
     return inputs[role]
 
 
-def read_json(path: Path) -> Json:
-    """A JSON object from a file of an artifact.
-
-    Raises:
-        ArtifactError: the file is missing or is not a JSON object.
-    """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise _damaged(path, str(error)) from None
-    if not isinstance(value, dict):
-        raise _damaged(path, "not a JSON object")
-    return value
-
-
 def learning_curves(path: Path, languages: Sequence[str], most: int = 200) -> Json:
     """Curves over the optimizer step from a training's `metrics.jsonl`; a missing file has none.
 
@@ -111,7 +91,7 @@ def learning_curves(path: Path, languages: Sequence[str], most: int = 200) -> Js
 
     def curve(*keys: str) -> list[list[float]]:
         # A training that was killed and went on logs some steps twice; the later row is the one that counts.
-        found = {row["step"]: row[key] for key in reversed(keys) for row in rows if row.get(key) is not None}
+        found = {row["step"]: row[key] for key in reversed(keys) for row in rows if is_number(row.get(key))}
         return thin(sorted(found.items()), most)
 
     by_language = {language: curve(f"validation_loss/{language}") for language in languages}
@@ -125,19 +105,16 @@ def learning_curves(path: Path, languages: Sequence[str], most: int = 200) -> Js
     }
 
 
+def is_number(value: Any) -> bool:
+    """Whether a figure of a row is there: it is null where it was not computed, or not finite."""
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
 def _read_lines(path: Path) -> list[Json]:
     try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        return [parse(path, line) for line in path.read_text(encoding="utf-8").splitlines()]
     except (OSError, ValueError) as error:
-        raise _damaged(path, str(error)) from None
-
-
-def _damaged(path: Path, reason: str) -> ArtifactError:
-    return ArtifactError(
-        f"{path.name} can't be read: {reason}",
-        str(path),
-        f"delete {path.parent} and type the same command: the stage runs again",
-    )
+        raise damaged(path, str(error)) from None
 
 
 def _corpus(corpus: Json, blocks: Json, languages: list[str]) -> Json:
@@ -174,14 +151,8 @@ def _by_length(metrics: Json) -> Json:
 
 def _evaluation(path: Path, languages: Sequence[str], setup: str) -> Json:
     """Perplexities with their intervals, bits per byte, and the paired comparisons."""
-    from safetensors.numpy import load_file
-
-    found = read_json(path / "evaluation.json")
+    found, tensors = read_json(path / "evaluation.json"), read_tensors(path / "block_losses.safetensors")
     teacher, experts, routed = found["teacher"], found["experts"], found["routed"]
-    try:
-        tensors = load_file(path / "block_losses.safetensors")
-    except Exception as error:  # safetensors has an exception of its own, and OSError
-        raise _damaged(path / "block_losses.safetensors", str(error)) from None
     return {
         "setup": setup,
         "split": found["split"],
@@ -227,6 +198,7 @@ def _tokenizer(path: Path, blocks: Json, languages: list[str]) -> Json:
 def _lineage(manifests: Mapping[str, Json]) -> Json:
     """Steps with their fingerprints, the seconds and memory of each, and the versions that made them."""
     keys = ("step", "stage", "fingerprint", "inputs", "seconds", "peak_memory_bytes", "created")
+    whole = max((int(manifest.get("run_peak_memory_bytes") or 0) for manifest in manifests.values()), default=0)
     seconds = {role: float(manifest["seconds"]) for role, manifest in manifests.items()}
     memory = {role: int(manifest["peak_memory_bytes"] or 0) for role, manifest in manifests.items()}
     versions: dict[str, list[str]] = {}
@@ -237,7 +209,7 @@ def _lineage(manifests: Mapping[str, Json]) -> Json:
     return {
         "steps": [{key: manifest.get(key) for key in keys} | {"step": role} for role, manifest in manifests.items()],
         "seconds": seconds | {"total": sum(seconds.values())},
-        "peak_memory_bytes": memory | {"largest": max(memory.values(), default=0)},
+        "peak_memory_bytes": memory | {"largest": max(memory.values(), default=0), "run": whole or None},
         "versions": {name: ", ".join(found) for name, found in sorted(versions.items())},
         "drift": told({role: drift(manifest) for role, manifest in manifests.items()}),
     }

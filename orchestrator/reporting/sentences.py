@@ -20,7 +20,7 @@ from orchestrator.reporting.formats import (
 
 Perplexities = Mapping[str, Mapping[str, float]]
 Ratios = Mapping[str, Mapping[str, Any]]
-"""Language -> {"ratio" of two perplexities, "interval": [low, high]}."""
+"""Language -> {"ratio" of two perplexities, "interval": [low, high], or None of too few documents}."""
 
 
 def summary(results: Mapping[str, Any]) -> tuple[str, ...]:
@@ -53,13 +53,15 @@ def specialisation(rivals: Ratios, languages: Sequence[str], confidence: float) 
         return f"Only {won} of {len(languages)} experts are the best on their own language: {listing(cases)}."
     closest = min(languages, key=lambda lang: float(rivals[lang]["ratio"]))
     near = rivals[closest]
-    bounds = " to ".join(significant(bound) for bound in near["interval"])
+    bounds = "no interval: too few documents"
+    if near["interval"] is not None:
+        bounds = f"{share(confidence, 0)} interval {' to '.join(map(significant, near['interval']))}"
     text = (
         f"On the text of every language its own expert has the lowest perplexity of the {len(languages)} experts. The "
         f"closest rival, expert {near['rival']} on {closest}, is higher by a factor of {significant(near['ratio'])} "
-        f"({share(confidence, 0)} interval {bounds})"
+        f"({bounds})"
     )
-    unclear = [lang for lang in languages if rivals[lang]["interval"][0] <= 1]
+    unclear = [lang for lang in languages if rivals[lang]["interval"] and rivals[lang]["interval"][0] <= 1]
     return text + (f"; on {listing(unclear)} the interval includes no difference." if unclear else ".")
 
 
@@ -79,8 +81,8 @@ def routing_cost(cost: Ratios) -> str:
     """What routing costs in perplexity against knowing the true language."""
     if all(_unchanged(entry) for entry in cost.values()):
         return "Routing costs nothing: every block goes to its own language's expert, so perplexities are the same."
-    worse = [lang for lang, entry in cost.items() if entry["interval"][0] > 1]
-    better = [lang for lang, entry in cost.items() if entry["interval"][1] < 1]
+    worse = [lang for lang, entry in cost.items() if (entry["interval"] or (1, 1))[0] > 1]
+    better = [lang for lang, entry in cost.items() if (entry["interval"] or (1, 1))[1] < 1]
     verdicts = [f"worse on {listing(worse)}"] * bool(worse) + [f"better on {listing(better)}"] * bool(better)
     verdict = f"beyond the interval it is {listing(verdicts)}" if verdicts else "no interval excludes zero"
     cases = listing([f"{lang} {_change(entry)}" for lang, entry in cost.items()])
@@ -117,7 +119,10 @@ def effort(seconds: Mapping[str, float], peak: Mapping[str, int]) -> str:
         f"The steps took {duration(seconds['total'])}, counted one after another though some ran at the same time; the "
         f"longest was {longest} with {duration(steps[longest])}."
     )
-    return text + (f" All processes together held {memory(peak['largest'])} at most." if peak["largest"] else "")
+    if peak["largest"]:
+        text += f" The processes of one step held {memory(peak['largest'])} at most"
+        text += f", all processes of the run together {memory(peak['run'])}." if peak["run"] else "."
+    return text
 
 
 def not_comparable(results: Mapping[str, Any], paper: Mapping[str, Any]) -> str:
@@ -149,12 +154,14 @@ def _change(entry: Mapping[str, Any]) -> str:
     """A ratio as a change in percent with its interval."""
     if _unchanged(entry):
         return "unchanged"
+    if entry["interval"] is None:
+        return f"{percent(entry['ratio'])} (no interval: too few documents)"
     low, high = entry["interval"]
     return f"{percent(entry['ratio'])} [{percent(low)}, {percent(high)}]"
 
 
 def _unchanged(entry: Mapping[str, Any]) -> bool:
-    return [entry["ratio"], *entry["interval"]] == [1, 1, 1]
+    return entry["ratio"] == 1 and list(entry["interval"] or (1, 1)) == [1, 1]
 
 
 def all_perplexities(values: Mapping[str, float]) -> str:

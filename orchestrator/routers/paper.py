@@ -29,10 +29,6 @@ class Paper:
     sequence_tokens: Annotated[int, Field(ge=1)] | None = None
     """Tokens of a training sequence, at most the context; null: the context, as in the paper."""
 
-    def external(self) -> Mapping[str, str]:
-        """What it reads beside its inputs: nothing."""
-        return {}
-
     def train(
         self, sequences: Mapping[str, Sequence[NDArray[np.int64]]], seed: int, threads: int
     ) -> dict[str, TokenRouter]:

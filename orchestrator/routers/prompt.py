@@ -6,6 +6,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Annotated, ClassVar, NamedTuple
 
 import numpy as np
@@ -16,13 +17,13 @@ from orchestrator.errors import CorpusError
 from orchestrator.routers._router import Router
 from orchestrator.routers.text.accidents import augment
 from orchestrator.routers.text.calibration import Calibration, fit_rejection, fit_temperature
-from orchestrator.routers.text.found import identity
 from orchestrator.routers.text.linear import Examples, exact, softmax_regression
 from orchestrator.routers.text.ngrams import clip, highest, ngram_buckets
 from orchestrator.routers.text.outside import buckets, fragments, outside
 from orchestrator.routers.text.pieces import LanguageTexts, Lengths, Pieces, weights_of
 from orchestrator.routers.text.router import TextRouter, TokenBytes
-from orchestrator.routers.text.shipped import PROMPT_WORDS, conversation
+from orchestrator.routers.text.shipped import PROMPT_WORDS, Talk, conversations
+from orchestrator.routers.text.tags import own_kinds
 from orchestrator.routers.text.vocabulary import Vocabulary
 from orchestrator.routers.text.words import Words
 
@@ -47,6 +48,7 @@ _REJECTED = {"phrases": 1.0, "code": 0.05, "generated": 0.5}
 and what looks like Python mostly is."""
 _STEP, _FAMILIARITY_STEP = 2.0**-8, 2.0**-6
 """What weights are multiples of: they stay below 8, and logarithms of counts below 32."""
+_TEXTS_AT_ONCE = 50_000
 _CONVERSATION = 0.07
 """Weight of held-out sentences that ship beside held-out documents in calibration: people write otherwise."""
 
@@ -66,10 +68,6 @@ class Prompt:
     """Text of each language that they are cut from, at most, in characters."""
     calibration_pieces: Annotated[int, Field(ge=50)] = 2_000
     """Held-out pieces of each language and length that probabilities are fitted on."""
-
-    def external(self) -> Mapping[str, str]:
-        """Identity of the files that rejection is learned from."""
-        return {"outside": identity()}
 
     def train(
         self,
@@ -98,26 +96,29 @@ class Prompt:
         for language, some in pieces.items():
             if not some:
                 raise CorpusError(f"no training text in {language!r}", "router", "give that language more text")
-        inside = self._inside(pieces, rng)
-        learned, held_out = _split(outside(languages, self.pieces * 4, rng))
+        own = own_kinds({language: some.is_code for language, some in texts.items()})
+        talks = conversations(own)
+        inside = self._inside(pieces, talks, rng)
+        learned, held_out = _split(outside({*chain(*own.values())}, self.pieces * 4, rng))
         each = 4 * self.pieces // len(learned)
         examples = _with_outside(inside, fragments(learned, each, rng), len(languages))
         classes = len(languages) + len(_SHARES)
         weights, bias = softmax_regression(examples, classes, self.bits, seed)
-        weights = np.column_stack([exact(weights, _STEP), self._familiarity(inside.texts)])
+        familiarity = self._familiarity(inside.texts, examples.words)
+        weights = np.column_stack([exact(weights, _STEP), familiarity])
         bias = np.append(bias, 0).astype(np.float32)
-        words = (some for name, own in texts.items() for some in (own.train, conversation(name)[0]))
-        vocabulary = Vocabulary.of((text for some in words for text in some), inside.texts)
+        words = chain.from_iterable((*some.train, *talks[name].learned) for name, some in texts.items())
+        vocabulary = Vocabulary.of(words, inside.texts)
         router = TextRouter(
             languages, weights, bias, Calibration.none(len(languages)), vocabulary, TokenBytes.of(tokens)
         )
-        router = dataclasses.replace(router, calibration=self._calibrate(router, texts, held_out, rng))
+        router = dataclasses.replace(router, calibration=self._calibrate(router, texts, talks, held_out, rng))
         return {self.classifier: router}
 
-    def _inside(self, pieces: Mapping[str, Pieces], rng: np.random.Generator) -> Examples:
+    def _inside(self, pieces: Mapping[str, Pieces], talks: Mapping[str, Talk], rng: np.random.Generator) -> Examples:
         """Labelled pieces of the languages: every word by the root of its count, random pieces, known sentences."""
         words = {language: some.words() for language, some in pieces.items()}
-        talk = {language: conversation(language)[0] for language in pieces}
+        talk = {language: talks[language].learned for language in pieces}
         counts = {name: words[name] + Counter(" ".join(talk[name]).split()) for name in pieces}
         names = {
             name: [w for w in sorted(found) if w[:1].isupper() and w[1:].islower()] for name, found in words.items()
@@ -132,7 +133,7 @@ class Prompt:
             cut += some.lines(self.pieces // 2, rng)
             cut += self._conversation(talk[language], counts[language], [counts[name] for name in others], rng)
             foreign = [name for other in others for name in names[other]]
-            texts += augment([*vocabulary, *cut], rng, prose=not some.is_code, names=foreign)
+            texts += map(clip, augment([*vocabulary, *cut], rng, prose=not some.is_code, names=foreign))
             weights.append(np.concatenate([counted, np.ones(len(cut))]) * (_CODE if some.is_code else 1.0))
             labels.append(np.full(len(vocabulary) + len(cut), label, np.int64))
         return Examples(texts, np.concatenate(labels), np.concatenate(weights))
@@ -163,13 +164,16 @@ class Prompt:
             *short * min(_REPEATS, share // max(1, len(short))),
         ]
 
-    def _familiarity(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """How often each bucket's n-grams and words occur in the training pieces, as a logarithm: float32 [2^bits]."""
-        counts = np.zeros(1 << self.bits)
-        for begin in range(0, len(texts), 10_000):
-            some = [clip(text) for text in texts[begin : begin + 10_000]]
-            orders, _ = ngram_buckets(some, self.bits)
-            for found in [*orders, highest(Words.of(some).hashes, self.bits)]:
+    def _familiarity(self, texts: Sequence[str], words: Words) -> NDArray[np.float32]:
+        """How often each bucket's n-grams and words occur in the training pieces, as a logarithm: float32 [2^bits].
+
+        Args:
+            texts: the pieces. words: theirs, first of all.
+        """
+        own = words.hashes[: words.counts[: len(texts)].sum()]
+        counts = np.bincount(highest(own, self.bits), minlength=1 << self.bits)
+        for begin in range(0, len(texts), _TEXTS_AT_ONCE):
+            for found in ngram_buckets(texts[begin : begin + _TEXTS_AT_ONCE], self.bits)[0]:
                 counts += np.bincount(found, minlength=1 << self.bits)
         return exact(np.log1p(counts), _FAMILIARITY_STEP)
 
@@ -177,11 +181,16 @@ class Prompt:
         self,
         router: TextRouter,
         texts: Mapping[str, LanguageTexts],
+        talks: Mapping[str, Talk],
         kinds: Mapping[str, Sequence[str]],
         rng: np.random.Generator,
     ) -> Calibration:
         """Fit both probabilities on held-out documents, held-out conversation, and held-out kinds of outside text."""
-        inside = [part for label, name in enumerate(texts) for part in self._held_out(name, texts[name], label, rng)]
+        inside = [
+            part
+            for label, (name, some) in enumerate(texts.items())
+            for part in self._held_out(some, talks[name].held_out, label, rng)
+        ]
         held = [piece for part in inside for piece in part.texts]
         pairs = rng.integers(len(held), size=(len(held) // 10, 2))
         mixed = _Part([f"{held[a]} {held[b]}" for a, b in pairs.tolist()], _KNOWN)
@@ -200,12 +209,13 @@ class Prompt:
             fit_rejection(seen, labels == _OUTSIDE, lengths, scores.argmax(axis=1), weights, len(texts)),
         )
 
-    def _held_out(self, name: str, texts: LanguageTexts, label: int, rng: np.random.Generator) -> Iterator[_Part]:
+    def _held_out(
+        self, texts: LanguageTexts, sentences: Sequence[str], label: int, rng: np.random.Generator
+    ) -> Iterator[_Part]:
         pieces = Pieces(texts.held_out) or Pieces(texts.train)
         found = pieces.cut(Lengths.buckets(self.calibration_pieces), rng)
         cut = [piece for some in found.values() for piece in some]
         yield _Part(cut, label)
-        sentences = conversation(name)[1]
         if sentences:
             found = Pieces(["\n".join(sentences)]).cut(Lengths.buckets(self.calibration_pieces // 4), rng)
             talk = [*sentences, *(piece for some in found.values() for piece in some)]
@@ -237,7 +247,7 @@ def _with_outside(inside: Examples, kinds: _Kinds, languages: int) -> Examples:
     """The examples, and outside texts by kind: each of their classes weighs its share of a language."""
     texts, labels, weights = [*inside.texts], [inside.labels], [inside.weights]
     for label, (name, share) in enumerate(_SHARES.items(), start=languages):
-        pieces = [piece for kind, some in kinds.items() if kind.startswith(name) for piece in some]
+        pieces = [clip(piece) for kind, some in kinds.items() if kind.startswith(name) for piece in some]
         texts += pieces
         labels.append(np.full(len(pieces), label, np.int64))
         weights.append(np.full(len(pieces), share * inside.weights.sum() / languages / max(1, len(pieces))))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,11 +58,13 @@ class Environment:
     def log(self, row: Mapping[str, Any]) -> None:
         """Append one row to `work/metrics.jsonl`, which whoever started the stage follows (progress, tracking).
 
-        Keys: "step" with "steps" (how many there will be), metrics by name, and "message" for a line to print.
+        Keys: "step" with "steps" (how many there will be), metrics by name, and "message" for a line to print. A number
+        that is not finite is written as null: JSON has no other word for it.
         """
+        row = {k: None if isinstance(value, float) and not math.isfinite(value) else value for k, value in row.items()}
         self.work.mkdir(parents=True, exist_ok=True)
         with (self.work / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(dict(row)) + "\n")
+            file.write(json.dumps(row, allow_nan=False) + "\n")
 
 
 @dataclass(frozen=True)

@@ -19,13 +19,15 @@ from orchestrator.tokens.blocks import block_count
 from orchestrator.tokens.encoding import EncodedCorpus
 from orchestrator.tokens.packing import PackJob, pack
 from orchestrator.tokens.storage import SPLITS, read_json, write_array
+from orchestrator.tokens.works import block_works
 
 SHORTEST_CONTEXT = 8  # that a recipe may ask for
 
 
 class BlocksStage(Stage):
     """Writes what :class:`~orchestrator.tokens.blocks.TokenBlocks` reads: `<split>/<language>.bin` and `blocks.json`;
-    and `selected/<split>/<language>.npy`, the rows of the corpus that were chosen, in packed order.
+    `<split>/<language>.works.npy`, uint64, the work that each block is of; and `selected/<split>/<language>.npy`, the
+    rows of the corpus that were chosen, in packed order.
 
     Every split is balanced: training as the recipe asks, validation and test capped at the smallest language, so that
     all languages are measured on equally many tokens.
@@ -58,6 +60,9 @@ class BlocksStage(Stage):
         for done, (job, counts) in enumerate(zip(jobs, env.map(pack, jobs), strict=True), start=1):
             blocks = block_count(counts["tokens"], self.blocks.context)
             splits[job.split][job.language] = {**counts, "blocks": blocks, "cut": _cut(job.selection)}
+            works = block_works(corpus.works(job.split, job.language), job.selection, self.blocks.context, blocks)
+            with disk_errors(out):
+                write_array(job.path.with_suffix(".works.npy"), works)
             env.log({"step": done, "steps": len(jobs), "tokens": counts["tokens"]})
         about = {"context": self.blocks.context, "dtype": corpus.dtype.name, "vocab_size": corpus.vocab_size}
         with disk_errors(out):

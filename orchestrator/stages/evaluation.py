@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 from orchestrator.config.recipe import EvaluationConfig
 from orchestrator.errors import ArtifactError
 from orchestrator.evaluation.mixtures import mixture_losses
-from orchestrator.evaluation.perplexity import block_bytes, block_counts, block_losses
+from orchestrator.evaluation.perplexity import block_bytes, block_counts, block_losses, works_of
 from orchestrator.evaluation.summary import TEACHER, LanguageLosses, summarise
 from orchestrator.models import load_model
 from orchestrator.models.mixture_files import load_mixture
@@ -37,7 +37,9 @@ class EvaluationStage(Stage):
     :func:`orchestrator.evaluation.summary.summarise`; and `block_losses.safetensors`, so that any other use of the
     mixture can be evaluated without computing again: "loss/<model>/<lang>" (float64 [n], nats summed over a block; the
     model is "teacher" or a name of :func:`orchestrator.evaluation.mixtures.mixture_losses`), "probabilities/<lang>"
-    (float64 [n, E], the router's), "route/<lang>" (int64 [n], index into the languages), "bytes/<lang>" (int64 [n]).
+    (float64 [n, E], the router's), "route/<lang>" (int64 [n], index into the languages), "bytes/<lang>" (int64 [n]),
+    "works/<lang>" (int64 [n], the document, or larger work, that a block is of: blocks of one are no independent
+    samples).
 
     Routing is by block, on the block's own tokens, as the paper routes a sequence.
     """
@@ -68,6 +70,7 @@ class EvaluationStage(Stage):
                 losses=losses[language],
                 routes=probabilities[language].argmax(axis=1),
                 bytes=block_bytes(blocks, language, count, lengths),
+                works=works_of(blocks, language, count),
             )
             for language, count in counts.items()
         }
@@ -152,6 +155,10 @@ def _tensors(
     tensors: dict[str, NDArray[np.generic]] = {}
     for language, found in measured.items():
         tensors |= {f"loss/{model}/{language}": losses for model, losses in found.losses.items()}
-        tensors |= {f"route/{language}": found.routes, f"bytes/{language}": found.bytes}
+        tensors |= {
+            f"route/{language}": found.routes,
+            f"bytes/{language}": found.bytes,
+            f"works/{language}": found.works,
+        }
         tensors[f"probabilities/{language}"] = np.ascontiguousarray(probabilities[language])
     return tensors

@@ -41,7 +41,11 @@ class GrownBlocksStage(Stage):
                     raise TokenizerError("the new blocks are of another vocabulary or context", str(folder))
                 for split in SPLITS:
                     splits[split][language] = about["splits"][split][language]
-                    for name in (f"{split}/{language}.bin", f"selected/{split}/{language}.npy"):
+                    for name in (
+                        f"{split}/{language}.bin",
+                        f"{split}/{language}.works.npy",
+                        f"selected/{split}/{language}.npy",
+                    ):
                         (out / name).parent.mkdir(parents=True, exist_ok=True)
                         link_or_copy(folder / name, out / name)
             write_json(out / "blocks.json", {**shared, "languages": self.languages, "splits": splits})

@@ -9,7 +9,7 @@ from typing import ClassVar
 from safetensors.numpy import save_file
 
 from orchestrator.config.recipe import EvaluationConfig
-from orchestrator.evaluation.perplexity import block_counts, block_losses
+from orchestrator.evaluation.perplexity import block_counts, block_losses, works_of
 from orchestrator.models import load_model
 from orchestrator.stages._held_out import held_out_tokens
 from orchestrator.stages.base import Cost, Environment, Expected, Stage
@@ -18,7 +18,8 @@ from orchestrator.tokens.blocks import TokenBlocks
 
 class MeasureStage(Stage):
     """Reads `blocks` and `model` (an artifact with `model/`). Writes `block_losses.safetensors`: "loss/<language>",
-    float64 [n], nats summed over a block; the blocks are those of the evaluation.
+    float64 [n], nats summed over a block; "works/<language>", int64 [n], the work it is of. The blocks are those of the
+    evaluation.
     """
 
     accelerated: ClassVar[bool] = True
@@ -37,7 +38,9 @@ class MeasureStage(Stage):
         model, batch = load_model(inputs["model"] / "model", env.device), self.evaluation.batch
         counts = block_counts(blocks, self.languages, self.evaluation.max_blocks)
         losses = {name: block_losses(model, blocks, name, count, batch) for name, count in counts.items()}
-        save_file({f"loss/{language}": values for language, values in losses.items()}, out / "block_losses.safetensors")
+        works = {f"works/{name}": works_of(blocks, name, count) for name, count in counts.items()}
+        tensors = {f"loss/{language}": values for language, values in losses.items()}
+        save_file({**tensors, **works}, out / "block_losses.safetensors")
 
     def cost(self, inputs: Mapping[str, Path | None], expected: Expected) -> Cost:
         """Tokens read."""

@@ -20,10 +20,11 @@ from orchestrator.evaluation.prompts import accuracy_by_length, prompt_metrics
 from orchestrator.evaluation.routing import confusion_matrix, routing_metrics
 from orchestrator.routers._router import Policy, Router, save_routers
 from orchestrator.routers.paper import Paper
-from orchestrator.routers.text.found import outside_pieces
-from orchestrator.routers.text.outside import outside
+from orchestrator.routers.text.outside import outside, outside_pieces
 from orchestrator.routers.text.pieces import LanguageTexts, Lengths, Pieces
 from orchestrator.routers.text.router import TextRouter
+from orchestrator.routers.text.shipped import matched
+from orchestrator.routers.text.tags import own_kinds
 from orchestrator.stages.base import Cost, Environment, Expected, Stage
 from orchestrator.tokens.blocks import TokenBlocks
 from orchestrator.tokens.tokenizer import encode, load_tokenizer, token_bytes
@@ -41,6 +42,11 @@ TEST_CHARACTERS = 4_000_000
 TIMED, TIMED_ALONE = 200, 50
 TIMED_CHARACTERS = 100
 
+_UNMATCHED = (
+    "where it is in a language that has a code, begin its name with that code (en-law), or what ships of that language "
+    "is learned as none of these"
+)
+
 Sequences = dict[str, NDArray[np.int64]]
 
 
@@ -55,7 +61,8 @@ class RouterStage(Stage):
 
     With a prompt router "prompt": see :func:`orchestrator.evaluation.prompts.prompt_metrics`, on pieces of test
     documents, with "classifiers" {classifier: {length: {accuracy, accuracy_interval}}}, the paper's on some of these
-    pieces, and "learned_outside", the kinds of text that rejection was learned from.
+    pieces, "learned_outside", the kinds of text that rejection was learned from, and "shipped", what the languages were
+    given of the text that ships (:func:`orchestrator.routers.text.shipped.matched`).
 
     `timing.json`: {classifier: {"microseconds": of a test block in a batch, "alone": of one by itself, "bytes": on
     disk}}, the prompt router's with the same of a text of 100 characters as "text".
@@ -63,6 +70,8 @@ class RouterStage(Stage):
 
     router: RouterConfig
     languages: tuple[str, ...]
+    code_languages: tuple[str, ...] = ()
+    """Those whose names are of kinds of code: `pl` is Perl then, not Polish."""
     seed: int
 
     def run(self, inputs: Mapping[str, Path], out: Path, env: Environment) -> None:
@@ -81,6 +90,7 @@ class RouterStage(Stage):
             self._paper().train({name: list(rows) for name, rows in sequences.items()}, self.seed, env.threads)
         )
         if plugin.reads == "corpus":
+            self._say_matched(env)
             env.log({"message": f"training on pieces of documents, {plugin.pieces} of each language"})
             routers |= plugin.train(
                 self._texts(inputs, plugin.characters), self._token_bytes(inputs), self.seed, env.threads
@@ -98,10 +108,6 @@ class RouterStage(Stage):
         (out / "timing.json").write_text(json.dumps(self._timing(routers, test, out), indent=1), encoding="utf-8")
         for name, row in metrics["table3_router"].items():
             env.log({"message": f"{name}: accuracy {row['accuracy']:.4f}", f"accuracy/{name}": row["accuracy"]})
-
-    def external(self) -> Mapping[str, str]:
-        """Files of this machine that the prompt router learns rejection from."""
-        return dict(build("routers", self.router.type).external())
 
     def cost(self, inputs: Mapping[str, Path | None], expected: Expected) -> Cost:  # noqa: ARG002
         """Time alone: of the prompt router's training, calibration and tests.
@@ -133,12 +139,13 @@ class RouterStage(Stage):
 
     def _texts(self, inputs: Mapping[str, Path], characters: int) -> dict[str, LanguageTexts]:
         """Documents of each language to train and to calibrate on: a seeded choice where there are more."""
-        return {
-            language: LanguageTexts(
-                *(self._documents(inputs["corpus"], split, language, characters) for split in ("train", "validation"))
+        found = {}
+        for language in self.languages:
+            train, held_out = (
+                self._documents(inputs["corpus"], split, language, characters) for split in ("train", "validation")
             )
-            for language in self.languages
-        }
+            found[language] = LanguageTexts(train, held_out, is_code=language in self.code_languages)
+        return found
 
     def _documents(self, corpus: Path, split: str, language: str, characters: int) -> list[str]:
         counts = json.loads((corpus / "corpus.json").read_text(encoding="utf-8"))["languages"][language]["splits"]
@@ -159,25 +166,39 @@ class RouterStage(Stage):
             )
             for language in self.languages
         }
-        others = outside_pieces(self.languages, TEST_PIECES // 4, rng)
+        own = [kind for kinds in self._own().values() for kind in kinds]
+        others = outside_pieces(own, TEST_PIECES // 4, rng)
         found = prompt_metrics(router.route, router.languages, pieces, others, self.router.reject_above)
         compared = self._compared(routers, pieces, load_tokenizer(inputs["tokenizer"]))
-        return {**found, "classifiers": compared, "learned_outside": sorted(outside(self.languages, 1, rng))}
+        learned = sorted(outside(own, 1, rng))
+        return {**found, "classifiers": compared, "learned_outside": learned, "shipped": matched(self._own())}
+
+    def _own(self) -> dict[str, tuple[str, ...]]:
+        """Kinds of shipped text that are each language's own."""
+        return own_kinds({language: language in self.code_languages for language in self.languages})
+
+    def _say_matched(self, env: Environment) -> None:
+        """Say which shipped text each language has, and of which none is there."""
+        for language, found in matched(self._own()).items():
+            if not found["kinds"]:
+                env.log({"message": f"no shipped text for {language!r}: {_UNMATCHED}"})
+            elif found["with"]:
+                both = ", ".join([language, *found["with"]])
+                env.log({"message": f"{both} share {', '.join(found['kinds'])}: none of it is learned or rejected"})
+            else:
+                text = f"{found['learned']} texts of {', '.join(found['kinds'])}"
+                env.log({"message": f"{language}: learns {text} that ship"})
 
     def _compared(
         self, routers: Mapping[str, Router], pieces: Mapping[str, Mapping[str, Sequence[str]]], tokenizer: Tokenizer
     ) -> dict[str, Any]:
         """Accuracy by length of the classifiers that read tokens, on some of the pieces."""
         some = {
-            language: {length: texts[:COMPARED_PIECES] for length, texts in lengths.items()}
+            language: {length: encode(tokenizer, texts[:COMPARED_PIECES]) for length, texts in lengths.items()}
             for language, lengths in pieces.items()
         }
-
-        def asked_with_text(router: Router) -> Callable[[Sequence[str]], NDArray[np.float64]]:
-            return lambda texts: router.probabilities(encode(tokenizer, texts))
-
         return {
-            name: accuracy_by_length(asked_with_text(router), self.languages, some)
+            name: accuracy_by_length(router.probabilities, self.languages, some)
             for name, router in routers.items()
             if not isinstance(router, TextRouter)
         }

@@ -18,14 +18,15 @@ from orchestrator.stages.base import Environment, Stage
 from orchestrator.tokens.encoding import EncodedShard, Shard, encode_shard, shards_of
 from orchestrator.tokens.storage import SPLITS, token_dtype, write_array
 from orchestrator.tokens.tokenizer import byte_lengths, character_lengths, load_tokenizer, prefix_bytes
+from orchestrator.tokens.works import document_works
 
 
 class TokensStage(Stage):
     """Encodes every document; the files are the same however many workers encode.
 
     Writes `<split>/<language>.bin` (token ids of all documents in corpus order, no special tokens),
-    `<split>/<language>.lengths.npy` (tokens of each document), `vocabulary.npy` (bytes and characters of each token id)
-    and `tokens.json`.
+    `<split>/<language>.lengths.npy` (tokens of each document), `<split>/<language>.works.npy` (uint64, the work it is
+    part of), `vocabulary.npy` (bytes and characters of each token id) and `tokens.json`.
     """
 
     languages: tuple[str, ...]
@@ -48,6 +49,7 @@ class TokensStage(Stage):
             for path, group in groupby(pairs, key=lambda pair: pair[0].path):
                 target = out / path.parent.name / f"{path.stem}.bin"
                 splits[path.parent.name][path.stem] = _write(target, (each for _, each in group), progress)
+                write_array(target.with_suffix(".works.npy"), document_works(path))
             write_array(
                 out / "vocabulary.npy", np.stack([byte_lengths(tokenizer), character_lengths(tokenizer)], axis=1)
             )

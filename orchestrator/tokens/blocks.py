@@ -14,7 +14,7 @@ import numpy as np
 import xxhash
 
 from orchestrator.errors import ArtifactError
-from orchestrator.tokens.storage import check_stream, damaged, map_stream, read_json
+from orchestrator.tokens.storage import check_stream, damaged, map_stream, read_array, read_json
 
 
 def block_count(tokens: int, context: int) -> int:
@@ -83,6 +83,19 @@ class TokenBlocks:
         self._check(language)
         block: np.ndarray = self._windows(language)[index]
         return block
+
+    def works(self, language: str) -> np.ndarray:
+        """The work that each block of a language is of, uint64 [blocks]: blocks of one work are no independent samples.
+
+        Raises:
+            ArtifactError: there is no such language, or the file is missing or damaged.
+        """
+        self._check(language)
+        path = self._path(language).with_suffix(".works.npy")
+        works = read_array(path, "blocks")
+        if len(works) != self._counts[language]:
+            raise damaged(path, "blocks", f"it is of {len(works):,} blocks instead of {self._counts[language]:,}")
+        return works
 
     def digest(self, language: str) -> str:
         """Checksum (XXH3) of a language's whole stream.

@@ -136,6 +136,14 @@ class EncodedCorpus:
         check_stream(self._stream(split, language), self.dtype, expected, "tokens")
         return lengths
 
+    def works(self, split: str, language: str) -> np.ndarray:
+        """Hash of the work that each document is part of, uint64 [documents].
+
+        Raises:
+            ArtifactError: the file is missing or damaged.
+        """
+        return read_array(self.folder / split / f"{language}.works.npy", "tokens")
+
     def ids(self, split: str, language: str) -> np.ndarray:
         """Token ids of all documents one after the other, memory-mapped [tokens]."""
         return map_stream(self._stream(split, language), self.dtype)

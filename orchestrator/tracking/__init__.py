@@ -62,7 +62,14 @@ def mlflow_tracker(facts: RunFacts, uri: str | None = None, say: Callable[[str],
         say("tracking: MLflow is not installed, so nothing is tracked (pip install 'mome-orchestrator[cluster]')")
         return None
     from orchestrator.tracking.background import Background
-    from orchestrator.tracking.mlflow import MlflowRun, local_store
+    from orchestrator.tracking.mlflow import MlflowRun
+    from orchestrator.tracking.store import DATABASE, local_store, masked, without_secrets
 
-    store = uri or os.environ.get("MLFLOW_TRACKING_URI") or local_store(facts.folder)
-    return Background(lambda: MlflowRun(store, facts), store, say)
+    given = uri or os.environ.get("MLFLOW_TRACKING_URI", "")
+    where = masked(given) if given else str(facts.folder / DATABASE)
+    return Background(
+        lambda: MlflowRun(given or local_store(facts.folder), facts),
+        where,
+        say,
+        hide=lambda text: without_secrets(text, given),
+    )

@@ -22,6 +22,7 @@ class Background:
         say: takes a line to print.
         retry_seconds: time between tries.
         patience: longest wait for what is still queued when the run is over, in seconds.
+        hide: masks secrets in what an error says.
     """
 
     def __init__(
@@ -31,9 +32,10 @@ class Background:
         say: Callable[[str], None],
         retry_seconds: float = 20.0,
         patience: float = 60.0,
+        hide: Callable[[str], str] = str,
     ) -> None:
         self._open, self._where, self._say = open_observer, where, say
-        self._retry_seconds, self._patience = retry_seconds, patience
+        self._retry_seconds, self._patience, self._hide = retry_seconds, patience, hide
         self._events: queue.Queue[Event] = queue.Queue()
         self._over = threading.Event()
         self._broken = False
@@ -98,7 +100,8 @@ class Background:
 
     def _warn(self, error: Exception) -> None:
         if not self._broken:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+            # Hidden before it is cut: half a password is still a secret.
+            reason = (self._hide(str(error)).strip() or type(error).__name__).splitlines()[0][:200]
             self._say(
                 f"tracking: {self._where} can't be written to ({reason}); "
                 "the run goes on without it, its metrics are in its own files"

@@ -11,16 +11,19 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from orchestrator.artifacts import digest, write_json
 from orchestrator.errors import StoppedEarlyError
 from orchestrator.tracking import RunFacts
+from orchestrator.tracking.store import local_store, masked
 
 STATE = "tracking.json"
 _BATCH = 900  # MLflow takes 1000 metrics a call
 _LONGEST_VALUE = 500
 _LONGEST_NAME = 250
 _FORBIDDEN = re.compile(r"[^\w\-. :/]")
+_FACTS = ("seconds", "peak_memory_bytes", "run_peak_memory_bytes")
 _RESULTS = ("table3_router", "table4_perplexity", "teacher_perplexity", "expert_perplexity")
 # A server that does not answer is found out in seconds; MLflow's own patience is minutes.
 _SETTINGS = {
@@ -28,11 +31,6 @@ _SETTINGS = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_DISABLE_TELEMETRY": "true",
 }
-
-
-def local_store(folder: Path) -> str:
-    """The URI of a run's own store, a SQLite file in its folder."""
-    return f"sqlite:///{folder.absolute() / 'mlflow.db'}"
 
 
 class MlflowRun:
@@ -45,10 +43,11 @@ class MlflowRun:
     def __init__(self, uri: str, facts: RunFacts) -> None:
         for name, value in _SETTINGS.items():
             os.environ.setdefault(name, value)
+        os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"  # it would print the URI with its password
         from mlflow.tracking import MlflowClient
 
-        for name in ("mlflow", "alembic"):  # they tell table by table how a store is made
-            logging.getLogger(name).setLevel(logging.WARNING)
+        for name in ("mlflow", "alembic"):  # they tell table by table how a store is made, and URIs as they are
+            logging.getLogger(name).setLevel(logging.ERROR)
         self._facts, self._local = facts, uri == local_store(facts.folder)
         self._client = MlflowClient(tracking_uri=uri, registry_uri=uri)
         self._experiment = self._open_experiment()
@@ -74,7 +73,7 @@ class MlflowRun:
     def finished(self, step: str, manifest: Mapping[str, Any], folder: Path) -> None:
         """Write what it took, its lineage, and its model, if it made one."""
         run = self._run_of(step)
-        self._log(run, [{"step": 0, **{key: manifest.get(key) for key in ("seconds", "peak_memory_bytes")}}])
+        self._log(run, [{"step": 0, **{key: manifest.get(key) for key in _FACTS}}])
         inputs = {f"mome.input.{role}": value for role, value in manifest.get("inputs", {}).items()}
         tags = {"mome.step": step, "mome.fingerprint": str(manifest.get("fingerprint", "")), **inputs}
         for key, value in tags.items():
@@ -105,11 +104,23 @@ class MlflowRun:
         self._client.set_terminated(self._parent, status)
 
     def _open_experiment(self) -> str:
-        found = self._client.get_experiment_by_name(self._facts.experiment)
+        """The experiment of that name. MLflow keeps an absolute place of artifacts with it, and can't change it.
+
+        In the store of a run's folder that was moved or copied that is the old place: then the old experiment gets its
+        place as part of its name, and one for this place its own.
+        """
+        name, place = self._facts.experiment, None
+        found = self._client.get_experiment_by_name(name)
+        if self._local:
+            place = (self._facts.folder.resolve() / "mlruns").as_uri()
+            if found is not None and not _same_place(found.artifact_location, place):
+                self._client.rename_experiment(found.experiment_id, f"{name} at {found.artifact_location}")
+                found = self._client.get_experiment_by_name(f"{name} at {place}")  # it has come back
+                if found is not None:
+                    self._client.rename_experiment(found.experiment_id, name)
         if found is not None:
             return str(found.experiment_id)
-        place = (self._facts.folder.absolute() / "mlruns").as_uri() if self._local else None
-        return str(self._client.create_experiment(self._facts.experiment, artifact_location=place))
+        return str(self._client.create_experiment(name, artifact_location=place))
 
     def _open_parent(self) -> str:
         if self._state["parent"] and self._reopen(self._state["parent"]):
@@ -179,17 +190,25 @@ class MlflowRun:
             self._client.create_model_version(name, source, run_id=run, tags=dict(tags))
 
     def _load_state(self, uri: str) -> dict[str, Any]:
+        """The ids of the runs to go on with: of this recipe, in this store. A store that was moved is another."""
         identity = digest(self._facts.parameters)
+        store = str(self._facts.folder.resolve()) if self._local else masked(uri)
         try:
             state: dict[str, Any] = json.loads((self._facts.folder / STATE).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             state = {}
-        if (state.get("store"), state.get("recipe")) == (uri, identity):
+        if (state.get("store"), state.get("recipe")) == (store, identity):
             return state
-        return {"store": uri, "recipe": identity, "parent": "", "steps": {}}
+        return {"store": store, "recipe": identity, "parent": "", "steps": {}}
 
     def _save_state(self) -> None:
         write_json(self._facts.folder / STATE, self._state)
+
+
+def _same_place(one: str, other: str) -> bool:
+    """Whether two file URIs are of one place, by whichever links it is reached."""
+    paths = [Path(unquote(urlsplit(uri).path)).resolve() for uri in (one, other)]
+    return paths[0] == paths[1]
 
 
 def numbers(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, float, int]]:

@@ -34,7 +34,7 @@ class Progress:
         step: optimizer steps taken. tokens: targets learned from.
         seconds: spent on steps and validation, over all attempts. training_seconds: those of the steps alone.
         history: losses of the last steps, for the schedule. best_step, best_loss: of the lowest validation loss so far.
-        validation_loss: the last one.
+        validation_loss: the last one. since_row: sums of the figures of steps that no row of metrics has told of yet.
     """
 
     step: int = 0
@@ -45,6 +45,7 @@ class Progress:
     best_step: int | None = None
     best_loss: float | None = None
     validation_loss: float | None = None
+    since_row: dict[str, list[float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

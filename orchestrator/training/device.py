@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from orchestrator.errors import ResourceError
-from orchestrator.losses._precision import fast_bf16
+from orchestrator.losses._precision import decide_bf16, fast_bf16
 
 if TYPE_CHECKING:
     from orchestrator.stages.base import Environment
@@ -36,10 +36,24 @@ def device_of(env: Environment) -> torch.device:
     return torch.device("cuda", index)
 
 
-def autocast(device: torch.device, precision: Literal["bf16", "fp32"]) -> torch.autocast:
-    """Forward passes in bf16 over fp32 weights; nothing for fp32, and on CPUs whose products are slower in bf16."""
-    slow = device.type == "cpu" and not fast_bf16()
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16" and not slow)
+Arithmetic = Literal["bf16", "fp32"]
+
+
+def arithmetic(device: torch.device, precision: Arithmetic) -> Arithmetic:
+    """What products are computed in: what the recipe allows, but fp32 on CPUs whose products are no faster in bf16."""
+    return "fp32" if precision == "fp32" or (device.type == "cpu" and not fast_bf16()) else "bf16"
+
+
+def agree_on_arithmetic(device: torch.device, precision: Arithmetic, rank: int, world_size: int) -> Arithmetic:
+    """As :func:`arithmetic`, as the first worker finds it on its CPU, for all workers of a training."""
+    if device.type == "cpu" and precision == "bf16" and world_size > 1:
+        decide_bf16(bool(total(torch.tensor([int(rank == 0 and fast_bf16())]), world_size)))
+    return arithmetic(device, precision)
+
+
+def autocast(device: torch.device, precision: Arithmetic) -> torch.autocast:
+    """Forward passes in bf16 over fp32 weights, where products are computed in it; else nothing."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=arithmetic(device, precision) == "bf16")
 
 
 def total(values: Tensor, world_size: int) -> Tensor:

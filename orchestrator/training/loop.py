@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ from orchestrator.tokens.batches import BatchOrder
 from orchestrator.tokens.blocks import TokenBlocks
 from orchestrator.training.batches import Batch, micro_batches, name_rows, plan_batches
 from orchestrator.training.checkpoints import Checkpoints, Progress
-from orchestrator.training.device import device_of, total
+from orchestrator.training.device import agree_on_arithmetic, device_of, total
 from orchestrator.training.lr import learning_rate
 from orchestrator.training.metrics import Metrics
 from orchestrator.training.objective import Objective
@@ -59,10 +59,11 @@ class Task:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A finished run: its last progress, and where its checkpoints are."""
+    """A finished run: its last progress, where its checkpoints are, and how much it has validated on."""
 
     progress: Progress
     checkpoints: Checkpoints
+    validations: Mapping[str, int]
 
 
 def train(task: Task, env: Environment) -> Outcome:
@@ -88,7 +89,7 @@ def train(task: Task, env: Environment) -> Outcome:
         progress.seconds += time.perf_counter() - started
         if run.due(task.config.checkpoint_every):
             run.save()
-    return Outcome(progress, run.checkpoints)
+    return Outcome(progress, run.checkpoints, run.validations())
 
 
 class _Run:
@@ -108,6 +109,7 @@ class _Run:
         self.held_out = {language: self._held_out(language) for language in validated}
         self.optimizer = build("training.optimizers", config.optimizer)
         self.handle, self.progress = self._resume()
+        agree_on_arithmetic(self.device, config.precision, env.rank, env.world_size)
         self.saved = self.progress.step or None
         self.history = LossHistory(task.objective.window(self.steps))
         self.history.load(self.progress.history)
@@ -163,9 +165,15 @@ class _Run:
                 self._write(best=True)
         return losses
 
+    def validations(self) -> dict[str, int]:
+        """Languages (`validated`) and tokens (`validated_tokens`, of all times together) that this worker looked at."""
+        tokens = sum(batch.labels.numel() for batches in self.held_out.values() for batch in batches)
+        times = math.ceil(self.steps / self.task.config.eval_every)
+        return {"validated": len(self.held_out), "validated_tokens": times * tokens}
+
     def save(self) -> None:
         """Write a checkpoint."""
-        self.progress.history = self.history.state()
+        self.progress.history, self.progress.since_row = self.history.state(), self.metrics.state()
         self._write(best=False)
         self.saved = self.progress.step
 

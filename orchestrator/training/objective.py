@@ -27,6 +27,13 @@ class Objective(Protocol):
         """Weights (alpha, beta) of cross-entropy and soft loss: equal on every worker."""
         ...
 
+    def computed(self, beta: float) -> frozenset[str]:
+        """Sums of :class:`LossSums`, beside `loss` and `ce`, that :meth:`losses` computes at a weight of the soft loss.
+
+        The others are 0, which means nothing.
+        """
+        ...
+
     def losses(self, model: nn.Module | Branch, batch: Batch, alpha: float, beta: float) -> LossSums:
         """Sums over the tokens whose label is not −100; `loss` carries the gradient."""
         ...
@@ -43,6 +50,10 @@ class CrossEntropyObjective:
     def weights(self, step: int, steps: int, history: LossHistory, micro: int) -> tuple[float, float]:  # noqa: ARG002
         """Always (1, 0)."""
         return 1.0, 0.0
+
+    def computed(self, beta: float) -> frozenset[str]:  # noqa: ARG002
+        """Nothing else."""
+        return frozenset()
 
     def losses(self, model: nn.Module | Branch, batch: Batch, alpha: float, beta: float) -> LossSums:  # noqa: ARG002
         """See :class:`Objective`."""
@@ -71,10 +82,17 @@ class DistillationObjective:
         """As the schedule says."""
         return self.schedule.weights(step, steps, history, micro)
 
+    def computed(self, beta: float) -> frozenset[str]:
+        """What needs the teacher: nothing where no weight is on it."""
+        if beta == 0 and self.hidden is None:
+            return frozenset()
+        slopes = ("ce_slope", "soft_slope") if self.schedule.slopes else ()
+        return frozenset(("soft", *slopes, *(() if self.hidden is None else ("hidden",))))
+
     def losses(self, model: nn.Module | Branch, batch: Batch, alpha: float, beta: float) -> LossSums:
         """See :class:`Objective`. A step without weight on what needs the teacher doesn't run it."""
         student = student_logits(model, batch.inputs)
-        if beta == 0 and self.hidden is None:
+        if not self.computed(beta):
             return _with_auxiliary(distillation_loss(student, batch.labels, alpha=alpha), model)
         states = self.teacher.states(batch.inputs, batch.rows)
         teacher = SampledLogits(*states) if isinstance(states, TeacherSamples) else LazyLogits(*states)

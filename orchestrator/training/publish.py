@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from orchestrator.artifacts import write_json
+from orchestrator.machine import processor
 from orchestrator.models import save_model, weights_digest
-from orchestrator.training.device import device_of, peak_memory_bytes
+from orchestrator.training.device import arithmetic, device_of, peak_memory_bytes
 from orchestrator.training.loop import Outcome, Task, load_weights
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def publish(task: Task, outcome: Outcome, tokenizer: Path, out: Path, env: Envir
     progress = outcome.progress
     best = task.config.publish == "best" and progress.best_step is not None
     step = progress.best_step if best and progress.best_step is not None else progress.step
-    model = task.new_model()
+    model, device = task.new_model(), device_of(env)
     load_weights(model, outcome.checkpoints.weights("best" if best else "step", step))
     facts = {
         "steps": progress.step,
@@ -49,9 +50,15 @@ def publish(task: Task, outcome: Outcome, tokenizer: Path, out: Path, env: Envir
         "best_validation_loss": progress.best_loss,
         "final_validation_loss": progress.validation_loss,
         "published_step": step,
-        "peak_memory_bytes": peak_memory_bytes(device_of(env)),
+        "peak_memory_bytes": peak_memory_bytes(device),
         "strategy": env.strategy.type,
         "world_size": env.world_size,
+        "arithmetic": arithmetic(device, task.config.precision),
+        "device": env.device,
+        "threads": env.threads,
+        "processor": processor(),
+        "context": task.train.context,
+        **outcome.validations,
     }
     write_model(model, tokenizer, out, facts, save)
     shutil.copyfile(env.work / "metrics.jsonl", out / "metrics.jsonl")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from orchestrator.losses import IGNORED, LossSums
 from orchestrator.models.mixture import Mixture
@@ -40,28 +40,35 @@ class Clock:
         torch.manual_seed(int(mixed[0] >> np.uint64(1)))
 
 
+OPTIONAL = ("soft", "ce_slope", "soft_slope", "hidden")
+"""Figures of a step that not every objective computes, nor at every step: see :meth:`Objective.computed`."""
+
+
 @dataclass(frozen=True)
 class StepResult:
     """Means per valid token of one step over all workers, and the gradient's norm before clipping.
 
-    `ce_slope`, `soft_slope` and `hidden` are 0 where they are not computed, see :class:`orchestrator.losses.LossSums`.
+    Attributes:
+        soft, ce_slope, soft_slope, hidden: see :class:`orchestrator.losses.LossSums`; None: not computed in this step.
+        tokens: valid ones. counts: those that a figure of :data:`OPTIONAL` is the mean over, where it was computed.
     """
 
     loss: float
     ce: float
-    soft: float
-    ce_slope: float
-    soft_slope: float
-    hidden: float
+    soft: float | None
+    ce_slope: float | None
+    soft_slope: float | None
+    hidden: float | None
     alpha: float
     beta: float
     grad_norm: float
     tokens: int
+    counts: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def losses(self) -> StepLosses:
-        """What schedules look back at."""
-        return StepLosses(self.ce, self.soft, self.ce_slope, self.soft_slope)
+        """What schedules look back at; 0 for what was not computed."""
+        return StepLosses(self.ce, self.soft or 0.0, self.ce_slope or 0.0, self.soft_slope or 0.0)
 
 
 def train_step(
@@ -79,25 +86,37 @@ def train_step(
     workers, so accumulation and data parallelism change nothing but the order of sums. The host waits for the device
     once a step.
     """
-    valid = sum(int((batch.labels != IGNORED).sum()) for batch in batches)
-    count = total(torch.tensor([valid], dtype=torch.int64, device=device), clock.world_size)
-    sums = torch.zeros(6, dtype=torch.float64, device=device)
     # A worker may have no rows of a step's languages.
     weights = [objective.weights(clock.step, clock.steps, history, micro) for micro in range(max(1, len(batches)))]
+    counts = _counts(objective, batches, [beta for _, beta in weights]).to(device)
+    total(counts, clock.world_size)
+    sums = torch.zeros(len(counts), dtype=torch.float64, device=device)
     for micro, batch in enumerate(batches):
         clock.seed_micro_batch(micro)
         alpha, beta = weights[micro]
         losses = handle.forward(_Weighted(objective, batch.to(device), alpha, beta))
-        handle.backward(losses.loss / count.clamp(min=1)[0], last=micro == len(batches) - 1)
+        handle.backward(losses.loss / counts[0].clamp(min=1), last=micro == len(batches) - 1)
         sums += torch.stack(
             [losses.loss.detach(), losses.ce, losses.soft, losses.ce_slope, losses.soft_slope, losses.hidden]
         ).to(torch.float64)
     norm = handle.step(lr, clock.selected)
     total(sums, clock.world_size)
-    figures = torch.cat([sums / count.clamp(min=1), norm.to(sums).reshape(1), count.to(sums)]).tolist()
-    loss, ce, soft, ce_slope, soft_slope, hidden, grad_norm, tokens = figures
+    figures = torch.cat([sums / counts.clamp(min=1), counts.to(sums), norm.to(sums).reshape(1)]).tolist()
+    (loss, ce, *means), (tokens, _, *counted), grad_norm = figures[:6], figures[6:12], figures[12]
     alpha, beta = (sum(values) / len(weights) for values in zip(*weights, strict=True))
-    return StepResult(loss, ce, soft, ce_slope, soft_slope, hidden, alpha, beta, grad_norm, int(tokens))
+    optional = {name: mean if count else None for name, mean, count in zip(OPTIONAL, means, counted, strict=True)}
+    by_name = {name: int(count) for name, count in zip(OPTIONAL, counted, strict=True) if count}
+    return StepResult(
+        loss, ce, **optional, alpha=alpha, beta=beta, grad_norm=grad_norm, tokens=int(tokens), counts=by_name
+    )
+
+
+def _counts(objective: Objective, batches: Sequence[Batch], betas: Sequence[float]) -> Tensor:
+    """Valid tokens [6] of this worker that loss and cross-entropy, and each figure of OPTIONAL, are sums over."""
+    valid = [int((batch.labels != IGNORED).sum()) for batch in batches]
+    computed = [objective.computed(beta) for beta in betas[: len(batches)]]
+    of = [sum(n for n, names in zip(valid, computed, strict=True) if name in names) for name in OPTIONAL]
+    return torch.tensor([sum(valid), sum(valid), *of], dtype=torch.int64)
 
 
 def mean_loss(handle: Handle, batches: Sequence[Batch], world_size: int, device: torch.device) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -88,6 +89,97 @@ class FailsAsTask(Fails):
     """The same, in a task."""
 
     distributed: ClassVar[bool] = False
+
+
+class Exits(Stage):
+    """Ends its worker's process, or asks for it."""
+
+    distributed: ClassVar[bool] = True
+    politely: bool = True
+
+    def run(self, inputs: Mapping[str, Path], out: Path, env: Environment) -> None:
+        sys.exit(0) if self.politely else os._exit(0)
+
+
+class ExitsAsTask(Exits):
+    """The same, in a task."""
+
+    distributed: ClassVar[bool] = False
+
+
+class OddError(Exception):
+    """Can't be made again from what it was sent as."""
+
+    def __init__(self, one: str, two: str) -> None:
+        super().__init__(f"{one} and {two}")
+
+
+class FailsOddly(Stage):
+    """Raises what can't be read by others."""
+
+    def run(self, inputs: Mapping[str, Path], out: Path, env: Environment) -> None:
+        raise OddError("this", "that")
+
+
+class Goes(Stage):
+    """Trains for as long as it is let, with checkpoints."""
+
+    distributed: ClassVar[bool] = True
+    seconds: float = 600.0
+
+    def run(self, inputs: Mapping[str, Path], out: Path, env: Environment) -> None:
+        end, number = time.time() + self.seconds, 0
+        while time.time() < end:
+            number += 1
+            (env.work / "checkpoints" / f"step-{number}").mkdir(parents=True, exist_ok=True)
+            time.sleep(0.5)
+
+
+class GoesAsTask(Goes):
+    """The same, in a task."""
+
+    distributed: ClassVar[bool] = False
+
+
+class WaitsThenFails(Stage):
+    """Meets a bug when a file is there."""
+
+    wait_for: str
+    accelerated: ClassVar[bool] = True
+
+    def run(self, inputs: Mapping[str, Path], out: Path, env: Environment) -> None:
+        while not list(Path("/").glob(self.wait_for)):
+            time.sleep(0.1)
+        raise ZeroDivisionError("a bug")
+
+
+class Holds(Stage):
+    """Holds so much memory, and each of its items so much, until another step has begun too."""
+
+    megabytes: int = 0
+    items: tuple[int, ...] = ()
+    together: bool = False
+
+    def run(self, inputs: Mapping[str, Path], out: Path, env: Environment) -> None:
+        held = bytes(self.megabytes * 10**6).replace(b"\0", b"\1")
+        (env.work.parent / f"begun-{os.getpid()}").touch()
+        deadline = time.monotonic() + 60
+        while self.together and len(list(env.work.parent.glob("begun-*"))) < 2 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        found = sum(env.map(_hold, self.items))
+        if env.rank == 0:
+            (out / "held").write_text(str(len(held) + found))
+
+
+class HoldsInTraining(Holds):
+    """The same in every worker of a training."""
+
+    distributed: ClassVar[bool] = True
+
+
+def _hold(megabytes: int) -> int:
+    time.sleep(0.2)  # so that more than one worker takes some
+    return len(bytes(megabytes * 10**6).replace(b"\0", b"\1"))
 
 
 class Squares(Stage):

@@ -59,3 +59,23 @@ def test_all_slots_together_fit(cpus: int, gpus: int, workers: int, slots: int |
     assert a.cpus_per_worker < 1 or a.cpus_per_worker == int(a.cpus_per_worker)  # as Ray wants it
     assert trainings * a.gpus_per_worker <= gpus + 1e-6
     assert a.threads >= 1
+
+
+@pytest.mark.parametrize(
+    ("nodes", "resources", "expected"),
+    [
+        ([(16, 0)], {"slots": 1}, (16, 16)),
+        ([(8, 0), (8, 0)], {"slots": 1}, (8, 8)),  # the machine of 16 CPUs that it would want is not there
+        ([(8, 0), (8, 0)], {"slots": 3}, (4, 4)),  # of 5 CPUs each, two would fit
+        ([(8, 0), (2, 0)], {"slots": 2}, (4, 4)),
+        ([(0, 0), (8, 0), (8, 0)], {"workers": 2, "slots": 1}, (8, 8)),
+        ([(16, 0), (8, 1), (8, 1)], {"workers": 2}, (8, 8)),  # workers on GPUs have the CPUs beside them
+        ([(1, 0), (1, 0)], {"slots": 4}, (0.5, 1)),
+    ],
+)
+def test_a_worker_wants_no_more_than_a_node_has(
+    nodes: list[tuple[float, float]], resources: dict[str, Any], expected: tuple[float, int]
+) -> None:
+    cpus, gpus = (sum(node[kind] for node in nodes) for kind in (0, 1))
+    found = allocate(ResourcesConfig(**resources), cpus, gpus, nodes)
+    assert (found.cpus_per_worker, found.threads) == expected

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 pytest.importorskip("ray")
@@ -10,8 +12,8 @@ from ray.exceptions import ActorDiedError, RayTaskError
 from ray.train import ControllerError, WorkerGroupError
 from ray.train.v2._internal.exceptions import UserExceptionWithTraceback, WorkerHealthCheckFailedError
 
-from orchestrator.cluster.errors import WorkerDiedError, translate
-from orchestrator.errors import ResourceError, TrainingError
+from orchestrator.cluster.errors import WorkerDiedError, sendable, translate
+from orchestrator.errors import MomeError, ResourceError, TrainingError
 
 
 def group(*failures: Exception) -> WorkerGroupError:
@@ -56,3 +58,24 @@ def test_errors_of_tasks_are_unwrapped_however_deep() -> None:
     own = TrainingError("a", "b", "c")
     inner = RayTaskError("inner", "Traceback …", own)
     assert translate(RayTaskError("outer", "Traceback …", inner), "corpus") is own
+
+
+class OddError(Exception):
+    """Can't be made again from its arguments."""
+
+    def __init__(self, one: str, two: str) -> None:
+        super().__init__(f"{one} and {two}")
+
+
+@pytest.mark.parametrize("error", [OddError("this", "that"), SystemExit(0)], ids=["odd", "exit"])
+def test_what_could_not_be_read_elsewhere_is_sent_by_its_words(error: BaseException) -> None:
+    with pytest.raises(RuntimeError, match=f"{type(error).__name__}: {error}") as caught, sendable():
+        raise error
+    assert caught.traceback[-1].path == Path(__file__)
+
+
+@pytest.mark.parametrize("error", [KeyError("x"), MomeError("a", "b", "c")], ids=["bug", "ours"])
+def test_what_can_be_read_elsewhere_is_sent_as_it_is(error: Exception) -> None:
+    with pytest.raises(type(error)) as caught, sendable():
+        raise error
+    assert caught.value is error

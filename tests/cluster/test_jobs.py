@@ -100,6 +100,14 @@ def test_a_job_trains_and_its_log_comes_through(environment: dict[str, str], tmp
     assert list(tmp_path.glob("smoke/stages/teacher/*/model/model.safetensors"))
 
 
+def test_a_job_s_temporary_folder_is_no_place_for_a_run(environment: dict[str, str]) -> None:
+    wrong = submit(environment, "jobs.run", "jobs/recipes/smoke.yaml")
+    assert wrong.returncode != 0
+    assert "which Ray deletes" in wrong.stdout
+    assert "--runs /FOLDER" in wrong.stdout
+    assert "exit code 2" in wrong.stdout + wrong.stderr
+
+
 def test_a_mistake_fails_the_job_and_its_message_comes_through(environment: dict[str, str], tmp_path: Path) -> None:
     wrong = submit(environment, "jobs.run", "jobs/recipes/smoke.yaml", "teacher.modle=gpt2", "--runs", str(tmp_path))
     assert wrong.returncode != 0

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -82,8 +84,45 @@ def test_a_cluster_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -
     assert time.monotonic() - begin < 90
 
 
-def test_a_temporary_folder_too_deep_for_sockets_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    from orchestrator.cluster import session
+def _answer(server: socket.socket, answer: bytes) -> None:
+    with server.accept()[0] as caller:
+        caller.sendall(answer)
+        time.sleep(1)
 
-    monkeypatch.setattr(tempfile, "gettempdir", lambda: "/" + "x" * 40)
-    assert len(str(session._place())) <= 18
+
+@pytest.mark.parametrize(
+    ("answer", "says"), [(b"", "timed out"), (b"HTTP/1.1 400 Bad Request\r\n\r\n", "no Ray")], ids=["silence", "web"]
+)
+def test_what_answers_and_is_no_cluster_is_named_in_seconds(
+    answer: bytes, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from orchestrator.cluster import session
+    from orchestrator.config.recipe import ResourcesConfig
+    from orchestrator.errors import ResourceError
+
+    monkeypatch.setattr(session, "_KNOCK_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{server.getsockname()[1]}")
+        threading.Thread(target=_answer, args=(server, answer), daemon=True).start()
+        with pytest.raises(ResourceError, match=says), session.session(ResourcesConfig()):
+            pass
+
+
+def test_a_cluster_that_does_not_start_is_said(monkeypatch: pytest.MonkeyPatch, short_folder: Path) -> None:
+    from orchestrator.cluster import session
+    from orchestrator.config.recipe import ResourcesConfig
+    from orchestrator.errors import ResourceError
+
+    def late(**_: object) -> None:
+        raise Exception("The current node timed out during startup. This could happen because …\nmore")
+
+    monkeypatch.setattr(tempfile, "tempdir", str(short_folder))
+    monkeypatch.setattr(session.ray, "init", late)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    says = pytest.raises(ResourceError, match="Ray does not start: Exception: The current node timed out")
+    with says as caught, session.session(ResourcesConfig(cpus=1)):
+        pass
+    assert "--local" in caught.value.fix
+    assert "more" not in str(caught.value)
+    assert not session.is_own_cluster()
+    assert list(short_folder.iterdir()) == []

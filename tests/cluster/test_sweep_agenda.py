@@ -13,7 +13,7 @@ import yaml
 from orchestrator.artifacts import Store
 from orchestrator.cluster.sweep.agenda import Agenda
 from orchestrator.cluster.sweep.state import State
-from orchestrator.cluster.sweep.trials import PlannedTrial, Planner
+from orchestrator.cluster.sweep.trials import PlannedTrial, Planner, validation_curve
 from orchestrator.config.loading import load_model
 from orchestrator.config.sweep import Sweep
 from orchestrator.errors import RecipeError
@@ -200,3 +200,11 @@ def test_shipped_sweeps_are_valid(file: Path, tmp_path: Path) -> None:
     made = Agenda(Planner(sweep, file, Store(tmp_path)), State(tmp_path / "sweep.json"))
     assert sweep.name.replace("-", "_") == file.stem
     assert len(made.waiting) >= 2 * len(sweep.seeds)
+
+
+def test_curves_of_trials_leave_out_what_is_null(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(
+        '{"step": 1, "validation_loss": null}\n{"step": 2, "soft": null}\n{"step": 2, "validation_loss": 3.0}\n'
+    )
+    assert validation_curve(path) == [(2, 3.0)]

@@ -2,50 +2,24 @@
 
 from __future__ import annotations
 
-import pickle
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from orchestrator.artifacts import Store
+from orchestrator.cluster.allocation import allocate
 from orchestrator.cluster.sweep import trainable
 from orchestrator.config.loading import load_recipe
-from orchestrator.errors import MomeError, ResourceError, TrainingError
+from orchestrator.config.recipe import ResourcesConfig
+from orchestrator.errors import StoppedEarlyError, TrainingError
+from orchestrator.pipeline.graph import Step
+from orchestrator.stages.base import Environment, Stage
 
 RECIPES = Path(__file__).resolve().parents[2] / "jobs" / "recipes"
-
-
-def raised(action: Any) -> Exception:
-    try:
-        action()
-    except Exception as error:
-        return error
-    raise AssertionError
-
-
-@pytest.mark.parametrize("action", [lambda: torch.empty(2**50), lambda: bytearray(2**62)], ids=["torch", "python"])
-def test_want_of_memory_is_called_so(action: Any) -> None:
-    error = trainable.explained(raised(action), "trial-01")
-    assert isinstance(error, ResourceError)
-    assert error.what.startswith("out of memory")
-    assert "micro_batch" in error.fix
-
-
-def test_a_bug_says_where_and_can_be_sent() -> None:
-    class Local(Exception):
-        """Can't be unpickled elsewhere."""
-
-    def fails() -> None:
-        raise Local("odd")
-
-    error = trainable.explained(raised(fails), "trial-01")
-    assert (error.what, error.where.split(":")[0]) == ("Local: odd", "trial-01, test_sweep_trainable.py")
-    assert str(pickle.loads(pickle.dumps(error))) == str(error)
-    own = MomeError("a", "b", "c")
-    assert trainable.explained(own, "trial-01") is own
 
 
 def test_every_validation_is_sent_where_the_scheduler_sees_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,14 +32,24 @@ def test_every_validation_is_sent_where_the_scheduler_sees_it(monkeypatch: pytes
     assert {each["arguments"][0] for each in sent} == {"trial-01-en"}
 
 
-def test_a_closed_environment_ends_its_training(tmp_path: Path) -> None:
-    closed = threading.Event()
-    environment = trainable._Stoppable(work=tmp_path, closed=closed)
-    environment.log({"step": 1})
-    closed.set()
-    with pytest.raises(TrainingError, match="stopped"):
-        environment.log({"step": 2})
-    assert (tmp_path / "metrics.jsonl").read_text().count("\n") == 1
+def test_a_closed_runner_ends_its_training(tmp_path: Path) -> None:
+    begun, rows = threading.Event(), 10_000
+
+    class Long(Stage):
+        def run(self, inputs: Any, out: Path, env: Environment) -> None:
+            for step in range(rows):
+                env.log({"step": step})
+                begun.set()
+                time.sleep(0.001)
+
+    runner = trainable._Here(ResourcesConfig(cpus=1), allocate(ResourcesConfig(), 1, 0))
+    with ThreadPoolExecutor(1) as pool:
+        training = pool.submit(runner.run, Step("expert-en", Long()), {}, tmp_path, tmp_path)
+        begun.wait(10)
+        runner.close()
+        with pytest.raises(StoppedEarlyError):
+            training.result(5)
+    assert 0 < (tmp_path / "metrics.jsonl").read_text().count("\n") < rows
 
 
 def test_code_that_changed_under_a_sweep_is_refused(tmp_path: Path) -> None:

@@ -14,8 +14,11 @@ from safetensors.torch import load_file
 
 from orchestrator.artifacts import digest
 
-TIMES = ("seconds", "tokens_per_second", "peak_memory_bytes", "seconds_per_step", "microseconds", "weights_sha256")
-"""Keys of what differs from run to run, and of digests of weights, which differ from processor to processor."""
+TIMES = (
+    *("seconds", "tokens_per_second", "peak_memory_bytes", "seconds_per_step", "microseconds", "weights_sha256"),
+    *("threads", "processor", "device"),
+)
+"""Keys of what differs from run to run and machine to machine; of weights the digest does, by their last bits."""
 UNSTABLE = ("timing.json", "training_args.bin")
 VERSIONS = ("transformers_version", "library", "version")
 

@@ -13,6 +13,7 @@ from orchestrator.cluster.sweep.state import State
 from orchestrator.cluster.sweep.suggestions import changes_of, check_optuna, suggest
 from orchestrator.cluster.sweep.trials import PlannedTrial, Planner, report_row, validation_curve
 from orchestrator.config.sweep import Configuration, configuration_name, equal_time_name
+from orchestrator.errors import FaultError, MomeError
 from orchestrator.reporting.comparison import Trial
 
 
@@ -34,6 +35,7 @@ class Agenda:
         self._planner, self._announce = planner, announce
         self._waiting: deque[PlannedTrial] = deque()
         self._failures: dict[str, str] = {}
+        self.exit_code = MomeError.exit_code  # of a command whose trials failed
         self._ended: set[str] = set()
         self._undecided = dict(self.sweep.equal_time)
         self.probes = planner.probes(self.sweep.search) if self.sweep.search else []
@@ -67,9 +69,11 @@ class Agenda:
         """Trials that are known and not handed out."""
         return tuple(self._waiting)
 
-    def failed(self, trial: PlannedTrial, reason: str) -> None:
-        """A trial failed, or can't run."""
+    def failed(self, trial: PlannedTrial, reason: str, exit_code: int = MomeError.exit_code) -> None:
+        """A trial failed, or can't run; one fault of the program among the reasons decides the exit code."""
         self._failures[trial.name] = reason
+        if exit_code == FaultError.exit_code:
+            self.exit_code = exit_code
         self.ended(trial)
 
     def stopped(self, trial: PlannedTrial, step: int) -> None:

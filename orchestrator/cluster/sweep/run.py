@@ -17,6 +17,7 @@ from orchestrator.config.loading import load_model
 from orchestrator.config.recipe import Recipe
 from orchestrator.config.sweep import Sweep, base_recipe
 from orchestrator.errors import MomeError, StageFailedError
+from orchestrator.pipeline.place import runs_folder
 from orchestrator.pipeline.plan import make_plan, run_folder
 from orchestrator.reporting.comparison import Trial
 from orchestrator.reporting.sweep import write_sweep_report
@@ -39,7 +40,7 @@ def run_sweep(file: Path, overrides: Sequence[str], runs: Path, display: Display
     """
     sweep = load_model(Sweep, file, overrides)
     base = base_recipe(sweep, file)
-    store = Store(run_folder(runs.absolute(), base))
+    store = Store(run_folder(runs_folder(runs), base))
     out = store.root / "report"
     with locked(store.root), ExitStack() as stack:
         store.clean()
@@ -57,7 +58,7 @@ def run_sweep(file: Path, overrides: Sequence[str], runs: Path, display: Display
         ready.append(out)
     _say(verdicts)
     _say(f"report: {out / 'index.html'}")
-    _raise_if_failed(rows, file)
+    _raise_if_failed(rows, file, agenda.exit_code)
     return out
 
 
@@ -93,17 +94,17 @@ def _make_upstream(agenda: Agenda, store: Store, runner: Runner, observers: Sequ
     """Make what trials rest on, every distinct step once; where that fails, the trials that need it fail with it."""
     from orchestrator.pipeline.execute import execute
 
-    failures: dict[frozenset[tuple[str, str]], str] = {}  # what some trials rest on -> why it can't be made
+    failures: dict[frozenset[tuple[str, str]], MomeError | None] = {}  # what trials rest on -> why it can't be made
     for trial in (*agenda.waiting, *agenda.probes):
         needed = frozenset(trial.upstream.items())
         if needed not in failures:
-            failures[needed] = ""
+            failures[needed] = None
             try:
                 execute(make_plan(trial.recipe, store, until=tuple(trial.upstream), adopt=True), runner, observers)
             except MomeError as error:
-                failures[needed] = str(error)
-        if failures[needed] and trial in agenda.trials:
-            agenda.failed(trial, failures[needed])
+                failures[needed] = error
+        if (why := failures[needed]) and trial in agenda.trials:
+            agenda.failed(trial, str(why), why.exit_code)
 
 
 @dataclass
@@ -160,9 +161,11 @@ def _artifacts(trials: Sequence[PlannedTrial]) -> dict[str, Artifact]:
     return {name: artifact for name, artifact in found.items() if artifact}
 
 
-def _raise_if_failed(rows: Sequence[Trial], file: Path) -> None:
+def _raise_if_failed(rows: Sequence[Trial], file: Path, exit_code: int) -> None:
     reasons = [row["error"] for row in rows if row["status"] == FAILED]
     if reasons:
         what = f"{len(reasons)} of {len(rows)} trials failed:\n" + "\n".join(sorted(set(reasons)))
         fix = "the others are finished and in the report; mend the recipe and type the same command"
-        raise StageFailedError(what, str(file), fix)
+        error = StageFailedError(what, str(file), fix)
+        error.exit_code = exit_code
+        raise error

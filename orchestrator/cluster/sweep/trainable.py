@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
-import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,11 @@ from orchestrator.artifacts import Store
 from orchestrator.cluster.allocation import Allocation
 from orchestrator.cluster.runner import RayRunner
 from orchestrator.config.recipe import Recipe, ResourcesConfig
-from orchestrator.errors import MomeError, ResourceError, TrainingError
+from orchestrator.errors import TrainingError
+from orchestrator.faults import FOLDER, explained
 from orchestrator.pipeline.execute import execute
 from orchestrator.pipeline.local import LocalRunner
 from orchestrator.pipeline.plan import Plan, make_plan
-from orchestrator.stages.base import Environment, Stage
 
 _STOPPING_SECONDS = "60"
 """How long the next trial waits for a stopped one to leave its process; Tune's 2 s are shorter than many a step."""
@@ -32,14 +31,15 @@ def run_trial(config: Mapping[str, Any], store: Store, allocation: Allocation) -
     name, recipe = str(config["trial"]), Recipe.model_validate_json(config["recipe"])
     alone = in_process(recipe.resources, allocation)
     runner = _Here(recipe.resources, allocation) if alone else RayRunner(recipe.resources, allocation)
-    reason = ""
+    reason, exit_code = "", 0
     try:
         execute(_plan(recipe, store, config["trained"]), runner, [_Sender(name)])
     except Exception as error:
-        reason = str(explained(error, name))
+        said = explained(error, f"trial {name}", store.root / FOLDER)
+        reason, exit_code = str(said), said.exit_code
     finally:
         runner.close()
-    tune.report({"event": "ended", "reason": reason})
+    tune.report({"event": "ended", "reason": reason, "exit_code": exit_code})
 
 
 def _plan(recipe: Recipe, store: Store, trained: Mapping[str, str]) -> Plan:
@@ -53,18 +53,6 @@ def _plan(recipe: Recipe, store: Store, trained: Mapping[str, str]) -> Plan:
 def in_process(resources: ResourcesConfig, allocation: Allocation) -> bool:
     """Whether a trial trains in its own process: one worker of plain torch; otherwise on Ray Train."""
     return allocation.workers == 1 and (resources.strategy == "auto" or allocation.strategy.type == "single")
-
-
-def explained(error: Exception, where: str) -> MomeError:
-    """An error of a trial as one that a person can read and that can be sent to the driver."""
-    if isinstance(error, MomeError):
-        return error
-    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
-        fix = "lower resources.slots, training.micro_batch or the model's size"
-        return ResourceError(f"out of memory: {str(error).strip() or type(error).__name__}", where, fix)
-    last = traceback.extract_tb(error.__traceback__)[-1:]
-    place = f"{Path(last[0].filename).name}:{last[0].lineno}" if last else ""
-    return TrainingError(f"{type(error).__name__}: {error}", f"{where}, {place}", "this is a bug: please report it")
 
 
 class _Here(LocalRunner):
@@ -81,21 +69,8 @@ class _Here(LocalRunner):
         with self._lock:
             super().close()
 
-    def _environment(self, stage: Stage, work: Path, threads: int) -> Environment:
-        return _Stoppable(**vars(super()._environment(stage, work, threads)), closed=self._closed)
-
-
-@dataclass(frozen=True)
-class _Stoppable(Environment):
-    """Ends a training at its next metrics once it is closed."""
-
-    closed: threading.Event = field(default_factory=threading.Event)
-
-    def log(self, row: Mapping[str, Any]) -> None:
-        """See :class:`orchestrator.stages.base.Environment`."""
-        if self.closed.is_set():
-            raise TrainingError("the trial was stopped")
-        super().log(row)
+    def _is_stopped(self, name: str) -> bool:  # noqa: ARG002 (whatever it trains)
+        return self._closed.is_set()
 
 
 @dataclass(frozen=True)
@@ -125,7 +100,7 @@ class _Sender:
 
     def failed(self, step: str, error: Exception) -> None:
         """See :class:`orchestrator.tracking.Observer`."""
-        self._send("failed", step, explained(error, self.trial))
+        self._send("failed", step, error)
 
     def close(self, report: Path | None) -> None:
         """Nothing is left open."""

@@ -26,6 +26,7 @@ from orchestrator.errors import RecipeError
 from orchestrator.pipeline.graph import fingerprints, steps_of
 from orchestrator.pipeline.plan import ancestors
 from orchestrator.reporting.comparison import FINISHED, Trial
+from orchestrator.reporting.results import is_number
 
 STOPPED = "stopped"
 FAILED = "failed"
@@ -210,7 +211,7 @@ def _rows(metrics: Path) -> list[dict[str, Any]]:
 
 
 def _means(trainings: Sequence[Iterable[Mapping[str, Any]]], keys: Sequence[str]) -> list[tuple[int, list[float]]]:
-    """Means over trainings, at the steps that all of them logged."""
-    found = [{int(row["step"]): row for row in rows if keys[0] in row} for rows in trainings]
+    """Means over trainings, at the steps that all of them logged with a number for each key."""
+    found = [{int(row["step"]): row for row in rows if all(is_number(row.get(k)) for k in keys)} for rows in trainings]
     steps = sorted(set.intersection(*map(set, found)))
     return [(step, [fmean(rows[step][key] for rows in found) for key in keys]) for step in steps]

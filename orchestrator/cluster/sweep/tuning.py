@@ -125,7 +125,7 @@ class _Events(tune.Callback):  # type: ignore[misc]
         event = result.get("event")
         if event == "ended":
             planned, reason = self._planned(trial), str(result["reason"])
-            self.agenda.failed(planned, reason) if reason else self.agenda.ended(planned)
+            self.agenda.failed(planned, reason, result["exit_code"]) if reason else self.agenda.ended(planned)
         elif event:
             self._tell(str(trial.config["trial"]), event, *result["arguments"])
 

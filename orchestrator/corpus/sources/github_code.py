@@ -6,9 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.corpus.document import Document
-from orchestrator.corpus.sources._files import field, files_fingerprint, find_files, read_parquet
+from orchestrator.corpus.document import Document, Lost, refuse
+from orchestrator.corpus.sources._files import files_fingerprint
+from orchestrator.corpus.sources._finding import Found, find
 from orchestrator.corpus.sources._hub import stream
+from orchestrator.corpus.sources._rows import field, optional, read_parquet
+from orchestrator.errors import CorpusError
 
 _REPOSITORY = "codeparrot/github-code-clean"
 _COLUMNS = ("code", "repo_name", "path", "language", "license", "size")
@@ -27,36 +30,48 @@ class GithubCode:
     path: str | None = None
     """Read Parquet files of the same fields from here instead of the hub."""
 
-    def documents(self, language: str) -> Iterator[Document]:
+    def documents(self, language: str, lost: Lost = refuse) -> Iterator[Document]:
         """Files as they are; their length is judged by the recipe's code filter.
 
         Raises:
             CorpusError: the local files can't be read.
             ResourceError: no hub and no `path`.
         """
-        for number, row in enumerate(self._rows(language)):
+        for where, row in self._rows(language, lost):
             if row.get("language") != self.language or (self.licences and row.get("license") not in self.licences):
                 continue
-            where = f"{self.path or _REPOSITORY}, row {number}"
-            name = f"{field(row, 'repo_name', where)}#{field(row, 'path', where)}"
-            yield Document(name, name, field(row, "code", where), "github_code", str(row.get("license", "")))
+            try:
+                repository = field(row, "repo_name", where)
+                name, code = f"{repository}#{field(row, 'path', where)}", field(row, "code", where)
+            except CorpusError as error:
+                lost(error)
+                continue
+            yield Document(name, name, code, "github_code", optional(row, "license"), repository)
 
     def fingerprint(self, language: str) -> str:
         """The local files, or the hub's revision as given."""
-        if self.path is not None:
-            return files_fingerprint(find_files(self.path, language, (".parquet",)))
+        found = self.found(language)
+        if found is not None:
+            return files_fingerprint(found.files)
         return f"{_REPOSITORY}/{self.language}@{self.revision or 'main'}"
 
-    def _rows(self, language: str) -> Iterator[dict[str, Any]]:
-        if self.path is not None:
-            for file in find_files(self.path, language, (".parquet",)):
-                yield from read_parquet(file, _COLUMNS)
+    def found(self, language: str) -> Found | None:
+        """Local Parquet files."""
+        return None if self.path is None else find(self.path, language, (".parquet",))
+
+    def _rows(self, language: str, lost: Lost) -> Iterator[tuple[str, dict[str, Any]]]:
+        """(place, row)."""
+        found = self.found(language)
+        if found is not None:
+            for file in found.files:
+                yield from ((f"{file}, row {number}", row) for number, row in read_parquet(file, _COLUMNS, lost))
             return
         # The repository's loading script no longer runs in `datasets` 4 and newer: its Parquet files are read directly.
         at = f"@{self.revision}" if self.revision else ""
-        yield from stream(
+        rows = stream(
             "parquet",
             data_files=f"hf://datasets/{_REPOSITORY}{at}/data/*.parquet",
             split="train",
             local="go online, or download some of the repository's Parquet files and give them as `path`",
         )
+        yield from ((f"{_REPOSITORY}, row {number}", row) for number, row in enumerate(rows, start=1))

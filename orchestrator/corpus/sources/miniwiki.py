@@ -8,8 +8,8 @@ from pathlib import Path
 
 import xxhash
 
-from orchestrator.corpus.document import Document
-from orchestrator.corpus.sources._files import read_json_lines
+from orchestrator.corpus.document import Document, Lost, refuse
+from orchestrator.corpus.sources._rows import read_json_lines
 from orchestrator.errors import CorpusError
 
 _FOLDER = Path(__file__).parents[1] / "data" / "miniwiki"
@@ -22,7 +22,7 @@ class Miniwiki:
     language: str | None = None
     """Language of the articles (en, fr, de); null: the recipe's."""
 
-    def documents(self, language: str) -> Iterator[Document]:
+    def documents(self, language: str, lost: Lost = refuse) -> Iterator[Document]:  # noqa: ARG002 (all are whole)
         """The articles in order of their ids.
 
         Raises:
@@ -34,6 +34,9 @@ class Miniwiki:
     def fingerprint(self, language: str) -> str:
         """Hash of the content: it does not change with the place of installation."""
         return str(xxhash.xxh3_128_hexdigest(self._file(language).read_bytes()))
+
+    def found(self, language: str) -> None:
+        """None: the articles are part of the package."""
 
     def _file(self, language: str) -> Path:
         file = _FOLDER / f"miniwiki.{self.language or language}.jsonl"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import json
 import os
 import re
 import sys
@@ -18,8 +19,8 @@ from typing import Annotated, cast
 import xxhash
 from pydantic import Field
 
-from orchestrator.corpus.document import Document
-from orchestrator.corpus.sources._files import readable
+from orchestrator.corpus.document import Document, Lost, refuse
+from orchestrator.corpus.sources._files import read_bytes, readable
 from orchestrator.errors import CorpusError
 
 # Folders that hold no source written for people to read, or no source of this distribution.
@@ -43,7 +44,7 @@ class PythonEnv:
     max_files: Annotated[int, Field(ge=1)] | None = None
     """Read at most this many files, spread over the whole by a hash of their names; null: all."""
 
-    def documents(self, language: str) -> Iterator[Document]:  # noqa: ARG002 (it is all Python)
+    def documents(self, language: str, lost: Lost = refuse) -> Iterator[Document]:  # noqa: ARG002 (it is all Python)
         """Files by name: the standard library, then packages.
 
         Empty files, and those that declare no readable encoding, are left out.
@@ -57,10 +58,23 @@ class PythonEnv:
                 yield Document(name, name, text, "python_env", licence)
 
     def fingerprint(self, language: str) -> str:  # noqa: ARG002
-        """Versions of the interpreter and of the packages."""
-        versions = [f"{d.name} {d.version}" for d in self._distributions()]
-        runtime = f"{sys.implementation.name} {sys.version}" if self.stdlib else ""
-        return str(xxhash.xxh3_128_hexdigest("\n".join([runtime, *versions]).encode()))
+        """Version of the interpreter and content of the files; not where they lie or how they were built.
+
+        Of packages it is what their installer recorded of every file, which is fast to read.
+        """
+        identity = xxhash.xxh3_128()
+        if self.stdlib:
+            identity.update("{} {}.{}.{}".format(sys.implementation.name, *sys.version_info).encode())
+            chosen = self._chosen_of(dict(_stdlib_files()))
+            files = [[name, xxhash.xxh3_128_hexdigest(read_bytes(file))] for name, (file, _) in chosen.items()]
+            identity.update(json.dumps(files).encode())
+        for distribution in self._distributions():
+            facts = [distribution.name, distribution.version, _licence(distribution), _recorded(distribution)]
+            identity.update(json.dumps(facts).encode())
+        return str(identity.hexdigest())
+
+    def found(self, language: str) -> None:
+        """None: it reads what is installed."""
 
     def _chosen(self) -> dict[str, tuple[Path, str]]:
         found = dict(_stdlib_files()) if self.stdlib else {}
@@ -72,11 +86,14 @@ class PythonEnv:
                 where="source python_env",
                 fix="set `stdlib: true` or name `packages`",
             )
-        if self.max_files is not None:
-            names = heapq.nsmallest(self.max_files, found, key=lambda name: xxhash.xxh3_64_intdigest(name.encode()))
-            chosen = set(names)
-            found = {name: place for name, place in found.items() if name in chosen}
-        return found
+        return self._chosen_of(found)
+
+    def _chosen_of(self, found: dict[str, tuple[Path, str]]) -> dict[str, tuple[Path, str]]:
+        if self.max_files is None:
+            return found
+        names = heapq.nsmallest(self.max_files, found, key=lambda name: xxhash.xxh3_64_intdigest(name.encode()))
+        chosen = set(names)
+        return {name: place for name, place in found.items() if name in chosen}
 
     def _distributions(self) -> list[metadata.Distribution]:
         if self.packages is False:
@@ -108,6 +125,12 @@ def _package_files(distribution: metadata.Distribution) -> Iterator[tuple[str, t
             file = Path(str(inside.locate()))
             if file.is_file():
                 yield f"{distribution.name}/{inside.as_posix()}", (file, licence)
+
+
+def _recorded(distribution: metadata.Distribution) -> list[str]:
+    """Names, digests and sizes of a distribution's Python files, but for scripts outside, which name the machine."""
+    lines = (distribution.read_text("RECORD") or "").splitlines()
+    return sorted(line for line in lines if ".py," in line and not line.startswith(".."))
 
 
 def _named(name: str) -> metadata.Distribution:
@@ -150,5 +173,5 @@ def _source(file: Path) -> str | None:
     try:
         with readable(file), tokenize.open(file) as lines:
             return lines.read()
-    except (SyntaxError, UnicodeDecodeError):
+    except (SyntaxError, UnicodeError, LookupError):  # the last: an encoding of bytes, not of text
         return None

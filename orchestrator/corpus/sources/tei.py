@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from orchestrator.corpus.document import Document
-from orchestrator.corpus.sources._files import files_fingerprint, find_files, readable
+from orchestrator.corpus.document import Document, Lost, refuse
+from orchestrator.corpus.sources._files import files_fingerprint, opened, short_names
+from orchestrator.corpus.sources._finding import Found, find, suffix_of
 from orchestrator.errors import CorpusError
 
 _BLOCKS = frozenset({"head", "p", "l", "ab", "label", "trailer", "opener", "closer", "salute", "signed", "dateline"})
@@ -24,30 +25,37 @@ class Tei:
     licence: str = "CC-BY-4.0"
     """Licence of the edition."""
 
-    def documents(self, language: str) -> Iterator[Document]:
+    def documents(self, language: str, lost: Lost = refuse) -> Iterator[Document]:  # noqa: ARG002 (no rows)
         """Chapters of the body in their order, headings and verse lines included, notes and front matter left out.
 
         Raises:
             CorpusError: no XML files, or one that is not readable or not well-formed.
         """
-        for file in find_files(self.path, language, (".xml",)):
-            reader = _Reader()
+        files = self.found(language).files
+        for file, short in zip(files, short_names(files), strict=True):
+            reader, work = _Reader(), short[: -len(suffix_of(file))]
             for number, text in enumerate(_chapters(file, reader), start=1):
                 title = ", ".join(part for part in (reader.author, reader.title) if part)
-                yield Document(f"{file.stem}#{number}", title, text, "tei", self.licence)
+                yield Document(f"{work}#{number}", title, text, "tei", self.licence, work)
 
     def fingerprint(self, language: str) -> str:
         """Names and content of the files."""
-        return files_fingerprint(find_files(self.path, language, (".xml",)))
+        return files_fingerprint(self.found(language).files)
+
+    def found(self, language: str) -> Found:
+        """The XML files."""
+        return find(self.path, language, (".xml",))
 
 
 def _chapters(file: Path, reader: _Reader) -> Iterator[str]:
     try:
-        with readable(file), file.open("rb") as stream:
+        with opened(file, unicode=True) as stream:
             for event, element in ET.iterparse(stream, events=("start", "end")):
                 chapter = reader.start(element) if event == "start" else reader.end(element)
                 if chapter:
                     yield chapter
+    except RecursionError:
+        raise CorpusError("elements are nested too deep", where=str(file), fix="mend the file") from None
     except (ET.ParseError, LookupError, ValueError) as error:  # the last two: an encoding Python or expat lacks
         raise CorpusError(
             f"not well-formed XML: {error}", where=str(file), fix="get the file again, or mend it at that line"

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from orchestrator.corpus.document import Document
-from orchestrator.corpus.sources._files import field, files_fingerprint, find_files, read_parquet
+from orchestrator.corpus.document import Document, Lost, refuse
+from orchestrator.corpus.sources._files import files_fingerprint
+from orchestrator.corpus.sources._finding import Found, find
 from orchestrator.corpus.sources._hub import stream
 from orchestrator.corpus.sources._markers import plain_text
+from orchestrator.corpus.sources._rows import field, read_parquet
 from orchestrator.errors import CorpusError
 
 _LANGUAGES = (
@@ -34,34 +36,44 @@ class Wiki40b:
     path: str | None = None
     """Read Parquet files of the same fields (wikidata_id, text) from here instead of the hub."""
 
-    def documents(self, language: str) -> Iterator[Document]:
+    def documents(self, language: str, lost: Lost = refuse) -> Iterator[Document]:
         """Articles with their markers turned into paragraphs.
 
         Raises:
             CorpusError: Wiki-40B does not have the language, or the local files can't be read.
             ResourceError: no hub and no `path`.
         """
-        for number, row in enumerate(self._rows(language)):
-            where = f"{self.path or _REPOSITORY}, row {number}"
-            title, text = plain_text(_decoded(field(row, "text", where)))
-            name = _decoded(field(row, "wikidata_id", where))
+        for where, row in self._rows(language, lost):
+            try:
+                title, text = plain_text(_decoded(field(row, "text", where)))
+                name = _decoded(field(row, "wikidata_id", where))
+            except CorpusError as error:
+                lost(error)
+                continue
             yield Document(name, title, text, "wiki40b", "CC-BY-SA-3.0")
 
     def fingerprint(self, language: str) -> str:
         """The local files, or the hub's revision as given."""
-        if self.path is not None:
-            return files_fingerprint(find_files(self.path, language, (".parquet",)))
+        found = self.found(language)
+        if found is not None:
+            return files_fingerprint(found.files)
         return f"{_REPOSITORY}/{self._edition(language)}/{self.split}@{self.revision or 'main'}"
 
-    def _rows(self, language: str) -> Iterator[dict[str, object]]:
-        if self.path is not None:
-            for file in find_files(self.path, language, (".parquet",)):
-                yield from read_parquet(file, ("wikidata_id", "text"))
+    def found(self, language: str) -> Found | None:
+        """Local Parquet files."""
+        return None if self.path is None else find(self.path, language, (".parquet",))
+
+    def _rows(self, language: str, lost: Lost) -> Iterator[tuple[str, dict[str, Any]]]:
+        """(place, row)."""
+        found, columns = self.found(language), ("wikidata_id", "text")
+        if found is not None:
+            for file in found.files:
+                yield from ((f"{file}, row {number}", row) for number, row in read_parquet(file, columns, lost))
             return
         local = "go online, or download the language's Parquet files and give them as `path`"
-        yield from stream(
-            _REPOSITORY, name=self._edition(language), split=self.split, revision=self.revision, local=local
-        )
+        edition = self._edition(language)
+        rows = stream(_REPOSITORY, name=edition, split=self.split, revision=self.revision, local=local)
+        yield from ((f"{_REPOSITORY}, row {number}", row) for number, row in enumerate(rows, start=1))
 
     def _edition(self, language: str) -> str:
         edition = self.language or language

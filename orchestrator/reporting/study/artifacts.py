@@ -8,10 +8,11 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from orchestrator.errors import ArtifactError
 from orchestrator.reporting.comparison import FINISHED, Trial
-from orchestrator.reporting.results import folder, learning_curves, read_json
+from orchestrator.reporting.facts import read_json, read_tensors
+from orchestrator.reporting.results import folder, learning_curves
 from orchestrator.reporting.study.data import Baseline, Evaluation, Json, Session, Setup, Study
+from orchestrator.works import by_work
 
 Entry = Mapping[str, Any]
 EVERY_POINT = 10**9
@@ -28,14 +29,7 @@ def read_study(inputs: Mapping[str, Path], entries: Sequence[Entry], recipe: Jso
     Raises:
         ArtifactError: an artifact, a file of it, or a value in it is missing or damaged.
     """
-    try:
-        return _Reader(inputs, entries, recipe).study()
-    except KeyError as error:
-        raise ArtifactError(
-            f"the artifacts of this study lack {error}, which the report needs",
-            where=", ".join(str(path) for path in inputs.values()),
-            fix="they are of another version: mome run RECIPE --force corpus",
-        ) from error
+    return _Reader(inputs, entries, recipe).study()
 
 
 class _Reader:
@@ -94,7 +88,10 @@ class _Reader:
         for name, entries in self._by_name("measure").items():
             tensors = {e["seed"]: read_tensors(self._folder(e) / "block_losses.safetensors") for e in entries}
             losses = {
-                seed: {language: each[f"loss/{language}"] / context for language in self.languages}
+                seed: {
+                    language: by_work(each[f"loss/{language}"] / context, each[f"works/{language}"])
+                    for language in self.languages
+                }
                 for seed, each in tensors.items()
             }
             trainings = {entry["seed"]: self._session(entry) for entry in students.get(name, [])}
@@ -147,21 +144,6 @@ class _Reader:
             seconds=sum(each["seconds"] for each in facts),
             tokens_per_second=fmean(each["tokens_per_second"] for each in facts),
         )
-
-
-def read_tensors(path: Path) -> dict[str, Any]:
-    """The arrays of a safetensors file.
-
-    Raises:
-        ArtifactError: the file is missing or damaged.
-    """
-    from safetensors.numpy import load_file
-
-    try:
-        return dict(load_file(path))
-    except Exception as error:  # safetensors has an exception of its own, and OSError
-        fix = f"delete {path.parent} and type the same command: the stage runs again"
-        raise ArtifactError(f"{path.name} can't be read: {error}", str(path), fix) from None
 
 
 def _mean_curve(curves: Sequence[Sequence[Sequence[float]]]) -> list[tuple[float, float]]:

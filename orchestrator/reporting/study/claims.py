@@ -22,8 +22,8 @@ MANY = 200
 RULE = (
     "A claim says where a number lies: below zero, within a margin, above a bound. It holds if the whole interval lies "
     "there, does not hold if none of the interval does, and is open otherwise or where there is no interval. Intervals "
-    "are over seeds (Student's t, paired by seed) where there are two or more. With one seed they are over blocks of "
-    "held-out text, and another seed may differ by more. Each verdict stands for itself: of twenty intervals one is "
+    "are over seeds (Student's t, paired by seed) where there are two or more. With one seed they are over documents "
+    "of held-out text, and another seed may differ by more. Each verdict stands for itself: of twenty intervals one is "
     f"expected to miss. {MARGIN:g} nats a token, 5{GAP}% of perplexity, count as nothing."
 )
 

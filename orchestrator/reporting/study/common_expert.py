@@ -149,9 +149,9 @@ def _gains_table(gains: dict[str, Effect], study: Study) -> Table:
     rows = [(name, nats(found), bounds(found.over_seeds), bounds(found.over_blocks)) for name, found in gains.items()]
     note = (
         f"Loss with the common expert less loss without it, in nats a token, all experts routable, with "
-        f"{share(study.confidence, 0)} intervals over seeds and over blocks. Below zero it helps."
+        f"{share(study.confidence, 0)} intervals over seeds and over documents. Below zero it helps."
     )
-    return table("Effect of the common expert", ("text", "difference", "over seeds", "over blocks"), rows, note=note)
+    return table("Effect of the common expert", ("text", "difference", "over seeds", "over documents"), rows, note=note)
 
 
 def _figure(setup: Setup, rows: Sequence[Row], study: Study) -> Figure:

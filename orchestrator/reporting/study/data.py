@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 
 from orchestrator.reporting.comparison import Trial
 from orchestrator.reporting.model_sections import SETUPS
+from orchestrator.works import by_work
 
 Json = dict[str, Any]
 BlockLosses = Mapping[str, NDArray[np.float64]]
-"""Language -> nats a token of each of its held-out blocks."""
+"""Language -> nats a token of its held-out text, a value for each work: see :func:`orchestrator.works.by_work`."""
 Runs = Mapping[int, BlockLosses]
-"""Seed -> losses of blocks, which are the same for every seed."""
+"""Seed -> losses; works are the same for every seed."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,10 @@ class Evaluation:
     def losses(self, model: str, language: str) -> NDArray[np.float64]:
         """Nats a token of a language's blocks, float64 [n], by a model's name in the tensors."""
         return np.asarray(self.tensors[f"loss/{model}/{language}"], np.float64) / self.context
+
+    def by_work(self, language: str, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Losses of a language's blocks as a value for each work."""
+        return by_work(values, self.tensors[f"works/{language}"])
 
     @property
     def has_common(self) -> bool:
@@ -130,7 +135,7 @@ class Study:
     @property
     def over(self) -> str:
         """What most intervals are over."""
-        return "seeds" if len(self.seeds) > 1 else "blocks (one seed)"
+        return "seeds" if len(self.seeds) > 1 else "documents (one seed)"
 
     def first(self, setup_type: str) -> Setup | None:
         """The first setup of a type."""

@@ -1,4 +1,4 @@
-"""Effects with their intervals: over the blocks of the held-out text, and over seeds where there are several."""
+"""Effects with their intervals: over the works of the held-out text, and over seeds where there are several."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from orchestrator.reporting.comparison import Estimate
 from orchestrator.reporting.formats import MISSING, signed
 from orchestrator.reporting.study.data import BlockLosses, Runs, Study
+from orchestrator.works import MIN_WORKS, expanded
 
 Interval = tuple[float, float]
 RESAMPLES = 1000
@@ -47,7 +48,7 @@ class Effect:
         """What that interval covers."""
         if self.covered or self.over_seeds:
             return self.covered or f"{self.seeds} seeds"
-        return "one seed, block noise only" if self.over_blocks else "one seed, no interval"
+        return "one seed, text noise only" if self.over_blocks else "one seed, no interval"
 
     @property
     def more(self) -> str:
@@ -79,8 +80,8 @@ class Effect:
 def effect(runs: Runs, confidence: float) -> Effect:
     """The mean of losses, or of differences of losses, over blocks, then languages, then seeds.
 
-    Blocks are resampled within each language (bootstrap, percentiles); losses of several seeds on one block are
-    averaged before.
+    Works are resampled within each language (bootstrap, percentiles); losses of several seeds on one work are averaged
+    before.
     """
     by_seed = [fmean(float(values.mean()) for values in losses.values()) for losses in runs.values()]
     languages = next(iter(runs.values()))
@@ -120,7 +121,8 @@ def block_noise(study: Study, languages: Sequence[str]) -> float | None:
 
     Losses of blocks are kept for the final models, not for every evaluation along the way. So the spread between
     blocks is taken from two models that differ a good deal, a language's expert and the teacher, on the held-out text,
-    and the number of blocks is that of a validation. None where there is no evaluation, or a single block.
+    and the number of blocks is that of a validation. None where there is no evaluation, or it has fewer than three
+    works.
     """
     from scipy.special import ndtri
 
@@ -132,7 +134,9 @@ def block_noise(study: Study, languages: Sequence[str]) -> float | None:
     for language in languages:
         differences = evaluation.losses(language, language) - evaluation.losses("teacher", language)
         blocks = min(most, study.main["corpus"][language]["validation"]["blocks"])
-        variances.append(float(np.var(differences, ddof=1)) / blocks if len(differences) > 1 else math.nan)
+        works = evaluation.by_work(language, differences)
+        of_mean = float(np.var(works, ddof=1)) / len(works) if len(works) >= MIN_WORKS else math.nan
+        variances.append(of_mean * len(differences) / blocks)
     half = float(ndtri((1 + study.confidence) / 2)) * math.sqrt(sum(variances)) / len(languages)
     return half if math.isfinite(half) else None
 
@@ -155,7 +159,8 @@ def span(found: Effect) -> str:
 def _bootstrap(blocks: Sequence[NDArray[np.float64]], confidence: float) -> Interval | None:
     from scipy.stats import bootstrap
 
-    if any(len(values) < 2 for values in blocks):
+    fewest = min(map(len, blocks))
+    if fewest < MIN_WORKS:
         return None
 
     def mean(*samples: NDArray[np.float64], axis: int = -1) -> NDArray[np.float64]:
@@ -163,7 +168,7 @@ def _bootstrap(blocks: Sequence[NDArray[np.float64]], confidence: float) -> Inte
 
     found = bootstrap(
         tuple(blocks), mean, n_resamples=RESAMPLES, batch=100, vectorized=True, method="percentile",
-        confidence_level=confidence, rng=np.random.default_rng(0),
+        confidence_level=expanded(confidence, fewest), rng=np.random.default_rng(0),
     ).confidence_interval  # fmt: skip
     return float(found.low), float(found.high)
 

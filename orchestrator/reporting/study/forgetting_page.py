@@ -52,8 +52,9 @@ def _definition(study: Study) -> tuple[str, ...]:
     noise = (
         "Intervals are over seeds."
         if len(study.seeds) > 1
-        else "With one seed intervals are over blocks, and an estimate: losses of blocks are not kept along the way, "
-        "so their spread is that between expert and teacher on held-out text, for as many blocks as a validation has."
+        else "With one seed intervals are over documents, and an estimate: losses of blocks are not kept along the "
+        "way, so their spread is that between expert and teacher on held-out text, for as many blocks as a validation "
+        "has."
     )
     return (
         "Forgotten knowledge of a language is its validation loss at the end of all sessions less its lowest before "

@@ -81,9 +81,9 @@ def _seeds(study: Study) -> str:
     if len(study.seeds) > 1:
         return f"Everything was trained with {len(study.seeds)} seeds on the same data, teacher and caches."
     return (
-        "Everything was trained with one seed: intervals cover the choice of held-out blocks and not that of a seed, "
-        "which may well matter more. Of validations along the way (RQ1, RQ2, RQ6, Recipe) losses of blocks are not "
-        "kept: there the spread between an expert and the teacher on held-out text stands in, and intervals are "
+        "Everything was trained with one seed: intervals cover the choice of held-out documents and not that of a "
+        "seed, which may well matter more. Of validations along the way (RQ1, RQ2, RQ6, Recipe) losses of blocks are "
+        "not kept: there the spread between an expert and the teacher on held-out text stands in, and intervals are "
         "estimates. study.seeds=[1,2,3] trains two more, beside what is here."
     )
 

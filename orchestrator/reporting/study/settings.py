@@ -73,7 +73,10 @@ def without_own(setup: Setup, *, common: bool = True) -> Runs:
 
 
 def _each(setup: Setup, use: Callable[[Evaluation], BlockLosses]) -> Runs:
-    return {seed: use(evaluation) for seed, evaluation in setup.evaluations.items()}
+    return {
+        seed: {language: found.by_work(language, values) for language, values in use(found).items()}
+        for seed, found in setup.evaluations.items()
+    }
 
 
 def _routed(evaluation: Evaluation, setting: Setting, language: str) -> np.ndarray[tuple[int], np.dtype[np.float64]]:

@@ -137,10 +137,10 @@ def _differences_table(pairs: Sequence[_Pair], study: Study) -> Table:
         around = [bounds(pair.all.over_seeds), bounds(pair.all.over_blocks)]
         cells = [nats(pair.by_language[language]) for language in study.languages]
         rows.append([f"{pair.first.label} less {pair.second.label}", nats(pair.all), *around, *cells])
-    columns = ("loss", "difference", "over seeds", "over blocks", *study.languages)
+    columns = ("loss", "difference", "over seeds", "over documents", *study.languages)
     note = (
         f"Mean loss over the languages, in nats a token, with {share(study.confidence, 0)} intervals: Student's t of "
-        "the paired differences over seeds, paired bootstrap over blocks. Below zero, the first is better. "
+        "the paired differences over seeds, paired bootstrap over documents. Below zero, the first is better. "
         "Intervals of single languages are in results.json."
     )
     return table("Pairwise differences of mean loss", columns, rows, note=note)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -14,8 +14,8 @@ _SCRIPTS = (
 )
 
 
-def _pick(rng: np.random.Generator, choices: Collection[str]) -> str:
-    return tuple(choices)[int(rng.integers(len(choices)))]
+def _pick(rng: np.random.Generator, choices: Sequence[str]) -> str:
+    return choices[int(rng.integers(len(choices)))]
 
 
 _NAMES = (

@@ -1,6 +1,6 @@
-"""Text of no expert to learn rejection from: what ships of other languages and of other code, and generated text.
+"""Text of no expert: what ships of other languages and of other code to learn rejection from and to test it with.
 
-So a router is the same on every machine.
+Both are the same on every machine, beside text that is generated. Nothing that is tested with is learned from.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import numpy as np
 from orchestrator.routers.text.generated import GENERATORS
 from orchestrator.routers.text.ngrams import clip
 from orchestrator.routers.text.pieces import Lengths, Pieces
-from orchestrator.routers.text.shipped import code, phrases
+from orchestrator.routers.text.shipped import Texts, learned, unlearned
+from orchestrator.routers.text.tags import CODE
 
 _SIGN = re.compile(r"[_=()\[\]{}<>+*/@#%&|\\\d;:$]|\w\.\w")
 _SHORT = 60
@@ -21,17 +22,37 @@ _SHORT = 60
 _WHOLE = 256
 
 
-def outside(languages: Collection[str], characters: int, rng: np.random.Generator) -> dict[str, list[str]]:
+def outside(own: Collection[str], characters: int, rng: np.random.Generator) -> dict[str, list[str]]:
     """Texts to learn rejection from, by kind ("phrases/it", "code/sql", "generated/numbers").
 
     Args:
-        languages: those that have experts; their sentences and their code are left out.
+        own: kinds of those that have experts, which are left out.
         characters: of each generated kind, about.
         rng: of what is generated.
     """
-    found = {f"phrases/{name}": list(some) for name, some in phrases().items() if name not in languages}
-    found |= {f"code/{name}": list(some) for name, some in code().items() if name not in languages}
+    found = {kind: list(some) for kind, some in learned().items() if kind not in own}
     return found | generated(characters, rng)
+
+
+def outside_pieces(own: Collection[str], count: int, rng: np.random.Generator) -> dict[str, list[str]]:
+    """Pieces to test rejection with, by kind ("seen/it", "seen/.css", "unseen/sk", "unseen/.cmake", "generated/sql").
+
+    Args:
+        own: kinds of those that have experts, which are left out.
+        count: pieces of a kind, at most: none stands there twice.
+        rng: of the choice, and of what is generated.
+    """
+    kinds = by_sight(unlearned(), own) | generated(40 * count, rng)
+    return {kind: list(dict.fromkeys(some)) for kind, some in fragments(kinds, count, rng).items()}
+
+
+def by_sight(texts: Texts, own: Collection[str]) -> dict[str, list[str]]:
+    """Texts by kind as they are reported: whether other text of the kind is learned from, and a dot before code."""
+    return {
+        f"{'seen' if kind in learned() else 'unseen'}/{kind.removeprefix('phrases/').replace('code/', '.')}": list(some)
+        for kind, some in texts.items()
+        if kind not in own
+    }
 
 
 def generated(characters: int, rng: np.random.Generator) -> dict[str, list[str]]:
@@ -78,6 +99,6 @@ def cut_outside(kind: str, texts: Sequence[str], lengths: Lengths, rng: np.rando
     """Pieces by length as :meth:`Pieces.cut` has them; none of texts without words; short ones of code hold a sign."""
     pieces = Pieces(["\n".join(texts)])
     found = pieces.cut(lengths, rng) if pieces else {}
-    if not kind.startswith("code/") and "/." not in kind:
+    if not kind.startswith(f"{CODE}/") and "/." not in kind:
         return found
     return {name: [p for p in some if len(p) >= _SHORT or _SIGN.search(p)] for name, some in found.items()}

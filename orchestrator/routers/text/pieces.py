@@ -7,7 +7,7 @@ import io
 import re
 import tokenize
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,10 +23,11 @@ _WHOLE = 256
 
 @dataclass(frozen=True)
 class LanguageTexts:
-    """Documents of one language: to train on, and held out for calibration."""
+    """Documents of one language: to train on, and held out for calibration. is_code: what its name is one of."""
 
     train: Sequence[str]
     held_out: Sequence[str]
+    is_code: bool = False
 
 
 @dataclass(frozen=True)
@@ -103,8 +104,7 @@ class Pieces:
 
     def _cut(self, places: _Places, count: int, rng: np.random.Generator, form: re.Pattern[str]) -> list[str]:
         found: list[str] = []
-        for place in rng.integers(places.size, size=4 * count).tolist() if places.size else ():
-            piece = places.piece(place, form)
+        for piece in places.pieces(rng.integers(places.size, size=4 * count), form) if places.size else ():
             if piece and (self._kept(piece) if len(piece) < 60 else _LETTER.search(piece)):
                 found.append(piece)
                 if len(found) == count:
@@ -123,12 +123,13 @@ class _Places:
         self.ends = np.cumsum([len(text) for text in texts], dtype=np.int64)
         self.size = int(self.ends[-1]) if texts else 0
 
-    def piece(self, place: int, form: re.Pattern[str]) -> str:
-        """What `form` finds; "" where the document ends before."""
-        document = int(np.searchsorted(self.ends, place, "right"))
-        text = self.texts[document]
-        found = form.search(text, place - int(self.ends[document]) + len(text))
-        return found[0] if found else ""
+    def pieces(self, places: NDArray[np.int64], form: re.Pattern[str]) -> Iterator[str]:
+        """What `form` finds from each place on; "" where the document ends before."""
+        documents = np.searchsorted(self.ends, places, "right")
+        begins = places - np.concatenate([[0], self.ends])[documents]
+        for document, begin in zip(documents.tolist(), begins.tolist(), strict=True):
+            found = form.search(self.texts[document], begin)
+            yield found[0] if found else ""
 
 
 def _words(count: int) -> re.Pattern[str]:

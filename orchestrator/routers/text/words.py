@@ -26,9 +26,14 @@ class Words(NamedTuple):
     @classmethod
     def of(cls, texts: Sequence[str]) -> Words:
         """Of any texts; blank ones have none."""
-        found = [word_hashes(text) for text in texts]
-        hashes = [value for some in found for value in some]
-        return cls(np.array(hashes, np.uint32), np.fromiter(map(len, found), np.int64, len(found)))
+        words: list[str] = []
+        counts = np.zeros(len(texts), np.int64)
+        for row, text in enumerate(texts):
+            found = first_words(text)
+            counts[row] = len(found)
+            words += found
+        table = {word: crc_of(word) for word in set(words)}
+        return cls(np.fromiter(map(table.__getitem__, words), np.uint32, len(words)), counts)
 
     def places(self, starts: NDArray[np.int64]) -> NDArray[np.int64]:
         """Consecutive places for each text's words, int64 [W], from where `starts` [n] says."""
@@ -52,10 +57,13 @@ def first_words(text: str) -> list[str]:
     return text[:_HEAD].lower().split(None, _WORDS)[:_WORDS]
 
 
-@lru_cache(1 << 16)
-def word_hash(word: str) -> int:
+def crc_of(word: str) -> int:
     """CRC-32 of a word in lower case, without the marks around it."""
     return crc32(bare(word).encode("utf-8", "surrogatepass"))
+
+
+word_hash = lru_cache(1 << 16)(crc_of)
+"""The same, kept: a prompt waits for it."""
 
 
 def bare(word: str) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from orchestrator.cli.data import _counts_table, _removed_table
+from orchestrator.cli.data import _counts_table, _read_lines, _removed_table
 from orchestrator.corpus.inspect import LanguageSummary, SplitCounts
 
 REMOVED = {"filtered": 12, "exact_duplicates": 345, "near_duplicates": 6789, "not_common": 0}
@@ -40,7 +40,7 @@ def test_counts_of_a_large_corpus_fit_80_columns() -> None:
     splits = {name: SplitCounts(1_234_567, 9_876_543_210, 9_999_999_999) for name in ("train", "validation", "test")}
     tokens = {("english", name): 2_345_678_901 for name in splits}
     balanced = {("english", name): {"tokens": 1_111_111_111, "bytes_per_token": 4.321} for name in splits}
-    text = printed(_counts_table({"english": LanguageSummary(splits, REMOVED, {})}, tokens, balanced))
+    text = printed(_counts_table({"english": LanguageSummary(splits, REMOVED, {}, {}, {"rows": 0})}, tokens, balanced))
     for figure in ("1,234,567", "9,876,543,210", "2,345,678,901", "1,111,111,111", "4.32", "valid."):
         assert figure in text
     assert "…" not in text
@@ -48,10 +48,22 @@ def test_counts_of_a_large_corpus_fit_80_columns() -> None:
 
 def test_removed_by_given_split_or_in_all() -> None:
     by_split = {"train": REMOVED, "validation": {**REMOVED, "filtered": 77}}
-    given, drawn = LanguageSummary({}, REMOVED, by_split), LanguageSummary({}, REMOVED, {})
+    given, drawn = (
+        LanguageSummary({}, REMOVED, by_split, {}, {"rows": 0}),
+        LanguageSummary({}, REMOVED, {}, {}, {"rows": 0}),
+    )
     rows = [line.split() for line in printed(_removed_table({"en": given, "fr": drawn})).splitlines()]
     assert ["en", "train", "345", "12", "6,789", "0"] in rows
     assert ["en", "valid.", "345", "77", "6,789", "0"] in rows
     assert ["fr", "all", "345", "12", "6,789", "0"] in rows
     assert "before the splits are drawn" in printed(_removed_table({"fr": drawn}))
     assert "drawn" not in printed(_removed_table({"en": given}))
+
+
+def test_what_was_left_out_is_said() -> None:
+    files = {"source": {"read": {".jsonl": 1200}, "left_out": {".csv": 2, "": 1}}}
+    lost = {"rows": 3, "first": "a.jsonl, row 8: field 'text' is null"}
+    assert _read_lines({"es": LanguageSummary({}, REMOVED, {}, files, lost)}) == [
+        "es: files read: 1,200 .jsonl, left out: 2 .csv, 1 without suffix",
+        "es: 3 rows that are no documents: a.jsonl, row 8: field 'text' is null",
+    ]

@@ -23,3 +23,11 @@ def test_missing_packages_are_named_with_the_line_that_installs_them(mome, monke
     (mlflow,) = [line for line in ended.out.splitlines() if "mlflow" in line]
     assert "not" in mlflow
     assert "pip install" in mlflow
+
+
+def test_a_tracking_servers_password_is_not_shown(mome, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_gpu", lambda: ("GPUs", "none", "training", ""))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://ann:pa55word@host")
+    out = "".join(mome("doctor").out.split())
+    assert "***@host" in out
+    assert "pa55" not in out

@@ -44,6 +44,12 @@ def write_router(folder: Path, policy: Policy | None = None) -> None:
     save_routers(folder, "prompt", {"prompt": router}, "prompt", policy or Policy("fr", 0.5))
 
 
+def write_experts(folder: Path) -> None:
+    """A mixture's folder as far as its experts' names go."""
+    for name in WORDS:
+        (folder / "experts" / name).mkdir(parents=True)
+
+
 @pytest.fixture
 def runs(tmp_path: Path) -> Path:
     store = Store(tmp_path / "some")
@@ -159,8 +165,9 @@ def test_the_current_version_of_a_mixture_routes(tmp_path: Path, capsys: pytest.
     store.set_current("some", {"router": store.publish("router", "r" * 16, {}, write_router)})
     older = {
         name: store.publish(name, "o" * 16, {}, lambda out: write_router(out, Policy("error")))
-        for name in ("router", "tokenizer", "mixture")
+        for name in ("router", "tokenizer")
     }
+    older["mixture"] = store.publish("mixture", "o" * 16, {}, write_experts)
     Versions(root).publish("trained", None, {"corpus": {"languages": {"en": {}, "fr": {}}}}, older)
     route_text("some", "", tmp_path)
     assert "policy for that, error, refuses it" in capsys.readouterr().out

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from orchestrator.corpus.deduplication import (
     PERMUTATIONS,
-    comparable_words,
+    comparable_units,
     exact_duplicates,
     exact_key,
     near_duplicates,
@@ -55,8 +55,8 @@ def test_short_texts_have_signatures(words: list[str]) -> None:
 
 
 def test_keys_ignore_case_and_white_space() -> None:
-    assert exact_key(comparable_words("Ein  Haus\n")) == exact_key(comparable_words("ein haus"))
-    assert exact_key(comparable_words("einhaus")) != exact_key(comparable_words("ein haus"))
+    assert exact_key("Ein  Haus\n") == exact_key("ein haus")
+    assert exact_key("einhaus") != exact_key("ein haus")
 
 
 @settings(max_examples=100, deadline=None)
@@ -102,3 +102,33 @@ def test_identical_signatures_are_always_found(which: list[int], threshold: floa
     signatures = np.array([texts[i] for i in which], np.uint32).reshape(-1, PERMUTATIONS)
     removed = near_duplicates(signatures, threshold)
     assert removed.tolist() == [i in which[:place] for place, i in enumerate(which)]
+
+
+LETTERS = {
+    "zh": (0x4E00, 2500), "ja": (0x3041, 150), "th": (0x0E01, 46), "lo": (0x0E81, 40), "km": (0x1780, 50),
+    "my": (0x1000, 60), "bo": (0x0F40, 40),
+}  # fmt: skip
+
+
+def sentences(language: str, seed: int, words: int = 250) -> list[str]:
+    """Words of a made-up text in the letters of a script."""
+    draw = np.random.default_rng([seed, 7])
+    first, count = LETTERS[language]
+    known = np.random.default_rng(3).integers(0, count, (400, 4))
+    return ["".join(chr(first + letter) for letter in known[word]) for word in draw.integers(0, 400, words)]
+
+
+@pytest.mark.parametrize("language", LETTERS)
+def test_near_duplicates_without_spaces(language: str) -> None:
+    originals = [sentences(language, seed) for seed in range(12)]
+    copies = [[*words[:100], sentences(language, 99, 1)[0], *words[101:]] for words in originals]
+    texts = [" ".join("".join(words[i : i + 25]) for i in range(0, 250, 25)) for words in originals + copies]
+    removed = near_duplicates(np.array([signature(comparable_units(text)) for text in texts]), 0.8)
+    assert removed.tolist() == [False] * 12 + [True] * 12
+
+
+def test_units_follow_the_script() -> None:
+    assert comparable_units("Ein Haus, é\n") == ["ein", "haus,", "é"]
+    assert comparable_units("हिन्दी का पाठ") == ["हिन्दी", "का", "पाठ"]
+    assert comparable_units("한국어 글") == ["한국어", "글"]
+    assert comparable_units("我在 Berlin住,\u3000好。") == ["我", "在", "berlin", "住", ",", "好", "。"]

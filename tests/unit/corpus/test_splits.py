@@ -6,14 +6,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.config.recipe import SplitConfig
+from orchestrator.corpus.document import Document
 from orchestrator.corpus.splits import SPLITS, assign, common_to_all, work_hash
 from orchestrator.errors import CorpusError
 
 TRAIN, VALIDATION, TEST = range(3)
 
 
-def works(ids: list[str], seed: int = 0) -> np.ndarray:
-    return np.array([work_hash(name, seed) for name in ids], np.uint64)
+def works(ids: list[str], seed: int = 0, parts_of: list[str] | None = None) -> np.ndarray:
+    documents = [
+        Document(name, "", "", "", "", work) for name, work in zip(ids, parts_of or [""] * len(ids), strict=True)
+    ]
+    return np.array([work_hash(document, seed) for document in documents], np.uint64)
 
 
 def ids(prefix: str, count: int) -> list[str]:
@@ -53,7 +57,8 @@ def test_an_article_lands_in_the_same_split_in_every_language() -> None:
 
 def test_parts_of_a_work_stay_together() -> None:
     chapters = [f"novel{i}#{j}" for i in range(20) for j in range(5)]
-    codes = assign({"en": works(chapters)}, SplitConfig())["en"]
+    novels = [name.partition("#")[0] for name in chapters]
+    codes = assign({"en": works(chapters, parts_of=novels)}, SplitConfig())["en"]
     assert all(len(set(codes[i : i + 5])) == 1 for i in range(0, 100, 5))
     assert np.bincount(codes).tolist() == [90, 5, 5]
 
@@ -63,10 +68,15 @@ def test_the_seed_decides() -> None:
     assert draws[0] == draws[1] != draws[2]
 
 
-@pytest.mark.parametrize("names", [ids("a", 2), ["one#1", "one#2", "one#3"], []])
-def test_too_few_works(names: list[str]) -> None:
+def test_an_id_says_nothing_of_works() -> None:
+    codes = assign({"en": works([f"#{i}" for i in range(60)])}, SplitConfig())["en"]
+    assert np.bincount(codes).tolist() == [54, 3, 3]
+
+
+@pytest.mark.parametrize("parts_of", [["", ""], ["one", "one", "one"], []])
+def test_too_few_works(parts_of: list[str]) -> None:
     with pytest.raises(CorpusError, match="too little text to split") as error:
-        assign({"fr": works(names)}, SplitConfig())
+        assign({"fr": works(ids("a", len(parts_of)), parts_of=parts_of)}, SplitConfig())
     assert error.value.where == "corpus.languages.fr"
     assert SPLITS[0] in error.value.what
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ def measured() -> dict[str, LanguageLosses]:
     def one(own: str, routes: list[int]) -> LanguageLosses:
         base = rng.normal(40, 3, len(routes))
         losses = {"teacher": base - 5, **{name: base + (0 if name == own else 20) for name in ("en", "py")}}
-        return LanguageLosses(CONTEXT, losses, np.array(routes), np.full(len(routes), 30))
+        return LanguageLosses(CONTEXT, losses, np.array(routes), np.full(len(routes), 30), np.arange(len(routes)))
 
     return {"en": one("en", [0] * 50), "py": one("py", [0] + [1] * 39)}
 
@@ -63,3 +64,13 @@ def test_both_means_of_table_5(measured: dict[str, LanguageLosses]) -> None:
 def test_same_seed_same_json(measured: dict[str, LanguageLosses]) -> None:
     texts = {json.dumps(summarise(measured, 200, 0.95, seed), allow_nan=False) for seed in (1, 1, 2)}
     assert len(texts) == 2
+
+
+def test_two_documents_have_no_interval(measured: dict[str, LanguageLosses]) -> None:
+    measured["en"] = replace(measured["en"], works=np.repeat([0, 1], 25))
+    result = summarise(measured, 200, 0.95, 1)
+    assert result["works"] == {"en": 2, "py": 40}
+    assert result["teacher"]["en"]["interval"] is None
+    assert result["routing_cost"]["en"]["interval"] is None
+    assert result["means"]["teacher"]["geometric"]["interval"] is None
+    assert result["teacher"]["py"]["interval"] is not None

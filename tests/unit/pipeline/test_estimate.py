@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from orchestrator.artifacts import Store
+from orchestrator import machine
+from orchestrator.artifacts import Store, write_json
 from orchestrator.config.loading import load_recipe
 from orchestrator.config.recipe import Recipe
 from orchestrator.pipeline.estimate import DATA_SECONDS, Machine, estimate, expecting, makespan
 from orchestrator.pipeline.graph import Step
+from orchestrator.pipeline.pace import Conditions, Pace, Recorded, kind_of_stage
 from orchestrator.pipeline.plan import Plan, make_plan
-from orchestrator.pipeline.rehearsal import Pace, Rehearsal
+from orchestrator.pipeline.rehearsal import BUDGET, Rehearsal
 from orchestrator.pipeline.text import counted_blocks, expected_blocks
 from orchestrator.stages.base import Cost, Stage
+from orchestrator.training.device import arithmetic
 
 RECIPES = Path(__file__).resolve().parents[3] / "jobs" / "recipes"
 TINY = (
@@ -39,7 +43,7 @@ def costs_of(plan: Plan) -> dict[str, Cost]:
 
 
 def rehearsal(plan: Plan, folder: Path, flops_per_second: float = 1e9) -> Rehearsal:
-    return Rehearsal(plan, costs_of(plan), "cpu", folder, flops_per_second)
+    return Rehearsal(plan, costs_of(plan), "cpu", folder, flops_per_second, until=time.monotonic() + 100 * BUDGET)
 
 
 def paces(plan: Plan, folder: Path) -> dict[str, Pace | None]:
@@ -88,6 +92,10 @@ class TestMakespan:
         steps = [train("a"), train("b"), prepare("c")]
         assert makespan(steps, {"a": 1, "b": 2, "c": 4}, slots=2, serial=True) == 7
 
+    def test_who_runs_alone_waits_for_all_slots_and_is_waited_for(self) -> None:
+        steps = [train("a"), train("b"), replace(train("alone"), alone=True), train("c"), train("d")]
+        assert makespan(steps, {"a": 2, "b": 5, "alone": 3, "c": 4, "d": 1}, slots=2) == 12
+
     def test_nothing_takes_no_time(self) -> None:
         assert makespan([], {}, slots=2) == 0
 
@@ -129,6 +137,56 @@ class TestText:
         assert counted_blocks(tmp_path) == {"train": 2, "validation": 2, "test": 2}
 
 
+def record(root: Path, plan: Plan, name: str, **facts: object) -> Path:
+    """As a training of this plan leaves it in the run's folder; returns its ``training.json``."""
+    step = next(step for step in plan.steps if step.name == name)
+    file = root / "stages" / name / "0123" / "training.json"
+    precision = costs_of(plan)[name].training
+    assert precision is not None
+    conditions = {
+        "context": plan.expected.context,
+        "parameters": costs_of(plan)[name].parameters,
+        "device": "cpu",
+        "threads": 1,
+        "arithmetic": arithmetic(torch.device("cpu"), precision.precision),
+        "processor": machine.processor(),
+    }
+    took = {"tokens": 20_000, "seconds": 20.0, "validated": 2, "validated_tokens": 1000, "tokens_per_second": 1000.0}
+    write_json(file, {**conditions, **took, **facts})
+    stage = step.step.stage
+    made = {"stage": type(stage).__name__, "config": stage.model_dump(mode="json")}
+    write_json(file.with_name("manifest.json"), made)
+    return file
+
+
+class TestRecorded:
+    def test_pace_of_a_training_that_ran(self, tmp_path: Path) -> None:
+        _, plan = planned(tmp_path / "run")
+        facts = json.loads(record(tmp_path / "run", plan, "teacher", seconds=25.0).read_text())
+        conditions = Conditions(**{name: facts[name] for name in Conditions.__dataclass_fields__})
+        stage = next(step for step in plan.steps if step.name == "teacher").step.stage
+        found = Recorded.of(tmp_path)
+        assert found.pace(stage, conditions, 256) == Pace(step=0.256, token=0.005, languages=2, around=0.0)
+        assert found.pace(stage, replace(conditions, arithmetic="other"), 256) is None
+
+    @pytest.mark.parametrize(
+        "facts", [{"processor": "another"}, {"tokens_per_second": 0}, {"validated": 0}, {"tokens_per_second": None}]
+    )
+    def test_other_machines_and_nonsense_are_passed_over(self, tmp_path: Path, facts: dict[str, object]) -> None:
+        _, plan = planned(tmp_path / "run")
+        record(tmp_path / "run", plan, "teacher", **facts)
+        assert not Recorded.of(tmp_path).facts
+
+    @pytest.mark.parametrize("damaged", ["", "[]", "null", "{"])
+    def test_damaged_files_are_passed_over(self, tmp_path: Path, damaged: str) -> None:
+        _, plan = planned(tmp_path / "run")
+        file = record(tmp_path / "run", plan, "teacher")
+        file.with_name("manifest.json").write_text(damaged)
+        assert not Recorded.of(tmp_path).facts
+        file.write_text(damaged)
+        assert not Recorded.of(tmp_path).facts
+
+
 class TestRehearsal:
     def test_every_training_of_the_main_line_has_a_pace(self, tmp_path: Path) -> None:
         _, plan = planned(tmp_path)
@@ -164,7 +222,7 @@ class TestRehearsal:
         def kind(*overrides: str) -> str:
             _, plan = planned(tmp_path, *overrides)
             expert = next(step for step in plan.steps if step.name == "expert-fr")
-            return rehearsal(plan, tmp_path)._kind(expert)
+            return kind_of_stage(expert.step.stage)
 
         assert {kind(), kind("seed=5"), kind("experts.training.tokens=9000")} == {kind()}
         weights = [kind(f"experts.distillation.schedule={{type: fixed, alpha: {alpha}}}") for alpha in (0.3, 0.6, 0)]
@@ -218,6 +276,34 @@ class TestEstimate:
         expected = estimate(plan, costs, HERE)
         assert expected.rehearsed == 0
         assert expected.seconds["teacher"] == pytest.approx(costs["teacher"].flops / 1e11, rel=0.95)
+
+    def test_whole_batches_are_never_taken(self, tmp_path: Path) -> None:
+        """A batch of half a million tokens of a model that small takes minutes, one micro-batch milliseconds."""
+        changes = [f"{part}.training.batch_tokens=524288" for part in ("teacher", "experts")]
+        _, plan = planned(tmp_path, *changes, "teacher.training.tokens=1048576", "experts.training.tokens=1048576")
+        started = time.process_time()
+        expected = estimate(plan, costs_of(plan), HERE)
+        assert time.process_time() - started < 10
+        assert expected.rehearsed == 3
+
+    def test_no_time_is_left_for_a_rehearsal(self, tmp_path: Path) -> None:
+        _, plan = planned(tmp_path)
+        rehearsed = Rehearsal(plan, costs_of(plan), "cpu", tmp_path, 1e9, until=time.monotonic())
+        assert rehearsed.pace(next(s for s in plan.steps if s.name == "teacher"), 1, 0) is None
+
+    def test_what_a_run_beside_this_one_took_is_known(self, tmp_path: Path) -> None:
+        """A second teacher with other seeds, lengths and rates; not one of other batches, and not on other threads."""
+        _, plan = planned(tmp_path / "first")
+        record(tmp_path / "first", plan, "teacher", tokens_per_second=1000.0)
+        changes = ("seed=5", "teacher.training.tokens=40000", "teacher.training.optimizer.lr=1e-4", "name=second")
+        _, again = planned(tmp_path / "second", *changes)
+        expected = estimate(again, costs_of(again), HERE)
+        assert (expected.recorded, expected.rehearsed) == (1, 2)
+        assert expected.seconds["teacher"] == pytest.approx(40, rel=0.3)
+        other = replace(HERE, threads=2, threads_alone=2)
+        assert estimate(again, costs_of(again), other).recorded == 0
+        _, another = planned(tmp_path / "second", "teacher.training.micro_batch=4")
+        assert estimate(another, costs_of(another), HERE).recorded == 0
 
     def test_what_is_cached_takes_no_time(self, tmp_path: Path) -> None:
         _, plan = planned(tmp_path)

@@ -1,16 +1,20 @@
 import threading
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from orchestrator.artifacts import Store, digest
 from orchestrator.config.base import PluginSpec
+from orchestrator.config.loading import load_recipe
 from orchestrator.errors import ArtifactError, CorpusError, MomeError, StageFailedError
 from orchestrator.pipeline.execute import _POLL_SECONDS, METRICS, _Follower, execute
 from orchestrator.pipeline.graph import Step
-from orchestrator.pipeline.plan import Plan, PlannedStep, ancestors, descendants, select
+from orchestrator.pipeline.plan import Plan, PlannedStep, ancestors, descendants, make_plan, select
 from orchestrator.stages.base import Expected, Stage
+
+RECIPES = Path(__file__).resolve().parents[3] / "jobs" / "recipes"
 
 
 class Write(Stage):
@@ -21,6 +25,7 @@ class Write(Stage):
 
     def run(self, inputs, out, env):
         if self.fail:
+            time.sleep(0.1)  # what begins with it has begun
             raise CorpusError("no text", "here", "add some")
         env.log({"step": 1, "steps": 1, "loss": 2.0})
         above = "".join((inputs[role] / "text").read_text() for role in sorted(inputs))
@@ -41,6 +46,9 @@ class ThreadRunner:
         step.stage.run(inputs, out, Environment(work=work))
         time.sleep(0.2)
         self.spans[step.name] = (start, time.monotonic())
+
+    def stop(self, name):
+        pass
 
     def close(self):
         pass
@@ -121,7 +129,7 @@ def test_a_second_run_runs_nothing(tmp_path):
     assert runner.spans == {}
 
 
-def test_a_failure_stops_only_what_depends_on_it(tmp_path):
+def test_what_ends_soon_beside_a_failure_is_kept_and_what_depends_on_it_is_not_run(tmp_path, capsys):
     store = Store(tmp_path)
     steps = (DIAMOND[0], Step("b", Write(fail=True), {"a": "a"}), *DIAMOND[2:])
     recorder = Recorder()
@@ -131,6 +139,10 @@ def test_a_failure_stops_only_what_depends_on_it(tmp_path):
     assert ("finished", "c") in recorder.events
     assert not [e for e in recorder.events if e[1] == "d"]
     assert {p.name for p in plan_of(store, *DIAMOND).missing} == {"b", "d"}
+    assert capsys.readouterr().out.splitlines() == [
+        "stops within a minute, because nothing that is wanted can use it: c",
+        "not made: d; the same command goes on from what is there",
+    ]
 
 
 def test_several_failures_are_all_said(tmp_path):
@@ -209,8 +221,27 @@ def test_metrics_are_followed_through_a_cut_in_the_middle_of_a_line(tmp_path):
 
 def test_names_of_steps_select_and_reach_up_and_down():
     steps = [*DIAMOND, Step("expert-en", Write()), Step("expert-fr", Write())]
-    assert select(steps, ["experts"]) == {"expert-en", "expert-fr"}
+    assert select(steps, ["experts"]) == select(steps, ["expert"]) == {"expert-en", "expert-fr"}
     assert ancestors(steps, {"b"}) == {"a", "b"}
     assert descendants(steps, {"b"}) == {"b", "d"}
     with pytest.raises(MomeError, match="no stage"):
         select(steps, ["expret"])
+
+
+def test_experts_are_whatever_makes_the_experts_of_a_recipe():
+    joint = [*DIAMOND, Step("joint", Write()), Step("jointly", Write())]
+    assert select(joint, ["experts"]) == {"joint"}
+    study = [*joint, Step("expert-en@2", Write()), Step("joint@2", Write()), Step("joint-moe_ce", Write())]
+    assert select(study, ["experts"]) == {"joint", "expert-en@2", "joint@2", "joint-moe_ce"}
+    with pytest.raises(MomeError, match="trained together: joint"):
+        select(joint, ["expert-en"])
+    with pytest.raises(MomeError, match="no stage 'expert'"):
+        select(DIAMOND, ["expert"])
+
+
+@pytest.mark.parametrize("setup", ["jeet", "moe_ce"])
+def test_a_plan_until_experts_that_are_trained_together_ends_with_them(tmp_path, setup):
+    recipe = load_recipe(RECIPES / "smoke.yaml", [f"mixture={setup}"])
+    plan = make_plan(recipe, Store(tmp_path), until=["experts"], force=["experts"])
+    assert plan.missing[-1].name == "joint"
+    assert plan.missing[-1].forced

@@ -142,6 +142,7 @@ def prompt() -> dict[str, Any]:
         "outside": {kind: {"count": 500, "rejected": 0.9} for kind in [*kinds, "generated/noise"]},
         "classifiers": {"sgd": dict.fromkeys(lengths, score)},
         "learned_outside": ["code/sql", "generated/noise", "phrases/es"],
+        "shipped": {"en": {"kinds": ["phrases/en"], "learned": 2, "with": []}},
     }  # fmt: skip
 
 
@@ -178,6 +179,7 @@ def block_losses() -> dict[str, np.ndarray[Any, np.dtype[Any]]]:
                 math.log(row[language]) + difficulty + rng.normal(0, 0.02, 60)
             )
         tensors[f"route/{language}"] = np.full(60, index)
+        tensors[f"works/{language}"] = np.arange(60)
     tensors["route/en"][7] = 1
     return tensors
 

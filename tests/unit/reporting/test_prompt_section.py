@@ -30,6 +30,11 @@ PROMPT = {
         "sgd": {length: {"accuracy": 0.5, "accuracy_interval": [0.4, 0.6]} for length in ("1 word", "2 words")},
     },
     "learned_outside": ["phrases/ar", "phrases/es", "generated/sql"],
+    "shipped": {
+        "english": {"kinds": ["phrases/en"], "learned": 1234, "with": []},
+        "pt-br": {"kinds": ["phrases/pt"], "learned": 0, "with": ["pt-pt"]},
+        "medical": {"kinds": [], "learned": 0, "with": []},
+    },
 }
 TIMING = {"prompt": {"microseconds": 12.5, "alone": 40, "bytes": 3_000_000.0, "text": {"microseconds": 7, "alone": 30}}}
 FACTS = {"prompt": PROMPT, "timing": TIMING, "used": "prompt"}
@@ -48,6 +53,7 @@ def test_a_prompt_router_has_its_tables_and_figures() -> None:
         "Coverage against error",
         "Text that is for no expert: what is rejected of it",
         "What rejection was learned from",
+        "Text that ships for the languages",
         "Cost of routing",
     ]
     assert [block.name for block in found if isinstance(block, Figure)] == ["confusion-short", "reliability"]
@@ -69,15 +75,21 @@ def test_a_threshold_is_recommended_and_sources_are_named() -> None:
     outside = tables["Text that is for no expert: what is rejected of it"]
     said = [" | ".join(cell.text for cell in row).replace("\N{NO-BREAK SPACE}", " ") for row in outside.rows]
     assert said == [
-        "languages that it has never seen | program messages | 20 | 75.0 % | bg 100 %, sk 50 %",
-        "languages that it has learned to reject | program messages | 10 | 90.0 % | it 90 %",
-        "code that it has never seen | installed packages | 10 | 20.0 % | .f90 20 %",
+        "languages that it has never seen | sentences | 20 | 75.0 % | bg 100 %, sk 50 %",
+        "languages that it has learned to reject | sentences | 10 | 90.0 % | it 90 %",
+        "code that it has never seen | snippets | 10 | 20.0 % | .f90 20 %",
         "data and noise | made by rule | 10 | 90.0 % | sql 90 %",
     ]
     learned = tables["What rejection was learned from"]
     assert [[cell.text for cell in row] for row in learned.rows] == [
         ["sentences written for this project, in", "2", "ar, es"],
         ["made by rule", "1", "sql"],
+    ]
+    shipped = tables["Text that ships for the languages"]
+    assert [[cell.text for cell in row] for row in shipped.rows] == [
+        ["english", "phrases/en", "1,234 texts learned"],
+        ["pt-br", "phrases/pt", "neither learned nor rejected: also that of pt-pt"],
+        ["medical", "none", "nothing ships of this name"],
     ]
 
 

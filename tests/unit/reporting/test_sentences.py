@@ -63,3 +63,11 @@ def test_routing_cost() -> None:
 )
 def test_difference(value: float, margin: float, verdict: str) -> None:
     assert sentences.difference(value, margin) == verdict
+
+
+def test_too_few_documents_have_no_interval() -> None:
+    entry = {"ratio": 1.2, "interval": None, "rival": "fr"}
+    text = sentences.specialisation({"en": entry, "fr": entry}, ["en", "fr"], 0.95)
+    assert text.endswith("by a factor of 1.20 (no interval: too few documents).")
+    assert "no interval excludes zero" in sentences.routing_cost({"en": entry})
+    assert "(no interval: too few documents)" in sentences.against_teacher({"en": entry})

@@ -29,6 +29,8 @@ def data(tmp_path_factory) -> dict[str, Path]:
         splits[split] = {}
         for language, words in (("en", 20), ("fr", 40)):
             rng.integers(3, words, tokens).astype(np.uint16).tofile(folder / "blocks" / split / f"{language}.bin")
+            works = np.arange((tokens - 1) // CONTEXT, dtype=np.uint64)
+            np.save(folder / "blocks" / split / f"{language}.works.npy", works)
             counts = {"documents": 1, "tokens": tokens, "characters": tokens, "bytes": tokens}
             splits[split][language] = {**counts, "blocks": (tokens - 1) // CONTEXT}
     about = {"context": CONTEXT, "dtype": "uint16", "vocab_size": VOCABULARY, "languages": ["en", "fr"]}

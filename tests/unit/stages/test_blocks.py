@@ -45,6 +45,7 @@ def tokens(tmp_path: Path) -> Path:
             ids = np.concatenate([document(split, language, row) for row in range(len(lengths))])
             ids.tofile(folder / split / f"{language}.bin")
             np.save(folder / split / f"{language}.lengths.npy", np.array(lengths))
+            np.save(folder / split / f"{language}.works.npy", np.arange(len(lengths), dtype=np.uint64) // 2)
             splits[split][language] = {"documents": len(lengths), "tokens": len(ids), "unknown": 0}
     np.save(folder / "vocabulary.npy", VOCABULARY)
     about = {"languages": ["en", "fr", "de"], "dtype": "uint16", "vocab_size": 100, "prefix_bytes": 1, "splits": splits}
@@ -78,7 +79,16 @@ def test_streams_are_the_selected_documents(tokens: Path, tmp_path: Path) -> Non
             text_bytes, characters = VOCABULARY[stream].sum(axis=0) - len(rows)
             assert (counts["documents"], counts["tokens"]) == (len(rows), len(stream))
             assert (counts["bytes"], counts["characters"]) == (text_bytes, characters)
-            assert counts["blocks"] == (len(stream) - 1) // 16 == TokenBlocks.open(out, split).count(language)
+            middles = np.arange(len(stream) // 16 - 1) * 16 + 8
+            documents = np.cumsum(stream == 1)[middles] - 1
+            works = TokenBlocks.open(out, split).works(language)
+            np.testing.assert_array_equal(works[: len(middles)], rows[documents] // 2)
+            assert (
+                counts["blocks"]
+                == len(works)
+                == (len(stream) - 1) // 16
+                == TokenBlocks.open(out, split).count(language)
+            )
 
 
 def test_splits_are_balanced(tokens: Path, tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ def test_files_and_progress(tmp_path: Path) -> None:
     out = run(tmp_path, stage())
     files = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
     assert files == {"corpus.json"} | {f"{split}/{name}.parquet" for split in SPLITS for name in ("en", "py")}
-    assert pq.read_schema(out / "train" / "en.parquet").names == ["id", "title", "text", "source", "licence"]
+    assert pq.read_schema(out / "train" / "en.parquet").names == ["id", "title", "text", "source", "licence", "work"]
     log = [json.loads(line) for line in (tmp_path / "work" / "metrics.jsonl").read_text().splitlines()]
     steps = [row["step"] for row in log if "step" in row]
     assert steps == sorted(steps)

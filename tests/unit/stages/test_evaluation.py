@@ -43,6 +43,9 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         for i, language in enumerate(LANGUAGES):
             stream = rng.integers(3 + 60 * i, 200 + 60 * i, COUNTS[language] * CONTEXT + 5, dtype=np.uint16)
             stream.tofile(root / "blocks" / split / f"{language}.bin")
+            np.save(
+                root / "blocks" / split / f"{language}.works.npy", np.arange(COUNTS[language], dtype=np.uint64) // 2
+            )
             splits.setdefault(split, {})[language] = {"tokens": len(stream), "blocks": COUNTS[language]}
     about = {"context": CONTEXT, "dtype": "uint16", "vocab_size": 265, "languages": list(LANGUAGES), "splits": splits}
     (root / "blocks" / "blocks.json").write_text(json.dumps(about))
@@ -83,6 +86,8 @@ def test_every_model_on_every_language(inputs: dict[str, Path], tmp_path: Path) 
     assert set(result["means"]) == {"teacher", "experts", "true_language", "routed"}
 
     tensors = load_file(tmp_path / "out" / "block_losses.safetensors")
+    assert tensors["works/py"].tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
+    assert result["works"] == {"en": 7, "py": 6}
     losses, routes = tensors["loss/en/py"], tensors["route/py"]
     assert losses.sum() / CONTEXT / COUNTS["py"] == pytest.approx(result["experts"]["en"]["py"]["loss"])
     chosen = np.where(routes == 0, losses, tensors["loss/py/py"])

@@ -41,6 +41,7 @@ def write_blocks(folder, *languages, vocab_size=VOCABULARY):
         (folder / "selected" / split).mkdir(parents=True)
         for language in languages:
             rng.integers(3, VOCABULARY, 50).astype(np.uint16).tofile(folder / split / f"{language}.bin")
+            np.save(folder / split / f"{language}.works.npy", np.arange(6, dtype=np.uint64))
             np.save(folder / "selected" / split / f"{language}.npy", np.arange(3))
         counts[split] = {language: {"tokens": 50, "made": folder.name} for language in languages}
     about = {"context": CONTEXT, "dtype": "uint16", "vocab_size": vocab_size, "languages": languages}
@@ -54,6 +55,7 @@ def write_tokens(folder, lengths):
         (folder / split).mkdir(parents=True)
         np.arange(3, 3 + sum(lengths)).astype(np.uint16).tofile(folder / split / "es.bin")
         np.save(folder / split / "es.lengths.npy", np.array(lengths))
+        np.save(folder / split / "es.works.npy", np.arange(len(lengths), dtype=np.uint64))
     np.save(folder / "vocabulary.npy", np.ones((100, 2), np.int64))
     counts = {"es": {"documents": len(lengths), "tokens": sum(lengths), "unknown": 0}}
     about = {"languages": ["es"], "dtype": "uint16", "vocab_size": 100, "prefix_bytes": 0}

@@ -28,12 +28,3 @@ def test_a_missing_step_is_named(made_up, tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="expert-de"):
         ReportStage(recipe=made_up["RECIPE"]).run(inputs, tmp_path / "out", Environment(work=tmp_path / "work"))
     assert not (tmp_path / "out").exists()
-
-
-def test_templates_and_the_papers_figures_are_part_of_its_fingerprint() -> None:
-    assert ReportStage(recipe={}).external().keys() == {"paper.json", "report.html.j2", "report.md.j2", "style.css"}
-
-
-def test_its_configuration_is_the_recipe() -> None:
-    stage = ReportStage(recipe={"name": "a", "seed": 1})
-    assert stage.model_dump(mode="json") == {"recipe": {"name": "a", "seed": 1}}

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import hashlib
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -145,10 +149,112 @@ def test_the_prompt_router_beside_the_papers(blocks: Path, tmp_path: Path, monke
     assert router.languages == LANGUAGES
     assert Policy.of(out) == Policy("fr", 0.7)
     assert isinstance(Router.load(out, "sgd"), TokenRouter)
-    assert set(made.external()) == {"outside"}
+    assert made.external() == {}
 
 
 def test_training_the_prompt_router_takes_time_that_a_plan_says() -> None:
     expected = Expected(300, CONTEXT, len(LANGUAGES), None, PluginSpec(type="gpt2_nano"))
     assert stage().cost({}, expected).seconds == 0
     assert stage(type={"type": "prompt", "pieces": 1000}).cost({}, expected).seconds > 1
+
+
+ANYWHERE = """
+import sys
+
+seen = []
+sys.addaudithook(lambda event, arguments: seen.append(str(arguments[0])) if event in READS else None)
+READS = ("open", "os.listdir", "os.scandir", "glob.glob")
+
+import gettext
+import json
+from pathlib import Path
+
+from orchestrator.stages import router
+from orchestrator.stages.base import Environment
+
+stage, inputs, out, catalogues = json.loads(sys.argv[1])
+gettext.bindtextdomain("messages", catalogues)
+router.TEST_PIECES = 60
+inputs = {name: Path(path) for name, path in inputs.items()}
+router.RouterStage.model_validate(stage).run(inputs, Path(out, "out"), Environment(work=Path(out, "work")))
+print(json.dumps([path for path in seen if catalogues in path or "share/locale" in path or path.endswith(".mo")]))
+"""
+"""Runs the stage, and prints which message catalogues it has read."""
+
+
+def test_it_is_the_same_on_every_machine(blocks: Path, tmp_path: Path) -> None:
+    """Whatever its locale is, and whatever message catalogues there are: damaged, strange or none."""
+    save_tokenizer(train_tokenizer([["some words of a text"]], 259), tmp_path / "tokenizer")
+    inputs = {"blocks": blocks, "tokenizer": tmp_path / "tokenizer", "corpus": write_corpus(tmp_path / "corpus")}
+    options = {"type": "prompt", "bits": 12, "pieces": 200, "calibration_pieces": 50}
+    configuration = stage(type=options).model_dump(mode="json")
+    damaged = tmp_path / "locale"
+    for number, language in enumerate(("mn", "es", "en", "xx", "C")):
+        (damaged / language / "LC_MESSAGES").mkdir(parents=True)
+        (damaged / language / "LC_MESSAGES" / "messages.mo").write_bytes(b"\xde\x12\x04\x95"[: 5 - number] + b"\0" * 9)
+    strange = {
+        "LANG": "mn_MN.UTF-8",
+        "LC_ALL": "mn_MN.UTF-8",
+        "LANGUAGE": "mn:es:xx",
+        "TEXTDOMAINDIR": str(damaged),
+        "LOCPATH": str(damaged),
+        "NLSPATH": str(damaged),
+        "TZ": "Asia/Ulaanbaatar",
+        "HOME": str(tmp_path / "nowhere"),
+        "PYTHONUTF8": "0",
+    }
+    machines = {"plain": {"LANG": "C"}, "strange": strange}
+    made = {}
+    for name, variables in machines.items():
+        out = tmp_path / name
+        (out / "out").mkdir(parents=True)
+        catalogues = str(damaged if name == "strange" else tmp_path / "none")
+        told = json.dumps([configuration, {key: str(path) for key, path in inputs.items()}, str(out), catalogues])
+        kept = {key: value for key, value in os.environ.items() if not key.startswith(("LC_", "LANG"))}
+        command = [sys.executable, "-c", ANYWHERE, told]
+        ended = subprocess.run(command, env={**kept, **variables}, capture_output=True, text=True, check=False)
+        assert ended.returncode == 0, ended.stderr
+        assert json.loads(ended.stdout) == [], "message catalogues were read"
+        files = sorted(path for path in (out / "out").iterdir() if path.name != "timing.json")
+        made[name] = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    assert made["plain"] == made["strange"]
+    assert {"router.json", "metrics.json", "prompt.safetensors"} <= set(made["plain"])
+
+
+def test_names_of_languages_are_matched_with_what_ships(
+    blocks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A Polish expert and one for Perl, and one of a name that nothing ships of, which the log says."""
+    renamed = dict(zip(LANGUAGES, ("polish", "medical", "pl"), strict=True))
+    about = json.loads((blocks / "blocks.json").read_text())
+    corpus = write_corpus(tmp_path / "corpus")
+    for path in [*blocks.rglob("*.bin"), *corpus.rglob("*.parquet")]:
+        path.rename(path.with_stem(renamed[path.stem]))
+    for splits in about["splits"].values():
+        splits |= {renamed[language]: splits.pop(language) for language in LANGUAGES}
+    (blocks / "blocks.json").write_text(json.dumps(about | {"languages": list(renamed.values())}))
+    counts = json.loads((corpus / "corpus.json").read_text())["languages"]
+    (corpus / "corpus.json").write_text(json.dumps({"languages": {renamed[name]: counts[name] for name in LANGUAGES}}))
+    save_tokenizer(train_tokenizer([["some words of a text"]], 259), tmp_path / "tokenizer")
+    monkeypatch.setattr("orchestrator.stages.router.TEST_PIECES", 60)
+    options = {"type": "prompt", "bits": 12, "pieces": 200, "calibration_pieces": 50}
+    made = RouterStage(
+        router=RouterConfig(sequences_per_language=40, type=options),
+        languages=tuple(renamed.values()),
+        code_languages=("pl",),
+        seed=3,
+    )
+    (tmp_path / "out").mkdir()
+    inputs = {"blocks": blocks, "tokenizer": tmp_path / "tokenizer", "corpus": corpus}
+    made.run(inputs, tmp_path / "out", Environment(work=tmp_path / "work"))
+    found = json.loads((tmp_path / "out" / "metrics.json").read_text())["prompt"]
+    assert {name: row["kinds"] for name, row in found["shipped"].items()} == {
+        "polish": ["phrases/pl"],
+        "medical": [],
+        "pl": ["code/pl"],
+    }
+    assert not {"phrases/pl", "code/pl"} & set(found["learned_outside"])
+    assert {"phrases/en", "code/py"} <= set(found["learned_outside"])
+    said = (tmp_path / "work" / "metrics.jsonl").read_text()
+    assert "no shipped text for 'medical'" in said
+    assert "of phrases/pl that ship" in said

@@ -28,6 +28,12 @@ def texts_of(split: str, language: str) -> list[str]:
     return [f"{language} {split} </s> {number} été\n" * (number % 5) for number in range(23)]
 
 
+def columns_of(split: str, language: str) -> dict[str, list[str]]:
+    texts = texts_of(split, language)
+    works = ["" if number % 3 else "novel" for number in range(len(texts))]
+    return {"text": texts, "id": [f"#{number}" for number in range(len(texts))], "work": works}
+
+
 @pytest.fixture
 def inputs(tmp_path: Path) -> dict[str, Path]:
     save_tokenizer(train_tokenizer([texts_of("train", "en")], 262), tmp_path / "tokenizer")
@@ -35,7 +41,7 @@ def inputs(tmp_path: Path) -> dict[str, Path]:
         for language in LANGUAGES:
             path = tmp_path / "corpus" / split / f"{language}.parquet"
             path.parent.mkdir(parents=True, exist_ok=True)
-            pq.write_table(pa.table({"text": texts_of(split, language)}), path, row_group_size=4)
+            pq.write_table(pa.table(columns_of(split, language)), path, row_group_size=4)
     return {"corpus": tmp_path / "corpus", "tokenizer": tmp_path / "tokenizer"}
 
 
@@ -64,6 +70,10 @@ def test_documents_in_order(inputs: dict[str, Path], tmp_path: Path) -> None:
             documents = np.split(ids, np.cumsum(lengths)[:-1])
             assert [decode(tokenizer, each) for each in documents] == texts
             np.testing.assert_array_equal(ids, np.concatenate(encode(tokenizer, texts)))
+            works = corpus.works(split, language)
+            assert len(works) == len(texts)
+            assert len(set(works)) == 1 + sum(number % 3 > 0 for number in range(len(texts)))
+            assert len(set(works[::3])) == 1
     assert (corpus.languages, corpus.vocab_size, corpus.dtype) == (LANGUAGES, 262, np.uint16)
     assert not np.isin(corpus.ids("train", "en"), [0, 1, 2]).any()
 

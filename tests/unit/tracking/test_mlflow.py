@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,8 @@ mlflow = pytest.importorskip("mlflow")
 from mlflow.tracking import MlflowClient  # noqa: E402
 
 from orchestrator.tracking import RunFacts, mlflow_tracker  # noqa: E402
-from orchestrator.tracking.mlflow import MlflowRun, leaves, local_store, numbers  # noqa: E402
+from orchestrator.tracking.mlflow import MlflowRun, leaves, numbers  # noqa: E402
+from orchestrator.tracking.store import local_store  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -174,3 +177,78 @@ def test_only_finite_numbers_of_a_step_are_metrics() -> None:
 
 def test_leaves_have_dotted_names() -> None:
     assert dict(leaves({"a": {"b": 1, "c": []}, "d": {}})) == {"a.b": 1, "a.c": [], "d": {}}
+
+
+def test_infinity_is_no_metric() -> None:
+    """MLflow 3.17 would store it as 1.8e308, a number like any other."""
+    rows = [{"step": 1, "high": float("inf"), "low": float("-inf"), "soft": None, "loss": 1.5}]
+    assert list(numbers(rows)) == [("loss", 1.5, 1)]
+
+
+def test_a_folder_of_any_name_is_tracked_in_itself_alone(tmp_path: Path) -> None:
+    folder = tmp_path / '50% of a%20b?x=1#h "it\'s" é中;&\\'
+    folder.mkdir()
+    artifact = publish(folder)
+    run = MlflowRun(local_store(folder), facts(folder, "odd"))
+    run.started("teacher")
+    run.finished("teacher", {"seconds": 1.0}, artifact)
+    run.close(folder / "report")
+    found = runs(folder, "odd")
+    assert found["teacher"].data.metrics["seconds"] == 1.0
+    kept = folder / "mlruns" / found["odd"].info.run_id / "artifacts" / "report" / "results.json"
+    assert kept.read_bytes() == (folder / "report" / "results.json").read_bytes()
+    assert (folder / "mlflow.db").is_file()
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def begin(folder: Path, name: str) -> MlflowRun:
+    """A run with an artifact."""
+    run = MlflowRun(local_store(folder), facts(folder, name))
+    run.started("teacher")
+    run.finished("teacher", {"seconds": 1.0, "fingerprint": "f" * 64}, publish(folder))
+    return run
+
+
+def test_a_copied_and_a_moved_run_track_into_their_own_place(store: Path, tmp_path: Path) -> None:
+    old, copied, moved = (tmp_path / name for name in ("old", "copied", "moved"))
+    old.mkdir()
+    shutil.copy(store / "mlflow.db", old)
+    begin(old, "place")  # killed: no close
+    shutil.copytree(old, copied)
+    before = sorted(old.rglob("*"))
+
+    begin(copied, "place").close(copied / "report")
+    assert sorted(old.rglob("*")) == before
+    first = runs(copied, "place")
+    assert all(run.info.artifact_uri.startswith((copied / "mlruns").as_uri()) for run in first.values())
+    assert (copied / "mlruns" / first["place"].info.run_id / "artifacts" / "report" / "index.html").is_file()
+    names = {experiment.name for experiment in client(copied).search_experiments()}
+    assert f"test-place at {(old / 'mlruns').as_uri()}" in names
+
+    copied.rename(moved)
+    begin(moved, "place")
+    assert not copied.exists()
+    moved.rename(copied)  # and back again: the experiment of this place is taken up
+    begin(copied, "place")
+    names = {experiment.name for experiment in client(copied).search_experiments()}
+    assert f"test-place at {(moved / 'mlruns').as_uri()}" in names
+    assert f"test-place at {(copied / 'mlruns').as_uri()}" not in names
+    found = client(copied).get_experiment_by_name("test-place")
+    assert first["place"].info.experiment_id == found.experiment_id
+
+
+def test_a_run_reached_by_a_link_goes_on_where_it_is(store: Path, tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    shutil.copy(store / "mlflow.db", tmp_path / "real")
+    first = begin(tmp_path / "real", "linked")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    assert begin(tmp_path / "link", "linked")._parent == first._parent
+
+
+def test_mlflows_own_experiment_is_no_way_out_of_the_folder(store: Path, tmp_path: Path) -> None:
+    """It is made with the place of artifacts below where the command was typed."""
+    shutil.copy(store / "mlflow.db", tmp_path)
+    run = MlflowRun(local_store(tmp_path), replace(facts(tmp_path, "default"), experiment="Default"))
+    run.started("teacher")
+    found = client(tmp_path).get_experiment_by_name("Default")
+    assert found.artifact_location == (tmp_path / "mlruns").as_uri()

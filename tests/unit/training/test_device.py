@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from orchestrator.training.device import autocast
+from orchestrator.training.device import agree_on_arithmetic, autocast
 
 
 @pytest.mark.parametrize(("fast", "precision", "expected"), [
@@ -17,3 +17,18 @@ def test_cpus_compute_in_bf16_only_where_that_is_faster(monkeypatch, fast, preci
     monkeypatch.setattr("orchestrator.training.device.fast_bf16", lambda: fast)
     with autocast(torch.device("cpu"), precision):
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == expected
+
+
+@pytest.mark.parametrize(("first", "mine"), [(True, False), (False, True)])
+def test_workers_compute_as_the_first_of_them(monkeypatch, first, mine):
+    """Whatever is faster on their own CPU."""
+    decided = []
+
+    def all_reduce(values):
+        values.fill_(int(first))
+
+    monkeypatch.setattr("torch.distributed.all_reduce", all_reduce)
+    monkeypatch.setattr("orchestrator.training.device.fast_bf16", lambda: decided[-1] if decided else mine)
+    monkeypatch.setattr("orchestrator.training.device.decide_bf16", decided.append)
+    found = agree_on_arithmetic(torch.device("cpu"), "bf16", rank=1, world_size=2)
+    assert (decided, found) == ([first], "bf16" if first else "fp32")

@@ -49,3 +49,13 @@ def test_other_parquet(tmp_path: Path) -> None:
     )
     with pytest.raises(CorpusError, match="no field 'code'"):
         list(GithubCode(path=str(tmp_path)).documents("py"))
+
+
+def test_rows_without_code_or_licence(tmp_path: Path) -> None:
+    rows = [{**ROWS[0], "code": None}, {**ROWS[0], "repo_name": None}, {**ROWS[0], "license": None}]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
+    lost: list[CorpusError] = []
+    found = list(GithubCode(path=str(tmp_path), licences=()).documents("py", lost.append))
+    assert [(d.id, d.work, d.licence) for d in found] == [("a/b#f0", "a/b", "")]
+    assert [error.what for error in lost] == ["field 'code' is null", "field 'repo_name' is null"]
+    assert lost[1].where == f"{tmp_path / 'a.parquet'}, row 2"

@@ -40,6 +40,41 @@ def test_named_package_with_its_licence() -> None:
     assert {d.licence for d in documents} == {"MIT License"}
 
 
+def test_identity_is_of_the_files_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.py").write_text("x = 1\n")
+    source = PythonEnv()
+
+    def fingerprint(folder: str) -> str:
+        monkeypatch.setattr(python_env.sysconfig, "get_path", lambda _: str(tmp_path / folder))
+        return source.fingerprint("py")
+
+    assert fingerprint("one") == fingerprint("two")
+    (tmp_path / "two" / "a.py").write_text("x = 2\n")
+    assert fingerprint("one") != fingerprint("two")
+    monkeypatch.setattr(python_env.sys, "version", "of another build")
+    before = fingerprint("one")
+    monkeypatch.setattr(python_env.sys, "version", "of this build")
+    assert fingerprint("one") == before
+    monkeypatch.setattr(python_env.sys, "version_info", (3, 99, 0))
+    assert fingerprint("one") != before
+
+
+def test_identity_of_packages_is_what_their_installer_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = PythonEnv(stdlib=False, packages=("pluggy",))
+    before = source.fingerprint("py")
+    recorded = python_env._recorded(python_env.metadata.distribution("pluggy"))
+    assert any(line.startswith("pluggy/_manager.py,sha256=") for line in recorded)
+    monkeypatch.setattr(python_env, "_recorded", lambda _: recorded[1:])
+    assert source.fingerprint("py") != before
+
+
+def test_a_codec_that_is_none_of_text(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("# -*- coding: rot13 -*-\nk = 1\n")
+    assert python_env._source(tmp_path / "a.py") is None
+
+
 def test_package_that_is_not_installed() -> None:
     with pytest.raises(CorpusError, match="not installed") as error:
         PythonEnv(packages=("no-such-package",)).fingerprint("py")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import pytest
@@ -88,4 +89,37 @@ def test_unknown_encoding(novel: Path) -> None:
 def test_file_that_may_not_be_read(tmp_path: Path) -> None:
     (tmp_path / "a.xml").touch()
     with pytest.raises(CorpusError, match="Permission denied"):
+        list(Tei(path=str(tmp_path)).documents("en"))
+
+
+def test_works_are_novels_by_their_place(novel: Path) -> None:
+    (novel.parent / "more").mkdir()
+    (novel.parent / "more" / "ENG001.xml").write_text(NOVEL, encoding="utf-8")
+    found = [(d.id, d.work) for d in Tei(path=str(novel.parent)).documents("en")]
+    assert len({name for name, _ in found}) == len(found)
+    assert {work for _, work in found} == {"ENG001", "more/ENG001"}
+    assert found[0] == ("ENG001#1", "ENG001")
+
+
+def test_compressed_and_utf16(novel: Path) -> None:
+    expected = [d.text for d in Tei(path=str(novel)).documents("en")]
+    utf16 = novel.with_name("b.xml")
+    utf16.write_bytes(NOVEL.replace('"UTF-8"', '"UTF-16"').encode("utf-16"))
+    packed = novel.with_name("c.xml.gz")
+    packed.write_bytes(gzip.compress(NOVEL.encode()))
+    for file in (utf16, packed):
+        assert [d.text for d in Tei(path=str(file)).documents("en")] == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"<TEI><text><body><p>" + b"<hi>" * 3000 + b"x" + b"</hi>" * 3000 + b"</p></body></text></TEI>", "too deep"),
+        (b"\x1f\x8b\x08\x00", "gzip"),
+        (b"PK\x03\x04", "ZIP"),
+    ],
+)
+def test_other_files(tmp_path: Path, content: bytes, said: str) -> None:
+    (tmp_path / "a.xml").write_bytes(content)
+    with pytest.raises(CorpusError, match=said):
         list(Tei(path=str(tmp_path)).documents("en"))

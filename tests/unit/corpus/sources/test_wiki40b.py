@@ -80,3 +80,11 @@ def test_without_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ResourceError, match="couldn't reach") as error:
         next(Wiki40b().documents("fr"))
     assert "`path`" in error.value.fix
+
+
+def test_null_and_bytes(tmp_path: Path) -> None:
+    rows = {"wikidata_id": [b"Q1", b"Q2", None], "text": ["_START_PARAGRAPH_\nEins", None, "Drei"]}
+    pq.write_table(pa.table(rows), tmp_path / "a.parquet")
+    lost: list[CorpusError] = []
+    assert [(d.id, d.text) for d in Wiki40b(path=str(tmp_path)).documents("de", lost.append)] == [("Q1", "Eins")]
+    assert [error.what for error in lost] == ["field 'text' is null", "field 'wikidata_id' is null"]

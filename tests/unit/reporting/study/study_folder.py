@@ -95,8 +95,9 @@ def write_study(
             facts = training(OWN, 4000)
             made.add(f"{name}@{seed}", "student", seed, name, training=facts)
             folder = made.add(f"measure-{name}@{seed}", "measure", seed, name)
-            save_file({f"loss/{lang}": nats(OWN + BASELINE[name] + shift, lang) for lang in languages},
-                      folder / "block_losses.safetensors")  # fmt: skip
+            measured = {f"loss/{lang}": nats(OWN + BASELINE[name] + shift, lang) for lang in languages}
+            works = {f"works/{lang}": np.arange(BLOCKS) for lang in languages}
+            save_file({**measured, **works}, folder / "block_losses.safetensors")
         if forgetting:
             _sessions(made, [s for s in setups if s != "ple"], seed, shift)
         for sweep in sweeps:
@@ -132,6 +133,7 @@ def tensors(setup: str, languages: Sequence[str], shift: float = 0.0) -> dict[st
         }
         found[f"loss/teacher/{language}"] = nats(TEACHER, language) * (1 + 0.01 * (np.arange(BLOCKS) % 2))
         found[f"probabilities/{language}"] = probabilities
+        found[f"works/{language}"] = np.arange(BLOCKS)
     return found
 
 

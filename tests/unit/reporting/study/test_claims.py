@@ -53,7 +53,7 @@ def test_sentences_say_what_the_interval_covers() -> None:
     assert claim(-0.2, -0.1, most=0).sentence == (
         "Holds: it is so. One less other: −0.150 nats a token ([−0.200, −0.100], 3 seeds). The paper: −0.010."
     )
-    assert "one seed, block noise only" in claim(-0.2, -0.1, most=0, seeds=1).sentence
+    assert "one seed, text noise only" in claim(-0.2, -0.1, most=0, seeds=1).sentence
 
 
 def test_regions_in_words() -> None:

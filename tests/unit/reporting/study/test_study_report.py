@@ -154,7 +154,7 @@ def test_verdicts_with_three_seeds(three) -> None:
 
 def test_one_seed_says_what_its_intervals_cover(one) -> None:
     out, told, results = one
-    assert any("one seed, block noise only" in sentence for sentence in told)
+    assert any("one seed, text noise only" in sentence for sentence in told)
     assert not any("seeds)" in sentence for sentence in told)
     assert "More seeds (study.seeds)" in (out / "rq4.html").read_text()
     for claim in results["claims"]:

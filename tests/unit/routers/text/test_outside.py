@@ -1,86 +1,29 @@
 from __future__ import annotations
 
-import struct
 import tomllib
-from collections.abc import Iterator
-from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from orchestrator.routers.text import found as found_module
 from orchestrator.routers.text.calibration import KNOTS, SIGNALS, fit_rejection, hats
-from orchestrator.routers.text.found import catalogues, files, unlearned
 from orchestrator.routers.text.ngrams import ngram_hashes
-from orchestrator.routers.text.outside import cut_outside, fragments, outside
+from orchestrator.routers.text.outside import cut_outside, fragments, outside, outside_pieces
 from orchestrator.routers.text.pieces import Lengths
-from orchestrator.routers.text.shipped import code, conversation, phrases
+from orchestrator.routers.text.shipped import conversations, learned, matched, unlearned
 from orchestrator.routers.text.vocabulary import Vocabulary
 from orchestrator.routers.text.words import Words
 
-UNSEEN = ("sk", "lt", "ga", "gl", "nb", "bg", "fa", "af", "eo", "cy", "eu", "is", "hr", "th")
-UNSEEN_CODE = ("f90", "f", "for", "cmake", "proto", "cuh", "pyf")
 ROOT = Path(__file__).parents[4]
 
 
-def catalogue(messages: dict[str, str]) -> bytes:
-    """A compiled message catalogue, as gettext has them."""
-    pairs = [
-        (key.encode(), value.encode())
-        for key, value in sorted({"": "Content-Type: text/plain; charset=UTF-8\n", **messages}.items())
-    ]
-    begin = 28 + 16 * len(pairs)
-    tables, data = ([], []), b""
-    for side in (0, 1):
-        for pair in pairs:
-            tables[side].append(struct.pack("<II", len(pair[side]), begin + len(data)))
-            data += pair[side] + b"\0"
-    head = struct.pack("<7I", 0x950412DE, 0, len(pairs), 28, 28 + 8 * len(pairs), 0, 0)
-    return head + b"".join(tables[0]) + b"".join(tables[1]) + data
-
-
-@pytest.fixture
-def locales(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    monkeypatch.setattr(found_module, "_LOCALES", tmp_path)
-    catalogues.cache_clear()
-    yield tmp_path
-    catalogues.cache_clear()
-
-
-def install(locales: Path, language: str, messages: dict[str, str]) -> None:
-    folder = locales / language / "LC_MESSAGES"
-    folder.mkdir(parents=True)
-    (folder / "program.mo").write_bytes(catalogue(messages))
-
-
 def test_configured_languages_are_left_out() -> None:
-    found = outside(("es", "en", "js"), 300, np.random.default_rng(0))
-    assert not {"phrases/es", "phrases/en", "code/js"} & set(found)
-    assert {"phrases/it", "code/sql", "generated/noise"} <= set(found)
+    own = ("phrases/es", "phrases/en", "code/js")
+    found = outside(own, 300, np.random.default_rng(0))
+    assert not set(own) & set(found)
+    assert {"phrases/it", "code/sql", "code/py", "generated/noise"} <= set(found)
     assert all(text.strip() for texts in found.values() for text in texts)
-    assert found == outside(("es", "en", "js"), 300, np.random.default_rng(0))
-
-
-def test_nothing_is_learned_from_what_is_unseen() -> None:
-    assert not set(UNSEEN) & set(phrases())
-    assert not set(UNSEEN_CODE) & set(code())
-
-
-def test_what_is_learned_needs_no_catalogues_or_packages(locales: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = outside(("en",), 300, np.random.default_rng(0))
-
-    def missing(name: str) -> metadata.Distribution:
-        raise metadata.PackageNotFoundError(name)
-
-    monkeypatch.setattr(metadata, "distribution", missing)
-    files.cache_clear()
-    try:
-        assert outside(("en",), 300, np.random.default_rng(0)) == before
-        found = unlearned(("en",), 300, np.random.default_rng(0))
-        assert {kind.partition("/")[0] for kind in found} == {"generated"}
-    finally:
-        files.cache_clear()
+    assert found == outside(own, 300, np.random.default_rng(0))
 
 
 def test_texts_ship_with_the_package() -> None:
@@ -88,38 +31,36 @@ def test_texts_ship_with_the_package() -> None:
     globs = settings["tool"]["setuptools"]["package-data"]["orchestrator"]
     shipped = {path for pattern in globs for path in (ROOT / "orchestrator").glob(pattern)}
     folder = ROOT / "orchestrator" / "routers" / "text"
-    assert shipped >= {*folder.glob("phrases/*"), *folder.glob("code/*")} != set()
+    assert shipped >= set(folder.rglob("*.txt")) > set(folder.glob("unlearned/*/*.txt")) > set()
 
 
 def test_conversation_is_split() -> None:
-    train, held_out = conversation("fr")
-    assert sorted((*train, *held_out)) == sorted(phrases()["fr"])
+    train, held_out = conversations({"any": ["phrases/fr"]})["any"]
+    assert sorted((*train, *held_out)) == sorted(learned()["phrases/fr"])
     assert len(train) > 3 * len(held_out) > 0
-    assert conversation("xx") == ((), ())
+    assert conversations({"xx": ["phrases/xx"]}) == {"xx": ((), ())}
 
 
-def test_messages_are_seen_or_unseen_and_lose_their_english(locales: Path) -> None:
-    words = "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu"
-    for language in ("es", "sk", "fr"):
-        install(locales, language, {f"open Foo {n}": f"{words} Foo {n}%d <b>open</b> {words}" for n in range(40)})
-    found = unlearned(("fr",), 100, np.random.default_rng(0))
-    messages = {kind for kind in found if not kind.startswith("generated/") and "/." not in kind}
-    assert messages == {"seen/es", "unseen/sk"}
-    assert set(found["unseen/sk"][0].split()) == set(words.split())
+def test_text_that_two_languages_claim_is_given_to_neither() -> None:
+    own = {"pt-br": ("phrases/pt",), "pt-pt": ("phrases/pt",), "es": ("phrases/es",)}
+    talks = conversations(own)
+    assert talks["pt-br"] == talks["pt-pt"] == ((), ())
+    assert talks["es"].learned
+    assert matched(own)["pt-br"] == {"kinds": ["phrases/pt"], "learned": 0, "with": ["pt-pt"]}
 
 
-def test_damaged_catalogues_are_passed_over(locales: Path) -> None:
-    install(locales, "es", {})
-    (locales / "es" / "LC_MESSAGES" / "other.mo").write_bytes(b"no catalogue")
-    assert catalogues() == {}
-
-
-def test_files_have_no_comments_and_tell_seen_from_unseen() -> None:
-    found = unlearned(("py",), 100, np.random.default_rng(0))
-    assert {"seen/.css", "seen/.h", "unseen/.cmake"} <= set(found)
-    assert not {"unseen/.css", "seen/.cmake"} & set(found)
-    assert "seen/.h" not in unlearned(("c",), 100, np.random.default_rng(0))
-    assert not any("/*" in text or "//" in text for text in found["seen/.h"])
+def test_text_to_test_with_is_seen_or_unseen_and_of_no_expert() -> None:
+    unseen, seen = (
+        next(kind.split("/") for kind in unlearned() if (kind in learned()) == known and kind.startswith("phrases/"))
+        for known in (False, True)
+    )
+    found = outside_pieces((), 60, np.random.default_rng(0))
+    assert {f"unseen/{unseen[1]}", f"seen/{seen[1]}", "unseen/.cmake", "generated/sql"} <= set(found)
+    assert not {f"seen/{unseen[1]}", f"unseen/{seen[1]}", "seen/.cmake"} & set(found)
+    assert all(len(set(some)) == len(some) <= 60 for some in found.values())
+    own = ("code/cmake", "/".join(unseen), "/".join(seen))
+    gone = {"unseen/.cmake", f"unseen/{unseen[1]}", f"seen/{seen[1]}"}
+    assert set(found) - set(outside_pieces(own, 60, np.random.default_rng(0))) == gone
 
 
 def test_fragments_share_out_the_kinds() -> None:

@@ -1,0 +1,59 @@
+"""Commands that end badly: a message and an exit code; the traceback in a file, printed where it is asked for."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.errors import FaultError, RecipeError, StageFailedError
+
+
+@pytest.fixture
+def ends_with(monkeypatch: pytest.MonkeyPatch, mome: Any, tmp_path: Path) -> Any:
+    """`mome schema`, ended by an error."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    def run(error: BaseException) -> Any:
+        def fails(*_: object) -> None:
+            raise error
+
+        monkeypatch.setattr("orchestrator.config.recipe.Recipe.model_json_schema", fails)
+        return mome("schema")
+
+    return run
+
+
+def test_a_fault_is_a_line_and_a_file(ends_with: Any, tmp_path: Path) -> None:
+    ended = ends_with(ZeroDivisionError("odd"))
+    (file,) = tmp_path.glob("mome-*.txt")
+    assert ended.code == 1
+    assert ended.err == f"mome: ZeroDivisionError: odd (a fault of the program; traceback: {file})\n"
+    assert "line" in file.read_text()
+    assert "in fails" in file.read_text()
+
+
+def test_its_traceback_is_printed_where_that_is_asked_for(ends_with: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MOME_TRACEBACK", "1")
+    ended = ends_with(ZeroDivisionError("odd"))
+    assert "in fails" in ended.err
+    assert ended.err.splitlines()[-1].startswith("mome: ZeroDivisionError: odd (")
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(RecipeError("wrong", "here", "that"), 2), (FaultError("stage a: KeyError: 'x'", "/a/b.txt"), 1)],
+    ids=["mistake", "fault in a stage"],
+)
+def test_errors_of_ours_are_printed_as_they_are(ends_with: Any, error: Exception, code: int, tmp_path: Path) -> None:
+    ended = ends_with(error)
+    assert (ended.code, ended.err) == (code, f"mome: {error}\n")
+    assert not list(tmp_path.iterdir())
+
+
+def test_several_failures_with_a_fault_among_them_end_with_1(ends_with: Any) -> None:
+    error = StageFailedError("stage a failed: …\nstage b failed: …")
+    error.exit_code = 1
+    assert ends_with(error).code == 1

@@ -1,0 +1,66 @@
+"""A router does not depend on what its languages are called."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from orchestrator.corpus.sources.miniwiki import Miniwiki
+from orchestrator.routers import TextRouter
+from orchestrator.routers.prompt import Prompt
+from orchestrator.routers.text.outside import outside
+from orchestrator.routers.text.pieces import LanguageTexts
+from orchestrator.routers.text.shipped import conversations
+from orchestrator.routers.text.tags import own_kinds
+
+PLUGIN = Prompt(bits=14, pieces=500, calibration_pieces=50)
+
+
+def documents(language: str) -> LanguageTexts:
+    texts = [document.text for document in Miniwiki().documents(language)][:40]
+    return LanguageTexts(texts[:30], texts[30:])
+
+
+def train(names: dict[str, str]) -> TextRouter:
+    """A router of languages by their names, each with the embedded texts of a code."""
+    texts = {name: documents(language) for name, language in names.items()}
+    router = PLUGIN.train(texts, [b"a"], seed=3, threads=1)["prompt"]
+    assert isinstance(router, TextRouter)
+    return router
+
+
+@pytest.fixture(scope="module")
+def by_code() -> TextRouter:
+    return train({"en": "en", "de": "de"})
+
+
+@pytest.mark.parametrize("names", [("english", "deu"), ("eng", "german"), ("en-gb", "de-ch"), ("us", "deutsch")])
+def test_other_names_make_the_same_router(by_code: TextRouter, names: tuple[str, str]) -> None:
+    router = train(dict(zip(names, ("en", "de"), strict=True)))
+    assert router.languages == names
+    (theirs, _), (ours, _) = by_code.parts(), router.parts()
+    assert {name: array.tobytes() for name, array in ours.items()} == {n: a.tobytes() for n, a in theirs.items()}
+
+
+def test_german_by_another_name_is_not_rejected(by_code: TextRouter) -> None:
+    """Lines of held-out documents, and sentences that ship; a name of which nothing ships is the control."""
+    german = train({"english": "en", "german": "de"})
+    unknown = train({"english": "en", "xx": "de"})
+    held_out = [line for text in documents("de").held_out for line in text.splitlines() if len(line) > 20]
+    sentences = conversations({"de": ["phrases/de"]})["de"].held_out
+
+    def rejected(router: TextRouter, texts: Sequence[str]) -> float:
+        return float(np.mean(router.route(texts).rejected > 0.3))
+
+    assert rejected(german, held_out) == rejected(by_code, held_out) <= 0.01
+    assert rejected(german, sentences) == rejected(by_code, sentences) < rejected(unknown, sentences) / 3
+
+
+def test_a_polish_expert_leaves_perl_outside_and_one_for_perl_leaves_polish() -> None:
+    kinds = own_kinds({"pl": False}), own_kinds({"pl": True})
+    learned = [
+        outside({kind for some in found.values() for kind in some}, 1, np.random.default_rng(0)) for found in kinds
+    ]
+    assert [{"phrases/pl", "code/pl"} & set(found) for found in learned] == [{"code/pl"}, {"phrases/pl"}]
