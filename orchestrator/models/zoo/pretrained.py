@@ -168,4 +168,7 @@ class Pretrained(Architecture):
             )
         missing = (RepositoryNotFoundError, RevisionNotFoundError, EntryNotFoundError)
         what = f"the hub has no model {self.name!r}" if any(isinstance(c, missing) for c in causes) else text
-        return ModelError(what, where="models.zoo.pretrained", fix="check `name` and `revision`")
+        fix = "check `name` and `revision`"
+        if "safetensors" in text:
+            fix += "; its weights have to be safetensors: pickles (.bin), which can run code, are not loaded"
+        return ModelError(what, where="models.zoo.pretrained", fix=fix)
