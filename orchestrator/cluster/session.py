@@ -32,7 +32,7 @@ _SETTINGS = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     # Ray's default, 15, makes a training on two threads ten times slower beside any other busy process.
     "RAY_worker_niceness": "0",
-    # Threads of a product wait for each other by asking again and again. Beside another busy process (the router's step)
+    # Threads of a product wait for each other by asking again and again. Beside a busy process (the router's step)
     # GNU's default left a teacher on two threads a third of its speed; so it has half of it, and 96 % when alone.
     "GOMP_SPINCOUNT": "1000",
     # Large tensors are made and dropped in every operation. Memory that is not given back each time saves 11,000 page
