@@ -67,4 +67,5 @@ def test_no_command_prints_the_help(mome) -> None:
 )
 def test_options_that_make_no_sense(mome: Any, command: tuple[str, ...], said: str) -> None:
     ended = mome(*command)
-    assert (ended.code, said in ended.err) == (2, True)
+    assert ended.code == 2
+    assert said in " ".join(ended.err.replace("│", " ").split())  # however wide the terminal is
