@@ -69,7 +69,7 @@ class Artifact:
         Raises:
             ArtifactError: no manifest, or a file is missing or differs.
         """
-        fix = f"delete {folder} and type the same command: the stage runs again"
+        fix = f"delete {folder}, and type its mome run command again: it makes this anew"
         try:
             artifact = cls(folder, json.loads((folder / MANIFEST).read_text(encoding="utf-8")))
             files = dict(artifact.manifest["files"])
@@ -239,8 +239,8 @@ class Store:
         """
         index = self.root / "artifacts.json"
         try:
-            steps = json.loads(index.read_text(encoding="utf-8"))["steps"]
-        except (OSError, ValueError, KeyError):
+            steps = dict(json.loads(index.read_text(encoding="utf-8"))["steps"])
+        except (OSError, ValueError, KeyError, TypeError):
             raise ArtifactError("there is no finished run in this folder", str(self.root), "mome run RECIPE") from None
         return {name: Artifact.open(self.root / folder) for name, folder in steps.items()}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated
 
@@ -55,6 +56,8 @@ def run(
 
         mome run jobs/recipes/quickstart.yaml --until teacher
     """
+    if strict and accept:
+        raise typer.BadParameter("--strict makes again what --accept takes as it is: give one of them")
     if plan:
         from orchestrator.cli.plan import print_plan
 
@@ -179,7 +182,7 @@ def route(
 def serve(
     name: RunName,
     host: Annotated[str, typer.Option(help="Address to listen on; the default is this machine alone.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8000,
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
     """Serve a run's router and experts over HTTP, in OpenAI's shape, with Ray Serve.
@@ -245,6 +248,9 @@ def _names(experts: str | None) -> list[str] | None:
 
 def main() -> None:
     """Run the command line: what a person can mend ends in a message and exit code 2, a fault in a line and code 1."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # what a terminal can't show is no reason to end
     try:
         app(prog_name="mome")
     except Exception as error:

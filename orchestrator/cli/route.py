@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Sequence
 from functools import cached_property
+from io import BufferedReader
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -98,6 +100,8 @@ def route_lines(name: str, file: Path, runs: Path, experts: Sequence[str] | None
     """
     run = RunRouter(open_run(name, runs).root, experts)
     with _opened(file) as stream:
+        if stream.peek(2)[:2] in (BOM_UTF16_LE, BOM_UTF16_BE):
+            raise RecipeError("the file is in UTF-16, not UTF-8", str(file), f"iconv -f UTF-16 -t UTF-8 {file} > NEW")
         while lines := list(islice(stream, _LINES_AT_ONCE)):
             texts = [line.decode("utf-8", "replace").rstrip("\r\n") for line in lines]
             for text, choice in zip(texts, run.route(texts), strict=True):
@@ -115,7 +119,7 @@ def _standard_input() -> str:
         return stream.read().decode("utf-8", "replace")
 
 
-def _opened(file: Path) -> BinaryIO:
+def _opened(file: Path) -> BufferedReader:
     try:
         return open(0, "rb", closefd=False) if str(file) == STANDARD_INPUT else file.open("rb")
     except OSError as error:

@@ -113,10 +113,7 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], Lines]:
     Raises:
         RecipeError: unreadable, not YAML, not a mapping, a key twice, a variable that is not set.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"the recipe can't be read: {error}", str(path), "ls jobs/recipes") from None
+    text = _text(path)
     try:
         root = compose(text)
         if not isinstance(root, yaml.MappingNode):
@@ -129,7 +126,23 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], Lines]:
     except (yaml.YAMLError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}:{mark.line + 1}" if mark else str(path)
-        raise RecipeError(f"the recipe is not valid YAML: {getattr(error, 'problem', error)}", where) from None
+        problem = str(getattr(error, "problem", error)).splitlines()[0]
+        fix = "indent with spaces" if "'\\t'" in problem else "look for a quote, bracket or indent that is wrong there"
+        raise RecipeError(f"the recipe is not valid YAML: {problem}", where, fix) from None
+
+
+def _text(path: Path) -> str:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise RecipeError(f"the recipe can't be read: {error.strerror}", str(path), "ls jobs/recipes") from None
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        encoding = "UTF-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "WINDOWS-1252"
+        fix = f"if it is text, convert it: iconv -f {encoding} -t UTF-8 {path} > NEW"
+        raise RecipeError("the recipe is not UTF-8", f"{path}:{line}", fix) from None
 
 
 def apply_override(tree: dict[str, Any], override: str, lines: Lines | None = None) -> dict[str, Any]:
@@ -144,7 +157,8 @@ def apply_override(tree: dict[str, Any], override: str, lines: Lines | None = No
     try:
         value = _whole(parse(text), dotted)
     except (yaml.YAMLError, ValueError, RecursionError):
-        raise RecipeError(f"the value of an override is not YAML: {text!r}", dotted) from None
+        fix = f"where it is text, quote it twice: '{dotted}=\"…\"'"
+        raise RecipeError(f"the value of an override is not YAML: {text!r}", dotted, fix) from None
     keys = dotted.split(".")
     if lines is not None:
         lines.texts[tuple(keys)] = text.strip()

@@ -125,7 +125,7 @@ def _splits(staged: list[Staged], removed: Mapping[str, dict[str, Mask]], corpus
     for s in staged:
         codes = np.full(len(s.ids), UNASSIGNED, np.int8)
         codes[kept[s.language]] = assigned.get(s.language, s.splits[kept[s.language]])
-        check_splits(s.language, codes[kept[s.language]])
+        check_splits(s.language, codes[kept[s.language]], len(np.unique(s.works[kept[s.language]])))
         result[s.language] = codes
     return result
 

@@ -44,12 +44,15 @@ def assign(works: Mapping[str, U64], shares: SplitConfig) -> dict[str, Codes]:
         for language in group:
             codes[language] = of_rank[np.searchsorted(ranked, works[language])]
     for language, assigned in codes.items():
-        check_splits(language, assigned)
+        check_splits(language, assigned, len(np.unique(works[language])))
     return codes
 
 
-def check_splits(language: str, codes: Codes) -> None:
+def check_splits(language: str, codes: Codes, works: int) -> None:
     """Every split holds a document.
+
+    Args:
+        language: whose documents they are. codes: of each of them. works: how many works they are of.
 
     Raises:
         CorpusError: one does not.
@@ -57,10 +60,16 @@ def check_splits(language: str, codes: Codes) -> None:
     empty = [name for code, name in enumerate(SPLITS) if not (codes == code).any()]
     if empty:
         raise CorpusError(
-            f"too little text to split: {len(codes)} documents leave none for {' and '.join(empty)}",
+            f"too little text to split: {_counted(len(codes), works)} leave none for {' and '.join(empty)}",
             where=f"corpus.languages.{language}",
-            fix="add text, give validation and test sources, or change corpus.splits",
+            fix="add text, give validation and test sources, or change corpus.splits"
+            + (" (documents with the same work, or the same id, are not parted)" if works < len(codes) else ""),
         )
+
+
+def _counted(documents: int, works: int) -> str:
+    told = f"{documents:,} document{'s' * (documents != 1)}"
+    return told if works == documents else f"{told} of {works:,} work{'s' * (works != 1)}"
 
 
 def common_to_all(ids: Iterable[U64]) -> U64:

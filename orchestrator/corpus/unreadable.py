@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from orchestrator.corpus.document import Document
+from orchestrator.corpus.sources._files import written
 from orchestrator.errors import CorpusError
 
 _ENOUGH = 100
@@ -53,7 +54,7 @@ class Unreadable:
         if self._first is None:
             return told
         place = self._first.where.replace("\\", "/").rpartition("/")[2]  # the same wherever the files lie
-        return {"rows": told["rows"] + self.rows, "first": told.get("first", f"{place}: {self._first.what}")}
+        return {"rows": told["rows"] + self.rows, "first": told.get("first", f"{written(place)}: {self._first.what}")}
 
     @property
     def _all(self) -> int:

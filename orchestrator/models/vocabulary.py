@@ -52,7 +52,7 @@ def check_vocabulary(model: PluginSpec, tokenizer: Path | None) -> bool:
     different = _unlike_trained(theirs) if tokenizer is None else _differences(load_tokenizer(tokenizer), theirs)
     if different:
         what = f"{name} knows other tokens than the run: {different}"
-        raise VocabularyError(what, str(path), _fix(path.parent))
+        raise VocabularyError(what, str(path), advice(path.parent))
     return True
 
 
@@ -98,11 +98,18 @@ def _named(differ: list[int], ours: dict[int, str], theirs: dict[int, str]) -> s
     return "; ".join(named) + ("; …" if len(differ) > _SHOWN else "")
 
 
-def _fix(folder: Path) -> str:
-    """What to type: its own tokenizer, where a run can have it."""
+def advice(folder: Path, rows: int | None = None) -> str:
+    """What to type: a model's own tokenizer, where a run can have it.
+
+    Args:
+        folder: of the model's tokenizer. rows: of the model's vocabulary, where that is to be checked too.
+    """
     try:
         size = load_tokenizer(folder).get_vocab_size()
     except TokenizerError:
         specials = " ".join(SPECIAL_TOKENS)
         return f"take a model whose tokenizer has {specials} as 0, 1, 2, or train one: teacher.model=gpt2-medium"
+    if rows is not None and rows != size:
+        cut = f"resize_token_embeddings({size}) and save_pretrained() of transformers write it with as many"
+        return f"the model has {rows} rows for the {size} tokens of its tokenizer: {cut}"
     return f"use its tokenizer: tokenizer.path={folder} tokenizer.vocab_size={size}"

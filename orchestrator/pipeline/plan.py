@@ -101,9 +101,10 @@ def make_plan(
     steps = steps_of(recipe)
     wanted = ancestors(steps, select(steps, until)) if until else {step.name for step in steps}
     known = fingerprints(steps)
-    made = {step.name: _made(store, step.place, known[step.name], adopt) for step in steps}
-    changed = _changed(store, {name: made[name] for name in wanted}) if strict else set()
-    forced = descendants(steps, select(steps, force) | changed)
+    forced = descendants(steps, select(steps, force))  # whatever is there of these may be damaged
+    made = {s.name: None if s.name in forced else _made(store, s.place, known[s.name], adopt) for s in steps}
+    if strict:
+        forced |= descendants(steps, _changed(store, {name: made[name] for name in wanted}))
 
     def planned(step: Step) -> PlannedStep:
         name, fingerprint = step.name, known[step.name]

@@ -7,6 +7,7 @@ that it follows dark mode, and its ids get its name as a prefix, so that several
 from __future__ import annotations
 
 import io
+import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -61,6 +62,7 @@ class Figure:
 @contextmanager
 def _style(salt: str) -> Iterator[None]:
     """Matplotlib settings of every figure, whatever the reader's own matplotlibrc says."""
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # of a home it can't write to it says nothing of use
     import matplotlib as mpl
 
     with mpl.rc_context():

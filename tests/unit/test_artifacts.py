@@ -176,8 +176,11 @@ def test_a_published_file_is_hashed_once(tmp_path, monkeypatch):
 
 def test_current_points_at_artifacts(tmp_path):
     store = Store(tmp_path)
-    with pytest.raises(ArtifactError, match="no finished run"):
-        store.current()
+    for damaged in (None, "{", "[1]", "{}", '{"steps": [1]}', '{"steps": null}'):
+        if damaged is not None:
+            (tmp_path / "artifacts.json").write_text(damaged)
+        with pytest.raises(ArtifactError, match="no finished run"):
+            store.current()
     artifact = publish(store)
     store.set_current("recipe", {"step": artifact})
     assert store.current() == {"step": artifact}

@@ -30,7 +30,12 @@ def files_fingerprint(paths: Sequence[Path]) -> str:
 def short_names(paths: Sequence[Path]) -> list[str]:
     """Sorted paths from the folder that all of them share, so that nothing depends on where that folder lies."""
     root = os.path.commonpath([paths[0].parent, paths[-1].parent])  # what the first and the last share, all share
-    return [path.relative_to(root).as_posix() for path in paths]
+    return [written(path.relative_to(root).as_posix()) for path in paths]
+
+
+def written(name: str) -> str:
+    r"""A file's name as text: bytes of it that are not UTF-8, which no JSON or Parquet holds, as ``\xff``."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 @contextmanager

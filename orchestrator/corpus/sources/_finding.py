@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from glob import glob
 from pathlib import Path
 
-from orchestrator.corpus.sources._files import readable
+from orchestrator.corpus.sources._files import readable, written
 from orchestrator.errors import CorpusError
 
 GZIP = ".gz"
-_BROKEN = "broken link"
+_BROKEN, _SPECIAL = "broken link", "special file"  # such as a pipe, a socket, a device
 _PATTERN = frozenset("*?[")
 _TABLE = "write it as JSON lines or Parquet, for example: pandas.read_csv(FILE).to_parquet(NEW)"
 _PLAIN = "save it as plain text, for example: pandoc -t plain FILE -o NEW.txt"
@@ -58,7 +58,8 @@ class Found:
     def counts(self) -> dict[str, dict[str, int]]:
         """Numbers of files by suffix: "read" and "left_out"."""
         read = Counter(map(suffix_of, self.files))
-        return {"read": dict(sorted(read.items())), "left_out": dict(sorted(self.left_out.items()))}
+        counts = {"read": read, "left_out": self.left_out}
+        return {what: {written(suffix): n for suffix, n in sorted(of.items())} for what, of in counts.items()}
 
 
 def suffix_of(path: Path) -> str:
@@ -96,8 +97,8 @@ def find(path: str, language: str, suffixes: Sequence[str] = (), *, plain: bool 
     others = [file for file in there if not _is_read(file, suffixes)]
     if not files or (named and others):
         raise _refusal(place, others, suffixes, named=named, plain=plain)
-    left_out = Counter(map(suffix_of, others)) + Counter({_BROKEN: len(candidates) - len(there)})
-    return Found(tuple(files), left_out)
+    unreal = Counter(_SPECIAL if path.exists() else _BROKEN for path in candidates if not path.is_file())
+    return Found(tuple(files), Counter(map(suffix_of, others)) + unreal)
 
 
 def find_files(path: str, language: str, suffixes: Sequence[str] = (), *, plain: bool = False) -> list[Path]:
@@ -143,6 +144,12 @@ def _matches(pattern: str) -> list[Path]:
 def _refusal(place: Path, others: Iterable[Path], suffixes: Sequence[str], *, named: bool, plain: bool) -> CorpusError:
     kinds = f" with {', '.join(suffixes)}" if suffixes else ""
     left_out = Counter(map(suffix_of, others))
+    if place.is_symlink() and not place.exists():
+        fix = "mend the link, or check the source's path"
+        return CorpusError(f"this link leads to nothing: {place.readlink()}", where=str(place), fix=fix)
+    if place.exists() and not place.is_dir() and not place.is_file():
+        fix = "write what comes out of it to a file, and name that"
+        return CorpusError("this is a pipe, a socket or a device, which can't be read twice", where=str(place), fix=fix)
     if not left_out:
         return CorpusError(f"there are no files{kinds} to read", where=str(place), fix="check the source's path")
     told = ", ".join(f"{count:,} {suffix or 'without suffix'}" for suffix, count in left_out.most_common())

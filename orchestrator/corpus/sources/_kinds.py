@@ -43,11 +43,15 @@ def kind(head: bytes) -> tuple[str, str] | None:
     for magic, what, fix in _MAGIC:
         if head.startswith(magic) and (magic != b"BZh" or head[4:7] == b"1AY"):
             return what, fix
+    if head[257:262] == b"ustar":
+        return "a tar archive", "unpack it: tar -xf FILE"
     low, high = head[0::2], head[1::2]
     for order, zeros, others in (("LE", high, low), ("BE", low, high)):
         # Letters of most scripts with an alphabet have a zero byte in UTF-16; UTF-8 text has none.
         if len(zeros) >= 4 and zeros.count(0) > len(zeros) / 2 > others.count(0):
             return "in UTF-16, not UTF-8", _ICONV.format(f"UTF-16{order}")
+    if head.count(0) > max(4, len(head) // 10):  # a text may hold a few
+        return "no text: it is full of zero bytes", "leave it out, or save it as plain text"
     return None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,28 +18,27 @@ _READ = 1 << 20  # characters of a JSON file in memory beside the current value
 _SPACE = " \t\r\n"
 
 
-def read_json_lines(path: Path) -> Iterator[tuple[int, Row]]:
+def read_json_lines(path: Path, lost: Lost = refuse) -> Iterator[tuple[int, Row]]:
     """(line number from 1, object) of each non-empty line.
 
+    Args:
+        lost: told of lines that are JSON but no objects.
+
     Raises:
-        CorpusError: not readable, or a line that is not UTF-8 or not a JSON object.
+        CorpusError: not readable, or a line that is not UTF-8 or not JSON.
     """
     offset = 0
     with opened(path) as file:
         for number, raw in enumerate(file, start=1):
             try:
                 line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
-                value = json.loads(line) if line.strip() else None
+                values = [json.loads(line)] if line.strip() else []
             except UnicodeDecodeError as error:
                 raise not_utf8(path, number, offset + error.start) from None
             except (ValueError, RecursionError) as error:
                 raise _not_objects(f"{path}, line {number}", _problem(error), "one JSON object a line") from None
             offset += len(raw)
-            if isinstance(value, dict):
-                yield number, value
-            elif value is not None:
-                problem = f"a {type(value).__name__}, not an object"
-                raise _not_objects(f"{path}, line {number}", problem, "one JSON object a line")
+            yield from _objects(((number, value) for value in values), f"{path}, line", lost)
 
 
 def read_json(path: Path) -> Iterator[tuple[int, Any]]:
@@ -59,17 +58,16 @@ def read_json(path: Path) -> Iterator[tuple[int, Any]]:
         ) from None
 
 
-def read_objects(path: Path) -> Iterator[tuple[int, Row]]:
-    """As :func:`read_json`, where every value is an object.
+def read_objects(path: Path, lost: Lost = refuse) -> Iterator[tuple[int, Row]]:
+    """As :func:`read_json`, of values that are objects.
+
+    Args:
+        lost: told of those that are none.
 
     Raises:
-        CorpusError: one is not; see also :func:`read_json`.
+        CorpusError: see :func:`read_json`.
     """
-    for number, value in read_json(path):
-        if not isinstance(value, dict):
-            fix = "a list of objects, or one object a line"
-            raise _not_objects(f"{path}, value {number}", f"a {type(value).__name__}, not an object", fix)
-        yield number, value
+    return _objects(read_json(path), f"{path}, value", lost)
 
 
 def read_parquet(path: Path, columns: Sequence[str] | None = None, lost: Lost = refuse) -> Iterator[tuple[int, Row]]:
@@ -132,6 +130,15 @@ def optional(row: Row, *names: str) -> str:
         if value and isinstance(value, str | int | float):
             return str(value)
     return ""
+
+
+def _objects(values: Iterable[tuple[int, Any]], place: str, lost: Lost) -> Iterator[tuple[int, Row]]:
+    for number, value in values:
+        if isinstance(value, dict):
+            yield number, value
+        else:
+            problem = "null" if value is None else f"a {type(value).__name__}"
+            lost(_not_objects(f"{place} {number}", f"{problem}, not an object", "one JSON object a row"))
 
 
 def _values(stream: io.TextIOWrapper, where: str) -> Iterator[Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from orchestrator.corpus.document import Document, Lost, refuse
-from orchestrator.corpus.sources._files import files_fingerprint, read_text, short_names
+from orchestrator.corpus.sources._files import files_fingerprint, read_text, short_names, written
 from orchestrator.corpus.sources._finding import GZIP, Found, find, suffix_of
 from orchestrator.corpus.sources._rows import Row, field, optional, read_json_lines, read_objects, read_parquet
 from orchestrator.errors import CorpusError
@@ -50,7 +50,7 @@ class Files:
         for file, name in zip(files, short_names(files), strict=True):
             rows = _rows(file, lost)
             if rows is None:
-                title = file.name[: -len(suffix_of(file))] if suffix_of(file) else file.name
+                title = written(file.name[: -len(suffix_of(file))] if suffix_of(file) else file.name)
                 yield Document(name, title, read_text(file), "files", self.licence)
                 continue
             for number, row in rows:
@@ -82,9 +82,9 @@ def _rows(file: Path, lost: Lost) -> Iterator[tuple[int, Row]] | None:
     """Numbered rows; None: the file is one document."""
     match suffix_of(file).removesuffix(GZIP):
         case ".jsonl" | ".ndjson":
-            return read_json_lines(file)
+            return read_json_lines(file, lost)
         case ".json":
-            return read_objects(file)
+            return read_objects(file, lost)
         case ".parquet":
             return read_parquet(file, lost=lost)
     return None

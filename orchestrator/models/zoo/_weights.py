@@ -26,7 +26,8 @@ def check_folder(folder: Path, name: str) -> None:
     whole = any(path for path in folder.glob("*.safetensors") if not path.name.startswith("adapter_"))
     if (folder / ADAPTER).is_file():
         raise _adapter(folder / ADAPTER, name, beside_weights=whole)
-    pickles = sorted(path.name for pattern in _PICKLES for path in folder.glob(pattern))
+    names = sorted(path.name for pattern in _PICKLES for path in folder.glob(pattern))
+    pickles = [name for name in names if name != "training_args.bin"]  # of the Trainer: no weights
     if pickles and not whole:
         raise ModelError(
             f"the weights of {name} are pickles ({pickles[0]}), which can run code and are not loaded",
@@ -34,6 +35,30 @@ def check_folder(folder: Path, name: str) -> None:
             "if you trust them, write them as safetensors: AutoModelForCausalLM.from_pretrained(…).save_pretrained(…) "
             "of transformers does, into a new folder; its tokenizer goes beside them",
         )
+    if (folder / "config.json").is_file():
+        _check_whole(folder, name)
+
+
+def _check_whole(folder: Path, name: str) -> None:
+    from safetensors import SafetensorError, safe_open
+
+    again = "copy or download it again"
+    files = {path.name for path in folder.glob("*.safetensors")}
+    try:
+        index = json.loads((folder / "model.safetensors.index.json").read_text(encoding="utf-8"))
+        files = set(map(str, index["weight_map"].values()))
+    except FileNotFoundError:
+        if not files:
+            raise ModelError(f"{name} has no weights (*.safetensors)", str(folder), again) from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise ModelError(f"the list of the files of {name} can't be read", str(folder), again) from None
+    for file in sorted(files):
+        try:
+            with safe_open(folder / file, "pt"):
+                pass
+        except (OSError, SafetensorError) as error:
+            what = "is missing" if isinstance(error, FileNotFoundError) else f"is damaged: {error}"
+            raise ModelError(f"a file of the weights of {name} {what}", str(folder / file), again) from None
 
 
 def check_adapter_file(path: Path | None, name: str) -> None:

@@ -70,11 +70,8 @@ class Pretrained(Architecture):
                 fix=f"set blocks.context={positions} or less",
             )
         if config.vocab_size != vocab_size:
-            raise VocabularyError(
-                f"{self.name} has {config.vocab_size} tokens, the tokenizer {vocab_size}",
-                where="tokenizer",
-                fix="set tokenizer.path to the folder of this model's own tokenizer",
-            )
+            what = f"{self.name} has {config.vocab_size} tokens, the tokenizer {vocab_size}"
+            raise VocabularyError(what, where="tokenizer", fix=self._own_tokenizer(config.vocab_size))
         return config
 
     def build(self, vocab_size: int, context: int) -> PreTrainedModel:
@@ -105,15 +102,20 @@ class Pretrained(Architecture):
         loaded: PreTrainedModel = model
         return loaded
 
+    def _own_tokenizer(self, rows: int) -> str:
+        """What to type, so that a run has the tokenizer of this model, whose vocabulary has so many rows."""
+        from orchestrator.models.vocabulary import advice
+
+        file = self.tokenizer_file()
+        return "name a model that comes with its tokenizer" if file is None else advice(file.parent, rows)
+
     def _fetch(self, load: Callable[..., Any], **options: Any) -> Any:
         """Load from the folder or the hub; never run code that comes with a model."""
         path, local = self._path, self._local
         if local:
             check_folder(path, self.name)
         if local and not (path / "config.json").is_file():
-            near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*")], n=1)
-            fix = f'did you mean "{path.parent / near[0]}"?' if near else "give a folder that save_pretrained wrote"
-            raise ModelError(f"there is no model in {self.name}", where="models.zoo.pretrained", fix=fix)
+            raise ModelError("there is no model (a folder with config.json)", where=str(path), fix=_nearest(path))
         from safetensors import SafetensorError
 
         from orchestrator.models import _token_moe  # noqa: F401  registers its model type
@@ -168,4 +170,17 @@ class Pretrained(Architecture):
             )
         missing = (RepositoryNotFoundError, RevisionNotFoundError, EntryNotFoundError)
         what = f"the hub has no model {self.name!r}" if any(isinstance(c, missing) for c in causes) else text
-        return ModelError(what, where="models.zoo.pretrained", fix="check `name` and `revision`")
+        if self._local:
+            return ModelError(what, where=str(self._path), fix="mend the folder: copy or download the model again")
+        fix = "check `name` and `revision`"
+        if "safetensors" in text:
+            fix += "; its weights have to be safetensors: pickles (.bin), which can run code, are not loaded"
+        return ModelError(what, where="models.zoo.pretrained", fix=fix)
+
+
+def _nearest(path: Path) -> str:
+    """What to name instead of a folder without a model: one in it, or beside it."""
+    inside = sorted(file.parent for file in path.glob("*/config.json"))
+    beside = {file.parent.name: file.parent for file in path.absolute().parent.glob("*/config.json")}
+    near = inside or [beside[name] for name in difflib.get_close_matches(path.name, beside)]
+    return f'did you mean "{near[0]}"?' if near else "give a folder that save_pretrained wrote"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -57,3 +60,11 @@ def test_several_failures_with_a_fault_among_them_end_with_1(ends_with: Any) -> 
     error = StageFailedError("stage a failed: …\nstage b failed: …")
     error.exit_code = 1
     assert ends_with(error).code == 1
+
+
+def test_a_terminal_that_lacks_characters(recipe: Path) -> None:
+    environment = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    code = "import sys; from orchestrator.cli.main import main; sys.argv[0] = 'mome'; main()"
+    command = [sys.executable, "-c", code, "run", str(recipe), "name=Œuvre"]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (ended.returncode, "not '?uvre'" in ended.stderr) == (2, True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 import typer.main
@@ -58,3 +59,13 @@ def test_every_command_shows_an_example(mome, command: tuple[str, ...]) -> None:
 
 def test_no_command_prints_the_help(mome) -> None:
     assert "Usage: mome" in (ended := mome()).out + ended.err
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [(("serve", "a", "--port", "99999"), "--port"), (("run", "a.yaml", "--strict", "--accept"), "one of them")],
+)
+def test_options_that_make_no_sense(mome: Any, command: tuple[str, ...], said: str) -> None:
+    ended = mome(*command)
+    assert ended.code == 2
+    assert said in " ".join(ended.err.replace("│", " ").split())  # however wide the terminal is

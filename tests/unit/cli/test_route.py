@@ -178,3 +178,9 @@ def test_a_run_without_a_router(tmp_path: Path) -> None:
     store.set_current("some", {"other": store.publish("other", "o" * 16, {}, lambda out: None)})
     with pytest.raises(ArtifactError, match="no router"):
         route_text("some", "text", tmp_path)
+
+
+def test_a_file_in_utf16_is_refused(mome: Mome, runs: Path, tmp_path: Path) -> None:
+    (tmp_path / "prompts.txt").write_bytes("the house".encode("utf-16"))
+    ended = mome("route", "some", "--file", tmp_path / "prompts.txt", "--runs", runs)
+    assert (ended.code, "iconv -f UTF-16" in ended.err) == (2, True)

@@ -172,3 +172,23 @@ experts:
   training: {micro_batch: 3}
   distillation: {schedule: {type: fixed, alpha: 0.2}}
 """
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ("name: a".encode("utf-16"), r"not UTF-8[\s\S]*iconv -f UTF-16"),
+        (b"a: 1\nname: \xf1", r"not UTF-8[\s\S]*:2[\s\S]*iconv -f WINDOWS-1252"),
+        (b"name: a\ncorpus:\n\tlanguages: {}", r"'\\t'[\s\S]*:3[\s\S]*indent with spaces"),
+        (b"name: a\0b", r"not valid YAML: [^\n]*\n[\s\S]*quote"),
+    ],
+)
+def test_files_that_are_no_recipes(tmp_path, data, said):
+    (tmp_path / "r.yaml").write_bytes(data)
+    with pytest.raises(RecipeError, match=said):
+        load_recipe(tmp_path / "r.yaml")
+
+
+def test_a_folder_is_no_recipe(tmp_path):
+    with pytest.raises(RecipeError, match="can't be read: Is a directory"):
+        load_recipe(tmp_path)

@@ -79,6 +79,7 @@ def test_too_few_works(parts_of: list[str]) -> None:
         assign({"fr": works(ids("a", len(parts_of)), parts_of=parts_of)}, SplitConfig())
     assert error.value.where == "corpus.languages.fr"
     assert SPLITS[0] in error.value.what
+    assert ("3 documents of 1 work " in error.value.what) == (parts_of == ["one"] * 3)
 
 
 def test_common_ids() -> None:

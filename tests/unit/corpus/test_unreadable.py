@@ -97,3 +97,19 @@ def test_ids_with_a_hash_are_works_of_their_own(tmp_path: Path) -> None:
     content = [{**row, "id": f"#{number}"} for number, row in enumerate(rows(20))]
     out, _ = built(tmp_path, write(tmp_path / "a.jsonl", content))
     assert [summary(out)["en"].splits[split].documents for split in SPLITS] == [18, 1, 1]
+
+
+@pytest.mark.parametrize("row", ["null", "[1]", '"text"', "3"])
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json"])
+def test_rows_that_are_no_objects(tmp_path: Path, name: str, row: str) -> None:
+    file = write(tmp_path / name, rows(40))
+    file.write_text(file.read_text() + row + "\n")
+    out, _ = built(tmp_path, file)
+    assert summary(out)["en"].unreadable["rows"] == 1
+    assert "not an object" in summary(out)["en"].unreadable["first"]
+
+
+def test_a_file_without_objects(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('["a", "b"]')
+    with pytest.raises(CorpusError, match="a str, not an object"):
+        built(tmp_path, tmp_path / "a.json")

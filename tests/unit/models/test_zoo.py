@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 from orchestrator.config.base import PluginSpec
 from orchestrator.errors import ModelError, PluginError, ResourceError
 from orchestrator.models import build_model, parameter_count, save_model
+from orchestrator.tokens.tokenizer import save_tokenizer, train_tokenizer
 
 
 def spec(name: str, /, **options: object) -> PluginSpec:
@@ -106,7 +108,7 @@ def test_pretrained_folder(folder: Path) -> None:
 
 
 def test_pretrained_with_another_vocabulary(folder: Path) -> None:
-    with pytest.raises(ModelError, match=r"64 tokens, the tokenizer 65[\s\S]*tokenizer.path"):
+    with pytest.raises(ModelError, match=r"64 tokens, the tokenizer 65[\s\S]*train one: teacher.model"):
         build_model(spec("pretrained", name=str(folder)), 65, 16, 0)
 
 
@@ -118,6 +120,32 @@ def test_context_longer_than_the_positions(folder: Path) -> None:
 def test_pretrained_folder_that_is_not_there(folder: Path) -> None:
     with pytest.raises(ModelError, match=r"did you mean .*teacher"):
         build_model(spec("pretrained", name=str(folder.parent / "techer")), 64, 16, 0)
+    with pytest.raises(ModelError, match=r"did you mean .*/teacher"):
+        build_model(spec("pretrained", name=str(folder.parent)), 64, 16, 0)
+
+
+def test_rows_beyond_the_tokenizer(folder: Path, tmp_path: Path) -> None:
+    tokenizer = train_tokenizer(["a few words of text"] * 9, 260)
+    save_tokenizer(tokenizer, folder)
+    with pytest.raises(ModelError, match=r"has 64 rows for the 260 tokens[\s\S]*resize_token_embeddings\(260\)"):
+        build_model(spec("pretrained", name=str(folder)), 65, 16, 0)
+
+
+@pytest.mark.parametrize(("content", "what"), [(None, "has no weights"), (b"{}", "is damaged")])
+def test_weights_are_looked_at_in_the_plan(folder: Path, content: bytes | None, what: str) -> None:
+    (folder / "model.safetensors").unlink()
+    if content is not None:
+        (folder / "model.safetensors").write_bytes(content)
+    with pytest.raises(ModelError, match=what) as error:
+        parameter_count(spec("pretrained", name=str(folder)), 64, 16)
+    assert error.value.where.startswith(str(folder))
+
+
+def test_a_missing_part_of_the_weights(folder: Path) -> None:
+    index = {"weight_map": {"a": "model.safetensors", "b": "model-2.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(ModelError, match=r"is missing[\s\S]*model-2.safetensors"):
+        parameter_count(spec("pretrained", name=str(folder)), 64, 16)
 
 
 def test_pretrained_folder_with_damaged_weights(folder: Path) -> None:
@@ -167,6 +195,20 @@ def test_weights_that_are_no_numbers_are_named(folder: Path, value: float) -> No
     save_model(model, folder, folder.parent / "bad")
     with pytest.raises(ModelError, match=r"2 of the 4,096 numbers in transformer\.h\.1\.mlp\.c_proj\.weight"):
         build_model(spec("pretrained", name=str(folder.parent / "bad")), 64, 16, 0)
+
+
+def test_only_pickles_on_the_hub(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError("some-org/model does not appear to have a file named model.safetensors.")
+
+    config = AutoConfig.from_pretrained(folder)
+    monkeypatch.setattr(AutoConfig, "from_pretrained", lambda *_, **__: config)
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", refuse)
+    monkeypatch.setattr("orchestrator.models.zoo.pretrained.Pretrained._file", lambda self, name: None)
+    with pytest.raises(ModelError, match=r"model.safetensors[\s\S]*pickles \(.bin\), which can run code"):
+        build_model(spec("pretrained", name="some-org/model"), 64, 16, 0)
 
 
 def test_an_adapter_on_the_hub(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

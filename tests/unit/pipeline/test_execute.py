@@ -246,3 +246,11 @@ def test_a_plan_until_experts_that_are_trained_together_ends_with_them(tmp_path,
     plan = make_plan(recipe, Store(tmp_path), until=["experts"], force=["experts"])
     assert plan.missing[-1].name == "joint"
     assert plan.missing[-1].forced
+
+
+def test_force_makes_anew_what_is_damaged(tmp_path):
+    recipe, store = load_recipe(RECIPES / "smoke.yaml"), Store(tmp_path)
+    store.folder("corpus", make_plan(recipe, store).steps[0].fingerprint).mkdir(parents=True)
+    with pytest.raises(MomeError, match="no readable manifest"):
+        make_plan(recipe, store)
+    assert make_plan(recipe, store, force=["corpus"]).steps[0].forced

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -201,3 +203,34 @@ def test_a_bytes_column_is_text_where_it_is_utf8(tmp_path: Path) -> None:
 def test_works_of_rows(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"id": "n#1", "work": "n", "text": "x"}\n{"id": "#2", "text": "y"}\n')
     assert [d.work for d in Files(path=str(tmp_path)).documents("en")] == ["n", ""]
+
+
+def test_pipes_and_devices_are_never_opened(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("x")
+    os.mkfifo(tmp_path / "pipe.txt")
+    (tmp_path / "zero.txt").symlink_to("/dev/zero")
+    (tmp_path / "gone.txt").symlink_to("nowhere")
+    assert texts(path=str(tmp_path)) == ["x"]
+    assert Files(path=str(tmp_path)).found("en").left_out == {"broken link": 1, "special file": 2}
+    for name, what in (("pipe.txt", "a pipe"), ("zero.txt", "a device"), ("gone.txt", "leads to nothing: nowhere")):
+        with pytest.raises(CorpusError, match=what):
+            texts(path=str(tmp_path / name))
+
+
+def test_names_that_are_no_utf8(tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"\xff.txt")).write_text("x")
+    (tmp_path / os.fsdecode(b"b.\xfe")).write_text("x")
+    source = Files(path=str(tmp_path))
+    assert [(document.id, document.title) for document in source.documents("en")] == [(r"\xff.txt", r"\xff")]
+    assert source.found("en").counts()["left_out"] == {r".\xfe": 1}
+    assert len(source.fingerprint("en")) == 64
+
+
+def test_archives_and_programs_are_no_text(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "a.txt", "w") as archive:
+        archive.add(__file__, "a.py")
+    with pytest.raises(CorpusError, match="a tar archive"):
+        texts(path=str(tmp_path))
+    (tmp_path / "a.txt").write_bytes(b"ab\x00\x01" * 40)
+    with pytest.raises(CorpusError, match="full of zero bytes"):
+        texts(path=str(tmp_path))
