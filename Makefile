@@ -9,6 +9,8 @@ override TORCH := torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu
 endif
 # Where runs lie: make run RUNS=/data/runs
 RUNS ?= runs
+# Processes that share the tests.
+JOBS ?= 2
 
 .PHONY: run test test-slow check format clean torch
 
@@ -22,8 +24,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 run: $(VENV)/.installed
 	$(BIN)/mome run jobs/recipes/quickstart.yaml --runs $(RUNS)
 
+# A file's tests stay in one process, which keeps what they share; each process computes on one thread.
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest -m "not slow"
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -m "not slow" -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 test-slow: $(VENV)/.installed
 	$(BIN)/python -m pytest -m slow

@@ -12,7 +12,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from orchestrator.artifacts import Store
+from orchestrator.artifacts import Store, check_files
 from orchestrator.config.loading import load_recipe
 from orchestrator.corpus.export import export_paper_json, export_parquet
 from orchestrator.corpus.inspect import LanguageSummary, files_told, summary
@@ -61,6 +61,8 @@ def export(recipe_file: Path, out: Path, overrides: Sequence[str], layout: str, 
     if layout not in _EXPORTS:
         raise RecipeError(f"there is no layout {layout!r}", "--format", "known: " + ", ".join(_EXPORTS))
     folders = _folders(recipe_file, overrides, runs)
+    for name in ("corpus", "blocks"):
+        check_files(folders[name])
 
     def chosen(split: str, language: str) -> np.ndarray:
         rows: np.ndarray = np.load(folders["blocks"] / "selected" / split / f"{language}.npy", allow_pickle=False)

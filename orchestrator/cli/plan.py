@@ -52,14 +52,19 @@ def show_plan(recipe: Recipe, plan: Plan, local: bool = False) -> None:
     Raises:
         MomeError: the configuration can't work.
     """
+    console = Console()
+    if not plan.missing:
+        console.print(_table(recipe, plan, {}, {}))
+        tell_drift(plan)
+        return
     from orchestrator.pipeline.estimate import estimate, expecting
 
-    console, machine = Console(), _machine(recipe, local)
+    machine = _machine(recipe, local)
     plan = expecting(plan, recipe)
     costs = {planned.name: plan.cost(planned) for planned in plan.steps}
     with console.status("taking a few micro-batches of every kind of training"):
         expected = estimate(plan, costs, machine)
-    console.print(_table(recipe, plan, costs, expected))
+    console.print(_table(recipe, plan, costs, expected.seconds))
     tell_drift(plan)
     if not plan.missing:
         print("nothing to do")
@@ -78,7 +83,7 @@ def tell_drift(plan: Plan) -> None:
         print(f"drift: {line}; --strict makes these again, --accept says that they are as good")
 
 
-def _table(recipe: Recipe, plan: Plan, costs: Mapping[str, Cost], expected: Estimate) -> Table:
+def _table(recipe: Recipe, plan: Plan, costs: Mapping[str, Cost], seconds: Mapping[str, float]) -> Table:
     shown = [planned for planned in plan.steps if planned.wanted]
     title = f"{recipe.name}: {len(plan.missing)} of {len(shown)} stages to run"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
@@ -91,7 +96,7 @@ def _table(recipe: Recipe, plan: Plan, costs: Mapping[str, Cost], expected: Esti
         cost = costs[planned.name]
         sizes = (f"{_short(size)}B" if size else "" for size in (cost.memory_bytes, cost.disk_bytes))
         numbers = (_short(cost.parameters), _short(cost.tokens), _short(cost.flops), *sizes)
-        table.add_row(planned.name, "to run", *numbers, _duration(expected.seconds[planned.name]))
+        table.add_row(planned.name, "to run", *numbers, _duration(seconds[planned.name]))
     return table
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pickle
+import copy
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -54,7 +54,7 @@ def _survives(error: BaseException) -> bool:
     if isinstance(error, SystemExit):  # Ray takes it for the wish to end the process, and so for its death
         return False
     try:
-        return type(pickle.loads(pickle.dumps(error))) is type(error)  # noqa: S301 (our own bytes)
+        return type(copy.deepcopy(error)) is type(error)  # taken apart and made again as for sending
     except Exception:
         return False
 

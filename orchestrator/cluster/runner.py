@@ -20,7 +20,7 @@ from orchestrator.cluster.admission import Admission
 from orchestrator.cluster.allocation import Allocation, allocate
 from orchestrator.cluster.errors import sendable, translate
 from orchestrator.cluster.map import RayMap
-from orchestrator.cluster.session import data_task, is_own_cluster
+from orchestrator.cluster.session import data_task, is_own_cluster, own_folder
 from orchestrator.cluster.shared import check_shared
 from orchestrator.config.base import PluginSpec, build
 from orchestrator.config.recipe import ResourcesConfig
@@ -30,6 +30,8 @@ from orchestrator.pipeline.memory import MeasuredMap, PeakMemory, Used
 from orchestrator.stages.base import Environment, Stage
 
 if TYPE_CHECKING:
+    from orchestrator.cluster.standing import StandingWorkers
+    from orchestrator.cluster.trainer import Fit
     from orchestrator.pipeline.graph import Step
 
 _say = partial(print, flush=True)
@@ -44,6 +46,7 @@ class RayRunner:
         self._preparing, self._opening = threading.Lock(), threading.Lock()
         self._prepared = self._checked = False
         self._queue: Admission | None = None
+        self._standing: StandingWorkers | None = None
         self._stopped: set[str] = set()
         self._ends: dict[str, Callable[[], None]] = {}  # of what is at work
 
@@ -96,7 +99,9 @@ class RayRunner:
             end()
 
     def close(self) -> None:
-        """Nothing is left open: the session ends what it started."""
+        """Let standing workers end; the session ends everything else that it started."""
+        if self._standing is not None:
+            self._standing.close()
 
     def _train(self, step: Step, inputs: Mapping[str, Path], out: Path, work: Path, begun: Callable[[], None]) -> int:
         from orchestrator.cluster.trainer import Training, train
@@ -109,7 +114,20 @@ class RayRunner:
             training = Training(step.stage, inputs, out, work, share)
             training.begin()
             self._ends_by(step.name, training.stop)
-            return train(step.name, training, self._resources.max_failures, _say)
+            return train(step.name, training, self._resources.max_failures, _say, self._fit(share))
+
+    def _fit(self, share: Allocation) -> Fit | None:
+        """How a training with this share gets its workers: None for workers of its own."""
+        from orchestrator.cluster.standing import StandingWorkers, can_stand
+
+        folder = own_folder()
+        if folder is None or not can_stand(share):
+            self.close()  # what stands holds CPUs that these workers need
+            return None
+        allocation = self.allocation
+        with self._opening:
+            self._standing = self._standing or StandingWorkers(folder, allocation)
+            return self._standing.fit
 
     def _wait_for_room(self, name: str, share: Allocation) -> None:
         """Wait while others hold what a training needs: Ray Train's own waiting ends, and the training with it."""

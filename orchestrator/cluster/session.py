@@ -32,15 +32,11 @@ _SETTINGS = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     # Ray's default, 15, makes a training on two threads ten times slower beside any other busy process.
     "RAY_worker_niceness": "0",
-    # Threads of a product wait for each other by asking again and again. Beside a busy process (the router's step)
-    # GNU's default left a teacher on two threads a third of its speed; so it has half of it, and 96 % when alone.
+    # Threads of a product wait for each other by asking again and again. Beside another busy process (the router's)
+    # GNU's default left a teacher on two threads a third of its speed; so it has half of it, and 96 % alone.
     "GOMP_SPINCOUNT": "1000",
-    # Large tensors are made and dropped in every operation. Memory that is not given back each time saves 11,000 page
-    # faults a step of the quickstart's teacher, 8 % of its time.
-    "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
-    "MALLOC_TRIM_THRESHOLD_": str(512 * 2**20),
-    # A worker that has imported torch serves the next step: Ray would end it after a second without one.
-    "RAY_idle_worker_killing_time_threshold_ms": "120000",
+    # A worker that has imported torch serves the next step; Ray would end it after a second, and here it takes memory.
+    "RAY_idle_worker_killing_time_threshold_ms": "20000",
     # Helper processes and exporters that nobody reads.
     "RAY_TRAIN_METRICS_ENABLED": "0",
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
@@ -81,6 +77,11 @@ def session(resources: ResourcesConfig) -> Iterator[None]:
 def is_own_cluster() -> bool:
     """Whether the cluster in use was started by :func:`session`, on this machine alone."""
     return _own is not None
+
+
+def own_folder() -> Path | None:
+    """Folder for temporary files of the cluster that :func:`session` started, gone with it; None: it is another's."""
+    return _own
 
 
 def data_task() -> dict[str, Any]:

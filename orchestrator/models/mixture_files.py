@@ -44,7 +44,8 @@ def read_about(folder: Path) -> tuple[PluginSpec, tuple[str, ...]]:
     try:
         about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
         if about["format"] != _FORMAT:
-            raise ValueError(about["format"])
+            what = f"the mixture can't be read: its format is {about['format']}, this release of MoME reads {_FORMAT}"
+            raise ArtifactError(what, str(folder / ABOUT), "take the release that wrote it, or a newer one")
         setup, languages = PluginSpec.model_validate(about["setup"]), tuple(map(str, about["languages"]))
         parts = [f"experts/{language}" for language in languages]
         parts += [COMMON] * build("models.setups", setup).has_common

@@ -59,8 +59,9 @@ class Version:
         """
         try:
             about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
-            if about.pop("format") != _FORMAT:
-                raise ValueError("format")
+            if (found := about.pop("format")) != _FORMAT:
+                what = f"version {folder.name} can't be read: its format is {found}, this release reads {_FORMAT}"
+                raise ArtifactError(what, str(folder / ABOUT), "take the release that wrote it, or a newer one")
             return cls(folder=folder, **{**about, "languages": tuple(about["languages"])})
         except (OSError, ValueError, KeyError, TypeError):
             fix = f"use another version: mome mixture list {folder.parents[1].name}"

@@ -25,6 +25,7 @@ class Sleep(Stage):
         start = time.time()
         time.sleep(self.seconds)
         facts = {"start": start, "end": time.time(), "rank": env.rank, "world": env.world_size, "threads": env.threads}
+        facts["pid"] = os.getpid()
         (out / f"rank{env.rank}.json").write_text(json.dumps({**facts, "strategy": env.strategy.type}))
 
 

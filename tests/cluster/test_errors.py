@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -67,7 +68,10 @@ class OddError(Exception):
         super().__init__(f"{one} and {two}")
 
 
-@pytest.mark.parametrize("error", [OddError("this", "that"), SystemExit(0)], ids=["odd", "exit"])
+HOLDS_A_LOCK = ValueError(threading.Lock())
+
+
+@pytest.mark.parametrize("error", [OddError("this", "that"), SystemExit(0), HOLDS_A_LOCK], ids=["odd", "exit", "lock"])
 def test_what_could_not_be_read_elsewhere_is_sent_by_its_words(error: BaseException) -> None:
     with pytest.raises(RuntimeError, match=f"{type(error).__name__}: {error}") as caught, sendable():
         raise error

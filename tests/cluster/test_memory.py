@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import cluster_stages
@@ -28,7 +29,8 @@ MB = 10**6
 def run(folder: Path, resources: ResourcesConfig, **stages: Stage) -> dict[str, Artifact]:
     steps = tuple(PlannedStep(Step(name, stage), name * 16, None) for name, stage in stages.items())
     plan = Plan(Store(folder), steps, Expected(512, 64, 1, None, PluginSpec(type="gpt2_nano")))
-    return execute(plan, RayRunner(resources), [])
+    with closing(RayRunner(resources)) as runner:
+        return execute(plan, runner, [])
 
 
 def test_two_steps_at_once_do_not_count_each_other(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,10 @@ def run(runner: RayRunner, stage: Stage, folder: Path, name: str = "step") -> Pa
     out, work = folder / name / "out", folder / name / "work"
     out.mkdir(parents=True)
     work.mkdir(parents=True)
-    runner.run(Step(name, stage), {}, out, work)
+    try:
+        runner.run(Step(name, stage), {}, out, work)
+    finally:
+        runner.close()  # what stands would hold the next runner's CPUs
     return out
 
 
@@ -53,6 +57,18 @@ def test_with_one_slot_they_queue(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert facts[0]["end"] <= facts[1]["start"]
     assert [f["threads"] for f in facts] == [2, 2]
     assert "queued, 1 of 1 slots are in use" in capsys.readouterr().out
+
+
+def test_a_worker_stands_ready_for_the_next_training_and_a_dead_one_is_replaced(tmp_path: Path) -> None:
+    with closing(RayRunner(ResourcesConfig(cpus=2, slots=1))) as runner:
+        stages = [cluster_stages.Sleep(), cluster_stages.Sleep(), cluster_stages.Dies(), cluster_stages.Sleep()]
+        for number, stage in enumerate(stages):
+            out, work = (tmp_path / f"{number}" / part for part in ("out", "work"))
+            out.mkdir(parents=True)
+            work.mkdir()
+            runner.run(Step(f"step-{number}", stage), {}, out, work)
+    first, second, last = (json.loads((tmp_path / n / "out" / "rank0.json").read_text())["pid"] for n in "013")
+    assert first == second != last
 
 
 def test_two_workers_form_one_training(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +51,9 @@ def run(folder: Path, *steps: Step) -> tuple[MomeError, Ends]:
     planned = tuple(PlannedStep(step, digest(step.name), None) for step in steps)
     plan = Plan(Store(folder), planned, Expected(512, 64, 1, None, PluginSpec(type="gpt2_nano")))
     ends = Ends()
-    with pytest.raises(MomeError) as caught:
-        room.execute(plan, RayRunner(ResourcesConfig(cpus=2, slots=2, max_failures=0)), [ends])
+    resources = ResourcesConfig(cpus=2, slots=2, max_failures=0)
+    with closing(RayRunner(resources)) as runner, pytest.raises(MomeError) as caught:
+        room.execute(plan, runner, [ends])
     return caught.value, ends
 
 

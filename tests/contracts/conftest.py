@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import socket
 import subprocess
 import sys
@@ -49,10 +50,19 @@ def compiled() -> None:
 
 @pytest.fixture(scope="session")
 def run_workers() -> Callable[..., Any]:
-    """Runs ``SCRIPT OUT RANK WORLD_SIZE ARGUMENT …`` in `workers` processes; what they write to OUT/results.json."""
+    """Runs ``SCRIPT OUT RANK WORLD_SIZE ARGUMENT …`` in `workers` processes; what they write to OUT/results.json.
 
-    def run(script: Path, out: Path, workers: int, arguments: Sequence[str]) -> Any:
+    `here`: one worker that leaves nothing behind in its process runs in this one, which has torch imported.
+    """
+
+    def run(script: Path, out: Path, workers: int, arguments: Sequence[str], *, here: bool = False) -> Any:
         out.mkdir(parents=True, exist_ok=True)
+        if here and workers == 1:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.syspath_prepend(script.parent)
+                patch.setattr(sys, "argv", [str(script), str(out), "0", "1", *arguments])
+                runpy.run_path(str(script), run_name="__main__")
+            return json.loads((out / "results.json").read_text())
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]

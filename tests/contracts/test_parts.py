@@ -38,7 +38,8 @@ def train(run_workers) -> Callable[..., list[dict[str, Any]]]:
     """Results of each case, trained by `workers` processes; see parts_worker.Case."""
 
     def train(blocks: Path, out: Path, *cases: dict[str, Any], workers: int = 1) -> list[dict[str, Any]]:
-        found = run_workers(WORKER, out, workers, [str(blocks), *map(json.dumps, cases)])
+        here = all(case.get("strategy") == SINGLE for case in cases)
+        found = run_workers(WORKER, out, workers, [str(blocks), *map(json.dumps, cases)], here=here)
         return [
             {**each, "weights": load_file(out / f"weights-{number}.safetensors")} for number, each in enumerate(found)
         ]

@@ -11,7 +11,7 @@ from orchestrator.routers.text import shipped
 from orchestrator.routers.text.shipped import FOLDER, learned, unlearned
 from orchestrator.routers.text.tags import CODE, PHRASES, names
 
-DIGEST = "29eba594c1750c55ea759cc055224db375cbf4887f68573e93da1205486c980e"
+DIGEST = "33a5af918b7762545cc9780521a318dba7af490da60cee9cedf873d94ddd5c50"
 """Of all text that ships, and of the names of languages, as routers of RouterStage.version are made of it."""
 PATHS = sorted(path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*.txt"))
 

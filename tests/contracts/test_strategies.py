@@ -33,7 +33,8 @@ def train(blocks, run_workers) -> Callable[..., list[Any]]:
     """Results of each strategy, trained by `workers` processes."""
 
     def train(out: Path, *strategies: dict[str, Any], workers: int = 1, precision: str = "fp32") -> list[Any]:
-        return run_workers(WORKER, out, workers, [str(blocks), precision, *map(json.dumps, strategies)])
+        here = all(strategy["type"] == "single" for strategy in strategies)
+        return run_workers(WORKER, out, workers, [str(blocks), precision, *map(json.dumps, strategies)], here=here)
 
     return train
 

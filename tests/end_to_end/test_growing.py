@@ -1,25 +1,21 @@
 """A mixture that grows, as a user types it: an expert more, one less, one anew, and back again."""
 
-import io
 import json
 import os
 import random
 import shutil
-import sys
-from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass
 from pathlib import Path
 from unittest.mock import patch
 
 import pytest
 import torch
 
-from orchestrator.cli.main import main
 from orchestrator.disk import file_digest
 from orchestrator.models.inference import routed_logits
 from orchestrator.models.mixture_files import load_mixture
 from orchestrator.pipeline.versions import Versions
 from orchestrator.stages.router import RouterStage
+from tests.end_to_end.command import mome
 
 WORDS = {
     "en": "the house stands near a river where children walk with their old dog every summer morning and sing",
@@ -58,25 +54,9 @@ def write_text(path, language, documents=40, words=40):
     path.write_text("".join(json.dumps({"id": f"{language}-{i}", "text": row}) + "\n" for i, row in enumerate(rows)))
 
 
-@dataclass(frozen=True)
-class Ended:
-    code: int
-    text: str
-
-
-def mome(*arguments, runs):
-    """Run a command in this process; its exit code and all that it printed."""
-    printed = io.StringIO()
-    command = ["mome", *map(str, arguments), "--runs", str(runs)]
-    with patch.object(sys, "argv", command), redirect_stdout(printed), redirect_stderr(printed):  # noqa: SIM117
-        with pytest.raises(SystemExit) as ended:
-            main()
-    return Ended(int(ended.value.code or 0), printed.getvalue())
-
-
 def done(*arguments, runs):
     ended = mome(*arguments, runs=runs)
-    assert ended.code == 0, ended.text
+    assert ended.returncode == 0, ended.text
     return ended.text
 
 
@@ -84,7 +64,7 @@ def refused(*arguments, runs, said):
     """The command ends with a message and exit code 2, and the versions on the disk are what they were."""
     before = state(runs)
     ended = mome(*arguments, runs=runs)
-    assert ended.code == 2, ended.text
+    assert ended.returncode == 2, ended.text
     assert said in ended.text
     assert "Traceback" not in ended.text
     assert state(runs) == before
@@ -209,7 +189,7 @@ def test_the_same_command_goes_on_after_an_interruption(runs, texts):
         refused(*add(texts), runs=runs, said="no space left")
     with patch.object(Versions, "_switch", side_effect=KeyboardInterrupt):
         ended = mome(*add(texts), runs=runs)
-    assert ended.code == 130
+    assert ended.returncode == 130
     assert set(started(ended.text)) == {"router", "mixture", "evaluation", "report"}
     assert current(runs) == first
     assert before.items() <= state(runs).items()

@@ -1,7 +1,7 @@
 """What a run makes does not depend on the machine: the same recipe, with whatever lies around it changed.
 
-Texts, tokens, blocks, choices and fingerprints are equal; numbers that floating-point sums decide agree to 0.5 %
-(the order of sums differs with the number of threads).
+Texts, tokens, blocks, choices and fingerprints are equal; numbers that floating-point sums decide agree to 0.1 %
+(the order of sums differs with the number of threads; on one kind of processor they agreed to a millionth).
 """
 
 import json
@@ -20,7 +20,7 @@ TINY = (
     *("router.type={type: prompt, pieces: 200, bits: 12, calibration_pieces: 50}", "evaluation.bootstrap=100"),
     *("evaluation.max_blocks=8", "router.sequences_per_language=50"),
 )
-TOLERANCE = 5e-3
+TOLERANCE = 1e-3
 RUN = "from orchestrator.cli.main import main; main()"
 BEGIN = "import os, sys; os.umask(int(sys.argv.pop(1), 8)); os.sched_setaffinity(0, eval(sys.argv.pop(1))); "
 
@@ -40,14 +40,14 @@ def run(folder, *, umask="022", cores=None, overrides=(), **environment):
 
 def made(run_folder):
     steps = json.loads((run_folder / "artifacts.json").read_text(encoding="utf-8"))["steps"]
-    return steps, {name: summarise(run_folder / place) for name, place in steps.items() if name != "report"}
+    return steps, {name: summarise(run_folder / place) for name, place in steps.items()}
 
 
 def assert_same(one, other):
     assert one[0] == other[0], "fingerprints"
     for step, facts in one[1].items():
         theirs = other[1][step]
-        if step != "evaluation":  # counts of a few blocks that two experts serve alike may differ
+        if step not in ("evaluation", "report"):  # counts of a few blocks that two experts serve alike may differ
             assert facts["exact"] == theirs["exact"], step
         assert facts["values"] == pytest.approx(theirs["values"], rel=TOLERANCE, abs=TOLERANCE), step
 

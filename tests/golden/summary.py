@@ -16,10 +16,12 @@ from orchestrator.artifacts import digest
 
 TIMES = (
     *("seconds", "tokens_per_second", "peak_memory_bytes", "seconds_per_step", "microseconds", "weights_sha256"),
-    *("threads", "processor", "device"),
+    *("threads", "processor", "device", "timing", "created", "run_peak_memory_bytes"),
 )
 """Keys of what differs from run to run and machine to machine; of weights the digest does, by their last bits."""
-UNSTABLE = ("timing.json", "training_args.bin")
+UNSTABLE = ("timing.json", "training_args.bin", "manifest.json")
+CHECKSUMS = "digests"
+"""A cache's tensor with the digests of its blocks, which hang on the last bits of their numbers."""
 VERSIONS = ("transformers_version", "library", "version")
 
 
@@ -57,6 +59,8 @@ def _facts(path: Path) -> Iterator[tuple[str, Any]]:
 
 def _tensors(path: Path) -> Iterator[tuple[str, Any]]:
     for name, tensor in sorted(load_file(path).items()):
+        if name == CHECKSUMS:
+            continue
         yield f"{name} shape", list(tensor.shape)
         if tensor.is_floating_point():
             yield f"{name} norm", float(torch.linalg.vector_norm(tensor.double()))
@@ -67,7 +71,8 @@ def _tensors(path: Path) -> Iterator[tuple[str, Any]]:
 def _leaves(place: str, value: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(value, dict):
         for key, item in value.items():
-            if key not in TIMES and key not in VERSIONS and not str(key).startswith("teacher_sha"):
+            of_weights = str(key).startswith("teacher") and isinstance(item, str) and len(item) == 64
+            if key not in TIMES and key not in VERSIONS and not of_weights:
                 yield from _leaves(f"{place}/{key}", item)
     elif isinstance(value, list):
         for number, item in enumerate(value):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -69,8 +69,8 @@ def _work(agenda: Agenda, base: Recipe, store: Store, observers: Sequence[Observ
 
     _check_costs(agenda, store)
     with session(base.resources):
-        runner = RayRunner(base.resources)
-        _make_upstream(agenda, store, runner, observers)
+        with closing(RayRunner(base.resources)) as runner:
+            _make_upstream(agenda, store, runner, observers)
         if not agenda.over:
             run_trials(agenda, store, base.resources, runner.allocation, observers)
 

@@ -26,7 +26,8 @@ def check_folder(folder: Path, name: str) -> None:
     whole = any(path for path in folder.glob("*.safetensors") if not path.name.startswith("adapter_"))
     if (folder / ADAPTER).is_file():
         raise _adapter(folder / ADAPTER, name, beside_weights=whole)
-    pickles = sorted(path.name for pattern in _PICKLES for path in folder.glob(pattern))
+    names = sorted(path.name for pattern in _PICKLES for path in folder.glob(pattern))
+    pickles = [name for name in names if name != "training_args.bin"]  # of the Trainer: no weights
     if pickles and not whole:
         raise ModelError(
             f"the weights of {name} are pickles ({pickles[0]}), which can run code and are not loaded",

@@ -172,7 +172,10 @@ class Pretrained(Architecture):
         what = f"the hub has no model {self.name!r}" if any(isinstance(c, missing) for c in causes) else text
         if self._local:
             return ModelError(what, where=str(self._path), fix="mend the folder: copy or download the model again")
-        return ModelError(what, where="models.zoo.pretrained", fix="check `name` and `revision`")
+        fix = "check `name` and `revision`"
+        if "safetensors" in text:
+            fix += "; its weights have to be safetensors: pickles (.bin), which can run code, are not loaded"
+        return ModelError(what, where="models.zoo.pretrained", fix=fix)
 
 
 def _nearest(path: Path) -> str:

@@ -197,6 +197,20 @@ def test_weights_that_are_no_numbers_are_named(folder: Path, value: float) -> No
         build_model(spec("pretrained", name=str(folder.parent / "bad")), 64, 16, 0)
 
 
+def test_only_pickles_on_the_hub(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError("some-org/model does not appear to have a file named model.safetensors.")
+
+    config = AutoConfig.from_pretrained(folder)
+    monkeypatch.setattr(AutoConfig, "from_pretrained", lambda *_, **__: config)
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", refuse)
+    monkeypatch.setattr("orchestrator.models.zoo.pretrained.Pretrained._file", lambda self, name: None)
+    with pytest.raises(ModelError, match=r"model.safetensors[\s\S]*pickles \(.bin\), which can run code"):
+        build_model(spec("pretrained", name="some-org/model"), 64, 16, 0)
+
+
 def test_an_adapter_on_the_hub(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "adapter_config.json").write_text(ADAPTER)
     monkeypatch.setattr("transformers.AutoConfig.from_pretrained", lambda *_, **__: None)

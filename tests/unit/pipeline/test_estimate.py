@@ -14,6 +14,7 @@ from orchestrator import machine
 from orchestrator.artifacts import Store, write_json
 from orchestrator.config.loading import load_recipe
 from orchestrator.config.recipe import Recipe
+from orchestrator.pipeline import estimate as room
 from orchestrator.pipeline.estimate import DATA_SECONDS, Machine, estimate, expecting, makespan
 from orchestrator.pipeline.graph import Step
 from orchestrator.pipeline.pace import Conditions, Pace, Recorded, kind_of_stage, pace_so_far
@@ -258,7 +259,7 @@ class TestRehearsal:
         rehearsed = Rehearsal(plan, costs_of(plan), "cpu", tmp_path, 1e15, until=time.monotonic() + 0.02)
         started = time.monotonic()
         rehearsed.pace(next(s for s in plan.steps if s.name == "teacher"), 1, 0)
-        assert time.monotonic() - started < 3
+        assert time.monotonic() - started < 20
 
     def test_threads_are_as_before(self, tmp_path: Path) -> None:
         _, plan = planned(tmp_path)
@@ -267,6 +268,13 @@ class TestRehearsal:
         assert torch.get_num_threads() == before
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rehearsals have all the time that they need beside other work on this machine."""
+    monkeypatch.setattr("orchestrator.pipeline.rehearsal.BUDGET", 100 * BUDGET)
+
+
+@pytest.mark.usefixtures("patient")
 class TestEstimate:
     def test_one_process_takes_the_sum_of_its_steps(self, tmp_path: Path) -> None:
         _, plan = planned(tmp_path)
@@ -279,20 +287,24 @@ class TestEstimate:
         assert expected.seconds["evaluation"] > 0
 
     def test_ten_times_the_tokens_take_ten_times_as_long(self, tmp_path: Path) -> None:
+        _, plan = planned(tmp_path)
+        record(tmp_path, plan, "teacher")  # one pace for both: a second rehearsal tells other work on this machine
         short, long = (
             estimate(plan, costs_of(plan), HERE).seconds["teacher"]
             for _, plan in (planned(tmp_path, f"teacher.training.tokens={tokens}") for tokens in (10**7, 10**8))
         )
-        assert long / short == pytest.approx(10, rel=0.7)  # other work on this machine
+        assert long / short == pytest.approx(10, rel=0.01)
 
-    def test_by_flops_where_nothing_can_be_tried(self, tmp_path: Path) -> None:
+    def test_by_flops_where_nothing_can_be_tried(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(room, "fast_bf16", lambda: False)
+        monkeypatch.setattr(room, "matmul_flops_per_second", lambda device, kind: 1e11)
         large = "{type: gpt2, layers: 24, width: 1024, heads: 16}"
         _, plan = planned(tmp_path, f"teacher.model={large}", "teacher.training.batch_tokens=1048576")
         plan = replace(plan, steps=plan.steps[:5])
         costs = costs_of(plan)
         expected = estimate(plan, costs, HERE)
         assert expected.rehearsed == 0
-        assert expected.seconds["teacher"] == pytest.approx(costs["teacher"].flops / 1e11, rel=0.95)
+        assert expected.seconds["teacher"] == pytest.approx(costs["teacher"].flops / (1e11 * room.EFFICIENCY["fp32"]))
 
     def test_whole_batches_are_never_taken(self, tmp_path: Path) -> None:
         """A batch of half a million tokens of a model that small takes minutes, one micro-batch milliseconds."""

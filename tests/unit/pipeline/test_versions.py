@@ -175,6 +175,12 @@ def test_a_copy_that_has_other_content_does_not_mend(store, grown):
         grown.use(1)
 
 
+def test_another_releases_version_says_so(grown):
+    (grown.folder / "2" / "version.json").write_text('{"format": 2}')
+    with pytest.raises(ArtifactError, match=r"version 2 can't be read: its format is 2(.|\n)*take the release"):
+        grown.current()
+
+
 @pytest.mark.parametrize("content", ["", "{}", '{"format": 2}', '{"format": 1, "more": 1}'])
 def test_a_damaged_description_is_told_and_hinders_no_other_version(grown, content):
     (grown.folder / "1" / "version.json").write_text(content)

@@ -27,11 +27,11 @@ def texts(**options: Any) -> list[str]:
 
 def test_folder_of_many_kinds(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_bytes(LINES)
-    (tmp_path / "b.jsonl.gz").write_bytes(gzip.compress(LINES))
+    (tmp_path / "b.jsonl.gz").write_bytes(gzip.compress(LINES, mtime=0))
     (tmp_path / "c.ndjson").write_bytes(LINES)
     (tmp_path / "d.JSON").write_text(json.dumps(ROWS, indent=1))
-    (tmp_path / "e.json.gz").write_bytes(gzip.compress(LINES))
-    (tmp_path / "f.txt.gz").write_bytes(gzip.compress("plain é".encode()))
+    (tmp_path / "e.json.gz").write_bytes(gzip.compress(LINES, mtime=0))
+    (tmp_path / "f.txt.gz").write_bytes(gzip.compress("plain é".encode(), mtime=0))
     (tmp_path / "g.csv").write_text("text\nx\n")
     (tmp_path / "h.jsonl.zst").write_bytes(b"\x28\xb5\x2f\xfd")
     (tmp_path / "README").write_text("x")
@@ -138,8 +138,8 @@ def test_json_that_python_gives_up_on(tmp_path: Path, name: str, value: str) -> 
 @pytest.mark.parametrize(
     ("name", "head", "what", "fix"),
     [
-        ("a.txt", gzip.compress(b"text"), "gzip", "gunzip"),
-        ("a.jsonl", gzip.compress(LINES), "gzip", ".jsonl.gz"),
+        ("a.txt", gzip.compress(b"text", mtime=0), "gzip", "gunzip"),
+        ("a.jsonl", gzip.compress(LINES, mtime=0), "gzip", ".jsonl.gz"),
         ("a.jsonl", b"\x28\xb5\x2f\xfd\x04\x00", "Zstandard", "zstd -d"),
         ("a.txt", b"ARROW1\x00\x00" + b"\xff" * 9, "Arrow file", "Parquet"),
         ("a.txt", b"\xff\xff\xff\xff\x10\x00", "Arrow stream", "open_stream"),
@@ -151,7 +151,7 @@ def test_json_that_python_gives_up_on(tmp_path: Path, name: str, value: str) -> 
         ("a.jsonl", '{"text": "a"}'.encode("utf-16-le"), "UTF-16", "iconv -f UTF-16LE"),
         ("a.txt", "una casa".encode("utf-16-be"), "UTF-16", "iconv -f UTF-16BE"),
         ("a.json", "[]".encode("utf-32"), "UTF-32", "iconv -f UTF-32"),
-        ("a.txt.gz", gzip.compress("año".encode("utf-16")), "UTF-16", "iconv -f UTF-16 "),
+        ("a.txt.gz", gzip.compress("año".encode("utf-16"), mtime=0), "UTF-16", "iconv -f UTF-16 "),
     ],
 )
 def test_files_under_a_wrong_name_are_told_for_what_they_are(
@@ -180,7 +180,7 @@ def test_text_may_begin_with_any_letters(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("cut", [-9, 15])
 def test_damaged_gzip(tmp_path: Path, cut: int) -> None:
-    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(LINES * 50)[:cut])
+    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(LINES * 50, mtime=0)[:cut])
     with pytest.raises(CorpusError, match="gzip compression is damaged"):
         texts(path=str(tmp_path))
 

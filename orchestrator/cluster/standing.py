@@ -1,0 +1,142 @@
+"""Workers that stand ready: a Ray Train run a slot, whose one worker takes a training, and then the next one.
+
+Starting a training is starting processes that import Ray Train, torch and transformers: seven seconds of a core, half
+of what a small expert trains for. Only for trainings of one worker without a process group, on a cluster of this run's
+own, where nobody else waits for the CPUs that a standing worker holds.
+"""
+
+from __future__ import annotations
+
+import gc
+import secrets
+import socket
+import threading
+import traceback
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from multiprocessing import AuthenticationError
+from multiprocessing.connection import Client, Connection, Listener
+from pathlib import Path
+from typing import Any
+
+from orchestrator.cluster.allocation import Allocation
+from orchestrator.cluster.errors import WorkerDiedError, sendable, translate
+from orchestrator.cluster.trainer import Training, begin_fit, work
+from orchestrator.errors import MomeError
+
+_END_SECONDS = 3.0
+
+
+def can_stand(allocation: Allocation) -> bool:
+    """Whether one process can train all models of such an allocation, one after the other."""
+    return allocation.device == "cpu" and allocation.workers == 1 and allocation.strategy.type == "single"
+
+
+class StandingWorkers:
+    """As many workers as trainings have been at work at one time; `allocation` is what each holds of the cluster."""
+
+    def __init__(self, folder: Path, allocation: Allocation) -> None:
+        self._folder, self._allocation = folder, allocation
+        self._lock = threading.Lock()
+        self._idle: list[_Worker] = []
+        self._closed = False
+
+    def fit(self, name: str, training: Training) -> None:
+        """Run a training to its end in a worker that is free, or in a new one.
+
+        Raises:
+            WorkerDiedError: the worker died. Whatever the stage raises.
+        """
+        with self._lock:
+            worker = self._idle.pop() if self._idle else None
+        worker = worker or _Worker(self._folder, self._allocation)
+        error = worker.do(name, training)
+        with self._lock:
+            self._idle.append(worker)
+        if self._closed:
+            self.close()
+        if error is not None:
+            raise error
+
+    def close(self) -> None:
+        """Let the workers end that have nothing to do; others end after what they do."""
+        with self._lock:
+            self._closed = True
+            workers, self._idle = self._idle, []
+        for worker in workers:
+            worker.dismiss()
+        for worker in workers:
+            worker.join()
+
+
+class _Worker:
+    """A worker process, and the line to it: trainings go one way, their errors or None come back."""
+
+    def __init__(self, folder: Path, allocation: Allocation) -> None:
+        name = f"worker-{secrets.token_hex(4)}"
+        self._address, self._key = str(folder / name), secrets.token_bytes(32)
+        self._listener = Listener(self._address, authkey=self._key)
+        self._line: Connection | None = None
+        self._end: BaseException | None = None
+        config = {"address": self._address, "key": self._key}
+        fit = begin_fit(name, serve_trainings, config, allocation, folder / f"{name}-ray")
+        self._thread = threading.Thread(target=self._run, args=(fit,), name=name, daemon=True)
+        self._thread.start()
+
+    def do(self, name: str, training: Training) -> BaseException | None:
+        """Have a training done; its error, if it has one.
+
+        Raises:
+            WorkerDiedError: the worker died. MomeError: it could not be started.
+        """
+        try:
+            self._line = self._line or self._listener.accept()
+            self._line.send(training)
+            error: BaseException | None = self._line.recv()
+        except (EOFError, OSError, AuthenticationError):
+            self.dismiss()
+            self._thread.join()
+            raise self._death(name) from None
+        return error
+
+    def dismiss(self) -> None:
+        """Let it end."""
+        if self._line is not None:
+            self._line.close()
+        self._listener.close()
+
+    def join(self) -> None:
+        """Wait for its end, not for long."""
+        self._thread.join(_END_SECONDS)
+
+    def _run(self, fit: Callable[[], object]) -> None:
+        try:
+            fit()
+        except BaseException as error:
+            self._end = error
+        finally:  # whoever still waits for the worker's call gets one that says nothing
+            with suppress(OSError), socket.socket(socket.AF_UNIX) as call:
+                call.connect(self._address)
+
+    def _death(self, name: str) -> BaseException:
+        cause = translate(self._end, name) if self._end is not None else None
+        return cause if isinstance(cause, MomeError) else WorkerDiedError("a worker process ended", name)
+
+
+def serve_trainings(config: Mapping[str, Any]) -> None:
+    """The train function: do what comes over the line until it is closed."""
+    with Client(config["address"], authkey=config["key"]) as line, suppress(EOFError):
+        while True:
+            line.send(_error_of(line.recv()))
+            gc.collect()  # a model of the last training, before the next one's is made
+
+
+def _error_of(training: Training) -> BaseException | None:
+    try:
+        with sendable():
+            work(training)
+    except BaseException as error:
+        if not isinstance(error, MomeError):  # a fault: its traceback stays in this process, so send it as text
+            error.add_note(traceback.format_exc())
+        return error
+    return None
