@@ -154,7 +154,9 @@ def _check_port(host: str, port: int) -> None:
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise ServingError(f"can't listen at {host}:{port}: {error.strerror}", fix="choose another port") from None
+            raise ServingError(
+                f"can't listen at {host}:{port}: {error.strerror}", fix="choose another host or port"
+            ) from None
 
 
 def _wait_for_signal() -> None:

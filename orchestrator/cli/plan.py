@@ -66,9 +66,6 @@ def show_plan(recipe: Recipe, plan: Plan, local: bool = False) -> None:
         expected = estimate(plan, costs, machine)
     console.print(_table(recipe, plan, costs, expected.seconds))
     tell_drift(plan)
-    if not plan.missing:
-        print("nothing to do")
-        return
     at_once = f"{machine.slots} trainings at a time" if machine.slots > 1 else "one training at a time"
     console.print(
         f"expected in all: about {_duration(expected.total)}, {at_once} on the {machine.device} of this machine"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -16,12 +17,15 @@ def runs_folder(runs: Path) -> Path:
     """The folder that holds the runs, as an absolute path.
 
     Raises:
-        ResourceError: it is an address, or a folder that Ray deletes when the job has ended.
+        ResourceError: it is an address, its name is not UTF-8, or Ray deletes it when the job has ended.
     """
     if _URL.match(str(runs)):  # a path has lost one of the two slashes by now
         fix = "mount it, or use a shared file system: --runs /FOLDER"
         raise ResourceError("runs are kept in a folder, and this is an address", f"--runs {runs}", fix)
     folder = runs.absolute()
+    shown = os.fsencode(folder).decode("utf-8", "backslashreplace")
+    if shown != str(folder):
+        raise ResourceError("this folder's name is not UTF-8", shown, "choose another: --runs FOLDER")
     parts = folder.resolve().parts
     if any(parts[at : at + 2] == _OF_A_JOB for at in range(len(parts))):
         what = "this is the job's temporary folder, which Ray deletes with all that is in it"

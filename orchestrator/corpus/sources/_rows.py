@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +128,8 @@ def optional(row: Row, *names: str) -> str:
         value = row.get(name)
         if isinstance(value, bytes):
             value = value.decode(errors="replace")
-        if value and isinstance(value, str | int | float):
+        missing = value is None or value == "" or isinstance(value, bool) or (isinstance(value, float) and isnan(value))
+        if not missing and isinstance(value, str | int | float):
             return str(value)
     return ""
 

@@ -63,7 +63,10 @@ def test_no_command_prints_the_help(mome) -> None:
 
 @pytest.mark.parametrize(
     ("command", "said"),
-    [(("serve", "a", "--port", "99999"), "--port"), (("run", "a.yaml", "--strict", "--accept"), "one of them")],
+    [
+        (("serve", "a", "--port", "99999"), "--port"),
+        (("run", "a.yaml", "--strict", "--accept"), "--strict makes again"),
+    ],
 )
 def test_options_that_make_no_sense(mome: Any, command: tuple[str, ...], said: str) -> None:
     ended = mome(*command)

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -31,3 +32,8 @@ def test_a_job_s_own_folder_is_refused_however_it_is_named(tmp_path, monkeypatch
 def test_folders_are_folders(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     assert runs_folder(Path(name)) == tmp_path / name
+
+
+def test_a_name_that_is_no_utf8_is_refused(tmp_path):
+    with pytest.raises(ResourceError, match=r"not UTF-8[\s\S]*a\\xff"):
+        runs_folder(tmp_path / os.fsdecode(b"a\xff"))

@@ -180,3 +180,13 @@ def test_fingerprint_is_of_names_and_content_only(tmp_path: Path) -> None:
     assert here.fingerprint("de") == there.fingerprint("de")
     (tmp_path / "there" / "a.txt").rename(tmp_path / "there" / "c.txt")
     assert here.fingerprint("de") != there.fingerprint("de")
+
+
+@pytest.mark.parametrize(
+    ("value", "work"),
+    [("0", "0"), ("7", "7"), ("1.5", "1.5"), ('"a#1"', "a#1"), ('""', ""), ("null", ""), ("NaN", ""), ("false", "")],
+)
+def test_a_work_may_be_a_number(tmp_path: Path, value: str, work: str) -> None:
+    (tmp_path / "a.jsonl").write_text(f'{{"id": {value}, "work": {value}, "text": "x"}}\n')
+    (document,) = Files(path=str(tmp_path)).documents("en")
+    assert (document.work, document.id) == (work, work or "a.jsonl:1")
