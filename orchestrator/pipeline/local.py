@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import multiprocessing
+import multiprocessing.util
 import os
+import tempfile
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -21,6 +23,8 @@ from orchestrator.pipeline.graph import Step
 from orchestrator.pipeline.memory import MeasuredMap, PeakMemory, Used
 from orchestrator.stages.base import Environment, Stage
 
+_LONGEST_TEMPDIR = 60
+"""Of the 107 characters of a socket's path, less what multiprocessing and glibc add."""
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -164,9 +168,19 @@ class ProcessMap:
 
     def _start(self) -> ProcessPoolExecutor:
         if self._pool is None:
+            _keep_sockets_short()
             context = multiprocessing.get_context("forkserver")  # not fork: this process has threads
             self._pool = ProcessPoolExecutor(self._workers, mp_context=context, initializer=_begin_worker)
         return self._pool
+
+
+def _keep_sockets_short() -> None:
+    """Keep multiprocessing's sockets elsewhere where TMPDIR, below which it makes them, is too deep for their paths."""
+    before = tempfile.tempdir
+    if len(tempfile.gettempdir()) > _LONGEST_TEMPDIR:
+        tempfile.tempdir = next((place for place in ("/tmp", "/var/tmp") if os.access(place, os.W_OK)), before)
+    multiprocessing.util.get_temp_dir()  # decides once in a process
+    tempfile.tempdir = before
 
 
 def _begin_worker() -> None:

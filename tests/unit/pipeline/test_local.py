@@ -96,3 +96,17 @@ def test_a_strategy_for_parts_trains_what_has_parts(tmp_path, by_parts, expected
     runner.run(Step("training", Training()), {}, tmp_path, tmp_path)
     runner.close()
     assert seen == [expected]
+
+
+def test_a_deep_folder_for_temporary_files_is_no_reason_to_fail(tmp_path):
+    deep = tmp_path / ("d" * 80)
+    deep.mkdir()
+    script = "from orchestrator.pipeline.local import ProcessMap; m = ProcessMap(2); print(list(m(abs, [-1, -2, -3])))"
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "TMPDIR": str(deep)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.strip() == "[1, 2, 3]", done.stderr
