@@ -1,6 +1,8 @@
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import psutil
@@ -101,12 +103,8 @@ def test_a_strategy_for_parts_trains_what_has_parts(tmp_path, by_parts, expected
 def test_a_deep_folder_for_temporary_files_is_no_reason_to_fail(tmp_path):
     deep = tmp_path / ("d" * 80)
     deep.mkdir()
-    script = "from orchestrator.pipeline.local import ProcessMap; m = ProcessMap(2); print(list(m(abs, [-1, -2, -3])))"
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        env={**os.environ, "TMPDIR": str(deep)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    script = "from orchestrator.pipeline.local import ProcessMap; print(list(ProcessMap(2)(abs, [-1, -2, -3])))"
+    environment = {**os.environ, "TMPDIR": str(deep)}
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "[1, 2, 3]", done.stderr
