@@ -1,6 +1,7 @@
 import multiprocessing
 import os
 import signal
+import tempfile
 import time
 
 import psutil
@@ -34,6 +35,14 @@ def test_results_come_in_order_from_other_processes(processes):
     results = list(processes(_square, range(50)))
     assert [r for r, _ in results] == [x * x for x in range(50)]
     assert os.getpid() not in {pid for _, pid in results}
+
+
+def test_a_temporary_folder_may_have_a_name_too_long_for_a_socket(tmp_path, monkeypatch, processes):
+    deep = tmp_path / ("x" * 100)
+    deep.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(deep))
+    assert [r for r, _ in processes(_square, range(3))] == [0, 1, 4]
+    assert processes._pool._mp_context.get_start_method() == "spawn"  # no socket
 
 
 def test_a_single_item_stays_in_this_process(processes):
