@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import multiprocessing
-import multiprocessing.util
 import os
 import tempfile
 import threading
@@ -23,8 +22,8 @@ from orchestrator.pipeline.graph import Step
 from orchestrator.pipeline.memory import MeasuredMap, PeakMemory, Used
 from orchestrator.stages.base import Environment, Stage
 
-_LONGEST_TEMPDIR = 60
-"""Of the 107 characters of a socket's path, less what multiprocessing and glibc add."""
+_LONGEST_SOCKET = 100
+"""Bytes of a socket's path that every system allows (103 on macOS, 107 on Linux)."""
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -168,19 +167,15 @@ class ProcessMap:
 
     def _start(self) -> ProcessPoolExecutor:
         if self._pool is None:
-            _keep_sockets_short()
-            context = multiprocessing.get_context("forkserver")  # not fork: this process has threads
+            context = multiprocessing.get_context(_start_method())
             self._pool = ProcessPoolExecutor(self._workers, mp_context=context, initializer=_begin_worker)
         return self._pool
 
 
-def _keep_sockets_short() -> None:
-    """Keep multiprocessing's sockets elsewhere where TMPDIR, below which it makes them, is too deep for their paths."""
-    before = tempfile.tempdir
-    if len(tempfile.gettempdir()) > _LONGEST_TEMPDIR:
-        tempfile.tempdir = next((place for place in ("/tmp", "/var/tmp") if os.access(place, os.W_OK)), before)
-    multiprocessing.util.get_temp_dir()  # decides once in a process
-    tempfile.tempdir = before
+def _start_method() -> str:
+    """Not by fork, since this process has threads; by a server of workers where its socket's path is short enough."""
+    path = Path(tempfile.gettempdir()) / "pymp-12345678" / "listener-12345678"  # as multiprocessing names it
+    return "forkserver" if len(os.fsencode(path)) <= _LONGEST_SOCKET else "spawn"
 
 
 def _begin_worker() -> None:

@@ -190,8 +190,8 @@ def test_the_same_command_goes_on_after_an_interruption(runs, texts):
     with patch.object(Versions, "_switch", side_effect=KeyboardInterrupt):
         ended = mome(*add(texts), runs=runs)
     assert ended.returncode == 130
-    # The router's failure ends the first command, in which the expert may be done or not have had its turn.
-    assert set(started(ended.text)) - {"expert-es"} == {"router", "mixture", "evaluation", "report"}
+    behind_the_router, beside_it = {"router", "mixture", "evaluation", "report"}, {"cache-es", "expert-es"}
+    assert behind_the_router <= set(started(ended.text)) <= behind_the_router | beside_it
     assert current(runs) == first
     assert before.items() <= state(runs).items()
     assert started(done(*add(texts), runs=runs)) == []

@@ -59,10 +59,11 @@ def usual(tmp_path_factory):
 
 def elsewhere(folder):
     """Another home, folder of temporary files, time zone, language of messages, order of hashes and of programs."""
-    (folder / "tmp").mkdir(parents=True)
+    temporary = folder / ("tmp" * 30)  # longer than a socket's path may be
+    temporary.mkdir(parents=True)
     return {
         "HOME": str(folder / "home"),
-        "TMPDIR": str(folder / "tmp"),
+        "TMPDIR": str(temporary),
         "TZ": "Pacific/Kiritimati",
         "LC_ALL": "C",
         "LANG": "tr_TR.UTF-8",
