@@ -56,6 +56,8 @@ def run(
 
         mome run jobs/recipes/quickstart.yaml --until teacher
     """
+    if plan and accept:
+        raise typer.BadParameter("--plan changes nothing: give --accept without it")
     if strict and accept:
         raise typer.BadParameter("--strict makes again what --accept takes as it is: give one of them")
     if plan:

@@ -51,7 +51,7 @@ def run_recipe(
         store.clean()
         plan = make_plan(recipe, store, until, force, strict=strict, adopt=True)
         if accept:
-            plan.accept()
+            print(f"accepted: {', '.join(plan.accept()) or 'nothing, as nothing differs'}")
         tell_drift(plan)
         if plan.missing:
             artifacts = execute_plan(recipe, plan, local, partial(_settle, recipe, store))

@@ -59,11 +59,12 @@ class Plan:
         """Cached steps made with other code or libraries than are installed, and not accepted; by name."""
         return drifts(self.store, {p.name: p.artifact for p in self.steps if p.wanted and p.artifact})
 
-    def accept(self) -> None:
-        """Record that the cached steps are as good as if they were made now. For the holder of the lock."""
+    def accept(self) -> list[str]:
+        """Record that cached steps are as good as if they were made now; which. For the holder of the lock."""
         by_name = {planned.name: planned for planned in self.steps}
         found = [by_name[name] for name in self.drifts()]
         self.store.accept({p.fingerprint: provenance(code_of(p.step.stage)) for p in found})
+        return [planned.name for planned in found]
 
     def cost(self, planned: PlannedStep) -> Cost:
         """Expected cost of a step. Builds models on the meta device: seconds for large ones.
