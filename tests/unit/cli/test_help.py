@@ -66,6 +66,7 @@ def test_no_command_prints_the_help(mome) -> None:
     [
         (("serve", "a", "--port", "99999"), "--port"),
         (("run", "a.yaml", "--strict", "--accept"), "--strict makes again"),
+        (("run", "a.yaml", "--plan", "--accept"), "--plan changes nothing"),
     ],
 )
 def test_options_that_make_no_sense(mome: Any, command: tuple[str, ...], said: str) -> None:
