@@ -16,14 +16,19 @@ from orchestrator.stages.base import Environment, Stage
 
 
 class Sleep(Stage):
-    """Trains nothing for a while, and says when."""
+    """Trains nothing for a while, or until so many trainings have begun, and says when."""
 
     distributed: ClassVar[bool] = True
     seconds: float = 0.0
+    together: int | None = None
 
     def run(self, inputs: Mapping[str, Path], out: Path, env: Environment) -> None:
         start = time.time()
-        time.sleep(self.seconds)
+        (env.work / "begun").touch()
+        while time.time() < start + self.seconds:
+            if self.together and len(list(env.work.parent.parent.glob("*/work/begun"))) >= self.together:
+                break
+            time.sleep(0.05)
         facts = {"start": start, "end": time.time(), "rank": env.rank, "world": env.world_size, "threads": env.threads}
         facts["pid"] = os.getpid()
         (out / f"rank{env.rank}.json").write_text(json.dumps({**facts, "strategy": env.strategy.type}))

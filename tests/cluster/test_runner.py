@@ -31,11 +31,9 @@ def run(runner: RayRunner, stage: Stage, folder: Path, name: str = "step") -> Pa
     return out
 
 
-def run_together(runner: RayRunner, folder: Path, count: int, seconds: float) -> list[dict[str, Any]]:
+def run_together(runner: RayRunner, folder: Path, count: int, stage: Stage) -> list[dict[str, Any]]:
     names = [f"expert-{i}" for i in range(count)]
-    threads = [
-        threading.Thread(target=run, args=(runner, cluster_stages.Sleep(seconds=seconds), folder, n)) for n in names
-    ]
+    threads = [threading.Thread(target=run, args=(runner, stage, folder, name)) for name in names]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -44,16 +42,16 @@ def run_together(runner: RayRunner, folder: Path, count: int, seconds: float) ->
 
 
 def test_two_cpus_as_four_slots_train_four_at_the_same_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    facts = run_together(RayRunner(ResourcesConfig(cpus=2, slots=4)), tmp_path, 4, 15.0)
+    stage = cluster_stages.Sleep(seconds=60, together=4)
+    facts = run_together(RayRunner(ResourcesConfig(cpus=2, slots=4)), tmp_path, 4, stage)
     assert max(f["start"] for f in facts) < min(f["end"] for f in facts)
     assert {f["strategy"] for f in facts} == {"single"}
     assert "running in slot 4 of 4" in capsys.readouterr().out
 
 
 def test_with_one_slot_they_queue(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    facts = sorted(
-        run_together(RayRunner(ResourcesConfig(cpus=2, slots=1)), tmp_path, 2, 0.5), key=lambda f: f["start"]
-    )
+    runner = RayRunner(ResourcesConfig(cpus=2, slots=1))
+    facts = sorted(run_together(runner, tmp_path, 2, cluster_stages.Sleep(seconds=0.5)), key=lambda f: f["start"])
     assert facts[0]["end"] <= facts[1]["start"]
     assert [f["threads"] for f in facts] == [2, 2]
     assert "queued, 1 of 1 slots are in use" in capsys.readouterr().out
