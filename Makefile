@@ -36,6 +36,7 @@ check: $(VENV)/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q tests/unit/test_house.py
 
 format: $(VENV)/.installed
 	$(BIN)/ruff check --fix .

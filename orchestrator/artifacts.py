@@ -6,7 +6,7 @@ Layout of a run, ``runs/NAME/``::
     work/<step>-<fingerprint>/     checkpoints and metrics of an attempt that is not finished
     artifacts.json                 which artifact of each step the latest recipe uses
     accepted.json                  artifacts that are as good as ones made with other code (`mome run --accept`)
-    mixtures/                      versions of the mixture (see orchestrator/pipeline/versions.py)
+    mixtures/                      versions of the mixture (see orchestrator/mixtures/versions.py)
     report/                        the report of the current one
     run.lock                       held by the process at work
 """

@@ -19,10 +19,13 @@ from pydantic import TypeAdapter, ValidationError
 
 from orchestrator.errors import PluginError
 
+BESIDE = ("benchmarks",)
+"""Rooms that are packages beside this one."""
+
 
 def available(room: str) -> tuple[str, ...]:
     """Names of the plug-ins of a room ("losses", "corpus.sources", …), sorted."""
-    package = importlib.import_module(f"orchestrator.{room}")
+    package = importlib.import_module(_package(room))
     return tuple(
         sorted(m.name for m in pkgutil.iter_modules(package.__path__) if not (m.ispkg or m.name.startswith("_")))
     )
@@ -38,7 +41,7 @@ def find(room: str, name: str) -> type:
     module_name = name.replace("-", "_")
     if module_name not in available(room):
         raise PluginError(f"there is no {room} plug-in {name!r}", where=room, fix=suggest(name, available(room)))
-    module = importlib.import_module(f"orchestrator.{room}.{module_name}")
+    module = importlib.import_module(f"{_package(room)}.{module_name}")
     classes = [
         value
         for key, value in vars(module).items()
@@ -79,6 +82,10 @@ def create(room: str, name: str, options: Mapping[str, Any]) -> Any:
 def sources_of(cls: type) -> tuple[str, ...]:
     """Modules whose source defines plug-in class `cls`: its own and those of the dataclasses it builds on."""
     return tuple(base.__module__ for base in cls.__mro__ if base.__module__.startswith("orchestrator."))
+
+
+def _package(room: str) -> str:
+    return room if room in BESIDE else f"orchestrator.{room}"
 
 
 def suggest(word: str, known: Iterable[str]) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from orchestrator.artifacts import Artifact, Store, check_files
 from orchestrator.config.routing import COMMON
 from orchestrator.errors import ArtifactError
-from orchestrator.pipeline.versions import EXPERT, Version, Versions
+from orchestrator.mixtures.versions import EXPERT, Version, Versions
 from orchestrator.routers import Policy
 from serve.errors import UnknownModelError
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
+import orchestrator
 from orchestrator import plugins
 from orchestrator.artifacts import write_json
 from orchestrator.cli.extras import needs_cluster
+from orchestrator.errors import ResourceError
 from orchestrator.provenance import versions
 
 
@@ -19,10 +22,12 @@ def run_bench(name: str, json_file: Path | None) -> None:
     """Measure and print.
 
     Raises:
-        PluginError: no bench of that name. ResourceError: a package that it compares with is not installed.
+        PluginError: no bench of that name. ResourceError: this is no clone, or a package that it compares with is not
+            installed.
     """
+    _find_benchmarks()
     with needs_cluster():
-        rows = list(plugins.create("bench", name, {}).rows())
+        rows = list(plugins.create("benchmarks", name, {}).rows())
     table = Table(title=f"bench {name}: medians in one run", title_justify="left")
     for heading in ("case", "metric", "unit", "ours", "baseline", "ratio", "spread"):
         table.add_column(heading, justify="left" if heading in ("case", "metric", "unit") else "right")
@@ -35,3 +40,17 @@ def run_bench(name: str, json_file: Path | None) -> None:
         machine = {"platform": platform.platform(), "cpus": os.cpu_count()}
         found = [{key: getattr(row, key) for key in keys} for row in rows]
         write_json(json_file, {"bench": name, "rows": found, "versions": versions(), "machine": machine})
+
+
+def _find_benchmarks() -> None:
+    """They lie beside the package, in a clone of the repository.
+
+    Raises:
+        ResourceError: they are not there.
+    """
+    root = Path(orchestrator.__file__).parents[1]
+    if not (root / "benchmarks" / "__init__.py").is_file():
+        fix = "clone the repository and install it from there: pip install -e '.[cluster]'"
+        raise ResourceError("benchmarks are not part of an installed package", "mome bench", fix)
+    if str(root) not in sys.path:
+        sys.path.insert(0, str(root))

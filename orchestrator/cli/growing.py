@@ -18,10 +18,10 @@ from orchestrator.cli.run import execute_plan, place_report
 from orchestrator.cli.show import artifact_table, open_run
 from orchestrator.config.yaml_text import parse
 from orchestrator.errors import ArtifactError, RecipeError
-from orchestrator.pipeline.versions import Version, Versions, recipe_of, record_run, unfinished
+from orchestrator.mixtures.versions import Version, Versions, recipe_of, record_run, unfinished
 
 if TYPE_CHECKING:
-    from orchestrator.pipeline.growth import Growth
+    from orchestrator.mixtures.growth import Growth
 
 
 def text_of(source: str, kind: str) -> dict[str, Any]:
@@ -58,8 +58,8 @@ def change_mixture(
     Raises:
         MomeError: what a person can mend; the current version stays as it is, and the same command goes on.
     """
-    from orchestrator.pipeline.change import Change
-    from orchestrator.pipeline.growth import plan_growth
+    from orchestrator.mixtures.change import Change
+    from orchestrator.mixtures.growth import plan_growth
 
     store = open_run(name, runs)
     with locked(store.root):

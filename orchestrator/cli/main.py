@@ -29,7 +29,9 @@ Experts = Annotated[str | None, typer.Option(help="Only these experts may serve 
 Force = Annotated[list[str] | None, typer.Option(help="Run this stage again, and all that depends on it.")]
 _INTERRUPTED = 130
 """Exit code of a program that Ctrl-C has ended: 128 and the number of SIGINT."""
-BENCHES = ", ".join(sorted(file.stem for file in (Path(__file__).parents[1] / "bench").glob("[!_]*.py")))
+_BESIDE = Path(__file__).parents[2]
+"""Where the package lies: in a clone, the benchmarks lie there too."""
+BENCHES = ", ".join(sorted(file.stem for file in (_BESIDE / "benchmarks").glob("[!_]*.py"))) or "in a clone only"
 
 
 @app.command()

@@ -112,8 +112,8 @@ def _machine(recipe: Recipe, local: bool) -> Machine:
     """What this machine gives each training, as the runner will."""
     import torch
 
-    from orchestrator.cluster.allocation import allocate
     from orchestrator.pipeline.estimate import Machine
+    from orchestrator.resources import allocate
 
     resources, cpus, gpus = recipe.resources, os.cpu_count() or 1, torch.cuda.device_count()
     if resources.device == "cuda" and gpus < resources.workers:

@@ -18,7 +18,7 @@ from rich.table import Table
 from orchestrator.artifacts import Artifact, Store
 from orchestrator.cli.show import open_run
 from orchestrator.errors import ArtifactError, RecipeError
-from orchestrator.pipeline.versions import EXPERT, Versions
+from orchestrator.mixtures.versions import EXPERT, Versions
 from orchestrator.routers import NONE, Choice, Chooser, Policy, Span, TextRouter, spans
 from orchestrator.tokens.tokenizer import encode, load_tokenizer
 from serve.files import MixtureFiles

@@ -16,9 +16,9 @@ from orchestrator.cli.plan import tell_drift
 from orchestrator.config.loading import load_recipe
 from orchestrator.config.recipe import Recipe
 from orchestrator.disk import place_folder
+from orchestrator.mixtures.versions import Versions, record_run
 from orchestrator.pipeline.place import runs_folder
 from orchestrator.pipeline.plan import Plan, make_plan, run_folder
-from orchestrator.pipeline.versions import Versions, record_run
 from orchestrator.tracking import Observer, RunFacts, mlflow_tracker
 
 if TYPE_CHECKING:

@@ -17,17 +17,18 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.cluster.admission import Admission
-from orchestrator.cluster.allocation import Allocation, allocate
 from orchestrator.cluster.errors import sendable, translate
 from orchestrator.cluster.map import RayMap
 from orchestrator.cluster.session import data_task, is_own_cluster, own_folder
 from orchestrator.cluster.shared import check_shared
 from orchestrator.config.base import PluginSpec, build
 from orchestrator.config.recipe import ResourcesConfig
+from orchestrator.environment import Environment
 from orchestrator.errors import StoppedEarlyError
 from orchestrator.pipeline.local import spreads_parts
 from orchestrator.pipeline.memory import MeasuredMap, PeakMemory, Used
-from orchestrator.stages.base import Environment, Stage
+from orchestrator.resources import Allocation, allocate
+from orchestrator.stages.base import Stage
 
 if TYPE_CHECKING:
     from orchestrator.cluster.standing import StandingWorkers
@@ -55,7 +56,7 @@ class RayRunner:
         """What each training gets of the cluster: what was given, or its share of all there is.
 
         Raises:
-            ResourceError: see :func:`orchestrator.cluster.allocation.allocate`.
+            ResourceError: see :func:`orchestrator.resources.allocate`.
         """
         return self._given or allocate(self._resources, *cluster_size(), cluster_nodes())
 

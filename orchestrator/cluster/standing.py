@@ -19,10 +19,10 @@ from multiprocessing.connection import Client, Connection, Listener
 from pathlib import Path
 from typing import Any
 
-from orchestrator.cluster.allocation import Allocation
 from orchestrator.cluster.errors import WorkerDiedError, sendable, translate
 from orchestrator.cluster.trainer import Training, begin_fit, work
 from orchestrator.errors import MomeError
+from orchestrator.resources import Allocation
 
 _END_SECONDS = 3.0
 

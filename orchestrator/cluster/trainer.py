@@ -20,13 +20,14 @@ from ray.train.v2._internal.callbacks import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
-from orchestrator.cluster.allocation import Allocation
 from orchestrator.cluster.errors import WorkerDiedError, sendable, translate
 from orchestrator.cluster.session import is_own_cluster
 from orchestrator.cluster.shared import check_shared
+from orchestrator.environment import Environment
 from orchestrator.errors import StoppedEarlyError
 from orchestrator.pipeline.memory import PeakMemory
-from orchestrator.stages.base import Environment, Stage
+from orchestrator.resources import Allocation
+from orchestrator.stages.base import Stage
 
 _STOP = "stop"
 _MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 * 2**20), "MALLOC_TRIM_THRESHOLD_": str(512 * 2**20)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -13,8 +13,17 @@ from orchestrator.errors import ModelError
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from orchestrator.models.mixture import Branch
     from orchestrator.models.zoo._base import Architecture
+
+
+class Decoder(Protocol):
+    """What has hidden states and a head without being a model of transformers: a branch of a mixture."""
+
+    def base_model(self, **arguments: Any) -> Any:
+        """The output without the head; its `last_hidden_state` is what the head is for."""
+
+    def get_output_embeddings(self) -> Any:
+        """The head."""
 
 
 def build_model(
@@ -50,7 +59,7 @@ def parameter_count(spec: PluginSpec | Architecture, vocab_size: int, context: i
     return sum(parameter.numel() for parameter in build_model(spec, vocab_size, context, 0, "meta").parameters())
 
 
-def hidden_states(model: nn.Module | Branch, ids_BT: Tensor) -> Tensor:
+def hidden_states(model: nn.Module | Decoder, ids_BT: Tensor) -> Tensor:
     """Last hidden states, after the final norm: what the head is applied to.
 
     Args:
@@ -65,7 +74,7 @@ def hidden_states(model: nn.Module | Branch, ids_BT: Tensor) -> Tensor:
     return hidden
 
 
-def head(model: nn.Module | Branch) -> tuple[Tensor, Tensor | None]:
+def head(model: nn.Module | Decoder) -> tuple[Tensor, Tensor | None]:
     """The output head: weight [V, D] (the embedding itself where tied) and bias [V] or None."""
     module: Any = model
     layer = module.get_output_embeddings()

@@ -17,10 +17,11 @@ from typing import Any, TypeVar
 
 from orchestrator.config.base import PluginSpec, build
 from orchestrator.config.recipe import ResourcesConfig
+from orchestrator.environment import Environment
 from orchestrator.errors import ResourceError, StoppedEarlyError
 from orchestrator.pipeline.graph import Step
 from orchestrator.pipeline.memory import MeasuredMap, PeakMemory, Used
-from orchestrator.stages.base import Environment, Stage
+from orchestrator.stages.base import Stage
 
 _LONGEST_SOCKET = 100
 """Bytes of a socket's path that every system allows (103 on macOS, 107 on Linux)."""
@@ -92,7 +93,7 @@ class _Stoppable(Environment):
     is_stopped: Callable[[], bool] = lambda: False
 
     def log(self, row: Mapping[str, Any]) -> None:
-        """See :class:`orchestrator.stages.base.Environment`.
+        """See :class:`orchestrator.environment.Environment`.
 
         Raises:
             StoppedEarlyError: the stage is to stop.

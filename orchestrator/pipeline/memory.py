@@ -27,7 +27,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 import psutil
 
-from orchestrator.stages.base import ParallelMap
+from orchestrator.environment import ParallelMap
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -101,7 +101,7 @@ class MeasuredMap:
     peak: PeakMemory
 
     def __call__(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-        """See :class:`orchestrator.stages.base.ParallelMap`."""
+        """See :class:`orchestrator.environment.ParallelMap`."""
         for result, process, size in self.map(_Measured(function, process_name()), items):
             if size:
                 self.peak.add(process, size)

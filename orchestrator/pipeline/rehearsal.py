@@ -23,9 +23,10 @@ from orchestrator.artifacts import write_json
 from orchestrator.config.base import Section
 from orchestrator.config.recipe import TrainingConfig
 from orchestrator.config.study import StudentConfig
+from orchestrator.environment import Environment
 from orchestrator.pipeline.pace import LANGUAGES, Pace, kind_of_stage, pace_so_far, rehearsed_pace
 from orchestrator.pipeline.plan import Plan, PlannedStep
-from orchestrator.stages.base import Cost, Environment
+from orchestrator.stages.base import Cost
 from orchestrator.tokens.storage import SPLITS
 
 BUDGET = 4.0

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from orchestrator.config.base import PluginSpec, build
 from orchestrator.config.recipe import DistillationConfig, ExpertsConfig, TrainingConfig
+from orchestrator.environment import Environment
 from orchestrator.stages._teaching import cache_identity, teacher_model
 from orchestrator.stages._training import training_cost, training_data
-from orchestrator.stages.base import Cost, Environment, Expected
+from orchestrator.stages.base import Cost, Expected
 
 if TYPE_CHECKING:
     from orchestrator.tokens.blocks import TokenBlocks

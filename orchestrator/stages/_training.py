@@ -10,7 +10,8 @@ from orchestrator.artifacts import MANIFEST, digest
 from orchestrator.config.base import PluginSpec, build
 from orchestrator.config.recipe import TrainingConfig
 from orchestrator.contents import content_digests
-from orchestrator.stages.base import Cost, Environment, Expected, Stage
+from orchestrator.environment import Environment
+from orchestrator.stages.base import Cost, Expected, Stage
 
 WEIGHT_BYTES = 16
 """Of a parameter in training: weight, gradient and AdamW's two moments, fp32."""

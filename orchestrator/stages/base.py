@@ -2,69 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar
 
 from orchestrator.config.base import PluginSpec, Section
 from orchestrator.config.identity import identity
 from orchestrator.config.recipe import TrainingConfig
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
-
-
-class ParallelMap(Protocol):
-    """Ordered map over items in other processes (or Ray tasks); `function` and items must pickle.
-
-    At most a few items per worker are in flight, so `items` may be a generator over data larger than memory. Results
-    come in the order of the items: the output is the same however many workers there are.
-    """
-
-    def __call__(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-        """Results of `function`, in the order of the items."""
-        ...
-
-
-def serial_map(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """The :class:`ParallelMap` of one process: for tests and small inputs."""
-    return map(function, items)
-
-
-@dataclass(frozen=True)
-class Environment:
-    """Where a stage runs. Nothing in it may change a result, but for the order of floating-point sums.
-
-    Attributes:
-        work: folder that outlives a killed attempt: checkpoints and `metrics.jsonl`. Removed with publication.
-        map: the ordered parallel map.
-        device: "cpu" or "cuda".
-        threads: compute threads of this process.
-        strategy: training strategy, resolved ("single" or "deepspeed"), with its options.
-        rank, world_size: place among the training workers of a distributed stage.
-    """
-
-    work: Path
-    map: ParallelMap = serial_map
-    device: str = "cpu"
-    threads: int = 1
-    strategy: PluginSpec = field(default_factory=lambda: PluginSpec(type="single"))
-    rank: int = 0
-    world_size: int = 1
-
-    def log(self, row: Mapping[str, Any]) -> None:
-        """Append one row to `work/metrics.jsonl`, which whoever started the stage follows (progress, tracking).
-
-        Keys: "step" with "steps" (how many there will be), metrics by name, and "message" for a line to print. A number
-        that is not finite is written as null: JSON has no other word for it.
-        """
-        row = {k: None if isinstance(value, float) and not math.isfinite(value) else value for k, value in row.items()}
-        self.work.mkdir(parents=True, exist_ok=True)
-        with (self.work / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row, allow_nan=False) + "\n")
+from orchestrator.environment import Environment
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ import numpy as np
 from orchestrator.artifacts import write_json
 from orchestrator.config.recipe import BlocksConfig
 from orchestrator.disk import disk_errors
+from orchestrator.environment import Environment
 from orchestrator.errors import CorpusError
-from orchestrator.stages.base import Cost, Environment, Expected, Stage
+from orchestrator.stages.base import Cost, Expected, Stage
 from orchestrator.tokens.balance import Selection, balance, packed_tokens
 from orchestrator.tokens.blocks import block_count
 from orchestrator.tokens.encoding import EncodedCorpus

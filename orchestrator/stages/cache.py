@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from orchestrator.artifacts import write_json
 from orchestrator.config.base import build, plugin_of
 from orchestrator.disk import disk_errors, link_or_copy
+from orchestrator.environment import Environment, serial_map
 from orchestrator.errors import ResourceError
 from orchestrator.stages._teaching import cache_identity, teacher_facts, teacher_model
-from orchestrator.stages.base import Cost, Environment, Expected, Stage, serial_map
+from orchestrator.stages.base import Cost, Expected, Stage
 from orchestrator.tokens.blocks import TokenBlocks
 
 if TYPE_CHECKING:

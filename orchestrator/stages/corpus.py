@@ -7,7 +7,8 @@ from pathlib import Path
 
 from orchestrator.config.recipe import CorpusConfig
 from orchestrator.corpus.build import build_corpus, source_fingerprints
-from orchestrator.stages.base import Environment, Stage
+from orchestrator.environment import Environment
+from orchestrator.stages.base import Stage
 
 
 class CorpusStage(Stage):

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from orchestrator.config.recipe import EvaluationConfig
+from orchestrator.environment import Environment, serial_map
 from orchestrator.errors import ArtifactError
 from orchestrator.evaluation.mixtures import mixture_losses
 from orchestrator.evaluation.perplexity import block_bytes, block_counts, block_losses, works_of
@@ -22,7 +23,7 @@ from orchestrator.models.mixture_files import load_mixture
 from orchestrator.routers import Router
 from orchestrator.stages._held_out import held_out_tokens
 from orchestrator.stages._mixing import ROUTER
-from orchestrator.stages.base import Cost, Environment, Expected, Stage, serial_map
+from orchestrator.stages.base import Cost, Expected, Stage
 from orchestrator.tokens.blocks import TokenBlocks
 from orchestrator.tokens.tokenizer import byte_lengths, load_tokenizer
 

@@ -8,8 +8,9 @@ from typing import Any
 
 from orchestrator.artifacts import write_json
 from orchestrator.disk import disk_errors, link_or_copy
+from orchestrator.environment import Environment
 from orchestrator.errors import TokenizerError
-from orchestrator.stages.base import Environment, Stage
+from orchestrator.stages.base import Stage
 from orchestrator.tokens.storage import SPLITS, read_json
 
 _SHARED = ("context", "dtype", "vocab_size")

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from orchestrator.corpus.storage import split_file
 from orchestrator.disk import disk_errors, link_or_copy
-from orchestrator.stages.base import Environment, Stage
+from orchestrator.environment import Environment
+from orchestrator.stages.base import Stage
 from orchestrator.tokens.storage import SPLITS, read_json
 
 

@@ -9,10 +9,11 @@ from typing import ClassVar
 from safetensors.numpy import save_file
 
 from orchestrator.config.recipe import EvaluationConfig
+from orchestrator.environment import Environment
 from orchestrator.evaluation.perplexity import block_counts, block_losses, works_of
 from orchestrator.models import load_model
 from orchestrator.stages._held_out import held_out_tokens
-from orchestrator.stages.base import Cost, Environment, Expected, Stage
+from orchestrator.stages.base import Cost, Expected, Stage
 from orchestrator.tokens.blocks import TokenBlocks
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from orchestrator.stages.base import Environment, Stage
+from orchestrator.environment import Environment
+from orchestrator.stages.base import Stage
 
 
 class MergedStage(Stage):

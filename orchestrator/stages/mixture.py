@@ -9,10 +9,11 @@ from pathlib import Path
 
 from orchestrator.config.base import PluginSpec
 from orchestrator.disk import disk_errors, link_or_copy
+from orchestrator.environment import Environment
 from orchestrator.errors import ArtifactError, ModelError
 from orchestrator.models.mixture_files import ABOUT, COMBINERS, read_about, tokenizer_digest, write_about
 from orchestrator.stages._mixing import ROUTER
-from orchestrator.stages.base import Environment, Stage
+from orchestrator.stages.base import Stage
 
 
 class MixtureStage(Stage):

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from orchestrator.artifacts import write_json
-from orchestrator.stages.base import Environment, Stage
+from orchestrator.environment import Environment
+from orchestrator.stages.base import Stage
 
 
 class RemainingExpertsStage(Stage):

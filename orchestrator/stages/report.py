@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from orchestrator.environment import Environment
 from orchestrator.reporting.report import write_report
-from orchestrator.stages.base import Environment, Stage
+from orchestrator.stages.base import Stage
 
 
 class ReportStage(Stage):

@@ -15,6 +15,7 @@ from tokenizers import Tokenizer
 from orchestrator.config.base import build
 from orchestrator.config.routing import RouterConfig
 from orchestrator.corpus.storage import read_texts
+from orchestrator.environment import Environment
 from orchestrator.errors import CorpusError, RecipeError
 from orchestrator.evaluation.prompts import accuracy_by_length, prompt_metrics
 from orchestrator.evaluation.routing import confusion_matrix, routing_metrics
@@ -25,7 +26,7 @@ from orchestrator.routers.text.pieces import LanguageTexts, Lengths, Pieces
 from orchestrator.routers.text.router import TextRouter
 from orchestrator.routers.text.shipped import matched
 from orchestrator.routers.text.tags import own_kinds
-from orchestrator.stages.base import Cost, Environment, Expected, Stage
+from orchestrator.stages.base import Cost, Expected, Stage
 from orchestrator.tokens.blocks import TokenBlocks
 from orchestrator.tokens.tokenizer import encode, load_tokenizer, token_bytes
 

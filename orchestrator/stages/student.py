@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, ClassVar
 from orchestrator.config.base import build
 from orchestrator.config.recipe import ExpertsConfig, TrainingConfig
 from orchestrator.config.study import StudentConfig
+from orchestrator.environment import Environment
 from orchestrator.stages._distilling import distilling_cost, for_languages, objective
 from orchestrator.stages._training import check_tokens, fingerprint, pretrained_files
-from orchestrator.stages.base import Cost, Environment, Expected, Stage
+from orchestrator.stages.base import Cost, Expected, Stage
 
 if TYPE_CHECKING:
     from torch import nn

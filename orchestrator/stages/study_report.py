@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from orchestrator.config.base import Section
+from orchestrator.environment import Environment
 from orchestrator.reporting.study import write_study_report
-from orchestrator.stages.base import Environment, Stage
+from orchestrator.stages.base import Stage
 
 What = Literal["evaluation", "mixture", "training", "student", "measure", "session", "trial"]
 

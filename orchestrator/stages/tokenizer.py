@@ -9,8 +9,9 @@ from tokenizers import Tokenizer
 
 from orchestrator.config.recipe import TokenizerConfig
 from orchestrator.disk import disk_errors, file_digest
+from orchestrator.environment import Environment
 from orchestrator.errors import TokenizerError
-from orchestrator.stages.base import Environment, Stage
+from orchestrator.stages.base import Stage
 from orchestrator.tokens.sampling import balanced_text
 from orchestrator.tokens.tokenizer import load_tokenizer, loses_text, save_tokenizer, tokenizer_file, train_tokenizer
 

@@ -13,8 +13,9 @@ import numpy as np
 
 from orchestrator.artifacts import write_json
 from orchestrator.disk import disk_errors
+from orchestrator.environment import Environment
 from orchestrator.errors import CorpusError
-from orchestrator.stages.base import Environment, Stage
+from orchestrator.stages.base import Stage
 from orchestrator.tokens.encoding import EncodedShard, Shard, encode_shard, shards_of
 from orchestrator.tokens.storage import SPLITS, token_dtype, write_array
 from orchestrator.tokens.tokenizer import byte_lengths, character_lengths, load_tokenizer, prefix_bytes

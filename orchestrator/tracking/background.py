@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from orchestrator.tracking import Observer
+from orchestrator.tracking.observer import Observer
 
 Event = tuple[str, tuple[Any, ...]]
 

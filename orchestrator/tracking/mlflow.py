@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 from orchestrator.artifacts import digest, write_json
 from orchestrator.errors import StoppedEarlyError
-from orchestrator.tracking import RunFacts
+from orchestrator.tracking.observer import RunFacts
 from orchestrator.tracking.store import local_store, masked
 
 STATE = "tracking.json"

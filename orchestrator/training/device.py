@@ -14,7 +14,7 @@ from orchestrator.errors import ResourceError
 from orchestrator.losses._precision import decide_bf16, fast_bf16
 
 if TYPE_CHECKING:
-    from orchestrator.stages.base import Environment
+    from orchestrator.environment import Environment
 
 
 def device_of(env: Environment) -> torch.device:

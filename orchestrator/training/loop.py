@@ -31,7 +31,7 @@ from orchestrator.training.step import Clock, StepResult, mean_loss, train_step
 from orchestrator.training.strategies._base import Handle, State, Strategy, share_of
 
 if TYPE_CHECKING:
-    from orchestrator.stages.base import Environment
+    from orchestrator.environment import Environment
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from orchestrator.training.checkpoints import Progress
 from orchestrator.training.step import OPTIONAL, StepResult
 
 if TYPE_CHECKING:
-    from orchestrator.stages.base import Environment
+    from orchestrator.environment import Environment
 
 ROWS = 200
 """Rows of training metrics that a run writes, about."""

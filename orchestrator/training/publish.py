@@ -16,7 +16,7 @@ from orchestrator.training.device import arithmetic, device_of, peak_memory_byte
 from orchestrator.training.loop import Outcome, Task, load_weights
 
 if TYPE_CHECKING:
-    from orchestrator.stages.base import Environment
+    from orchestrator.environment import Environment
 
 
 Save = Callable[[nn.Module, Path, Path], Mapping[str, object]]

@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
+from orchestrator.environment import Environment
 from orchestrator.errors import TrainingError
-from orchestrator.stages.base import Environment, Stage
+from orchestrator.stages.base import Stage
 
 
 class Sleep(Stage):

@@ -10,10 +10,10 @@ import pytest
 pytest.importorskip("ray")
 
 from orchestrator.cluster import runner as room
-from orchestrator.cluster.allocation import allocate
 from orchestrator.cluster.shared import check_shared
 from orchestrator.config.recipe import ResourcesConfig
 from orchestrator.errors import ResourceError, StoppedEarlyError
+from orchestrator.resources import allocate
 
 
 def test_a_folder_that_a_node_does_not_see_is_said_with_the_nodes_name(tmp_path: Path) -> None:

@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 
 from orchestrator.artifacts import Store
-from orchestrator.cluster.allocation import allocate
 from orchestrator.cluster.sweep import trainable
 from orchestrator.config.loading import load_recipe
 from orchestrator.config.recipe import ResourcesConfig
+from orchestrator.environment import Environment
 from orchestrator.errors import StoppedEarlyError, TrainingError
 from orchestrator.pipeline.graph import Step
-from orchestrator.stages.base import Environment, Stage
+from orchestrator.resources import allocate
+from orchestrator.stages.base import Stage
 
 RECIPES = Path(__file__).resolve().parents[2] / "jobs" / "recipes"
 

@@ -21,10 +21,10 @@ from strategy_worker import train
 
 from orchestrator.config.base import PluginSpec
 from orchestrator.config.recipe import TrainingConfig
+from orchestrator.environment import Environment
 from orchestrator.models import build_model, weights_digest
 from orchestrator.models.mixture import COMMON, SHARED
 from orchestrator.models.setups.moe_ce import MoECE
-from orchestrator.stages.base import Environment
 from orchestrator.tokens.blocks import TokenBlocks
 from orchestrator.training import loop
 from orchestrator.training.objective import CrossEntropyObjective

@@ -19,10 +19,10 @@ import torch
 
 from orchestrator.config.base import PluginSpec
 from orchestrator.config.recipe import TrainingConfig
+from orchestrator.environment import Environment
 from orchestrator.losses.reverse_kl import ReverseKL
 from orchestrator.models import build_model, head, hidden_states, weights_digest
 from orchestrator.schedules.gradient_balance import GradientBalance
-from orchestrator.stages.base import Environment
 from orchestrator.teacher import TeacherModel
 from orchestrator.teacher.live import Live
 from orchestrator.tokens.blocks import TokenBlocks

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from orchestrator.config.base import PluginSpec
 from orchestrator.config.recipe import TrainingConfig
+from orchestrator.environment import Environment
 from orchestrator.models import build_model
 from orchestrator.plugins import available, create
-from orchestrator.stages.base import Environment
 from orchestrator.training.batches import Batch
 from orchestrator.training.objective import CrossEntropyObjective
 from orchestrator.training.strategies._base import (

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from orchestrator.disk import file_digest
+from orchestrator.mixtures.versions import Versions
 from orchestrator.models.inference import routed_logits
 from orchestrator.models.mixture_files import load_mixture
-from orchestrator.pipeline.versions import Versions
 from orchestrator.stages.router import RouterStage
 from tests.end_to_end.command import mome
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import torch
 
 from orchestrator.config.recipe import CorpusConfig, Recipe
+from orchestrator.environment import Environment
 from orchestrator.pipeline.graph import steps_of
 from orchestrator.stages.added_blocks import AddedBlocksStage
-from orchestrator.stages.base import Environment, Stage
+from orchestrator.stages.base import Stage
 from orchestrator.stages.corpus import CorpusStage
 from orchestrator.stages.grown_blocks import GrownBlocksStage
 from orchestrator.stages.grown_corpus import GrownCorpusStage

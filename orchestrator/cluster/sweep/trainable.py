@@ -12,7 +12,6 @@ from typing import Any
 from ray import tune
 
 from orchestrator.artifacts import Store
-from orchestrator.cluster.allocation import Allocation
 from orchestrator.cluster.runner import RayRunner
 from orchestrator.config.recipe import Recipe, ResourcesConfig
 from orchestrator.errors import TrainingError
@@ -20,6 +19,7 @@ from orchestrator.faults import FOLDER, explained
 from orchestrator.pipeline.execute import execute
 from orchestrator.pipeline.local import LocalRunner
 from orchestrator.pipeline.plan import Plan, make_plan
+from orchestrator.resources import Allocation
 
 _STOPPING_SECONDS = "60"
 """How long the next trial waits for a stopped one to leave its process; Tune's 2 s are shorter than many a step."""

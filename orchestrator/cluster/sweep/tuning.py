@@ -16,7 +16,6 @@ from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search import Searcher
 
 from orchestrator.artifacts import Store
-from orchestrator.cluster.allocation import Allocation
 from orchestrator.cluster.errors import translate
 from orchestrator.cluster.sweep.agenda import Agenda
 from orchestrator.cluster.sweep.trainable import in_process, run_trial
@@ -24,6 +23,7 @@ from orchestrator.cluster.sweep.trials import PlannedTrial
 from orchestrator.config.recipe import ResourcesConfig
 from orchestrator.config.sweep import Asha
 from orchestrator.errors import StoppedEarlyError, TrainingError
+from orchestrator.resources import Allocation
 from orchestrator.tracking import Observer
 
 _SETTINGS = {

@@ -13,7 +13,7 @@ from orchestrator.losses import LossSums
 from orchestrator.training.parts import Parts, Share
 
 if TYPE_CHECKING:
-    from orchestrator.stages.base import Environment
+    from orchestrator.environment import Environment
 
 WHOLE = Share()
 """All rows, for one worker."""

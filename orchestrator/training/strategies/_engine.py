@@ -22,7 +22,7 @@ from orchestrator.training.strategies._base import (
 )
 
 if TYPE_CHECKING:
-    from orchestrator.stages.base import Environment
+    from orchestrator.environment import Environment
 
 
 class Forward(nn.Module):

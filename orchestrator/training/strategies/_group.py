@@ -11,7 +11,7 @@ import torch
 from orchestrator.errors import TrainingError
 
 if TYPE_CHECKING:
-    from orchestrator.stages.base import Environment
+    from orchestrator.environment import Environment
 
 
 def join_workers(env: Environment, device: torch.device) -> None:

@@ -20,7 +20,7 @@ from orchestrator.training.strategies._extension import find_ninja, sole_builder
 from orchestrator.training.strategies._group import join_workers
 
 if TYPE_CHECKING:
-    from orchestrator.stages.base import Environment
+    from orchestrator.environment import Environment
 
 
 @dataclass(frozen=True)

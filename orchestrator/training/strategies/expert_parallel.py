@@ -25,7 +25,7 @@ from orchestrator.training.strategies._group import join_workers
 from orchestrator.training.strategies._plain import PlainHandle
 
 if TYPE_CHECKING:
-    from orchestrator.stages.base import Environment
+    from orchestrator.environment import Environment
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from orchestrator.training.strategies._base import WHOLE, OptimizerPlugin
 from orchestrator.training.strategies._plain import PlainHandle
 
 if TYPE_CHECKING:
-    from orchestrator.stages.base import Environment
+    from orchestrator.environment import Environment
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import pytest
 from orchestrator.artifacts import Store
 from orchestrator.cli.route import route_text
 from orchestrator.errors import ArtifactError
-from orchestrator.pipeline.versions import Versions
+from orchestrator.mixtures.versions import Versions
 from orchestrator.routers import Policy, TextRouter
 from orchestrator.routers._router import save_routers
 from orchestrator.routers.paper import Paper

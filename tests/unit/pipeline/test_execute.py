@@ -40,7 +40,7 @@ class ThreadRunner:
         self.spans = {}
 
     def run(self, step, inputs, out, work, begun):
-        from orchestrator.stages.base import Environment
+        from orchestrator.environment import Environment
 
         begun()
         start = time.monotonic()

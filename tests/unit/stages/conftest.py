@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from orchestrator.config.recipe import TeacherConfig
-from orchestrator.stages.base import Environment
+from orchestrator.environment import Environment
 from orchestrator.stages.teacher import TeacherStage
 
 CONTEXT, VOCABULARY = 16, 60

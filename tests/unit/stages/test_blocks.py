@@ -10,8 +10,9 @@ import pytest
 
 from orchestrator.config.base import PluginSpec
 from orchestrator.config.recipe import BalanceConfig, BlocksConfig
+from orchestrator.environment import Environment
 from orchestrator.errors import ArtifactError, CorpusError, ResourceError
-from orchestrator.stages.base import Environment, Expected
+from orchestrator.stages.base import Expected
 from orchestrator.stages.blocks import BlocksStage
 from orchestrator.tokens.blocks import TokenBlocks
 

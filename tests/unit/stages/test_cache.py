@@ -13,11 +13,12 @@ import torch
 
 from orchestrator.config.base import PluginSpec
 from orchestrator.config.recipe import ExpertsConfig
+from orchestrator.environment import Environment, serial_map
 from orchestrator.errors import ArtifactError, ModelError, ResourceError
 from orchestrator.models import build_model, hidden_states, load_model
 from orchestrator.stages import cache
 from orchestrator.stages._teaching import cache_identity
-from orchestrator.stages.base import Environment, Expected, serial_map
+from orchestrator.stages.base import Expected
 from orchestrator.stages.cache import CacheStage
 from orchestrator.stages.expert import ExpertStage
 from orchestrator.teacher import ABOUT, Cache

@@ -8,8 +8,8 @@ import pytest
 
 from orchestrator.config.recipe import CorpusConfig
 from orchestrator.corpus.splits import SPLITS
+from orchestrator.environment import Environment
 from orchestrator.errors import CorpusError
-from orchestrator.stages.base import Environment
 from orchestrator.stages.corpus import CorpusStage
 
 

@@ -13,10 +13,11 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from orchestrator.config.base import PluginSpec
 from orchestrator.config.recipe import EvaluationConfig, RouterConfig
+from orchestrator.environment import Environment
 from orchestrator.errors import ArtifactError, CorpusError
 from orchestrator.models import save_model
 from orchestrator.stages import evaluation
-from orchestrator.stages.base import Environment, Expected
+from orchestrator.stages.base import Expected
 from orchestrator.stages.evaluation import EvaluationStage
 from orchestrator.stages.mixture import MixtureStage
 from orchestrator.stages.router import RouterStage

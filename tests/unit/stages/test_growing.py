@@ -8,12 +8,12 @@ import torch
 
 from orchestrator.config.base import PluginSpec, build
 from orchestrator.config.recipe import BlocksConfig
+from orchestrator.environment import Environment
 from orchestrator.errors import CorpusError, TokenizerError
 from orchestrator.models import build_model
 from orchestrator.models.inference import routed_logits
 from orchestrator.models.mixture_files import load_mixture, save_mixture
 from orchestrator.stages.added_blocks import AddedBlocksStage
-from orchestrator.stages.base import Environment
 from orchestrator.stages.grown_blocks import GrownBlocksStage
 from orchestrator.stages.grown_corpus import GrownCorpusStage
 from orchestrator.stages.remaining_experts import RemainingExpertsStage

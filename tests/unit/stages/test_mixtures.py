@@ -16,11 +16,12 @@ from safetensors.numpy import load_file
 from orchestrator.config.base import PluginSpec
 from orchestrator.config.recipe import EvaluationConfig, ExpertsConfig
 from orchestrator.config.study import StudentConfig
+from orchestrator.environment import Environment
 from orchestrator.errors import ArtifactError, ModelError
 from orchestrator.models import load_model
 from orchestrator.models.inference import routed_logits
 from orchestrator.models.mixture_files import load_mixture
-from orchestrator.stages.base import Environment, Expected, Stage
+from orchestrator.stages.base import Expected, Stage
 from orchestrator.stages.expert import ExpertStage
 from orchestrator.stages.joint import JointStage
 from orchestrator.stages.measure import MeasureStage

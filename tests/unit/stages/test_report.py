@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.environment import Environment
 from orchestrator.errors import ArtifactError
-from orchestrator.stages.base import Environment
 from orchestrator.stages.report import ReportStage
 
 RUN_FOLDER = Path(__file__).parents[1] / "reporting" / "run_folder.py"

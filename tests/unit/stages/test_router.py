@@ -14,9 +14,10 @@ from orchestrator.config.base import PluginSpec
 from orchestrator.config.recipe import RouterConfig
 from orchestrator.corpus.document import Document
 from orchestrator.corpus.storage import TableWriter, split_file, to_table
+from orchestrator.environment import Environment
 from orchestrator.errors import CorpusError, RecipeError
 from orchestrator.routers import Policy, Router, TextRouter, TokenRouter
-from orchestrator.stages.base import Environment, Expected
+from orchestrator.stages.base import Expected
 from orchestrator.stages.router import RouterStage
 from orchestrator.tokens.tokenizer import save_tokenizer, train_tokenizer
 
@@ -170,7 +171,7 @@ import json
 from pathlib import Path
 
 from orchestrator.stages import router
-from orchestrator.stages.base import Environment
+from orchestrator.environment import Environment
 
 stage, inputs, out, catalogues = json.loads(sys.argv[1])
 gettext.bindtextdomain("messages", catalogues)

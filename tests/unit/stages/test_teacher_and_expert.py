@@ -14,9 +14,10 @@ import torch
 
 from orchestrator.config.base import PluginSpec
 from orchestrator.config.recipe import ExpertsConfig, TeacherConfig
+from orchestrator.environment import Environment
 from orchestrator.errors import ModelError, TrainingError, VocabularyError
 from orchestrator.models import build_model, load_model, parameter_count, save_model, weights_digest
-from orchestrator.stages.base import Environment, Expected
+from orchestrator.stages.base import Expected
 from orchestrator.stages.expert import ExpertStage
 from orchestrator.stages.teacher import TeacherStage
 from orchestrator.tokens.tokenizer import save_tokenizer, train_tokenizer

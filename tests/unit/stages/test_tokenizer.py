@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from orchestrator.config.recipe import TokenizerConfig
+from orchestrator.environment import Environment
 from orchestrator.errors import ResourceError, TokenizerError
-from orchestrator.stages.base import Environment
 from orchestrator.stages.tokenizer import TokenizerStage
 from orchestrator.tokens.tokenizer import load_tokenizer
 

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from orchestrator.environment import Environment, serial_map
 from orchestrator.errors import ArtifactError, CorpusError, ResourceError
-from orchestrator.stages.base import Environment, serial_map
 from orchestrator.stages.tokens import TokensStage
 from orchestrator.tokens import encoding
 from orchestrator.tokens.encoding import EncodedCorpus

@@ -12,10 +12,11 @@ import pytest
 from orchestrator.artifacts import Store
 from orchestrator.config.base import PluginSpec
 from orchestrator.config.recipe import ResourcesConfig
+from orchestrator.environment import Environment
 from orchestrator.pipeline.graph import Step
 from orchestrator.pipeline.local import LocalRunner
 from orchestrator.pipeline.plan import Plan, PlannedStep
-from orchestrator.stages.base import Environment, Expected, Stage
+from orchestrator.stages.base import Expected, Stage
 from orchestrator.tracking.store import local_store, masked, without_secrets
 
 

@@ -14,8 +14,8 @@ import torch
 
 from orchestrator.config.base import PluginSpec
 from orchestrator.config.recipe import TrainingConfig
+from orchestrator.environment import Environment
 from orchestrator.models import build_model
-from orchestrator.stages.base import Environment
 from orchestrator.tokens.blocks import TokenBlocks
 from orchestrator.training.loop import Task
 from orchestrator.training.objective import CrossEntropyObjective

@@ -204,7 +204,7 @@ from pathlib import Path
 from orchestrator.config.base import PluginSpec
 from orchestrator.config.recipe import TrainingConfig
 from orchestrator.models import build_model, weights_digest
-from orchestrator.stages.base import Environment
+from orchestrator.environment import Environment
 from orchestrator.tokens.blocks import TokenBlocks
 from orchestrator.training import loop
 from orchestrator.training.loop import Task, train

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from orchestrator.config.base import PluginSpec, build
+from orchestrator.environment import Environment
 from orchestrator.models import build_model, head, hidden_states
-from orchestrator.stages.base import Environment
 from orchestrator.teacher import TeacherModel
 from orchestrator.teacher.live import Live
 from orchestrator.training.checkpoints import Progress

@@ -9,10 +9,10 @@ from torch import nn
 from orchestrator import plugins
 from orchestrator.config.base import PluginSpec
 from orchestrator.config.recipe import TrainingConfig
+from orchestrator.environment import Environment
 from orchestrator.errors import PluginError, TrainingError
 from orchestrator.models import build_model
 from orchestrator.models.setups.ple import PLE
-from orchestrator.stages.base import Environment
 from orchestrator.training.optimizers.adamw import AdamW
 from orchestrator.training.optimizers.muon import Muon, hidden_matrices
 from orchestrator.training.strategies.deepspeed import DeepSpeed

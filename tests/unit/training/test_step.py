@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from orchestrator.config.base import PluginSpec
+from orchestrator.environment import Environment
 from orchestrator.losses import IGNORED
 from orchestrator.models import build_model
 from orchestrator.schedules import LossHistory
-from orchestrator.stages.base import Environment
 from orchestrator.training.batches import Batch
 from orchestrator.training.objective import CrossEntropyObjective
 from orchestrator.training.optimizers.adamw import AdamW

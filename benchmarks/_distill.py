@@ -1,0 +1,109 @@
+"""One contender of `mome bench distill`, trained in a process of its own.
+
+Usage: python -m benchmarks._distill JOB (a :class:`Job` as JSON); prints an :class:`Outcome` as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks._distill_job import LANGUAGE, OPTIMIZER, Job, Outcome
+from orchestrator.config.base import PluginSpec
+from orchestrator.config.recipe import TrainingConfig
+from orchestrator.environment import Environment
+from orchestrator.losses.reverse_kl import ReverseKL
+from orchestrator.plugins import create
+from orchestrator.schedules import LossHistory
+from orchestrator.schedules.fixed import Fixed
+from orchestrator.stages._teaching import cache_identity, teacher_model
+from orchestrator.teacher import Cache
+from orchestrator.training.batches import micro_batches
+from orchestrator.training.objective import DistillationObjective
+from orchestrator.training.step import Clock, train_step
+from orchestrator.training.strategies.single import Single
+
+
+def train_ours(job: Job) -> Outcome:
+    """Our step with strategy `single`: reading blocks, forward, backward, update."""
+    config, env = TrainingConfig(precision=job.precision, micro_batch=job.batch), Environment(work=Path(job.folder))
+    handle = Single().setup(job.new_student(), OPTIMIZER, config, env)
+    objective, blocks = _objective(job), job.blocks
+
+    def step(number: int) -> float:
+        rows = np.stack([np.zeros(job.batch, np.int64), np.arange(job.batch) + number * job.batch], axis=1)
+        batches = list(micro_batches(blocks, rows, job.batch, 0, 1))
+        clock = Clock(number, job.steps, seed=0)
+        device = torch.device("cpu")
+        return train_step(handle, objective, batches, LossHistory(), OPTIMIZER.lr, clock, device).loss
+
+    seconds, losses = [], []
+    for number in range(job.steps):
+        start = time.perf_counter()
+        losses.append(step(number))
+        seconds.append(time.perf_counter() - start)
+    if not job.shares:
+        return Outcome(seconds, losses)
+    _mark(objective.teacher, "states", "teacher")
+    _mark(handle, "step", "optimizer")
+    return Outcome(seconds, losses, _shares(lambda: step(0)))
+
+
+def _objective(job: Job) -> DistillationObjective:
+    folder, blocks = Path(job.folder), job.blocks
+    caches = {}
+    if job.teacher == "hidden_cache":
+        identity = cache_identity(PluginSpec(type=job.teacher), folder / "teacher", blocks, LANGUAGE)
+        caches[0] = Cache(folder / f"cache-{job.precision}", identity)
+    model = teacher_model(folder / "teacher", "cpu", blocks.vocab_size, caches)
+    teacher = create("teacher", job.teacher, {}).open(model)
+    return DistillationObjective(soft=ReverseKL(), schedule=Fixed(alpha=job.alpha), teacher=teacher)
+
+
+def _mark(target: object, method: str, label: str) -> None:
+    """Let the profiler see calls of a method under `label`."""
+    original = getattr(target, method)
+
+    def marked(*arguments: Any) -> Any:
+        with torch.profiler.record_function(label):
+            return original(*arguments)
+
+    setattr(target, method, marked)
+
+
+def _shares(step: Callable[[], object], steps: int = 3) -> dict[str, float]:
+    """Shares of a step's time by part, by torch's profiler."""
+    with torch.profiler.profile() as profile:
+        start = time.perf_counter()
+        for _ in range(steps):
+            step()
+        total = time.perf_counter() - start
+    found = {event.key: event.cpu_time_total / 1e6 / total for event in profile.key_averages()}
+    names = {"teacher": "teacher", "_ChunkedLoss": "loss, with both heads", "optimizer": "clipping and optimizer"}
+    shares = {name: found[key] for key, name in names.items()}
+    return {**shares, "student's layers, forward and backward, and the rest": 1 - sum(shares.values())}
+
+
+def main(text: str) -> None:
+    """Train one contender and print its outcome."""
+    job = Job(**json.loads(text))
+    torch.set_num_threads(job.threads)
+    if job.way == "ours":
+        outcome = train_ours(job)
+    else:
+        from benchmarks._trainers import train_with_trainer
+
+        outcome = train_with_trainer(job)
+    print(json.dumps(asdict(outcome)))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,93 @@
+"""How much text of no expert a router rejects where it keeps 95 % of the languages' own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks._rows import Row, single
+from orchestrator.routers import TextRouter
+from orchestrator.routers.text.outside import cut_outside
+from orchestrator.routers.text.pieces import Lengths
+from orchestrator.routers.text.words import bare
+
+COVERAGE, REJECTED = 0.95, 0.95
+UNSEEN = "unseen/"
+"""How kinds begin that nothing was learned of."""
+_OWN = "words that a language has"
+"""“de”, “programma”, “result:”: with no text around them, nothing tells of which language they are."""
+
+
+@dataclass(frozen=True)
+class Outside:
+    """Pieces of no expert of one length. kinds: str [n]. own: bool [n], whether one language has all their words."""
+
+    texts: Sequence[str]
+    kinds: NDArray[np.str_]
+    own: NDArray[np.bool_]
+
+    def selections(self) -> dict[str, NDArray[np.bool_]]:
+        """What shares are reported of: bool [n] by name."""
+        unseen = np.char.startswith(self.kinds, UNSEEN)
+        return {
+            "text of no expert": np.ones(len(self.texts), np.bool_),
+            "of languages and code that are unseen": unseen,
+            f"text of no expert, without {_OWN}": ~self.own,
+            f"of languages and code that are unseen, without {_OWN}": unseen & ~self.own,
+        }
+
+
+def vocabulary(texts: Sequence[str]) -> frozenset[str]:
+    """Words of some texts, in lower case and without the marks around them."""
+    return frozenset(bare(word) for text in texts for word in text.lower().split())
+
+
+def cut(
+    kinds: Mapping[str, Sequence[str]], each: int, words: Sequence[frozenset[str]], rng: np.random.Generator
+) -> dict[str, Outside]:
+    """Pieces of every kind by length, `each` of them; `words` are those of each language."""
+    found = {kind: cut_outside(kind, texts, Lengths.buckets(each), rng) for kind, texts in kinds.items()}
+    lengths = dict.fromkeys(length for some in found.values() for length in some)
+    return {length: _outside({kind: some.get(length, []) for kind, some in found.items()}, words) for length in lengths}
+
+
+def _outside(kinds: Mapping[str, Sequence[str]], words: Sequence[frozenset[str]]) -> Outside:
+    texts = [text for some in kinds.values() for text in some]
+    names = np.repeat(np.array(list(kinds)), [len(some) for some in kinds.values()])
+    return Outside(texts, names, np.array([any(vocabulary([text]) <= some for some in words) for text in texts]))
+
+
+def rejection(
+    router: TextRouter, trained: str, inside: Mapping[str, Sequence[str]], outside: Mapping[str, Outside]
+) -> Iterator[Row]:
+    """Shares rejected: by length, over all lengths with one threshold (as a recipe has it), and by kind.
+
+    Args:
+        router: trained on `trained`. inside: pieces of the languages by length. outside: of no expert, by length.
+    """
+    kept = {length: router.route(texts)[1] for length, texts in inside.items() if length in outside}
+    found = {length: router.route(outside[length].texts)[1] for length in kept}
+    away = {length: found[length] > np.quantile(kept[length], COVERAGE) for length in kept}
+    for length, some in away.items():
+        yield from _rows(f"{trained}, {length}", some, outside[length].selections())
+        own = float(outside[length].own.mean())
+        yield single(f"{trained}, {length}, text of no expert", _OWN, "", own, 1 - REJECTED)
+    whole = Outside(
+        [text for length in kept for text in outside[length].texts],
+        np.concatenate([outside[length].kinds for length in kept]),
+        np.concatenate([outside[length].own for length in kept]),
+    )
+    threshold = np.quantile(np.concatenate(list(kept.values())), COVERAGE)
+    together = np.concatenate(list(found.values())) > threshold
+    yield from _rows(f"{trained}, all lengths, one threshold", together, whole.selections())
+    each = np.concatenate(list(away.values()))
+    yield from _rows(f"{trained}, all lengths", each, {kind: whole.kinds == kind for kind in np.unique(whole.kinds)})
+
+
+def _rows(case: str, away: NDArray[np.bool_], selections: Mapping[str, NDArray[np.bool_]]) -> Iterator[Row]:
+    for name, chosen in selections.items():
+        share = float(away[chosen].mean()) if chosen.any() else float("nan")
+        yield single(f"{case}, {name} (goal {REJECTED})", "rejected", "", share, REJECTED)

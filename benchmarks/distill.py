@@ -1,0 +1,94 @@
+"""Our distillation step beside a Hugging Face Trainer with dense losses, and beside TRL's GKDTrainer."""
+
+from __future__ import annotations
+
+import importlib.util
+import statistics
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from benchmarks._distill_inputs import write_inputs
+from benchmarks._distill_job import Job, Outcome, Precision, Teacher, Way, gpt2
+from benchmarks._rows import Row, compare, notice, single
+from orchestrator.errors import ResourceError
+
+BASELINES: dict[Way, tuple[str, str, float]] = {
+    "trainer": ("accelerate", "a Hugging Face Trainer with dense losses", 0.5),
+    "trl": ("trl", "TRL's GKDTrainer", 0.0),
+}
+"""The package they need, what they are called, and the weight of cross-entropy beside reverse KL: TRL has none."""
+TEACHERS: tuple[Teacher, ...] = ("live", "hidden_cache")
+
+
+@dataclass(frozen=True)
+class Distill:
+    """Tokens a second and the final loss of a step with reverse KL, the teacher live and cached, each in a new process.
+
+    Same initial student, untrained teacher, random blocks in the same order, AdamW, clipping, precision and threads
+    (torch's default; OMP_NUM_THREADS sets them). Beside the Trainer the loss is CE and reverse KL at 0.5 each, beside
+    TRL reverse KL alone: GKDTrainer at lmbda 0 and beta 1 is that, from transformers' dense logits. Our cache of the
+    teacher is written before, and not in the figures. Then: where our own time goes.
+    """
+
+    vocab: int = 32_000
+    context: int = 256
+    student_layers: int = 3
+    student_width: int = 256
+    student_heads: int = 4
+    teacher_layers: int = 12
+    teacher_width: int = 640
+    teacher_heads: int = 10
+    batch: int = 4
+    steps: int = 6
+    warmup: int = 2
+    repeats: int = 2
+    precisions: tuple[Precision, ...] = ("bf16", "fp32")
+
+    def rows(self) -> Iterator[Row]:
+        """Each precision against each baseline that is installed, and the shares of our step.
+
+        Raises:
+            ResourceError: none is, or one fails.
+        """
+        missing = [package for package, *_ in BASELINES.values() if importlib.util.find_spec(package) is None]
+        install = "pip install 'mome-orchestrator[bench]'"
+        if len(missing) == len(BASELINES):
+            raise ResourceError("there is nothing to compare with: accelerate and trl are not installed", fix=install)
+        for package in missing:
+            notice(f"{package} is not installed, the rows beside it are left out: {install}")
+        with tempfile.TemporaryDirectory() as folder:
+            teacher = gpt2(self.teacher_layers, self.teacher_width, self.teacher_heads)
+            write_inputs(Path(folder), teacher, self.vocab, self.context, self.batch * self.steps)
+            for precision in self.precisions:
+                for baseline, (package, name, alpha) in BASELINES.items():
+                    if package not in missing:
+                        yield from self._compare(folder, precision, baseline, name, alpha)
+
+    def _compare(self, folder: str, precision: Precision, baseline: Way, name: str, alpha: float) -> Iterator[Row]:
+        def run(way: Way, teacher: Teacher, shares: bool = False) -> Outcome:
+            student = gpt2(self.student_layers, self.student_width, self.student_heads)
+            threads = torch.get_num_threads()
+            job = Job(way, teacher, precision, alpha, folder, student, self.batch, self.steps, threads, shares)
+            return job.run()
+
+        found: dict[str, list[Outcome]] = defaultdict(list)
+        for repeat in range(self.repeats):
+            found[baseline].append(run(baseline, "live"))
+            for teacher in TEACHERS:
+                found[teacher].append(run("ours", teacher, shares=repeat == 0 and baseline == "trainer"))
+        for teacher in TEACHERS:
+            case = f"{precision}, {teacher}, beside {name}"
+            ours, theirs = found[teacher], found[baseline]
+            yield compare(case, "speed", "tokens/s", *(list(map(self._speed, each)) for each in (ours, theirs)))
+            yield compare(case, "final loss", "nat", *([each.losses[-1] for each in side] for side in (ours, theirs)))
+        for teacher in TEACHERS:
+            for part, share in found[teacher][0].shares.items():
+                yield single(f"{precision}, {teacher}, ours: {part}", "share of step time", "", share, 1.0)
+
+    def _speed(self, outcome: Outcome) -> float:
+        return self.batch * self.context / statistics.median(outcome.seconds[self.warmup :])

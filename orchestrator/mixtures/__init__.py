@@ -1,0 +1,1 @@
+"""Mixtures that exist: their versions, and how one grows by an expert."""

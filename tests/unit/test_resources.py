@@ -1,0 +1,81 @@
+"""Shares of CPUs and GPUs: whatever is asked for fits into what there is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orchestrator.config.recipe import ResourcesConfig
+from orchestrator.errors import ResourceError
+from orchestrator.resources import Allocation, allocate
+
+
+def allocation(cpus: float, gpus: float, /, **resources: Any) -> Allocation:
+    return allocate(ResourcesConfig(**resources), cpus, gpus)
+
+
+@pytest.mark.parametrize(
+    ("cpus", "gpus", "resources", "expected"),
+    [
+        (2, 0, {"slots": 4}, (4, 0.5, 0, 1, "cpu", "single")),
+        (2, 0, {}, (2, 1, 0, 1, "cpu", "single")),
+        (16, 0, {"slots": 2, "cpus": 8}, (2, 4, 0, 4, "cpu", "single")),
+        (16, 0, {"workers": 2, "slots": 1, "threads": 3}, (1, 8, 0, 3, "cpu", "deepspeed")),
+        (16, 1, {}, (1, 16, 1, 16, "cuda", "deepspeed")),
+        (16, 1, {"slots": 4, "strategy": "single"}, (4, 4, 0.25, 4, "cuda", "single")),
+        (32, 4, {"workers": 2}, (2, 8, 1, 8, "cuda", "deepspeed")),
+        (32, 4, {"workers": 2, "slots": 8}, (2, 8, 1, 8, "cuda", "deepspeed")),
+        (32, 4, {"workers": 4, "strategy": "expert_parallel"}, (1, 8, 1, 8, "cuda", "expert_parallel")),
+        (8, 8, {"device": "cpu", "slots": 3}, (3, 2, 0, 2, "cpu", "single")),
+    ],
+)
+def test_shares(cpus: float, gpus: float, resources: dict[str, Any], expected: tuple[Any, ...]) -> None:
+    a = allocation(cpus, gpus, **resources)
+    shown = (a.slots, a.cpus_per_worker, a.gpus_per_worker, a.threads, a.device, a.strategy.type)
+    assert shown == expected
+
+
+@pytest.mark.parametrize(("gpus", "resources"), [(0, {"device": "cuda"}), (1, {"device": "cuda", "workers": 2})])
+def test_gpus_that_are_not_there_are_refused(gpus: float, resources: dict[str, Any]) -> None:
+    with pytest.raises(ResourceError, match=f"the cluster has {gpus} GPUs"):
+        allocation(8, gpus, **resources)
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    cpus=st.integers(1, 128),
+    gpus=st.integers(0, 16),
+    workers=st.integers(1, 4),
+    slots=st.none() | st.integers(1, 32),
+)
+def test_all_slots_together_fit(cpus: int, gpus: int, workers: int, slots: int | None) -> None:
+    device = "auto" if gpus >= workers else "cpu"
+    a = allocation(cpus, gpus, workers=workers, slots=slots, device=device)
+    trainings = a.slots * a.workers
+    assert trainings * a.cpus_per_worker <= cpus + 1e-6
+    assert a.cpus_per_worker < 1 or a.cpus_per_worker == int(a.cpus_per_worker)  # as Ray wants it
+    assert trainings * a.gpus_per_worker <= gpus + 1e-6
+    assert a.threads >= 1
+
+
+@pytest.mark.parametrize(
+    ("nodes", "resources", "expected"),
+    [
+        ([(16, 0)], {"slots": 1}, (16, 16)),
+        ([(8, 0), (8, 0)], {"slots": 1}, (8, 8)),  # the machine of 16 CPUs that it would want is not there
+        ([(8, 0), (8, 0)], {"slots": 3}, (4, 4)),  # of 5 CPUs each, two would fit
+        ([(8, 0), (2, 0)], {"slots": 2}, (4, 4)),
+        ([(0, 0), (8, 0), (8, 0)], {"workers": 2, "slots": 1}, (8, 8)),
+        ([(16, 0), (8, 1), (8, 1)], {"workers": 2}, (8, 8)),  # workers on GPUs have the CPUs beside them
+        ([(1, 0), (1, 0)], {"slots": 4}, (0.5, 1)),
+    ],
+)
+def test_a_worker_wants_no_more_than_a_node_has(
+    nodes: list[tuple[float, float]], resources: dict[str, Any], expected: tuple[float, int]
+) -> None:
+    cpus, gpus = (sum(node[kind] for node in nodes) for kind in (0, 1))
+    found = allocate(ResourcesConfig(**resources), cpus, gpus, nodes)
+    assert (found.cpus_per_worker, found.threads) == expected
