@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 
-from orchestrator.routers.text.outside import by_sight
-from orchestrator.routers.text.tags import CODE, PHRASES, tags
+from orchestrator.routers.text.no_language import by_sight
+from orchestrator.routers.text.tags import CODE, NATURAL, tags
 
 LOCALES = Path("/usr/share/locale")
 _SUFFIXES = (
@@ -62,7 +62,7 @@ def find(locales: Path | None = None) -> Found:
         if "_" not in name and "@" not in name and name not in _MIXED:
             texts = _messages(folder, found)
             if sum(map(len, texts)) > _CHARACTERS_OF_A_CATALOGUE / 10:
-                _add(found, PHRASES, name, texts)
+                _add(found, NATURAL, name, texts)
     for suffix, paths in _files().items():
         _add(found, CODE, suffix[1:], _beginnings(paths, suffix, found))
     return found

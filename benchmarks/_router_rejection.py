@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from benchmarks._rows import Row, single
 from orchestrator.routers import TextRouter
-from orchestrator.routers.text.outside import cut_outside
+from orchestrator.routers.text.no_language import cut_kind
 from orchestrator.routers.text.pieces import Lengths
 from orchestrator.routers.text.words import bare
 
@@ -49,7 +49,7 @@ def cut(
     kinds: Mapping[str, Sequence[str]], each: int, words: Sequence[frozenset[str]], rng: np.random.Generator
 ) -> dict[str, Outside]:
     """Pieces of every kind by length, `each` of them; `words` are those of each language."""
-    found = {kind: cut_outside(kind, texts, Lengths.buckets(each), rng) for kind, texts in kinds.items()}
+    found = {kind: cut_kind(kind, texts, Lengths.buckets(each), rng) for kind, texts in kinds.items()}
     lengths = dict.fromkeys(length for some in found.values() for length in some)
     return {length: _outside({kind: some.get(length, []) for kind, some in found.items()}, words) for length in lengths}
 

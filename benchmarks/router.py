@@ -22,7 +22,7 @@ from orchestrator.evaluation.calibration import calibration_error
 from orchestrator.routers import Router, TextRouter
 from orchestrator.routers._router import save_routers
 from orchestrator.routers.prompt import Prompt
-from orchestrator.routers.text.outside import generated
+from orchestrator.routers.text.no_language import generated
 from orchestrator.routers.text.pieces import Lengths, Pieces
 from orchestrator.routers.text.tags import own_kinds
 

@@ -21,7 +21,8 @@ from orchestrator.evaluation.prompts import accuracy_by_length, prompt_metrics
 from orchestrator.evaluation.routing import confusion_matrix, routing_metrics
 from orchestrator.routers._router import Policy, Router, save_routers
 from orchestrator.routers.paper import Paper
-from orchestrator.routers.text.outside import outside, outside_pieces
+from orchestrator.routers.text import shipped
+from orchestrator.routers.text.no_language import to_learn, to_test
 from orchestrator.routers.text.pieces import LanguageTexts, Lengths, Pieces
 from orchestrator.routers.text.router import TextRouter
 from orchestrator.routers.text.shipped import matched
@@ -115,11 +116,13 @@ class RouterStage(Stage):
 
         Raises:
             RecipeError: the router's sequences are longer than the context.
+            CorpusError: the text that the prompt router learns from is not installed.
         """
         self._sequence_tokens(expected.context)
         plugin = build("routers", self.router.type)
         if plugin.reads != "corpus":
             return Cost()
+        shipped.check()
         return Cost(seconds=SECONDS + len(self.languages) * plugin.pieces * SECONDS_A_PIECE)
 
     def _sequence_tokens(self, context: int) -> int:
@@ -168,10 +171,10 @@ class RouterStage(Stage):
             for language in self.languages
         }
         own = [kind for kinds in self._own().values() for kind in kinds]
-        others = outside_pieces(own, TEST_PIECES // 4, rng)
+        others = to_test(own, TEST_PIECES // 4, rng)
         found = prompt_metrics(router.route, router.languages, pieces, others, self.router.reject_above)
         compared = self._compared(routers, pieces, load_tokenizer(inputs["tokenizer"]))
-        learned = sorted(outside(own, 1, rng))
+        learned = sorted(to_learn(own, 1, rng))
         return {**found, "classifiers": compared, "learned_outside": learned, "shipped": matched(self._own())}
 
     def _own(self) -> dict[str, tuple[str, ...]]:

@@ -1,24 +1,29 @@
-"""Text that ships with this project, written for it: conversation of many languages, and code of many kinds.
+"""Text that ships, written for this project: sentences of many languages, and code of many kinds.
 
-`phrases/<language>.txt` has a sentence or a prompt a line, `code/<kind>.txt` has snippets between blank lines. A
-configured language learns from its own; all others are what rejection is learned from. `unlearned/` has the same of
-other text, which rejection is tested with: nothing is ever learned from it.
+A configured language learns from its own text. That of all others is learned as text of no language. `data/router` has
+a file a tag, with sections that are learned and sections that rejection is tested with.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from orchestrator.routers.text.tags import CODE, PHRASES
+from orchestrator.errors import CorpusError
+from orchestrator.routers.text.tags import CODE, DATA, NATURAL, names
 
-FOLDER = Path(__file__).parent
-_SEPARATORS = {PHRASES: "\n", CODE: r"\n\s*\n"}
+FOLDER = DATA / "router"
+SPACES = {NATURAL: FOLDER / "natural", CODE: FOLDER / "code"}
+LEARNED, TESTED = "learned", "tested"
+"""Uses of a section. Nothing of a section that is tested is learned from, by a router or by its calibration."""
+_SECTION = re.compile(rf"^=== ({LEARNED}|{TESTED}): (.+), (\d{{4}}-\d\d-\d\d) ===\n", re.MULTILINE)
+_SEPARATORS = {NATURAL: "\n", CODE: r"\n\s*\n"}
 _HELD_OUT = 5
 PROMPT_WORDS = 2
 """Words of the shortest texts that ship ("hello", "weather tomorrow"): all of these are learned."""
@@ -26,16 +31,80 @@ Texts = Mapping[str, tuple[str, ...]]
 """Kind ("phrases/it", "code/sql") -> texts."""
 
 
+class Section(NamedTuple):
+    """Texts of one tag, one register and one use.
+
+    Attributes:
+        kind: namespace and tag. use: LEARNED or TESTED. register: which sort of text. date: of the last change.
+        licence, origin: of the file that the section stands in.
+        texts: sentences or snippets, in order.
+    """
+
+    kind: str
+    use: str
+    register: str
+    date: str
+    licence: str
+    origin: str
+    texts: tuple[str, ...]
+
+
+def check() -> None:
+    """Make sure that the text is installed.
+
+    Raises:
+        CorpusError: it is not: the wheel of the code has none.
+    """
+    if not all(folder.is_dir() for folder in SPACES.values()):
+        raise CorpusError(
+            "the text that the prompt router learns from is not installed",
+            where=str(FOLDER),
+            fix="install the wheel mome_router_text of this release (from a clone: pip install "
+            "./orchestrator/data/router), or route by `paper`",
+        )
+
+
+@cache
+def sections() -> tuple[Section, ...]:
+    """All text that ships, natural languages first, tags in order.
+
+    Raises:
+        CorpusError: the text is not installed.
+    """
+    check()
+    files = ((space, path) for space, folder in SPACES.items() for path in sorted(folder.glob("*.txt")))
+    return tuple(section for space, path in files for section in _sections(space, path))
+
+
+def _sections(space: str, path: Path) -> Iterator[Section]:
+    content = path.read_text(encoding="utf-8")
+    marks = list(_SECTION.finditer(content))
+    header = dict(line.split(": ", 1) for line in content[: marks[0].start()].splitlines() if line)
+    ends = [*(mark.start() for mark in marks[1:]), len(content)]
+    for mark, end in zip(marks, ends, strict=True):
+        texts = re.split(_SEPARATORS[space], content[mark.end() : end])
+        kept = tuple(text.strip("\n") for text in texts if text.strip())
+        yield Section(f"{space}/{header['tag']}", *mark.groups(), header["licence"], header["origin"], kept)
+
+
 @cache
 def learned() -> Texts:
     """Sentences by language, and snippets by the usual suffix of their files: what routers learn from."""
-    return _shipped(FOLDER)
+    return _texts(LEARNED)
 
 
 @cache
-def unlearned() -> Texts:
+def tested() -> Texts:
     """The same of the text that rejection is tested with."""
-    return _shipped(FOLDER / "unlearned")
+    return _texts(TESTED)
+
+
+def _texts(use: str) -> Texts:
+    found: dict[str, tuple[str, ...]] = {}
+    for section in sections():
+        if section.use == use:
+            found[section.kind] = found.get(section.kind, ()) + section.texts
+    return found
 
 
 class Talk(NamedTuple):
@@ -75,19 +144,26 @@ def matched(own: Mapping[str, Collection[str]]) -> dict[str, dict[str, Any]]:
     }
 
 
+def about() -> dict[str, Any]:
+    """What ships, for reports: "texts" and "tags" by use and namespace, texts by "registers", "licences", "origins".
+
+    Raises:
+        CorpusError: the text is not installed.
+    """
+    registers: Counter[str] = Counter()
+    for section in sections():
+        registers[section.register] += len(section.texts) * (section.use == LEARNED)
+    uses = {LEARNED: learned(), TESTED: tested()}
+    return {
+        "texts": {use: sum(map(len, texts.values())) for use, texts in uses.items()},
+        "tags": {use: Counter(kind.partition("/")[0] for kind in texts) for use, texts in uses.items()},
+        "registers": dict(registers.most_common()),
+        "licences": sorted({section.licence for section in sections()}),
+        "origins": sorted({section.origin for section in sections()}),
+    }
+
+
 def digest() -> str:
     """SHA-256 of all text that ships, and of the names of languages: a router is made of it."""
-    paths = sorted(path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*.txt"))
-    files = [hashlib.sha256((FOLDER / path).read_bytes()).hexdigest() for path in paths]
-    return hashlib.sha256("\n".join([*paths, *files]).encode()).hexdigest()
-
-
-def _shipped(folder: Path) -> Texts:
-    """Texts by the first part of their file's name ("fr" of "fr.prose.txt", "sr" of "sr-cyrl.txt")."""
-    found: dict[str, tuple[str, ...]] = {}
-    for space, separator in _SEPARATORS.items():
-        for path in sorted((folder / space).glob("*.txt")):
-            texts = re.split(separator, path.read_text(encoding="utf-8"))
-            kind = f"{space}/{re.split(r'[.-]', path.name)[0]}"
-            found[kind] = found.get(kind, ()) + tuple(text.strip("\n") for text in texts if text.strip())
-    return found
+    content = [learned(), tested(), {space: names(space) for space in SPACES}]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
