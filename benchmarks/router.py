@@ -19,8 +19,7 @@ from benchmarks._router_peers import PROSE, Identify, code_peers, prose_peers
 from benchmarks._router_rejection import Outside, cut, rejection, vocabulary
 from benchmarks._rows import Row, compare, notice, single
 from orchestrator.evaluation.calibration import calibration_error
-from orchestrator.routers import Router, TextRouter
-from orchestrator.routers._router import save_routers
+from orchestrator.routers import TextRouter, load_router, save_routers
 from orchestrator.routers.prompt import Prompt
 from orchestrator.routers.text.no_language import generated
 from orchestrator.routers.text.pieces import Lengths, Pieces
@@ -148,7 +147,7 @@ class Routing:
             folder = Path(name)
             save_routers(folder, "prompt", {Prompt.classifier: router}, Prompt.classifier)
             yield single("on disk", "size", "MB", sum(path.stat().st_size for path in folder.iterdir()) / 1e6, 20.0)
-            loads = _micros(lambda: Router.load(folder).rejection([[1]]), 1000, self.repeats)
+            loads = _micros(lambda: load_router(folder).rejection([[1]]), 1000, self.repeats)
             yield compare("load and answer (goal 200)", "time", "ms", loads, [200.0])
 
     @cached_property

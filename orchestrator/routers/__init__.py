@@ -6,9 +6,22 @@ loaded from safetensors and JSON, and needs only numpy at run time.
 """
 
 from orchestrator.routers._choice import Choice, Chooser
-from orchestrator.routers._router import Policy, Router
+from orchestrator.routers._loading import load_router
+from orchestrator.routers._router import Policy, Router, save_routers
 from orchestrator.routers._token_router import TokenRouter
 from orchestrator.routers.text.router import TextRouter
 from orchestrator.routers.text.spans import NONE, Span, spans
 
-__all__ = ["NONE", "Choice", "Chooser", "Policy", "Router", "Span", "TextRouter", "TokenRouter", "spans"]
+__all__ = [
+    "NONE",
+    "Choice",
+    "Chooser",
+    "Policy",
+    "Router",
+    "Span",
+    "TextRouter",
+    "TokenRouter",
+    "load_router",
+    "save_routers",
+    "spans",
+]

@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from orchestrator.config.routing import COMMON
 from orchestrator.errors import ArtifactError
-from orchestrator.routers._router import Policy, Router
+from orchestrator.routers._loading import load_router
+from orchestrator.routers._router import Policy
 from orchestrator.routers.text.router import TextRouter
 from orchestrator.routers.text.spans import NONE
 
@@ -59,7 +60,7 @@ class Chooser:
             ArtifactError: it is damaged, it knows none of the experts, or rejects go to a common expert that is not
                 there.
         """
-        self.router, self.policy = Router.load(folder), Policy.of(folder)
+        self.router, self.policy = load_router(folder), Policy.of(folder)
         self._encode = encode
         self.experts = (*self.router.languages, COMMON) if experts is None else tuple(experts)
         self._columns = [column for column, name in enumerate(self.router.languages) if name in self.experts]

@@ -19,7 +19,7 @@ from orchestrator.environment import Environment
 from orchestrator.errors import CorpusError, RecipeError
 from orchestrator.evaluation.prompts import accuracy_by_length, prompt_metrics
 from orchestrator.evaluation.routing import confusion_matrix, routing_metrics
-from orchestrator.routers._router import Policy, Router, save_routers
+from orchestrator.routers import Policy, Router, save_routers
 from orchestrator.routers.paper import Paper
 from orchestrator.routers.text import shipped
 from orchestrator.routers.text.no_language import to_learn, to_test

@@ -15,7 +15,7 @@ from orchestrator.artifacts import Store
 from orchestrator.cli.route import RunRouter, route_lines
 from orchestrator.config.routing import COMMON
 from orchestrator.errors import ArtifactError
-from orchestrator.routers import NONE, Chooser, Policy, Router, TextRouter
+from orchestrator.routers import NONE, Chooser, Policy, Router, TextRouter, load_router
 from orchestrator.routers.text.router import Routing
 from serve.errors import RejectedPromptError, UnknownModelError
 from serve.mixture import Mixture
@@ -93,7 +93,7 @@ def test_whatever_the_policy_and_the_experts(run: Run, reject: str, experts: Seq
 def test_at_the_border_of_rejection(run: Run, reject: str, step: int) -> None:
     """A probability of none that is `reject_above` is not above it; the last digit decides, alone and in a batch."""
     folder = run(Policy(reject)) / "stages" / "router"
-    router = Router.load(next(folder.iterdir()))
+    router = load_router(next(folder.iterdir()))
     assert isinstance(router, TextRouter)
     for text in ("the maison", "a", "the house"):
         none = router.route([text]).rejected.item()
@@ -115,14 +115,13 @@ class Tied(TextRouter):
 
 
 def test_at_a_tie_the_first_language_answers(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    loaded = Router.load
 
     def tied(folder: Path) -> Router:
-        router = loaded(folder)
+        router = load_router(folder)
         assert isinstance(router, TextRouter)
         return Tied(**{field.name: getattr(router, field.name) for field in fields(router)})
 
-    monkeypatch.setattr(Router, "load", staticmethod(tied))
+    monkeypatch.setattr("orchestrator.routers._choice.load_router", tied)
     assert same(named(run(Policy("error", 0.5)), ["one", "two"])) == ["en", "en"]
     assert same(named(run(Policy("error", 0.5)), ["one", "two"], ["fr"])) == ["fr", "fr"]
     assert same(named(run(Policy("error", 0.49)), ["one", "two"])) == [None, None]

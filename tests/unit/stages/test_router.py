@@ -16,7 +16,7 @@ from orchestrator.corpus.document import Document
 from orchestrator.corpus.storage import TableWriter, split_file, to_table
 from orchestrator.environment import Environment
 from orchestrator.errors import CorpusError, RecipeError
-from orchestrator.routers import Policy, Router, TextRouter, TokenRouter
+from orchestrator.routers import Policy, TextRouter, TokenRouter, load_router
 from orchestrator.stages.base import Expected
 from orchestrator.stages.router import RouterStage
 from orchestrator.tokens.tokenizer import save_tokenizer, train_tokenizer
@@ -88,7 +88,7 @@ def test_trains_measures_and_stores(blocks: Path, tmp_path: Path) -> None:
         assert "64" not in metrics["classifiers"][name]["lengths"], "longer than the context"
     out = tmp_path / "out"
     assert json.loads((out / "router.json").read_text())["classifier"] == "sgd"
-    assert Router.load(out).languages == LANGUAGES
+    assert load_router(out).languages == LANGUAGES
     assert "accuracy" in (tmp_path / "work" / "metrics.jsonl").read_text()
 
 
@@ -145,11 +145,11 @@ def test_the_prompt_router_beside_the_papers(blocks: Path, tmp_path: Path, monke
     timing = json.loads((out / "timing.json").read_text())
     assert set(timing) == set(metrics["table3_router"])
     assert timing["prompt"]["text"]["alone"] > 0
-    router = Router.load(out)
+    router = load_router(out)
     assert isinstance(router, TextRouter)
     assert router.languages == LANGUAGES
     assert Policy.of(out) == Policy("fr", 0.7)
-    assert isinstance(Router.load(out, "sgd"), TokenRouter)
+    assert isinstance(load_router(out, "sgd"), TokenRouter)
     assert made.external() == {}
 
 
