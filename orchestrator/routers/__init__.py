@@ -6,6 +6,7 @@ loaded from safetensors and JSON, and needs only numpy at run time.
 """
 
 from orchestrator.routers._choice import Choice, Chooser
+from orchestrator.routers._fitting import Material, fit_routers, papers
 from orchestrator.routers._loading import load_router
 from orchestrator.routers._router import Policy, Router, save_routers
 from orchestrator.routers._token_router import TokenRouter
@@ -16,12 +17,15 @@ __all__ = [
     "NONE",
     "Choice",
     "Chooser",
+    "Material",
     "Policy",
     "Router",
     "Span",
     "TextRouter",
     "TokenRouter",
+    "fit_routers",
     "load_router",
+    "papers",
     "save_routers",
     "spans",
 ]

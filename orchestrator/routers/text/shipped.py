@@ -27,6 +27,10 @@ _SEPARATORS = {NATURAL: "\n", CODE: r"\n\s*\n"}
 _HELD_OUT = 5
 PROMPT_WORDS = 2
 """Words of the shortest texts that ship ("hello", "weather tomorrow"): all of these are learned."""
+UNMATCHED = (
+    "where it is in a language that has a tag, begin its name with that tag (en-law), or what ships of that language "
+    "is learned as text of no language"
+)
 Texts = Mapping[str, tuple[str, ...]]
 """Kind ("phrases/it", "code/sql") -> texts."""
 
@@ -49,13 +53,18 @@ class Section(NamedTuple):
     texts: tuple[str, ...]
 
 
+def installed() -> bool:
+    """Whether the text is there: it is a distribution of its own, and a clone has it."""
+    return all(folder.is_dir() for folder in SPACES.values())
+
+
 def check() -> None:
     """Make sure that the text is installed.
 
     Raises:
         CorpusError: it is not: the wheel of the code has none.
     """
-    if not all(folder.is_dir() for folder in SPACES.values()):
+    if not installed():
         raise CorpusError(
             "the text that the prompt router learns from is not installed",
             where=str(FOLDER),
@@ -144,20 +153,36 @@ def matched(own: Mapping[str, Collection[str]]) -> dict[str, dict[str, Any]]:
     }
 
 
+def messages(own: Mapping[str, Collection[str]]) -> list[str]:
+    """A line for each language: which text that ships it learns from, and a warning where there is none."""
+    return [_message(name, found) for name, found in matched(own).items()]
+
+
+def _message(name: str, found: Mapping[str, Any]) -> str:
+    if not found["kinds"]:
+        return f"warning: no shipped text for {name!r}: {UNMATCHED}"
+    if found["with"]:
+        both = ", ".join([name, *found["with"]])
+        return f"{both} share {', '.join(found['kinds'])}: none of it is learned or rejected"
+    return f"{name}: learns {found['learned']} texts of {', '.join(found['kinds'])} that ship"
+
+
 def about() -> dict[str, Any]:
-    """What ships, for reports: "texts" and "tags" by use and namespace, texts by "registers", "licences", "origins".
+    """What ships, for reports, by use: numbers of "texts", of "tags" by namespace, of texts by "registers".
+
+    Also the "licences" and "origins" of all of it.
 
     Raises:
         CorpusError: the text is not installed.
     """
-    registers: Counter[str] = Counter()
+    registers: dict[str, Counter[str]] = {LEARNED: Counter(), TESTED: Counter()}
     for section in sections():
-        registers[section.register] += len(section.texts) * (section.use == LEARNED)
+        registers[section.use][section.register] += len(section.texts)
     uses = {LEARNED: learned(), TESTED: tested()}
     return {
         "texts": {use: sum(map(len, texts.values())) for use, texts in uses.items()},
-        "tags": {use: Counter(kind.partition("/")[0] for kind in texts) for use, texts in uses.items()},
-        "registers": dict(registers.most_common()),
+        "tags": {use: dict(Counter(kind.partition("/")[0] for kind in texts)) for use, texts in uses.items()},
+        "registers": {use: dict(found.most_common()) for use, found in registers.items()},
         "licences": sorted({section.licence for section in sections()}),
         "origins": sorted({section.origin for section in sections()}),
     }
