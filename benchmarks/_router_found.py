@@ -1,4 +1,4 @@
-"""Text of no expert that is found on this machine, to measure rejection with: it varies, and nothing learns from it.
+"""Text of no language that is found on this machine, to measure rejection with: it varies, and nothing learns from it.
 
 Translated messages of the machine's programs, and files of other programming languages that the packages of this
 project's own dependencies bring with them: "seen/…" where the language or the kind of file is among those that ship,
@@ -49,7 +49,7 @@ class Found:
     read: int = 0
     skipped: list[Path] = field(default_factory=list)
 
-    def unlearned(self, own: Collection[str]) -> dict[str, list[str]]:
+    def to_test(self, own: Collection[str]) -> dict[str, list[str]]:
         """Texts to test rejection with, by kind ("seen/it", "unseen/.cmake"), without the experts' `own` kinds."""
         return by_sight({kind: tuple(texts) for kind, texts in self.texts.items()}, own)
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from benchmarks import _router_data as data
 from benchmarks import _router_found
 from benchmarks._router_peers import PROSE, Identify, code_peers, prose_peers
-from benchmarks._router_rejection import Outside, cut, rejection, vocabulary
+from benchmarks._router_rejection import NoLanguage, cut, rejection, vocabulary
 from benchmarks._rows import Row, compare, notice, single
 from orchestrator.evaluation.calibration import calibration_error
 from orchestrator.routers import TextRouter, load_router, save_routers
@@ -63,7 +63,7 @@ class Routing:
                 yield from self._calibration(router, case, pieces)
             own = self._pieces(trained, trained)
             inside = {length: _labelled(own, length, router.languages)[0] for length in own["py"]}
-            yield from rejection(router, trained, inside, self._outside)
+            yield from rejection(router, trained, inside, self._no_language)
             yield from self._lines(router, trained)
             if trained == names[-1]:
                 yield from self._speed(router, own)
@@ -167,7 +167,7 @@ class Routing:
         found = self._found
         for path in found.skipped:
             notice(f"skipped, for it can't be read: {path}")
-        case = "text of no expert found here (beside files read)"
+        case = "text of no language found here (beside files read)"
         yield single(case, "skipped", "files", len(found.skipped), max(1, found.read))
 
     @cached_property
@@ -175,12 +175,12 @@ class Routing:
         return _router_found.find()
 
     @cached_property
-    def _outside(self) -> dict[str, Outside]:
+    def _no_language(self) -> dict[str, NoLanguage]:
         """Other texts of languages and code that were trained on, those that nothing was trained on, generated text."""
         texts = [data.training(corpus, self.characters) for corpus in data.corpora()]
         words = [vocabulary([text for own in texts for text in own[name].train]) for name in (*PROSE, "py")]
         own = own_kinds({**dict.fromkeys(PROSE, False), "py": True})
-        kinds = self._found.unlearned([kind for kinds in own.values() for kind in kinds])
+        kinds = self._found.to_test([kind for kinds in own.values() for kind in kinds])
         kinds |= generated(10 * self.pieces, np.random.default_rng(99))
         return cut(kinds, max(50, self.pieces // 40), words, np.random.default_rng(5))
 

@@ -60,7 +60,7 @@ def blocks(facts: Results) -> tuple[Table | Figure, ...]:
 
 
 def _policy(reject: str) -> str:
-    """What happens to a rejected text, as the end of a sentence."""
+    """What happens to text of no language, as the end of a sentence."""
     known = {
         "best": "goes to the most probable expert all the same",
         "common": "goes to the mixture's common expert",

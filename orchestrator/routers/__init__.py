@@ -1,7 +1,7 @@
 """Routers: which expert a text goes to.
 
 A plug-in (``paper.py``, ``prompt.py``) trains one or more :class:`Router`. The paper's reads token ids; the prompt
-router reads text, is calibrated by the text's length, and knows text that is of none of the languages. A router is
+router reads text, is calibrated by the text's length, and rejects text of no language. A router is
 loaded from safetensors and JSON, and needs only numpy at run time.
 """
 

@@ -28,7 +28,8 @@ class Choice:
 
     Attributes:
         label: the most probable language of all that the router knows, or NONE where the text is rejected.
-        expert: who answers; None: the recipe's policy is to refuse it. rejected: probability of NONE.
+        expert: who answers; None: the recipe's policy is to refuse it.
+        rejected: probability of NONE, text of no language.
         probabilities: of each language, and of NONE where the router can tell.
     """
 
@@ -42,7 +43,7 @@ class Chooser:
     """A stored router with its recipe's policy, and the experts that it may choose from.
 
     With fewer experts than the router has languages, the most probable of those that are left is chosen; the first of
-    equally probable ones, in the router's order. What happens to text that is of none of the languages is the recipe's
+    equally probable ones, in the router's order. What happens to text of no language is the recipe's
     policy (`router.reject`); where it names an expert that is not among these, the most probable one takes it.
 
     Attributes:
@@ -70,7 +71,7 @@ class Chooser:
             )
         if self.policy.reject == COMMON and COMMON not in self.experts:
             raise ArtifactError(
-                "the router sends rejected text to the common expert, and this mixture has none",
+                "the router sends text of no language to the common expert, and this mixture has none",
                 str(folder),
                 "set router.reject to best, error or one of: " + ", ".join(self.experts),
             )
@@ -85,7 +86,7 @@ class Chooser:
         return list(map(self._choice, languages.tolist(), rejected.tolist()))
 
     def _route(self, texts: Sequence[str]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Probabilities of the languages, given that it is one of them, [n, L], and of none of them, [n]."""
+        """Probabilities of the languages, given that it is one of them, [n, L], and of text of no language, [n]."""
         if isinstance(self.router, TextRouter):
             return self.router.route(texts)
         tokens = self._encode(texts)

@@ -22,7 +22,12 @@ Sequences = Sequence[ArrayLike] | NDArray[np.integer[Any]]
 
 @dataclass(frozen=True)
 class Policy:
-    """What happens to rejected texts. reject: BEST, COMMON, ERROR or a language. reject_above: which are rejected."""
+    """What happens to text of no language.
+
+    Attributes:
+        reject: where it goes: BEST, COMMON, ERROR or a language.
+        reject_above: the probability of NONE above which a text is rejected as text of no language.
+    """
 
     reject: str = BEST
     reject_above: float = 0.5
@@ -37,7 +42,7 @@ class Policy:
         return cls(**_files.read_json(folder / SUMMARY).get("policy", {}))
 
     def rejects(self, rejected: float) -> bool:
-        """Whether a text is rejected, by its probability of being of none of the languages."""
+        """Whether a text is rejected, by its probability of being text of no language."""
         return rejected > self.reject_above
 
     def expert(self, best: str, rejected: float) -> str | None:
@@ -70,7 +75,7 @@ class Router(ABC):
         """
 
     def rejection(self, sequences: Sequences) -> NDArray[np.float64]:
-        """Probability that a sequence is of none of the languages: float64 [n]; 0 for routers that can't tell."""
+        """Probability that a sequence is text of no language: float64 [n]; 0 for routers that can't tell."""
         return np.zeros(len(sequences))
 
     def choose(self, sequences: Sequences) -> list[str]:

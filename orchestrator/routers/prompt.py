@@ -100,12 +100,14 @@ class Prompt:
         own = own_kinds({language: some.is_code for language, some in texts.items()})
         talks = conversations(own)
         inside = self._inside(pieces, talks, rng)
+        # The order of what draws from `rng` is part of the result: sentences, generated text, pieces, calibration.
         learned, held_out = _split(to_learn({*chain(*own.values())}, self.pieces * 4, rng))
-        each = 4 * self.pieces // len(learned)
+        each = 4 * self.pieces // len(learned)  # all kinds together: as many pieces as four languages have
         examples = _with_no_language(inside, fragments(learned, each, rng), len(languages))
         classes = len(languages) + len(_SHARES)
         weights, bias = softmax_regression(examples, classes, self.bits, seed)
         familiarity = self._familiarity(inside.texts, examples.words)
+        # Familiarity is summed over a text's n-grams as weights are, so it lies beside them as a column without a bias.
         weights = np.column_stack([exact(weights, _STEP), familiarity])
         bias = np.append(bias, 0).astype(np.float32)
         words = chain.from_iterable((*some.train, *talks[name].learned) for name, some in texts.items())
@@ -128,6 +130,7 @@ class Prompt:
         weights, labels = [], []
         for label, (language, some) in enumerate(pieces.items()):
             others = [name for name in pieces if name != language and not pieces[name].is_code]
+            # All words of a language together weigh as much as two sets of pieces.
             total = 2 * self.pieces * (_CODE_WORDS if some.is_code else 1.0)
             vocabulary, counted = weights_of(words[language], total)
             cut = [piece for found in some.cut(Lengths.training(self.pieces), rng).values() for piece in found]
@@ -157,7 +160,7 @@ class Prompt:
         if len(words) > 4 * share:  # beside few pieces they would be nearly all that is learned
             words = [words[i] for i in rng.integers(len(words), size=4 * share)]
         short = [text for text in sentences if len(text.split()) <= PROMPT_WORDS]
-        short += [text[:1].upper() + text[1:] for text in short]
+        short += [text[:1].upper() + text[1:] for text in short]  # as a keyboard of a phone writes them
         return [
             *(piece for some in cut.values() for piece in some),
             *whole,
@@ -193,9 +196,10 @@ class Prompt:
             for part in self._held_out(some, talks[name].held_out, label, rng)
         ]
         held = [piece for part in inside for piece in part.texts]
+        # Text of two languages at once is of some language, though of none with certainty: it is not to be rejected.
         pairs = rng.integers(len(held), size=(len(held) // 10, 2))
         mixed = _Part([f"{held[a]} {held[b]}" for a, b in pairs.tolist()], _KNOWN)
-        each = max(10, len(held) // len(kinds))
+        each = max(10, len(held) // len(kinds))  # in all, as many pieces of no language as of the languages
         away = [
             _Part(pieces, _NO_LANGUAGE, _REJECTED[kind.partition("/")[0]])
             for kind, pieces in buckets(kinds, each, rng).items()
@@ -204,7 +208,7 @@ class Prompt:
         scores, seen, lengths = router.scores([text for part in parts for text in part.texts])
         labels = np.repeat([part.label for part in parts], [len(part.texts) for part in parts])
         weights = np.repeat([part.weight for part in parts], [len(part.texts) for part in parts])
-        own = labels >= 0
+        own = labels >= 0  # pairs and text of no language have no language to be right about
         return Calibration(
             fit_temperature(scores[own], labels[own], lengths[own], weights[own]),
             fit_rejection(seen, labels == _NO_LANGUAGE, lengths, scores.argmax(axis=1), weights, len(texts)),
@@ -239,6 +243,7 @@ _Kinds = Mapping[str, Sequence[str]]
 
 def _split(kinds: _Kinds) -> tuple[_Kinds, _Kinds]:
     """Kinds of text of no language to learn from, and to calibrate rejection with; what is generated is in both."""
+    # Whole kinds are held out: rejection has to hold for languages that the weights have never met.
     held_out = [kind for kind in kinds if not kind.startswith("generated/")][::_HELD_OUT_KINDS]
     learned = {kind: texts for kind, texts in kinds.items() if kind not in held_out}
     return learned, {k: texts for k, texts in kinds.items() if k in held_out or k.startswith("generated/")}

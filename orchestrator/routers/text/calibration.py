@@ -94,9 +94,9 @@ def fit_temperature(
         logits -= logits.max(axis=1, keepdims=True)
         odds = np.exp(logits)
         odds /= odds.sum(axis=1, keepdims=True)
-        loss = -shares @ np.log(np.maximum(odds[rows, labels], 1e-12))
+        loss = -shares @ np.log(np.maximum(odds[rows, labels], 1e-12))  # finite where an answer is surely wrong
         slope = shares * ((scores * odds).sum(axis=1) - scores[rows, labels])
-        smooth = np.diff(values)
+        smooth = np.diff(values)  # neighbouring knots are drawn together: a length may have few pieces
         pull = np.concatenate([[0.0], smooth]) - np.concatenate([smooth, [0.0]])
         return float(loss + 1e-4 * (smooth**2).sum()), knots.T @ slope + 2e-4 * pull
 
@@ -126,6 +126,7 @@ def fit_rejection(
     """
     from scipy.sparse import csr_array
 
+    # The penalty is fair to all signals only where each has unit spread; the weights are scaled back at the end.
     mean, spread = found.mean(axis=0), found.std(axis=0) + 1e-6
     columns = np.column_stack([(found - mean) / spread, np.ones(len(found))])
     design = csr_array((hats(lengths)[:, :, None] * columns[:, None]).reshape(len(found), -1))

@@ -78,6 +78,7 @@ def fragments(kinds: Mapping[str, Sequence[str]], each: int, rng: np.random.Gene
     found = {}
     third = each // 3
     for kind, texts in kinds.items():
+        # More are cut than kept: of short texts few are found, and of code some are left out for want of a sign.
         cut = [piece for some in cut_kind(kind, texts, Lengths.training(6 * third), rng).values() for piece in some]
         cut = [cut[i] for i in rng.permutation(len(cut))[:third]]
         cut += cut_kind(kind, texts, Lengths({1: 2 * third}, {}), rng).get("1 word", [])[:third]
@@ -89,7 +90,7 @@ def fragments(kinds: Mapping[str, Sequence[str]], each: int, rng: np.random.Gene
 
 def buckets(kinds: Mapping[str, Sequence[str]], each: int, rng: np.random.Generator) -> dict[str, list[str]]:
     """Pieces of every kind, about `each`, in equal parts of the lengths reported; whole texts where no words are."""
-    lengths = Lengths.buckets(max(1, each // 6))
+    lengths = Lengths.buckets(max(1, each // 6))  # there are six lengths
     found = {}
     for kind, texts in kinds.items():
         cut = [piece for some in cut_kind(kind, texts, lengths, rng).values() for piece in some]
