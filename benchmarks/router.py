@@ -21,9 +21,10 @@ from benchmarks._rows import Row, compare, notice, single
 from orchestrator.evaluation.calibration import calibration_error
 from orchestrator.routers import TextRouter, load_router, save_routers
 from orchestrator.routers.prompt import Prompt
+from orchestrator.routers.text import shipped
 from orchestrator.routers.text.no_language import generated
 from orchestrator.routers.text.pieces import Lengths, Pieces
-from orchestrator.routers.text.tags import own_kinds
+from orchestrator.routers.text.tags import CODE, NATURAL, own_kinds
 
 WHOLE = "4400 characters"
 """About 1024 tokens of a vocabulary of 32,000."""
@@ -38,7 +39,7 @@ Labelled = tuple[list[str], NDArray[np.str_]]
 
 @dataclass(frozen=True)
 class Routing:
-    """Routers trained on each corpus, tested on both.
+    """Routers trained on each corpus and on the text that ships, tested on both corpora.
 
     Every piece begins at a word and holds a letter. Python of less than 256 characters is cut from code without its
     comments and docstrings, and holds a sign of code. The router chooses among the prose languages, Python and (for
@@ -52,6 +53,7 @@ class Routing:
 
     def rows(self) -> Iterator[Row]:
         """For each corpus trained on: errors by corpus tested on and length, then calibration, rejection, speed."""
+        notice(_training_set())
         names = data.corpora()
         yield from self._skipped()
         for trained in names:
@@ -183,6 +185,17 @@ class Routing:
         kinds = self._found.to_test([kind for kinds in own.values() for kind in kinds])
         kinds |= generated(10 * self.pieces, np.random.default_rng(99))
         return cut(kinds, max(50, self.pieces // 40), words, np.random.default_rng(5))
+
+
+def _training_set() -> str:
+    """What routers learn beside each corpus, as a line."""
+    found = shipped.about()
+    tags, registers = found["tags"][shipped.LEARNED], found["registers"][shipped.LEARNED]
+    return (
+        f"beside each corpus, routers learn {found['texts'][shipped.LEARNED]:,} texts that ship, of "
+        f"{tags[NATURAL]} languages and {tags[CODE]} kinds of code ({', '.join(registers)}; "
+        f"{', '.join(found['origins'])}, {', '.join(found['licences'])})"
+    )
 
 
 def _answers(router: TextRouter, texts: Sequence[str]) -> NDArray[np.str_]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import bz2
 from pathlib import Path
 
-from setuptools.command.build_py import build_py
+from setuptools.command.build_py import build_py  # type: ignore[import-untyped]
 
 
-class PackedData(build_py):
+class PackedData(build_py):  # type: ignore[misc]
     """`setuptools`' copying of the package, and `.jsonl.bz2` in the place of each `.jsonl`."""
 
     def run(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import fields
@@ -18,8 +19,9 @@ from orchestrator.errors import ArtifactError
 from orchestrator.routers import NONE, Chooser, Policy, Router, TextRouter, load_router
 from orchestrator.routers.text.router import Routing
 from serve.errors import RejectedPromptError, UnknownModelError
+from serve.files import MixtureFiles
 from serve.mixture import Mixture
-from serve.router import PromptRouter
+from serve.router import PromptRouter, RouterReplica
 
 KNOWN = ("the house near a river", "la maison près du fleuve")
 TEXTS = (*KNOWN, "", " ", "ξένη γλώσσα", "maison", "the maison", "a", "e", "\ud800", "SELECT 1;")
@@ -64,8 +66,19 @@ def named(root: Path, texts: Sequence[str], experts: Sequence[str] | None = None
         except RejectedPromptError:
             return [None]
 
+    files = MixtureFiles.of(root)
+    files = files if experts is None else files.only(experts)
+    endpoint = RouterReplica(files.tokenizer, files.router, tuple(files.experts))
+
+    async def answered(text: str) -> str | None:
+        try:
+            return (await endpoint.route([text]))[0].expert
+        except RejectedPromptError:
+            return None
+
     command = RunRouter(root, experts)
     return {
+        "the endpoint": [asyncio.run(answered(text)) for text in texts],
         "mome generate": [asked([text])[0] for text in texts],
         "mome route": [command.route([text])[0].expert for text in texts],
         "mome route --file": [choice.expert for choice in command.route(texts)],
@@ -73,8 +86,9 @@ def named(root: Path, texts: Sequence[str], experts: Sequence[str] | None = None
 
 
 def same(found: dict[str, list[str | None]]) -> list[str | None]:
-    assert found["mome generate"] == found["mome route"] == found["mome route --file"]
-    return found["mome route"]
+    first, *others = found.values()
+    assert [answers for answers in others if answers != first] == []
+    return first
 
 
 @pytest.mark.parametrize("reject", ["best", "common", "error", "en", "fr"])

@@ -93,7 +93,8 @@ def _sections(space: str, path: Path) -> Iterator[Section]:
     for mark, end in zip(marks, ends, strict=True):
         texts = re.split(_SEPARATORS[space], content[mark.end() : end])
         kept = tuple(text.strip("\n") for text in texts if text.strip())
-        yield Section(f"{space}/{header['tag']}", *mark.groups(), header["licence"], header["origin"], kept)
+        use, register, date = mark.groups()
+        yield Section(f"{space}/{header['tag']}", use, register, date, header["licence"], header["origin"], kept)
 
 
 @cache
