@@ -1,8 +1,11 @@
 """Routers: which expert a text goes to.
 
 A plug-in (``paper.py``, ``prompt.py``) trains one or more :class:`Router`. The paper's reads token ids; the prompt
-router reads text, is calibrated by the text's length, and rejects text of no language. A router is
-loaded from safetensors and JSON, and needs only numpy at run time.
+router reads text, is calibrated by the text's length, and rejects text of no language. :func:`fit_routers` trains those
+of a run, :func:`load_router` reads a stored one: safetensors and JSON, and numpy alone at run time.
+
+:meth:`Chooser.choose` says which expert a text goes to, by the recipe's policy and among the experts that are there:
+`mome route`, `mome generate` and the endpoint all ask it.
 """
 
 from orchestrator.routers._choice import Choice, Chooser
