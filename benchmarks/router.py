@@ -24,7 +24,7 @@ from orchestrator.routers.prompt import Prompt
 from orchestrator.routers.text import shipped
 from orchestrator.routers.text.no_language import generated
 from orchestrator.routers.text.pieces import Lengths, Pieces
-from orchestrator.routers.text.tags import CODE, NATURAL, own_kinds
+from orchestrator.routers.text.tags import own_kinds
 
 WHOLE = "4400 characters"
 """About 1024 tokens of a vocabulary of 32,000."""
@@ -193,7 +193,7 @@ def _training_set() -> str:
     tags, registers = found["tags"][shipped.LEARNED], found["registers"][shipped.LEARNED]
     return (
         f"beside each corpus, routers learn {found['texts'][shipped.LEARNED]:,} texts that ship, of "
-        f"{tags[NATURAL]} languages and {tags[CODE]} kinds of code ({', '.join(registers)}; "
+        f"{tags['natural']} languages and {tags['code']} kinds of code ({', '.join(registers)}; "
         f"{', '.join(found['origins'])}, {', '.join(found['licences'])})"
     )
 

@@ -40,7 +40,7 @@ def sentences(facts: Results, policy: Results) -> tuple[str, ...]:
     return (
         f"What people type is shorter than a block. On pieces of test documents the prompt router is right in "
         f"{listing(right)}.",
-        "With each answer comes the probability that the text is of no language of these. Above "
+        "With each answer comes the probability that the text is text of no language. Above "
         f"{found['threshold']:g} (router.reject_above in the recipe) the text is rejected: it then "
         f"{_policy(str(policy.get('reject', 'best')))} (router.reject). A rejection is wrong where the text was in one "
         f"of the languages after all; the tables say how often, and what another threshold would do. "

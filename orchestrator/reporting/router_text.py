@@ -6,6 +6,7 @@ from typing import Any
 
 from orchestrator.reporting.formats import GAP, count, listing, share
 from orchestrator.reporting.tables import Table, table
+from orchestrator.routers.text.tags import shown
 
 Results = dict[str, Any]
 
@@ -37,7 +38,7 @@ def _training_set(text: Results) -> str:
     tags = text["tags"]["learned"]
     return (
         "The run has a third training set beside its corpus and the teacher's answers: the router also learns from "
-        f"{count(text['texts']['learned'])} sentences and snippets of {tags['phrases']} languages and "
+        f"{count(text['texts']['learned'])} sentences and snippets of {tags['natural']} languages and "
         f"{tags['code']} kinds of code that ship, {listing(text['origins'])} ({listing(text['licences'])})."
     )
 
@@ -47,7 +48,7 @@ def _set(text: Results) -> Table:
         (
             _USES.get(use, use),
             count(texts),
-            count(text["tags"][use]["phrases"]),
+            count(text["tags"][use]["natural"]),
             count(text["tags"][use]["code"]),
             ", ".join(f"{register}{GAP}{count(number)}" for register, number in text["registers"][use].items()),
         )
@@ -112,15 +113,14 @@ def _learned(found: Results) -> Table:
 
 
 def _shipped(found: Results) -> Table:
-    rows = [(name, ", ".join(row["kinds"]) or "none", _given(row)) for name, row in found["shipped"].items()]
+    given = found["shipped"].items()
+    rows = [(name, ", ".join(map(shown, row["kinds"])) or "none", _given(row)) for name, row in given]
     note = (
         "Each language is given what ships of it, by its name in the recipe, beside its corpus; what ships of all "
         "others is learned as text of no language. A corpus in one of these others is rejected in part: begin the "
         "language's name with its tag, as en-law."
     )
-    return table(
-        "Text that ships for the languages", ("language", "shipped text", "what is done with it"), rows, note=note
-    )
+    return table("Text that ships for the languages", ("language", "tag", "what is done with it"), rows, note=note)
 
 
 def _given(row: Results) -> str:

@@ -15,7 +15,7 @@ from orchestrator.routers.text.generated import GENERATORS
 from orchestrator.routers.text.ngrams import clip
 from orchestrator.routers.text.pieces import Lengths, Pieces
 from orchestrator.routers.text.shipped import Texts, learned, tested
-from orchestrator.routers.text.tags import CODE
+from orchestrator.routers.text.tags import CODE, NATURAL, shown
 
 _SIGN = re.compile(r"[_=()\[\]{}<>+*/@#%&|\\\d;:$]|\w\.\w")
 _SHORT = 60
@@ -51,7 +51,7 @@ def to_test(own: Collection[str], count: int, rng: np.random.Generator) -> dict[
 def by_sight(texts: Texts, own: Collection[str]) -> dict[str, list[str]]:
     """Texts by kind as they are reported: whether other text of the kind is learned from, and a dot before code."""
     return {
-        f"{'seen' if kind in learned() else 'unseen'}/{kind.removeprefix('phrases/').replace('code/', '.')}": list(some)
+        f"{'seen' if kind in learned() else 'unseen'}/{shown(kind)}": list(some)
         for kind, some in texts.items()
         if kind not in own
     }
@@ -83,7 +83,7 @@ def fragments(kinds: Mapping[str, Sequence[str]], each: int, rng: np.random.Gene
         cut = [cut[i] for i in rng.permutation(len(cut))[:third]]
         cut += cut_kind(kind, texts, Lengths({1: 2 * third}, {}), rng).get("1 word", [])[:third]
         whole = [clip(texts[i])[:_WHOLE] for i in rng.integers(len(texts), size=each - len(cut))]
-        words = sorted({word for text in texts for word in text.split()}) if kind.startswith("phrases/") else []
+        words = sorted({word for text in texts for word in text.split()}) if kind.startswith(f"{NATURAL}/") else []
         found[kind] = [*cut, *whole, *(words[i] for i in rng.permutation(len(words))[: 2 * each])]
     return found
 

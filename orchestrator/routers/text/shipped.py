@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from orchestrator.errors import CorpusError
-from orchestrator.routers.text.tags import CODE, DATA, NATURAL, names
+from orchestrator.routers.text.tags import CODE, DATA, NATURAL, names, shown
 
 FOLDER = DATA / "router"
 SPACES = {NATURAL: FOLDER / "natural", CODE: FOLDER / "code"}
@@ -162,10 +162,10 @@ def messages(own: Mapping[str, Collection[str]]) -> list[str]:
 def _message(name: str, found: Mapping[str, Any]) -> str:
     if not found["kinds"]:
         return f"warning: no shipped text for {name!r}: {UNMATCHED}"
+    tags = ", ".join(map(shown, found["kinds"]))
     if found["with"]:
-        both = ", ".join([name, *found["with"]])
-        return f"{both} share {', '.join(found['kinds'])}: none of it is learned or rejected"
-    return f"{name}: learns {found['learned']} texts of {', '.join(found['kinds'])} that ship"
+        return f"{', '.join([name, *found['with']])} share the tag {tags}: none of its text is learned or rejected"
+    return f"{name}: learns {found['learned']} texts that ship of the tag {tags}"
 
 
 def about() -> dict[str, Any]:
@@ -182,11 +182,16 @@ def about() -> dict[str, Any]:
     uses = {LEARNED: learned(), TESTED: tested()}
     return {
         "texts": {use: sum(map(len, texts.values())) for use, texts in uses.items()},
-        "tags": {use: dict(Counter(kind.partition("/")[0] for kind in texts)) for use, texts in uses.items()},
+        "tags": {use: _namespaces(texts) for use, texts in uses.items()},
         "registers": {use: dict(found.most_common()) for use, found in registers.items()},
         "licences": sorted({section.licence for section in sections()}),
         "origins": sorted({section.origin for section in sections()}),
     }
+
+
+def _namespaces(texts: Texts) -> dict[str, int]:
+    """Numbers of tags of natural languages and of code."""
+    return {folder.name: sum(kind.startswith(f"{space}/") for kind in texts) for space, folder in SPACES.items()}
 
 
 def digest() -> str:

@@ -43,6 +43,12 @@ def _in(space: str, name: str) -> tuple[str, ...]:
     return tuple(f"{space}/{tag}" for tag in tags(name, space))
 
 
+def shown(kind: str) -> str:
+    """A kind of text as people read it: its tag, `de`, with a dot before that of code, `.py`."""
+    space, _, tag = kind.partition("/")
+    return f".{tag}" if space == CODE else tag
+
+
 def tags(name: str, space: str) -> tuple[str, ...]:
     """Tags of a name in a namespace, without its region, its script, and what else follows a hyphen; () if unknown."""
     table, parts = names(space), _folded(name).split("-")

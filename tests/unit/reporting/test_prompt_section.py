@@ -39,7 +39,7 @@ PROMPT = {
 TIMING = {"prompt": {"microseconds": 12.5, "alone": 40, "bytes": 3_000_000.0, "text": {"microseconds": 7, "alone": 30}}}
 TEXT = {
     "texts": {"learned": 4321, "tested": 1234},
-    "tags": {"learned": {"phrases": 80, "code": 90}, "tested": {"phrases": 50, "code": 40}},
+    "tags": {"learned": {"natural": 80, "code": 90}, "tested": {"natural": 50, "code": 40}},
     "registers": {"learned": {"conversation": 4000, "snippets": 321}, "tested": {"snippets": 1234}},
     "licences": ["CC0-1.0"],
     "origins": ["written for this project"],
@@ -95,8 +95,8 @@ def test_a_threshold_is_recommended_and_sources_are_named() -> None:
     ]
     shipped = tables["Text that ships for the languages"]
     assert [[cell.text for cell in row] for row in shipped.rows] == [
-        ["english", "phrases/en", "1,234 texts learned"],
-        ["pt-br", "phrases/pt", "neither learned nor rejected: also that of pt-pt"],
+        ["english", "en", "1,234 texts learned"],
+        ["pt-br", "pt", "neither learned nor rejected: also that of pt-pt"],
         ["medical", "none", "nothing ships of this name"],
     ]
 

@@ -259,4 +259,5 @@ def test_names_of_languages_are_matched_with_what_ships(
     assert {"phrases/en", "code/py"} <= set(found["learned_outside"])
     said = (tmp_path / "work" / "metrics.jsonl").read_text()
     assert "warning: no shipped text for 'medical'" in said
-    assert "of phrases/pl that ship" in said
+    assert "texts that ship of the tag pl" in said
+    assert "texts that ship of the tag .pl" in said

@@ -14,7 +14,7 @@ def test_what_ships_is_counted_by_use_register_and_namespace() -> None:
     found = shipped.about()
     for use, texts in ((LEARNED, shipped.learned()), (TESTED, shipped.tested())):
         assert found["texts"][use] == sum(map(len, texts.values())) == sum(found["registers"][use].values())
-        assert found["tags"][use][NATURAL] + found["tags"][use][CODE] == len(texts)
+        assert found["tags"][use]["natural"] + found["tags"][use]["code"] == len(texts)
     assert {"conversation", "broad vocabulary", "snippets"} <= set(found["registers"][LEARNED])
     assert (found["licences"], found["origins"]) == (["CC0-1.0"], ["written for this project"])
 
@@ -30,9 +30,9 @@ def test_each_language_is_told_what_it_learns_and_warned_where_nothing_ships() -
     own = {"german": ["phrases/de"], "medical": ["phrases/medical"], "pt-br": ["phrases/pt"], "pt-pt": ["phrases/pt"]}
     german, medical, *portuguese = shipped.messages(own)
     assert german.startswith("german: learns ")
-    assert german.endswith(" texts of phrases/de that ship")
+    assert german.endswith(" texts that ship of the tag de")
     assert medical.startswith("warning: no shipped text for 'medical': ")
-    assert portuguese[0] == "pt-br, pt-pt share phrases/pt: none of it is learned or rejected"
+    assert portuguese[0] == "pt-br, pt-pt share the tag pt: none of its text is learned or rejected"
 
 
 def test_text_that_is_not_installed_is_an_error_that_says_what_to_install(
