@@ -23,6 +23,7 @@ SPACES = {NATURAL: FOLDER / "natural", CODE: FOLDER / "code"}
 LEARNED, TESTED = "learned", "tested"
 """Uses of a section. Nothing of a section that is tested is learned from, by a router or by its calibration."""
 _SECTION = re.compile(rf"^=== ({LEARNED}|{TESTED}): (.+), (\d{{4}}-\d\d-\d\d) ===\n", re.MULTILINE)
+INSTALL = "install the wheel mome_router_text of this release (in a clone: pip install ./orchestrator/data/router)"
 _SEPARATORS = {NATURAL: "\n", CODE: r"\n\s*\n"}
 _HELD_OUT = 5
 PROMPT_WORDS = 2
@@ -68,8 +69,7 @@ def check() -> None:
         raise CorpusError(
             "the text that the prompt router learns from is not installed",
             where=str(FOLDER),
-            fix="install the wheel mome_router_text of this release (from a clone: pip install "
-            "./orchestrator/data/router), or route by `paper`",
+            fix=f"{INSTALL}; or route by `paper`",
         )
 
 
