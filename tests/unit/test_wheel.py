@@ -14,7 +14,7 @@ import pytest
 from orchestrator.corpus.sources.miniwiki import Miniwiki
 from orchestrator.routers.text import shipped
 
-pytest.importorskip("setuptools")
+pytest.importorskip("setuptools", minversion="77")
 ROOT = Path(__file__).parents[2]
 LARGEST = 1_000_000
 """Bytes of the wheel."""

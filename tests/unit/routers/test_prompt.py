@@ -58,15 +58,15 @@ def test_probabilities_are_roughly_what_they_say(small_router: TextRouter, held_
     assert calibration_error(np.concatenate(confidence), np.concatenate(right)) < 0.05
 
 
-def test_text_of_no_expert_is_rejected_more(small_router: TextRouter, held_out: dict[str, list[str]]) -> None:
-    outside = [
+def test_text_of_no_language_is_rejected_more(small_router: TextRouter, held_out: dict[str, list[str]]) -> None:
+    no_language = [
         "Това е изречение на български език.",
         "SELECT a, b FROM t WHERE c = 3;",
         "ลองดูประโยคนี้",
         "4711, 0815; 42 %",
     ]
     inside = [text[:60] for language in ("en", "fr", "de") for text in held_out[language][:20]]
-    assert small_router.route(outside).rejected.min() > np.quantile(small_router.route(inside).rejected, 0.9)
+    assert small_router.route(no_language).rejected.min() > np.quantile(small_router.route(inside).rejected, 0.9)
 
 
 @pytest.mark.parametrize(

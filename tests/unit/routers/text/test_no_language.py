@@ -37,7 +37,7 @@ def test_text_that_two_languages_claim_is_given_to_neither() -> None:
     assert matched(own)["pt-br"] == {"kinds": ["phrases/pt"], "learned": 0, "with": ["pt-pt"]}
 
 
-def test_text_to_test_with_is_seen_or_unseen_and_of_no_expert() -> None:
+def test_text_to_test_with_is_seen_or_unseen_and_of_no_language() -> None:
     languages = [kind for kind in shipped.tested() if kind.startswith("phrases/")]
     unseen, seen = (
         next(kind.split("/") for kind in languages if (kind in learned()) == known) for known in (False, True)
@@ -82,12 +82,12 @@ def test_vocabulary_knows_its_longest_ngrams() -> None:
 
 def test_rejection_of_a_language_without_examples_is_that_of_all() -> None:
     rng = np.random.default_rng(0)
-    outside = rng.random(4000) < 0.3
-    found = rng.normal(size=(4000, SIGNALS)) + 2 * outside[:, None]
+    no_language = rng.random(4000) < 0.3
+    found = rng.normal(size=(4000, SIGNALS)) + 2 * no_language[:, None]
     best = rng.integers(2, size=4000)
     lengths = rng.integers(1, 300, 4000)
-    fitted = fit_rejection(found, outside, lengths, best, np.ones(4000), 3)
+    fitted = fit_rejection(found, no_language, lengths, best, np.ones(4000), 3)
     assert fitted.shape == (3, len(KNOTS), SIGNALS + 1)
     parameters = hats(lengths) @ fitted[2].astype(np.float64)
     logits = (found * parameters[:, :SIGNALS]).sum(axis=1) + parameters[:, SIGNALS]
-    assert np.mean((logits > 0) == outside) > 0.95
+    assert np.mean((logits > 0) == no_language) > 0.95
