@@ -7,7 +7,7 @@ import os
 import secrets
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +97,8 @@ _own: Path | None = None
 def _connected(address: str) -> Iterator[None]:
     try:
         _knock(address)
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        with _on_loopback() if _only_on_loopback(address) else nullcontext():
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:  # not there, of another version, with another token, not up in time
         fix = "start the cluster (ray start --head), or unset RAY_ADDRESS to use one of this run's own"
         what = f"no Ray cluster can be reached: {_first_line(error)}"
@@ -124,6 +125,18 @@ def _knock(address: str) -> None:
         answer = knocking.recv(9, socket.MSG_WAITALL)
     if answer[3:4] != _GRPC_SETTINGS:
         raise ConnectionError("what answers there is no Ray")
+
+
+def _only_on_loopback(address: str) -> bool:
+    """Whether a Ray at "127.0.0.1:port" listens there alone (`ray start --node-ip-address=127.0.0.1`)."""
+    host, _, port = address.rpartition(":")
+    if host not in ("127.0.0.1", "localhost"):
+        return False
+    try:
+        with socket.create_connection((ray.util.get_node_ip_address(), int(port)), timeout=_KNOCK_SECONDS):
+            return False
+    except OSError:
+        return True
 
 
 @contextmanager
@@ -173,7 +186,7 @@ def _first_line(error: Exception) -> str:
 
 @contextmanager
 def _on_loopback() -> Iterator[None]:
-    """Let a starting cluster listen on this machine alone. ray.init has no argument for it: it replaces 127.0.0.1."""
+    """Let a cluster be on this machine alone. ray.init has no argument for it: it replaces 127.0.0.1."""
     before = ray_constants.ENABLE_RAY_CLUSTER
     ray_constants.ENABLE_RAY_CLUSTER = False
     try:

@@ -1,0 +1,34 @@
+"""Recipes with default resources on clusters of several shapes: everything they start fits a node, and they end."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from nodes import started
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
+
+ROOT = Path(__file__).resolve().parents[2]
+TWO_NODES = [{"num_cpus": 2}, {"num_cpus": 2}]
+A_HEAD_AND_THREE = [{"num_cpus": 0}, {"num_cpus": 2}, {"num_cpus": 2}, {"num_cpus": 1}]
+
+
+def run(environment: dict[str, str], recipe: str, runs: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "orchestrator.cli.main", "run", f"jobs/recipes/{recipe}.yaml", *overrides]
+    done = subprocess.run(
+        [*command, "--runs", str(runs)], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done
+
+
+@pytest.mark.parametrize("shapes", [TWO_NODES, A_HEAD_AND_THREE], ids=["two nodes", "a head and three nodes"])
+def test_the_smoke_recipe_runs_to_its_report(shapes: list[dict[str, int]], tmp_path: Path) -> None:
+    with started(shapes) as environment:
+        run(environment, "smoke", tmp_path, "tracking.type=none")
+    results = json.loads((tmp_path / "smoke" / "report" / "results.json").read_text())
+    assert set(results["expert_perplexity"]) == {"en", "fr", "de", "py"}
