@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any, ClassVar
 
 from pydantic import (
@@ -69,13 +70,26 @@ class _Room:
 def plugin_of(room: str, default: str | None = None) -> Any:
     """Type of a recipe field that holds a plug-in of `room`; options are validated when the recipe is read.
 
-    Options without a name (``{temperature: 2.0}``) are those of the plug-in `default`, where there is one.
+    Options without a name (``{temperature: 2.0}``) are those of the plug-in `default`; where there is none, they are
+    refused.
     """
 
     def name(value: Any) -> Any:
-        return {"type": default, **value} if default and isinstance(value, dict) else value
+        if not isinstance(value, dict) or "type" in value:
+            return value
+        if default is None:
+            message = f"the type is missing: add type: {' or '.join(_with_options(room, value))}"
+            raise PydanticCustomError("plugin", "{message}", {"message": message})
+        return {"type": default, **value}
 
     return Annotated[PluginSpec, BeforeValidator(name), AfterValidator(_checker(room)), _Room(room)]
+
+
+def _with_options(room: str, options: Iterable[str]) -> list[str]:
+    """Names of the plug-ins that have these options; of all where none has."""
+    names = plugins.available(room)
+    fields = {name: {field.name for field in dataclasses.fields(plugins.find(room, name))} for name in names}
+    return [name for name in names if fields[name].issuperset(options)] or list(names)
 
 
 def build(room: str, spec: PluginSpec) -> Any:

@@ -44,6 +44,7 @@ RECIPE = Recipe.model_validate(
         "router": {"type": {"type": "prompt", "bits": 12, "pieces": 100, "calibration_pieces": 50}},
         "evaluation": {"bootstrap": 100, "max_blocks": 6},
         "study": {
+            "type": "paper",
             "seeds": [1],
             "setups": {"ple": "ple", "moe_ce": "moe_ce"},
             "baselines": {"dense": {}, "merged": {"initialise": "average", "tokens": 0}},

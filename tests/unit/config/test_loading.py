@@ -148,13 +148,17 @@ class TestBase:
         (tmp_path / "rq1.yaml").write_text(
             "name: rq1\nbase: base.yaml\nseeds: [4]\nconfigurations: {a: {}, b: {experts.distillation.soft: null}}\n"
         )
-        text = (
-            "base: base.yaml\nname: mine\nstudy: {sweeps: {rq1: rq1.yaml, more: {file: rq1.yaml, languages: [fr]}}}\n"
-        )
+        text = "base: base.yaml\nname: mine\nstudy: {type: paper, sweeps: {rq1: rq1.yaml, more: {file: rq1.yaml, languages: [fr]}}}\n"
         study = load_recipe(self.write(tmp_path, text)).study
         assert study is not None
-        assert list(study.sweeps["rq1"].configurations) == ["a", "b"]
-        assert (study.sweeps["rq1"].languages, study.sweeps["more"].languages) == ((), ("fr",))
+        sweeps = build("study", study).sweeps
+        assert list(sweeps["rq1"].configurations) == ["a", "b"]
+        assert (sweeps["rq1"].languages, sweeps["more"].languages) == ((), ("fr",))
+
+    def test_a_study_without_a_type_is_told_which_one_has_its_options(self, tmp_path):
+        path = self.write(tmp_path, "base: base.yaml\nname: mine\nstudy: {setups: {ple: ple}}\n")
+        with pytest.raises(RecipeError, match=r":3: study: the type is missing: add type: paper\n|add type: paper$"):
+            load_recipe(path)
 
     @pytest.mark.parametrize("language", ["common", "shared", "teacher", "auto", "none", "error"])
     def test_names_that_mean_something_else_are_no_languages(self, tmp_path, language):

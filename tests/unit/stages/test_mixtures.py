@@ -15,7 +15,6 @@ from safetensors.numpy import load_file
 
 from orchestrator.config.base import PluginSpec
 from orchestrator.config.recipe import EvaluationConfig, ExpertsConfig
-from orchestrator.config.study import StudentConfig
 from orchestrator.environment import Environment
 from orchestrator.errors import ArtifactError, ModelError
 from orchestrator.models import load_model
@@ -24,10 +23,11 @@ from orchestrator.models.mixture_files import load_mixture
 from orchestrator.stages.base import Expected, Stage
 from orchestrator.stages.expert import ExpertStage
 from orchestrator.stages.joint import JointStage
-from orchestrator.stages.measure import MeasureStage
-from orchestrator.stages.merged import MergedStage
 from orchestrator.stages.mixture import MixtureStage
-from orchestrator.stages.student import StudentStage
+from orchestrator.study.students.config import StudentConfig
+from orchestrator.study.students.measure import MeasureStage
+from orchestrator.study.students.merged import MergedStage
+from orchestrator.study.students.student import StudentStage
 
 CONTEXT, VOCABULARY = 16, 60
 LANGUAGES = ("en", "fr")
