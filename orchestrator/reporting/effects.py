@@ -114,6 +114,26 @@ def minus(runs: Runs, others: Runs) -> Runs:
     }
 
 
+def ratio(part: Runs, whole: Runs, confidence: float) -> Effect | None:
+    """The share that a mean is of another one, linearised for its intervals (Cochran, Sampling Techniques, chapter 6).
+
+    Args:
+        part, whole: losses or differences of the same seeds, languages and works. confidence: coverage.
+
+    Returns:
+        None where the whole may be nothing: its interval does not lie above zero.
+    """
+    total = effect(whole, confidence)
+    if total.interval is None or total.interval[0] <= 0:
+        return None
+    share = effect(part, confidence).value / total.value
+    rest = {
+        seed: {language: (part[seed][language] - share * values) / total.value for language, values in each.items()}
+        for seed, each in whole.items()
+    }
+    return effect(rest, confidence).transformed(lambda value: value + share)
+
+
 def only(runs: Runs, language: str) -> Runs:
     """One language."""
     return {seed: {language: losses[language]} for seed, losses in runs.items()}
