@@ -31,6 +31,10 @@ class LowRankStudy(Study):
     ranks: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (1, 4, 16, 64)
     seeds: Seeds = (1,)
 
+    def __post_init__(self) -> None:
+        if list(self.ranks) != sorted(set(self.ranks)):
+            raise ValueError("ranks rise, each once")
+
     def steps(self, recipe: Recipe) -> tuple[Step, ...]:
         """See :class:`orchestrator.study.Study`."""
         from orchestrator.pipeline.graph import Step, main_line
