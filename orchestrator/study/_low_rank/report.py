@@ -118,7 +118,7 @@ def _table(
         return Cell(perplexity(found.value), interval(found.interval))
 
     languages = tuple(next(iter(losses[BASE].values())))
-    rows = [
+    rows: list[list[Cell | str]] = [
         [_name(kept), _size(kept, sizes), _share(shares[kept]), *(level(only(runs, each)) for each in languages)]
         for kept, runs in losses.items()
     ]
