@@ -9,3 +9,4 @@ anywhere, with its stages and its pages beside it.
 from orchestrator.study._base import Label, Seeds, Study
 
 __all__ = ["Label", "Seeds", "Study"]
+PLUGIN = Study
