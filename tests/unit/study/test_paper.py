@@ -76,6 +76,12 @@ def test_forgetting_goes_on_from_session_to_session(one_seed):
     assert "together-jeet" not in one_seed, "it is the training of the mixture"
 
 
+def test_options_that_a_recipe_leaves_out_are_in_the_report(one_seed):
+    shown = one_seed["report"].stage.recipe["study"]
+    assert (shown["type"], shown["baselines"]["dense"]["initialise"]) == ("paper", "random")
+    assert set(shown["sweeps"]["rq1"]) >= {"configurations", "references", "languages"}
+
+
 def test_a_study_of_less_has_fewer_steps():
     steps = study("study={type: paper, setups: {ple: ple}, forgetting: false}")
     assert {step.place for step in steps.values()} >= {"mixture", "evaluation", "report", "study"}
@@ -90,6 +96,13 @@ def test_the_main_line_may_be_of_another_setup():
     alone = study("mixture=jeet", "study.setups={jeet: jeet}")
     assert alone["merged"].inputs["expert-fr"] == "expert-fr"
     assert [name for name in alone if name.startswith("evaluation")] == ["evaluation"]
+
+
+@pytest.mark.parametrize("setups", ["{jeet: jeet, ple: ple}", "{jeet: jeet}"])
+def test_the_main_line_keeps_its_names_wherever_its_setup_stands_in_the_study(setups, one_seed):
+    steps = study(f"study.setups={setups}", "study.forgetting=false")
+    prints, before = fingerprints(tuple(steps.values())), fingerprints(tuple(one_seed.values()))
+    assert [prints[name] == before[name] for name in ("mixture", "evaluation", "mixture-jeet")] == [True] * 3
 
 
 @pytest.mark.parametrize(
