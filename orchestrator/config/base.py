@@ -13,9 +13,10 @@ from pydantic import (
     ConfigDict,
     GetJsonSchemaHandler,
     PrivateAttr,
+    ValidationError,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from orchestrator import plugins
 from orchestrator.errors import PluginError
@@ -101,13 +102,26 @@ def build(room: str, spec: PluginSpec) -> Any:
     return plugins.create(room, spec.type, spec.options)
 
 
+def _refused(error: PluginError) -> tuple[tuple[int | str, ...], str]:
+    """Keys of what a plug-in refuses, below the plug-in's own, and why."""
+    cause = error.__context__
+    if not isinstance(cause, ValidationError):
+        return (), error.what
+    first = cause.errors()[0]
+    known = "unknown key" if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Value error, ")
+    return first["loc"], known
+
+
 def _checker(room: str) -> Callable[[PluginSpec], PluginSpec]:
     def check(spec: PluginSpec) -> PluginSpec:
         try:
             build(room, spec)
         except PluginError as error:
-            message = error.what + (f" ({error.fix})" if error.fix else "")
-            raise PydanticCustomError("plugin", "{message}", {"message": message}) from None
+            place, what = _refused(error)
+            message = what + (f" ({error.fix})" if error.fix else "")
+            told = PydanticCustomError("plugin", "{message}", {"message": message})
+            details = InitErrorDetails(type=told, loc=place, input=spec)
+            raise ValidationError.from_exception_data("plugin", [details]) from None
         placed = spec.model_copy()
         placed._room = room
         return placed

@@ -123,7 +123,10 @@ def _table(
         for kept, runs in losses.items()
     ]
     columns = ("Kept", "Stored beside the base", "Share of the gain", *(f"Perplexity, {each}" for each in languages))
-    note = f"The share is of all languages' mean gain from base to expert; {MISSING}: that may be nothing."
+    note = (
+        "The share is of the mean gain from base to expert over all languages. Below zero, a rank is worse than the "
+        f"base; {MISSING}: there may be no gain."
+    )
     return table("What is kept of the experts", columns, rows, (1,), note)
 
 
@@ -139,4 +142,4 @@ def _share(found: Effect | None) -> str:
     if found is None:
         return MISSING
     ends = f" [{', '.join(share(end, 0) for end in found.interval)}]" if found.interval else ""
-    return share(found.value, 0) + ends
+    return (share(found.value, 0) + ends).replace("-", "−")
