@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, TypeAdapter
 
 from orchestrator.config.base import PluginSpec, plugin_of
 from orchestrator.config.recipe import Recipe
@@ -19,8 +19,12 @@ if TYPE_CHECKING:
     from orchestrator.pipeline.graph import Step
 
 
+_Setup = plugin_of("models.setups")
+
+
 def _paper_setups() -> dict[str, PluginSpec]:
-    return {name: PluginSpec(type=name) for name in ("ple", "jeet", "moe_ce")}
+    found: TypeAdapter[PluginSpec] = TypeAdapter(_Setup)
+    return {name: found.validate_python(name) for name in ("ple", "jeet", "moe_ce")}
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ class PaperStudy(Study):
     """
 
     seeds: Seeds = (1, 2, 3)
-    setups: Annotated[dict[Label, plugin_of("models.setups")], Field(min_length=1, validate_default=True)] = field(  # type: ignore[valid-type]
+    setups: Annotated[dict[Label, _Setup], Field(min_length=1)] = field(  # type: ignore[valid-type]
         default_factory=_paper_setups
     )
     baselines: dict[Label, StudentConfig] = field(default_factory=dict)
