@@ -1,12 +1,17 @@
-"""What holds for every study: its steps are a graph that can be run, and its report shows a recipe that can be read."""
+"""What holds for every study: its steps are a graph that can be run, and its report shows a recipe that can be read.
+
+Studies build on what anybody could import: no helper of another room.
+"""
 
 from __future__ import annotations
 
+import ast
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
+import orchestrator.study
 from orchestrator.config.loading import load_recipe
 from orchestrator.config.recipe import Recipe
 from orchestrator.pipeline.graph import Step, code_of, fingerprints, steps_of
@@ -64,3 +69,16 @@ def test_a_study_says_what_it_asks_and_what_its_options_are(name):
     study = create("study", name, {})
     assert isinstance(study, Study)
     assert "Attributes:" in (type(study).__doc__ or "")
+
+
+ROOM = Path(orchestrator.study.__file__).parent
+
+
+@pytest.mark.parametrize("file", sorted(ROOM.rglob("*.py")), ids=lambda file: file.relative_to(ROOM).as_posix())
+def test_a_study_imports_no_helper_of_another_room(file):
+    found = [node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.ImportFrom)]
+    named = [f"{node.module}.{alias.name}" for node in found for alias in node.names]
+    foreign = [
+        name for name in named if name.startswith("orchestrator.") and not name.startswith("orchestrator.study.")
+    ]
+    assert not [name for name in foreign if "._" in name]
