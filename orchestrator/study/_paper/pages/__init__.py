@@ -13,14 +13,14 @@ from orchestrator.study._paper.pages.artifacts import read_study
 from orchestrator.study._paper.pages.baselines import baselines
 from orchestrator.study._paper.pages.claims import Answer
 from orchestrator.study._paper.pages.common_expert import common
-from orchestrator.study._paper.pages.data import Json, Study
+from orchestrator.study._paper.pages.data import Findings, Json
 from orchestrator.study._paper.pages.forgetting_page import forgetting
 from orchestrator.study._paper.pages.overview import configuration, overview, verdicts
 from orchestrator.study._paper.pages.routing import router
 from orchestrator.study._paper.pages.setups import compared
 from orchestrator.study._paper.pages.sweeps import alpha, alternating, recipes
 
-QUESTIONS: tuple[Callable[[Study, Json], Answer], ...] = (
+QUESTIONS: tuple[Callable[[Findings, Json], Answer], ...] = (
     alpha, alternating, router, compared, common, forgetting, recipes, baselines,
 )  # fmt: skip
 """Pages after the first one, in their order."""
@@ -57,7 +57,7 @@ def write_study_report(
     return verdicts(answers)
 
 
-def _results(study: Study, answers: Sequence[Answer]) -> Json:
+def _results(study: Findings, answers: Sequence[Answer]) -> Json:
     head = {
         "name": study.main["name"],
         "languages": list(study.languages),

@@ -1,4 +1,4 @@
-"""From artifact folders to a :class:`Study`: the only place of this room that reads artifacts."""
+"""From artifact folders to a :class:`Findings`: the only place of this room that reads artifacts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from orchestrator.reporting.comparison import FINISHED, Trial
 from orchestrator.reporting.facts import read_json, read_tensors
 from orchestrator.reporting.results import folder, learning_curves
-from orchestrator.study._paper.pages.data import Baseline, Evaluation, Json, Session, Setup, Study
+from orchestrator.study._paper.pages.data import Baseline, Evaluation, Findings, Json, Session, Setup
 from orchestrator.works import by_work
 
 Entry = Mapping[str, Any]
@@ -19,7 +19,7 @@ EVERY_POINT = 10**9
 """Curves of which lowest values are taken are not thinned."""
 
 
-def read_study(inputs: Mapping[str, Path], entries: Sequence[Entry], recipe: Json) -> Study:
+def read_study(inputs: Mapping[str, Path], entries: Sequence[Entry], recipe: Json) -> Findings:
     """Read what the pages need.
 
     Args:
@@ -38,9 +38,9 @@ class _Reader:
         self.main = read_json(folder(inputs, "main-report") / "results.json")
         self.languages: tuple[str, ...] = tuple(self.main["languages"])
 
-    def study(self) -> Study:
+    def study(self) -> Findings:
         manifests = [path / "manifest.json" for path in self.inputs.values()]
-        return Study(
+        return Findings(
             main=self.main,
             recipe=self.recipe,
             seeds=tuple(dict.fromkeys(int(entry["seed"]) for entry in self.entries)),

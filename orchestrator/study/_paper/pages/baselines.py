@@ -15,7 +15,7 @@ from orchestrator.reporting.formats import MISSING, compact, perplexity, share, 
 from orchestrator.reporting.tables import Cell, Table, table
 from orchestrator.study._paper.pages import settings
 from orchestrator.study._paper.pages.claims import Answer, answer
-from orchestrator.study._paper.pages.data import Json, Setup, Study
+from orchestrator.study._paper.pages.data import Findings, Json, Setup
 from orchestrator.study._paper.pages.setups import variants
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class System:
     baseline: bool = False
 
 
-def baselines(study: Study, paper: Json) -> Answer:  # noqa: ARG001
+def baselines(study: Findings, paper: Json) -> Answer:  # noqa: ARG001
     """Mixtures, ensembles of their experts, students, and the teacher."""
     systems = _systems(study)
     reference = systems[0]
@@ -60,7 +60,7 @@ def baselines(study: Study, paper: Json) -> Answer:  # noqa: ARG001
     return answer("baselines", "Baselines", question, (), sections, numbers, summary=told)
 
 
-def _systems(study: Study) -> list[System]:
+def _systems(study: Findings) -> list[System]:
     sizes = _Sizes(study)
     shown = sorted(variants(study), key=lambda variant: variant.setup is not study.first("ple"))
     found = [System(v.key, v.label, v.runs, sizes.mixture(v.setup, common=v.common), _tokens(v.setup)) for v in shown]
@@ -93,7 +93,7 @@ def _tokens(setup: Setup) -> int | None:
 class _Sizes:
     """Sizes of models by their specifications; None where one can't be built here."""
 
-    def __init__(self, study: Study) -> None:
+    def __init__(self, study: Findings) -> None:
         self.expert_spec = study.recipe["experts"]["model"]
         self.experts = len(study.languages)
         self.vocab_size, self.context = study.main["blocks"]["vocab_size"], study.main["blocks"]["context"]
@@ -130,7 +130,7 @@ class _Sizes:
         return Size(held, held, self.experts * self.expert.flops_per_token)
 
 
-def _losses(systems: Sequence[System], differences: Mapping[str, Effect], study: Study) -> Table:
+def _losses(systems: Sequence[System], differences: Mapping[str, Effect], study: Findings) -> Table:
     best = min(_mean(system) for system in systems)
     rows: list[list[Cell | str]] = []
     for system in systems:

@@ -14,7 +14,7 @@ from orchestrator.reporting.formats import perplexity, share, signed
 from orchestrator.reporting.tables import Cell, Table, low_is_warm, table
 from orchestrator.study._paper.pages import settings
 from orchestrator.study._paper.pages.claims import Answer, Claim, answer
-from orchestrator.study._paper.pages.data import Json, Setup, Study
+from orchestrator.study._paper.pages.data import Findings, Json, Setup
 from orchestrator.study._paper.pages.settings import Setting
 from orchestrator.study._paper.pages.setups import perplexity_figure
 
@@ -46,7 +46,7 @@ class Row:
         }
 
 
-def common(study: Study, paper: Json) -> Answer:
+def common(study: Findings, paper: Json) -> Answer:
     """RQ5."""
     theirs: Sequence[Json] = paper["table5_moe_ce_inference"]
     numbers: Json = {}
@@ -69,7 +69,7 @@ def common(study: Study, paper: Json) -> Answer:
     return answer("rq5", "RQ5 common expert", question, _claims(first, theirs), sections, numbers)
 
 
-def _rows(setup: Setup, study: Study) -> list[Row]:
+def _rows(setup: Setup, study: Findings) -> list[Row]:
     found = []
     for setting in settings.settings(study.languages):
         runs = settings.in_setting(setup, setting)
@@ -78,7 +78,7 @@ def _rows(setup: Setup, study: Study) -> list[Row]:
     return found
 
 
-def _gains(setup: Setup, study: Study) -> dict[str, Effect]:
+def _gains(setup: Setup, study: Findings) -> dict[str, Effect]:
     """Loss with the common expert less that without it, all experts routable: over all languages, and of each."""
     runs = minus(settings.routed(setup, common=True), settings.routed(setup, common=False))
     return {ALL: effect(runs, study.confidence), **per_language(runs, study.confidence)}
@@ -120,7 +120,7 @@ def _points(rows: Sequence[Row], theirs: Sequence[Json]) -> tuple[str, ...]:
     )
 
 
-def _table5(setup: Setup, rows: Sequence[Row], study: Study, theirs: Sequence[Json]) -> Table:
+def _table5(setup: Setup, rows: Sequence[Row], study: Findings, theirs: Sequence[Json]) -> Table:
     languages = study.languages
     comparable = set(languages) == {key for row in theirs for key in row["routable"]}
     papers = {(row["common_expert"], frozenset(row["routable"])): row for row in theirs} if comparable else {}
@@ -145,7 +145,7 @@ def _table5(setup: Setup, rows: Sequence[Row], study: Study, theirs: Sequence[Js
     return table(caption, columns, shown, words=(1,), note=note)
 
 
-def _gains_table(gains: dict[str, Effect], study: Study) -> Table:
+def _gains_table(gains: dict[str, Effect], study: Findings) -> Table:
     rows = [(name, nats(found), bounds(found.over_seeds), bounds(found.over_blocks)) for name, found in gains.items()]
     note = (
         f"Loss with the common expert less loss without it, in nats a token, all experts routable, with "
@@ -154,7 +154,7 @@ def _gains_table(gains: dict[str, Effect], study: Study) -> Table:
     return table("Effect of the common expert", ("text", "difference", "over seeds", "over documents"), rows, note=note)
 
 
-def _figure(setup: Setup, rows: Sequence[Row], study: Study) -> Figure:
+def _figure(setup: Setup, rows: Sequence[Row], study: Findings) -> Figure:
     labels = ("expert and common", "expert alone", "common alone")
     series = {label: row.by_language for label, row in zip(labels, (rows[0], rows[1], rows[-1]), strict=True)}
     caption = f"{setup.label}: perplexity with the routed expert and the common one, and with each alone."

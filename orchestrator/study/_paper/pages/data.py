@@ -101,7 +101,7 @@ class Baseline:
 
 
 @dataclass(frozen=True)
-class Study:
+class Findings:
     """Everything that a study has trained and measured.
 
     Attributes:

@@ -8,7 +8,7 @@ from itertools import accumulate
 from statistics import fmean
 
 from orchestrator.reporting.effects import Effect, from_seeds
-from orchestrator.study._paper.pages.data import Session, Setup, Study
+from orchestrator.study._paper.pages.data import Findings, Session, Setup
 from orchestrator.study._paper.pages.noise import block_noise
 
 Chain = Sequence[Session]
@@ -73,7 +73,7 @@ class Experiment:
     by_construction: bool = False
 
 
-def experiments(study: Study) -> tuple[Experiment, ...]:
+def experiments(study: Findings) -> tuple[Experiment, ...]:
     """What the study has of A (sequential), B (single session), C (mixtures), D (mixtures that a language is added to).
 
     Independent experts (PLE) have their rows whenever there are any: each is trained once, on its own.
@@ -92,7 +92,7 @@ def experiments(study: Study) -> tuple[Experiment, ...]:
     return tuple(sorted(found, key=lambda each: each.part))
 
 
-def _independent(setup: Setup, study: Study) -> list[Experiment]:
+def _independent(setup: Setup, study: Findings) -> list[Experiment]:
     if not study.chains:
         return []
     chains = {seed: _frozen(sessions) for seed, sessions in setup.trainings.items()}
@@ -101,7 +101,7 @@ def _independent(setup: Setup, study: Study) -> list[Experiment]:
     return [one_by_one, added]
 
 
-def _of_setup(setup: Setup, study: Study) -> list[Experiment]:
+def _of_setup(setup: Setup, study: Findings) -> list[Experiment]:
     known, name = study.chains, setup.name
     found = []
     if chains := known.get(f"together-{name}"):
@@ -130,7 +130,7 @@ def _frozen(sessions: Chain) -> Chain:
     return found
 
 
-def by_language(experiment: Experiment, study: Study) -> dict[str, tuple[Effect, float] | None]:
+def by_language(experiment: Experiment, study: Findings) -> dict[str, tuple[Effect, float] | None]:
     """Language -> what is forgotten of it in nats a token, and as a share; None where nothing can be said."""
     found: dict[str, tuple[Effect, float] | None] = {}
     for language in study.languages:
@@ -144,14 +144,14 @@ def by_language(experiment: Experiment, study: Study) -> dict[str, tuple[Effect,
     return found
 
 
-def _over_seeds(values: Sequence[Forgotten], study: Study, language: str) -> tuple[Effect, float]:
+def _over_seeds(values: Sequence[Forgotten], study: Findings, language: str) -> tuple[Effect, float]:
     if not any(one.increase for one in values):
         return UNCHANGED, 0.0
     increases = from_seeds([one.increase for one in values], study.confidence, block_noise(study, [language]))
     return increases, fmean(one.share for one in values)
 
 
-def mean_over_languages(experiment: Experiment, study: Study) -> Effect | None:
+def mean_over_languages(experiment: Experiment, study: Findings) -> Effect | None:
     """The mean of what is forgotten over the languages of which something can be said."""
     per_seed = {}
     for seed, chain in experiment.chains.items():

@@ -9,14 +9,14 @@ import numpy as np
 
 from orchestrator.reporting.figures import INK, RULE, Figure, band, color_of, draw
 from orchestrator.reporting.formats import compact
-from orchestrator.study._paper.pages.data import Study
+from orchestrator.study._paper.pages.data import Findings
 from orchestrator.study._paper.pages.forgetting import Chain, Experiment, boundaries, sequence
 
 Mean = tuple[list[float], list[float], list[float], list[float]]
 """Tokens, means over the seeds, lowest, highest."""
 
 
-def figures(experiments: Sequence[Experiment], study: Study) -> tuple[Figure, ...]:
+def figures(experiments: Sequence[Experiment], study: Findings) -> tuple[Figure, ...]:
     """A panel for each experiment: those in several sessions, languages added, and those in one session."""
     drawn = [each for each in experiments if each.chains]
     several = [each for each in drawn if each.part in "AC" and _sessions(each) > 1]
@@ -36,7 +36,7 @@ def _sessions(experiment: Experiment) -> int:
     return max(len(chain) for chain in experiment.chains.values())
 
 
-def _figure(name: str, experiments: Sequence[Experiment], caption: str, study: Study) -> Figure:
+def _figure(name: str, experiments: Sequence[Experiment], caption: str, study: Findings) -> Figure:
     languages = [lang for lang in study.languages if any(_mean(list(e.chains.values()), lang)[0] for e in experiments)]
 
     def paint(canvas: Any) -> None:

@@ -10,7 +10,7 @@ from orchestrator.reporting.effects import Effect, nats, span
 from orchestrator.reporting.formats import GAP, share, signed
 from orchestrator.reporting.tables import Cell, Table, table
 from orchestrator.study._paper.pages.claims import MARGIN, Answer, Claim, answer
-from orchestrator.study._paper.pages.data import Json, Study
+from orchestrator.study._paper.pages.data import Findings, Json
 from orchestrator.study._paper.pages.forgetting import Experiment, by_language, experiments, mean_over_languages
 from orchestrator.study._paper.pages.forgetting_figures import figures
 
@@ -23,7 +23,7 @@ QUESTION = (
 )
 
 
-def forgetting(study: Study, paper: Json) -> Answer:
+def forgetting(study: Findings, paper: Json) -> Answer:
     """RQ6."""
     found, theirs = experiments(study), paper["table6_forgetting"]
     measured = {each.key: by_language(each, study) for each in found}
@@ -48,7 +48,7 @@ def forgetting(study: Study, paper: Json) -> Answer:
     return answer("rq6", "RQ6 forgetting", QUESTION, claims, sections if found else (), numbers)
 
 
-def _definition(study: Study) -> tuple[str, ...]:
+def _definition(study: Findings) -> tuple[str, ...]:
     noise = (
         "Intervals are over seeds."
         if len(study.seeds) > 1
@@ -66,7 +66,7 @@ def _definition(study: Study) -> tuple[str, ...]:
     )
 
 
-def _table6(found: Sequence[Experiment], measured: Measured, study: Study, theirs: Json) -> Table:
+def _table6(found: Sequence[Experiment], measured: Measured, study: Findings, theirs: Json) -> Table:
     rows: list[list[Cell | str]] = []
     comparable = set(theirs["sequential"]) == set(study.languages)
     shown: set[str] = set()
@@ -105,7 +105,7 @@ def _percent(value: float) -> str:
     return f"{signed(value, 1)}{GAP}%"
 
 
-def _paper_claims(found: Sequence[Experiment], measured: Measured, study: Study, theirs: Json) -> list[Claim]:
+def _paper_claims(found: Sequence[Experiment], measured: Measured, study: Findings, theirs: Json) -> list[Claim]:
     """The paper's Table 6: a sequence forgets, one session and a mixture do not."""
     known = {experiment.key: experiment for experiment in found}
     increases = [entry["loss_increase"] for entry in theirs["sequential"].values() if entry]

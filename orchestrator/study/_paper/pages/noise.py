@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from orchestrator.study._paper.pages.data import Study
+from orchestrator.study._paper.pages.data import Findings
 from orchestrator.works import MIN_WORKS
 
 
-def block_noise(study: Study, languages: Sequence[str]) -> float | None:
+def block_noise(study: Findings, languages: Sequence[str]) -> float | None:
     """Half-width of the interval of a difference between validation losses of one training, as an estimate.
 
     Losses of blocks are kept for the final models, not for every evaluation along the way. So the spread between

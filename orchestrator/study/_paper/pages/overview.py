@@ -12,10 +12,10 @@ from orchestrator.reporting.document import Document, Listing, Page, Section
 from orchestrator.reporting.formats import compact, duration, listing
 from orchestrator.reporting.tables import Table
 from orchestrator.study._paper.pages.claims import RULE, Answer, Claim, Verdict, claims_table
-from orchestrator.study._paper.pages.data import Json, Study
+from orchestrator.study._paper.pages.data import Findings, Json
 
 
-def overview(study: Study, answers: Sequence[Answer], paper: Json) -> Page:
+def overview(study: Findings, answers: Sequence[Answer], paper: Json) -> Page:
     """The page, with links to the others."""
     claims = [claim for answer in answers for claim in answer.claims]
     pages = {claim.question: f"{answer.page.name}.html" for answer in answers for claim in answer.claims}
@@ -32,7 +32,7 @@ def overview(study: Study, answers: Sequence[Answer], paper: Json) -> Page:
     return Page("index", "Overview", document)
 
 
-def configuration(study: Study) -> Page:
+def configuration(study: Findings) -> Page:
     """The last page: the recipe."""
     text = yaml.safe_dump(study.recipe, sort_keys=False, allow_unicode=True, width=100)
     section = Section("configuration", "Recipe", (), (Listing("The recipe in full, with its defaults", text),))
@@ -65,7 +65,7 @@ def _counts(claims: Sequence[Claim]) -> str:
     )
 
 
-def _facts(study: Study) -> tuple[tuple[str, str], ...]:
+def _facts(study: Findings) -> tuple[tuple[str, str], ...]:
     experts = [study.main["models"][language]["parameters"] for language in study.languages]
     return (
         ("Languages", ", ".join(study.languages)),
@@ -77,7 +77,7 @@ def _facts(study: Study) -> tuple[tuple[str, str], ...]:
     )
 
 
-def _seeds(study: Study) -> str:
+def _seeds(study: Findings) -> str:
     if len(study.seeds) > 1:
         return f"Everything was trained with {len(study.seeds)} seeds on the same data, teacher and caches."
     return (
@@ -88,7 +88,7 @@ def _seeds(study: Study) -> str:
     )
 
 
-def _absent(study: Study) -> tuple[str, ...]:
+def _absent(study: Findings) -> tuple[str, ...]:
     told = []
     if not study.chains:
         told.append("Forgetting (study.forgetting): no sessions of languages one after the other.")

@@ -6,13 +6,13 @@ from orchestrator.reporting import model_sections, sentences
 from orchestrator.reporting.effects import Effect
 from orchestrator.reporting.formats import share
 from orchestrator.study._paper.pages.claims import Answer, Claim, answer
-from orchestrator.study._paper.pages.data import Json, Study
+from orchestrator.study._paper.pages.data import Findings, Json
 
 GOOD = 0.99
 """Accuracy from which a router counts as accurate."""
 
 
-def router(study: Study, paper: Json) -> Answer:
+def router(study: Findings, paper: Json) -> Answer:
     """RQ3."""
     facts = study.main["router"]
     score = facts["classifiers"][facts["used"]]["full"]

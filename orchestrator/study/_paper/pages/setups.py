@@ -18,7 +18,7 @@ from orchestrator.reporting.model_sections import SETUPS
 from orchestrator.reporting.tables import Cell, Table, table
 from orchestrator.study._paper.pages import settings
 from orchestrator.study._paper.pages.claims import MARGIN, Answer, Claim, answer
-from orchestrator.study._paper.pages.data import Json, Setup, Study
+from orchestrator.study._paper.pages.data import Findings, Json, Setup
 from orchestrator.study._paper.pages.robustness import robustness, robustness_numbers
 
 
@@ -51,7 +51,7 @@ class Variant:
         }
 
 
-def variants(study: Study) -> tuple[Variant, ...]:
+def variants(study: Findings) -> tuple[Variant, ...]:
     """The mixtures as they are compared: those with a common expert without it and with it."""
     found = []
     for setup in study.setups.values():
@@ -66,7 +66,7 @@ def variants(study: Study) -> tuple[Variant, ...]:
     return tuple(found)
 
 
-def compared(study: Study, paper: Json) -> Answer:
+def compared(study: Findings, paper: Json) -> Answer:
     """RQ4."""
     rows, theirs = variants(study), paper["table4_perplexity"]
     pairs = _differences(rows, study.confidence)
@@ -89,7 +89,7 @@ def compared(study: Study, paper: Json) -> Answer:
     return answer("rq4", "RQ4 setups", question, _claims(rows, study, theirs), sections, numbers)
 
 
-def _claims(rows: Sequence[Variant], study: Study, theirs: Json) -> list[Claim]:
+def _claims(rows: Sequence[Variant], study: Findings, theirs: Json) -> list[Claim]:
     known = {variant.paper: variant for variant in rows if variant.paper}
 
     def claim(first: str, text: str, least: float, most: float) -> Claim:
@@ -131,7 +131,7 @@ def _differences(rows: Sequence[Variant], confidence: float) -> list[_Pair]:
     return found
 
 
-def _differences_table(pairs: Sequence[_Pair], study: Study) -> Table:
+def _differences_table(pairs: Sequence[_Pair], study: Findings) -> Table:
     rows: list[list[Cell | str]] = []
     for pair in pairs:
         around = [bounds(pair.all.over_seeds), bounds(pair.all.over_blocks)]
@@ -146,7 +146,7 @@ def _differences_table(pairs: Sequence[_Pair], study: Study) -> Table:
     return table("Pairwise differences of mean loss", columns, rows, note=note)
 
 
-def _table4(rows: Sequence[Variant], study: Study, theirs: Json) -> Table:
+def _table4(rows: Sequence[Variant], study: Findings, theirs: Json) -> Table:
     shown: list[list[Cell | str]] = []
     for variant in rows:
         cells = [Cell(perplexity(found.value), interval(found.interval)) for found in variant.perplexities.values()]
@@ -167,12 +167,12 @@ def _means(values: Sequence[float]) -> list[str]:
     return [perplexity(fmean(values)), perplexity(exp(fmean(map(log, values))))]
 
 
-def _figure(rows: Sequence[Variant], study: Study) -> Figure:
+def _figure(rows: Sequence[Variant], study: Findings) -> Figure:
     caption = "Perplexity of each setup through the router, with intervals (the paper's Table 4)."
     return perplexity_figure("rq4-perplexity", caption, {v.label: v.perplexities for v in rows}, study)
 
 
-def perplexity_figure(name: str, caption: str, series: Mapping[str, Mapping[str, Effect]], study: Study) -> Figure:
+def perplexity_figure(name: str, caption: str, series: Mapping[str, Mapping[str, Effect]], study: Findings) -> Figure:
     """Perplexities by label and language, as points with intervals."""
     points: dict[str, list[tuple[float, float, float] | None]] = {
         label: [(found.value, *(found.interval or (found.value, found.value))) for found in each.values()]

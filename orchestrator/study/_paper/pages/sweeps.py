@@ -14,14 +14,14 @@ from orchestrator.reporting.effects import Effect, from_seeds
 from orchestrator.reporting.figures import Figure
 from orchestrator.reporting.formats import signed
 from orchestrator.study._paper.pages.claims import MARGIN, RECIPE, Answer, Claim, answer
-from orchestrator.study._paper.pages.data import Json, Study
+from orchestrator.study._paper.pages.data import Findings, Json
 from orchestrator.study._paper.pages.noise import block_noise
 
 GOAL = 0.3
 """Nats a token that our recipe should be better by than the paper's."""
 
 
-def alpha(study: Study, paper: Json) -> Answer:
+def alpha(study: Findings, paper: Json) -> Answer:
     """RQ1, with the paper's Figure 7."""
     number = paper["rq1"]["adaptive_minus_fixed_eval_loss"]
     found = _Sweep(study, "rq1")
@@ -37,7 +37,7 @@ def alpha(study: Study, paper: Json) -> Answer:
     return found.page("RQ1 alpha", question, claims, "Figure 7", {"rq1": numbers})
 
 
-def alternating(study: Study, paper: Json) -> Answer:
+def alternating(study: Findings, paper: Json) -> Answer:
     """RQ2, with the paper's Figure 8."""
     theirs = paper["rq2"]
     number = theirs["alternating_eval_loss"] - theirs["combined_eval_loss"]
@@ -52,7 +52,7 @@ def alternating(study: Study, paper: Json) -> Answer:
     return found.page("RQ2 alternating", question, [claim], "Figure 8", {"rq2": losses})
 
 
-def recipes(study: Study, paper: Json) -> Answer:  # noqa: ARG001
+def recipes(study: Findings, paper: Json) -> Answer:  # noqa: ARG001
     """Our recipe against the faithful re-run of the paper's, and against the paper's losses with our optimizer."""
     found = _Sweep(study, "recipe")
     labels = [configuration.label for configuration in found.configurations]
@@ -74,7 +74,7 @@ def recipes(study: Study, paper: Json) -> Answer:  # noqa: ARG001
 class _Sweep:
     """One sweep of the study; empty where the study has none of that name."""
 
-    def __init__(self, study: Study, name: str) -> None:
+    def __init__(self, study: Findings, name: str) -> None:
         self.study, self.name = study, name
         self.trials = study.trials.get(name, ())
         self.configurations: Sequence[Configuration] = group(self.trials) if self.trials else ()
