@@ -158,6 +158,13 @@ class TestBase:
         assert list(sweeps["rq1"].configurations) == ["a", "b"]
         assert (sweeps["rq1"].languages, sweeps["more"].languages) == ((), ("fr",))
 
+    def test_what_is_wrong_deep_in_a_plugin_is_told_with_its_line(self, tmp_path):
+        text = "base: base.yaml\nname: mine\nstudy:\n  type: paper\n  baselines:\n    more: {}\n    no: {tokns: 5}\n"
+        with pytest.raises(RecipeError, match=r":7: study\.baselines\.no\.tokns: unknown key"):
+            load_recipe(self.write(tmp_path, text))
+        with pytest.raises(RecipeError, match=r":7: study\.baselines\.no: tokens: 0 is for initialise: average"):
+            load_recipe(self.write(tmp_path, text.replace("tokns: 5", "tokens: 0")))
+
     def test_a_study_without_a_type_is_told_which_one_has_its_options(self, tmp_path):
         path = self.write(tmp_path, "base: base.yaml\nname: mine\nstudy: {setups: {ple: ple}}\n")
         with pytest.raises(RecipeError, match=r":3: study: the type is missing: add type: paper"):
