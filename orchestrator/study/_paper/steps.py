@@ -40,16 +40,19 @@ class Builder:
 
     steps: dict[str, Step] = field(default_factory=dict)
     entries: list[StudyEntry] = field(default_factory=list)
-    _known: dict[str, str] = field(default_factory=dict)
+    _alike: dict[str, list[str]] = field(default_factory=dict)
 
     def add(self, step: Step) -> str:
         """The name of a step that is equal to this one, which is added where there is none."""
-        key = repr((step.place, type(step.stage).__name__, step.stage.model_dump_json(), sorted(step.inputs.items())))
-        if key not in self._known:
-            assert step.name not in self.steps, step.name
-            self.steps[step.name] = step
-            self._known[key] = step.name
-        return self._known[key]
+        alike = self._alike.setdefault(repr((step.place, step.stage.identity(), sorted(step.inputs.items()))), [])
+        for name in alike:
+            known = self.steps[name].stage
+            if known == step.stage or known.external() == step.stage.external():
+                return name
+        assert step.name not in self.steps, step.name
+        self.steps[step.name] = step
+        alike.append(step.name)
+        return step.name
 
     def add_line(
         self, line: Sequence[Step], suffix: str, wanted: Iterable[str] | None = None, named: Sequence[str] = ()

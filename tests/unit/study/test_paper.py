@@ -59,6 +59,27 @@ def test_a_trial_that_is_an_expert_of_the_mixture_is_that_expert(one_seed):
     assert set(one_seed["report"].inputs) >= {entry.step for entry in report.entries}
 
 
+def test_a_default_that_a_trial_writes_out_makes_no_step_of_its_own():
+    sweep = "{rq1: {configurations: {a: {}, b: {experts.distillation.schedule: {type: fixed, alpha: 0.5}}}}}"
+    recipe = load_recipe(RECIPES / "smoke.yaml", ["study=paper", f"study.sweeps={sweep}"])
+    report = steps_of(recipe)[-1].stage
+    assert isinstance(report, StudyReportStage)
+    assert {entry.step for entry in report.entries if entry.what == "trial" and entry.seed == 1} == {"expert-en"}
+
+
+def test_trials_of_one_model_in_two_folders_are_two_steps(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(f'{{"model_type": "gpt2", "n_layer": {len(name)}, "x": "{name}"}}')
+        (tmp_path / name / "model.safetensors").write_text(name)
+    model = f"experts.model: {{type: pretrained, name: {tmp_path}/%s}}"
+    sweep = f"{{rq1: {{configurations: {{a: {{{model % 'a'}}}, b: {{{model % 'b'}}}}}}}}}"
+    recipe = load_recipe(RECIPES / "smoke.yaml", ["study={type: paper, seeds: [1]}", f"study.sweeps={sweep}"])
+    report = steps_of(recipe)[-1].stage
+    assert isinstance(report, StudyReportStage)
+    assert len({entry.step for entry in report.entries if entry.what == "trial"}) == 2
+
+
 def test_forgetting_goes_on_from_session_to_session(one_seed):
     for kind in ("sequential", "sequential-jeet", "sequential-moe_ce"):
         previous = None
