@@ -1,4 +1,4 @@
-"""Text of no expert that is found on this machine, to measure rejection with: it varies, and nothing learns from it.
+"""Text of no language that is found on this machine, to measure rejection with: it varies, and nothing learns from it.
 
 Translated messages of the machine's programs, and files of other programming languages that the packages of this
 project's own dependencies bring with them: "seen/…" where the language or the kind of file is among those that ship,
@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 
-from orchestrator.routers.text.outside import by_sight
-from orchestrator.routers.text.tags import CODE, PHRASES, tags
+from orchestrator.routers.text.no_language import by_sight
+from orchestrator.routers.text.tags import CODE, NATURAL, tags
 
 LOCALES = Path("/usr/share/locale")
 _SUFFIXES = (
@@ -49,7 +49,7 @@ class Found:
     read: int = 0
     skipped: list[Path] = field(default_factory=list)
 
-    def unlearned(self, own: Collection[str]) -> dict[str, list[str]]:
+    def to_test(self, own: Collection[str]) -> dict[str, list[str]]:
         """Texts to test rejection with, by kind ("seen/it", "unseen/.cmake"), without the experts' `own` kinds."""
         return by_sight({kind: tuple(texts) for kind, texts in self.texts.items()}, own)
 
@@ -62,7 +62,7 @@ def find(locales: Path | None = None) -> Found:
         if "_" not in name and "@" not in name and name not in _MIXED:
             texts = _messages(folder, found)
             if sum(map(len, texts)) > _CHARACTERS_OF_A_CATALOGUE / 10:
-                _add(found, PHRASES, name, texts)
+                _add(found, NATURAL, name, texts)
     for suffix, paths in _files().items():
         _add(found, CODE, suffix[1:], _beginnings(paths, suffix, found))
     return found

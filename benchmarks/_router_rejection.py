@@ -1,4 +1,4 @@
-"""How much text of no expert a router rejects where it keeps 95 % of the languages' own."""
+"""How much text of no language a router rejects where it keeps 95 % of the languages' own."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from benchmarks._rows import Row, single
 from orchestrator.routers import TextRouter
-from orchestrator.routers.text.outside import cut_outside
+from orchestrator.routers.text.no_language import cut_kind
 from orchestrator.routers.text.pieces import Lengths
 from orchestrator.routers.text.words import bare
 
@@ -22,8 +22,8 @@ _OWN = "words that a language has"
 
 
 @dataclass(frozen=True)
-class Outside:
-    """Pieces of no expert of one length. kinds: str [n]. own: bool [n], whether one language has all their words."""
+class NoLanguage:
+    """Pieces of no language of one length. kinds: str [n]. own: bool [n], whether one language has all their words."""
 
     texts: Sequence[str]
     kinds: NDArray[np.str_]
@@ -33,9 +33,9 @@ class Outside:
         """What shares are reported of: bool [n] by name."""
         unseen = np.char.startswith(self.kinds, UNSEEN)
         return {
-            "text of no expert": np.ones(len(self.texts), np.bool_),
+            "text of no language": np.ones(len(self.texts), np.bool_),
             "of languages and code that are unseen": unseen,
-            f"text of no expert, without {_OWN}": ~self.own,
+            f"text of no language, without {_OWN}": ~self.own,
             f"of languages and code that are unseen, without {_OWN}": unseen & ~self.own,
         }
 
@@ -47,38 +47,39 @@ def vocabulary(texts: Sequence[str]) -> frozenset[str]:
 
 def cut(
     kinds: Mapping[str, Sequence[str]], each: int, words: Sequence[frozenset[str]], rng: np.random.Generator
-) -> dict[str, Outside]:
+) -> dict[str, NoLanguage]:
     """Pieces of every kind by length, `each` of them; `words` are those of each language."""
-    found = {kind: cut_outside(kind, texts, Lengths.buckets(each), rng) for kind, texts in kinds.items()}
+    found = {kind: cut_kind(kind, texts, Lengths.buckets(each), rng) for kind, texts in kinds.items()}
     lengths = dict.fromkeys(length for some in found.values() for length in some)
-    return {length: _outside({kind: some.get(length, []) for kind, some in found.items()}, words) for length in lengths}
+    by_length = {length: {kind: some.get(length, []) for kind, some in found.items()} for length in lengths}
+    return {length: _no_language(kinds, words) for length, kinds in by_length.items()}
 
 
-def _outside(kinds: Mapping[str, Sequence[str]], words: Sequence[frozenset[str]]) -> Outside:
+def _no_language(kinds: Mapping[str, Sequence[str]], words: Sequence[frozenset[str]]) -> NoLanguage:
     texts = [text for some in kinds.values() for text in some]
     names = np.repeat(np.array(list(kinds)), [len(some) for some in kinds.values()])
-    return Outside(texts, names, np.array([any(vocabulary([text]) <= some for some in words) for text in texts]))
+    return NoLanguage(texts, names, np.array([any(vocabulary([text]) <= some for some in words) for text in texts]))
 
 
 def rejection(
-    router: TextRouter, trained: str, inside: Mapping[str, Sequence[str]], outside: Mapping[str, Outside]
+    router: TextRouter, trained: str, inside: Mapping[str, Sequence[str]], no_language: Mapping[str, NoLanguage]
 ) -> Iterator[Row]:
     """Shares rejected: by length, over all lengths with one threshold (as a recipe has it), and by kind.
 
     Args:
-        router: trained on `trained`. inside: pieces of the languages by length. outside: of no expert, by length.
+        router: trained on `trained`. inside: pieces of the languages by length. no_language: of no language, by length.
     """
-    kept = {length: router.route(texts)[1] for length, texts in inside.items() if length in outside}
-    found = {length: router.route(outside[length].texts)[1] for length in kept}
+    kept = {length: router.route(texts)[1] for length, texts in inside.items() if length in no_language}
+    found = {length: router.route(no_language[length].texts)[1] for length in kept}
     away = {length: found[length] > np.quantile(kept[length], COVERAGE) for length in kept}
     for length, some in away.items():
-        yield from _rows(f"{trained}, {length}", some, outside[length].selections())
-        own = float(outside[length].own.mean())
-        yield single(f"{trained}, {length}, text of no expert", _OWN, "", own, 1 - REJECTED)
-    whole = Outside(
-        [text for length in kept for text in outside[length].texts],
-        np.concatenate([outside[length].kinds for length in kept]),
-        np.concatenate([outside[length].own for length in kept]),
+        yield from _rows(f"{trained}, {length}", some, no_language[length].selections())
+        own = float(no_language[length].own.mean())
+        yield single(f"{trained}, {length}, text of no language", _OWN, "", own, 1 - REJECTED)
+    whole = NoLanguage(
+        [text for length in kept for text in no_language[length].texts],
+        np.concatenate([no_language[length].kinds for length in kept]),
+        np.concatenate([no_language[length].own for length in kept]),
     )
     threshold = np.quantile(np.concatenate(list(kept.values())), COVERAGE)
     together = np.concatenate(list(found.values())) > threshold

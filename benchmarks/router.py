@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from benchmarks import _router_data as data
 from benchmarks import _router_found
 from benchmarks._router_peers import PROSE, Identify, code_peers, prose_peers
-from benchmarks._router_rejection import Outside, cut, rejection, vocabulary
+from benchmarks._router_rejection import NoLanguage, cut, rejection, vocabulary
 from benchmarks._rows import Row, compare, notice, single
 from orchestrator.evaluation.calibration import calibration_error
-from orchestrator.routers import Router, TextRouter
-from orchestrator.routers._router import save_routers
+from orchestrator.routers import TextRouter, load_router, save_routers
 from orchestrator.routers.prompt import Prompt
-from orchestrator.routers.text.outside import generated
+from orchestrator.routers.text import shipped
+from orchestrator.routers.text.no_language import generated
 from orchestrator.routers.text.pieces import Lengths, Pieces
 from orchestrator.routers.text.tags import own_kinds
 
@@ -39,7 +39,7 @@ Labelled = tuple[list[str], NDArray[np.str_]]
 
 @dataclass(frozen=True)
 class Routing:
-    """Routers trained on each corpus, tested on both.
+    """Routers trained on each corpus and on the text that ships, tested on both corpora.
 
     Every piece begins at a word and holds a letter. Python of less than 256 characters is cut from code without its
     comments and docstrings, and holds a sign of code. The router chooses among the prose languages, Python and (for
@@ -53,6 +53,7 @@ class Routing:
 
     def rows(self) -> Iterator[Row]:
         """For each corpus trained on: errors by corpus tested on and length, then calibration, rejection, speed."""
+        notice(_training_set())
         names = data.corpora()
         yield from self._skipped()
         for trained in names:
@@ -64,7 +65,7 @@ class Routing:
                 yield from self._calibration(router, case, pieces)
             own = self._pieces(trained, trained)
             inside = {length: _labelled(own, length, router.languages)[0] for length in own["py"]}
-            yield from rejection(router, trained, inside, self._outside)
+            yield from rejection(router, trained, inside, self._no_language)
             yield from self._lines(router, trained)
             if trained == names[-1]:
                 yield from self._speed(router, own)
@@ -148,7 +149,7 @@ class Routing:
             folder = Path(name)
             save_routers(folder, "prompt", {Prompt.classifier: router}, Prompt.classifier)
             yield single("on disk", "size", "MB", sum(path.stat().st_size for path in folder.iterdir()) / 1e6, 20.0)
-            loads = _micros(lambda: Router.load(folder).rejection([[1]]), 1000, self.repeats)
+            loads = _micros(lambda: load_router(folder).rejection([[1]]), 1000, self.repeats)
             yield compare("load and answer (goal 200)", "time", "ms", loads, [200.0])
 
     @cached_property
@@ -168,7 +169,7 @@ class Routing:
         found = self._found
         for path in found.skipped:
             notice(f"skipped, for it can't be read: {path}")
-        case = "text of no expert found here (beside files read)"
+        case = "text of no language found here (beside files read)"
         yield single(case, "skipped", "files", len(found.skipped), max(1, found.read))
 
     @cached_property
@@ -176,14 +177,25 @@ class Routing:
         return _router_found.find()
 
     @cached_property
-    def _outside(self) -> dict[str, Outside]:
+    def _no_language(self) -> dict[str, NoLanguage]:
         """Other texts of languages and code that were trained on, those that nothing was trained on, generated text."""
         texts = [data.training(corpus, self.characters) for corpus in data.corpora()]
         words = [vocabulary([text for own in texts for text in own[name].train]) for name in (*PROSE, "py")]
         own = own_kinds({**dict.fromkeys(PROSE, False), "py": True})
-        kinds = self._found.unlearned([kind for kinds in own.values() for kind in kinds])
+        kinds = self._found.to_test([kind for kinds in own.values() for kind in kinds])
         kinds |= generated(10 * self.pieces, np.random.default_rng(99))
         return cut(kinds, max(50, self.pieces // 40), words, np.random.default_rng(5))
+
+
+def _training_set() -> str:
+    """What routers learn beside each corpus, as a line."""
+    found = shipped.about()
+    tags, registers = found["tags"][shipped.LEARNED], found["registers"][shipped.LEARNED]
+    return (
+        f"beside each corpus, routers learn {found['texts'][shipped.LEARNED]:,} texts that ship, of "
+        f"{tags['natural']} languages and {tags['code']} kinds of code ({', '.join(registers)}; "
+        f"{', '.join(found['origins'])}, {', '.join(found['licences'])})"
+    )
 
 
 def _answers(router: TextRouter, texts: Sequence[str]) -> NDArray[np.str_]:

@@ -20,8 +20,8 @@ class MixtureFiles:
 
     Attributes:
         tokenizer, router: artifact folders.
-        experts: language -> Hugging Face folder of its expert; COMMON -> the common expert's, where rejected text goes
-            to it.
+        experts: language -> Hugging Face folder of its expert; COMMON -> the common expert's, where text of no
+            language goes to it.
     """
 
     tokenizer: Path
@@ -91,7 +91,7 @@ def _experts(parts: Mapping[str, Artifact]) -> dict[str, Path]:
 
 
 def _common(parts: Mapping[str, Artifact], router: Path) -> dict[str, Path]:
-    """The common expert's folder, where the mixture has one and rejected text goes to it."""
+    """The common expert's folder, where the mixture has one and text of no language goes to it."""
     if "mixture" not in parts or Policy.of(router).reject != COMMON:
         return {}
     folder = parts["mixture"].folder / COMMON

@@ -12,6 +12,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
+from orchestrator.routers.text import shipped
 from orchestrator.tracking.store import masked
 
 _EXTRAS = {
@@ -39,6 +40,10 @@ def examine() -> None:
     for package, (use, line) in _EXTRAS.items():
         found = metadata.version(package) if importlib.util.find_spec(package) else None
         table.add_row(package, found or "[yellow]not installed[/yellow]", use, "" if found else line)
+    found = "installed" if shipped.installed() else "[yellow]not installed[/yellow]"
+    table.add_row(
+        "mome-router-text", found, "training the prompt router", "" if shipped.installed() else shipped.INSTALL
+    )
     for variable, use in (("RAY_ADDRESS", "the cluster to run on"), ("MLFLOW_TRACKING_URI", "the tracking server")):
         table.add_row(variable, masked(os.environ.get(variable, "not set")), use, "")
     Console().print(table)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import shutil
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -20,7 +19,7 @@ from orchestrator.cluster.admission import Admission
 from orchestrator.cluster.errors import sendable, translate
 from orchestrator.cluster.map import RayMap
 from orchestrator.cluster.session import data_task, is_own_cluster, own_folder
-from orchestrator.cluster.shared import check_shared
+from orchestrator.cluster.shared import check_shared, clear
 from orchestrator.config.base import PluginSpec, build
 from orchestrator.config.recipe import ResourcesConfig
 from orchestrator.environment import Environment
@@ -32,7 +31,6 @@ from orchestrator.stages.base import Stage
 
 if TYPE_CHECKING:
     from orchestrator.cluster.standing import StandingWorkers
-    from orchestrator.cluster.trainer import Fit
     from orchestrator.pipeline.graph import Step
 
 _say = partial(print, flush=True)
@@ -71,6 +69,12 @@ class RayRunner:
             self._queue = self._queue or Admission(self.slots, _say)
             return self._queue
 
+    def expect(self, steps: Sequence[Step]) -> None:
+        """Let as many workers get ready as `steps` can use at the same time: they import torch meanwhile."""
+        trainings = [step for step in steps if step.stage.distributed]
+        if trainings and (workers := self._standing_workers(self._share(trainings[0]), leave=False)):
+            workers.get_ready(1 if all(step.alone for step in trainings) else min(self.slots, len(trainings)))
+
     def run(
         self, step: Step, inputs: Mapping[str, Path], out: Path, work: Path, begun: Callable[[], None] = lambda: None
     ) -> Used:
@@ -81,12 +85,8 @@ class RayRunner:
         """
         self._stopped.discard(step.name)  # an earlier plan's
         self._check_nodes(out)
-        if step.stage.distributed:
-            peak = self._train(step, inputs, out, work, begun)
-        elif step.stage.accelerated:  # computes as trainings do, so it takes turns with them
-            with self._admission.admit(step.name, alone=step.alone):
-                begun()
-                peak = self._task(step, inputs, out, work, self._share(step).threads)
+        if step.stage.distributed or step.stage.accelerated:  # they take turns
+            peak = self._compute(step, inputs, out, work, begun)
         else:
             begun()
             peak = self._task(step, inputs, out, work, self.allocation.cpus)
@@ -104,31 +104,42 @@ class RayRunner:
         if self._standing is not None:
             self._standing.close()
 
-    def _train(self, step: Step, inputs: Mapping[str, Path], out: Path, work: Path, begun: Callable[[], None]) -> int:
+    def _compute(self, step: Step, inputs: Mapping[str, Path], out: Path, work: Path, begun: Callable[[], None]) -> int:
+        """Run a step in workers of Ray Train, or in a task where it needs only one process and none stands ready."""
         from orchestrator.cluster.trainer import Training, train
 
-        self._prepare()
+        if step.stage.distributed:
+            self._prepare()
         with self._admission.admit(step.name, alone=step.alone):
             share = self._share(step)
+            workers = self._standing_workers(share, leave=step.stage.distributed)
+            if not (step.stage.distributed or workers):
+                begun()
+                return self._task(step, inputs, out, work, share.threads)
             self._wait_for_room(step.name, share)
             begun()
             training = Training(step.stage, inputs, out, work, share)
             training.begin()
             self._ends_by(step.name, training.stop)
-            return train(step.name, training, self._resources.max_failures, _say, self._fit(share))
+            return train(step.name, training, self._resources.max_failures, _say, workers.fit if workers else None)
 
-    def _fit(self, share: Allocation) -> Fit | None:
-        """How a training with this share gets its workers: None for workers of its own."""
+    def _standing_workers(self, share: Allocation, *, leave: bool) -> StandingWorkers | None:
+        """Workers that stand ready for a step with this share, if they can.
+
+        Args:
+            share: of the step. leave: where they can't, they leave: they hold CPUs that this step's own workers need.
+        """
         from orchestrator.cluster.standing import StandingWorkers, can_stand
 
         folder = own_folder()
         if folder is None or not can_stand(share):
-            self.close()  # what stands holds CPUs that these workers need
+            if leave:
+                self.close()
             return None
         allocation = self.allocation
         with self._opening:
             self._standing = self._standing or StandingWorkers(folder, allocation)
-            return self._standing.fit
+            return self._standing
 
     def _wait_for_room(self, name: str, share: Allocation) -> None:
         """Wait while others hold what a training needs: Ray Train's own waiting ends, and the training with it."""
@@ -245,7 +256,7 @@ def _look(folder: Path) -> None:
 def _run_stage(stage: Stage, inputs: Mapping[str, Path], out: Path, environment: Environment) -> int:
     """Run it; the memory of this process and of those that took items of its map, in bytes."""
     check_shared(out)
-    _clear(out)
+    clear(out)
     # The cluster's CPUs may be on many machines; the task is on one.
     environment = replace(environment, threads=min(environment.threads, os.cpu_count() or 1))
     if stage.accelerated:
@@ -262,9 +273,3 @@ def _prepare_strategy(strategy: PluginSpec) -> None:
     from orchestrator.training.strategies._base import prepare
 
     prepare(build("training.strategies", strategy))
-
-
-def _clear(folder: Path) -> None:
-    """Remove what a killed attempt at this task wrote."""
-    for path in folder.iterdir():
-        shutil.rmtree(path) if path.is_dir() else path.unlink()

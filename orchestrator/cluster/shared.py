@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -27,3 +28,9 @@ def check_shared(folder: Path, patience: float = _PATIENCE) -> None:
     if not os.access(folder, os.W_OK):
         what = f"the run's folder can't be written to on node {os.uname().nodename}"
         raise ResourceError(what, str(folder), "let the user that Ray runs as write to it")
+
+
+def clear(folder: Path) -> None:
+    """Remove what a killed attempt at a step wrote."""
+    for path in folder.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()

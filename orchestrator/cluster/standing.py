@@ -41,6 +41,11 @@ class StandingWorkers:
         self._idle: list[_Worker] = []
         self._closed = False
 
+    def get_ready(self, count: int) -> None:
+        """Start workers before there is something to do, until there are so many."""
+        with self._lock:
+            self._idle += [_Worker(self._folder, self._allocation) for _ in range(count - len(self._idle))]
+
     def fit(self, name: str, training: Training) -> None:
         """Run a training to its end in a worker that is free, or in a new one.
 
@@ -125,6 +130,8 @@ class _Worker:
 
 def serve_trainings(config: Mapping[str, Any]) -> None:
     """The train function: do what comes over the line until it is closed."""
+    import transformers  # noqa: F401 (every training needs it, and the first one may not be there yet)
+
     with Client(config["address"], authkey=config["key"]) as line, suppress(EOFError):
         while True:
             line.send(_error_of(line.recv()))

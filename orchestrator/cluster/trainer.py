@@ -1,4 +1,4 @@
-"""One training on Ray Train: the same stage on every worker, restarted from its own checkpoints when a worker dies."""
+"""A stage on workers of Ray Train: the same on every one, restarted from its own checkpoints when a worker dies."""
 
 from __future__ import annotations
 
@@ -15,14 +15,11 @@ import ray
 import ray.train
 from ray.exceptions import RayError
 from ray.train import FailureConfig, RunConfig, ScalingConfig
-from ray.train.backend import BackendConfig
-from ray.train.v2._internal.callbacks import DatasetsCallback
-from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
-from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 from orchestrator.cluster.errors import WorkerDiedError, sendable, translate
+from orchestrator.cluster.lean import make_trainer
 from orchestrator.cluster.session import is_own_cluster
-from orchestrator.cluster.shared import check_shared
+from orchestrator.cluster.shared import check_shared, clear
 from orchestrator.environment import Environment
 from orchestrator.errors import StoppedEarlyError
 from orchestrator.pipeline.memory import PeakMemory
@@ -65,7 +62,7 @@ Fit = Callable[[str, Training], None]
 
 
 def train(name: str, training: Training, max_failures: int, say: Callable[[str], None], fit: Fit | None = None) -> int:
-    """Run a distributed stage to its end, and say what memory its workers took, in bytes.
+    """Run a stage to its end, and say what memory its workers took, in bytes.
 
     A stage's own error ends it at once: a restart would only meet it again.
 
@@ -86,7 +83,8 @@ def train(name: str, training: Training, max_failures: int, say: Callable[[str],
             cause = translate(error, name)
             if not isinstance(cause, WorkerDiedError) or attempt == max_failures:
                 raise cause from None
-            say(f"{name}: {cause.what}; restart {attempt + 1} of {max_failures} from the last checkpoint")
+            where = " from the last checkpoint" if training.stage.distributed else ""
+            say(f"{name}: {cause.what}; restart {attempt + 1} of {max_failures}{where}")
         else:
             break
     return sum(_memory_of(training, rank) for rank in range(training.allocation.workers))
@@ -111,10 +109,11 @@ def begin_fit(
     """
     shutil.rmtree(storage, ignore_errors=True)
     worker = {"CPU": allocation.cpus_per_worker, "GPU": allocation.gpus_per_worker}
-    trainer = _Trainer(
+    trainer = make_trainer(
         function,
+        process_group=allocation.workers > 1 or allocation.strategy.type != "single",
+        own_cluster=is_own_cluster(),
         train_loop_config=dict(config),
-        backend_config=_backend(allocation),
         scaling_config=ScalingConfig(
             num_workers=allocation.workers, use_gpu=worker["GPU"] > 0, resources_per_worker=worker
         ),
@@ -127,28 +126,6 @@ def begin_fit(
     )
     fit: Callable[[], object] = trainer.fit
     return fit
-
-
-def _backend(allocation: Allocation) -> BackendConfig:
-    """A process group where the strategy needs one. Without it the controller is spared torch: 3 s and 150 MB."""
-    needed = allocation.workers > 1 or allocation.strategy.type != "single"
-    if not needed:
-        return BackendConfig()
-    from ray.train.torch import TorchConfig
-
-    return TorchConfig()
-
-
-class _Trainer(DataParallelTrainer):  # type: ignore[misc]
-    """Ray's TorchTrainer less two helper processes a run: start-up is dominated by starting processes.
-
-    The one manages Ray Data sets, which we don't use; the other cleans up after a controller that died while its
-    cluster lives on, which does not happen on a cluster that ends with this process.
-    """
-
-    def _create_default_callbacks(self) -> list[Any]:
-        unused = (DatasetsCallback, PlacementGroupCleanerCallback) if is_own_cluster() else (DatasetsCallback,)
-        return [callback for callback in super()._create_default_callbacks() if not isinstance(callback, unused)]
 
 
 def run_worker(config: Mapping[str, Any]) -> None:
@@ -166,6 +143,8 @@ def work(training: Training) -> None:
     import torch
 
     check_shared(training.out)
+    if not training.stage.distributed:
+        clear(training.out)
     allocation, context = training.allocation, ray.train.get_context()
     torch.set_num_threads(allocation.threads)
     environment = Environment(

@@ -1,4 +1,4 @@
-"""The recipe's section on routing: which expert a text goes to, and what happens to text that is for none."""
+"""The recipe's section on routing: which expert a text goes to, and what happens to text of no language."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class RouterConfig(Section):
     sequences_per_language: int = Field(2000, ge=10)
     """Training sequences of each language for the paper's classifiers, at most."""
     reject: Policy = BEST
-    """Where a rejected text goes: `best` (the most probable expert all the same), `common` (the common expert of a
-    mixture of type moe_ce), `error` (refused), or an expert's language. Only the prompt router rejects."""
+    """Where text of no language goes: `best` (the most probable expert all the same), `common` (the common expert of a
+    mixture of type moe_ce), `error` (refused), or an expert's language. Only the prompt router rejects text."""
     reject_above: float = Field(0.5, gt=0, le=1)
-    """Probability of "none of these" from which a text is rejected; 1: never."""
+    """Probability of being text of no language above which a text is rejected; 1: never."""

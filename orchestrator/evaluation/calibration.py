@@ -35,16 +35,16 @@ def calibration_error(confidence: NDArray[np.float64], correct: NDArray[np.bool_
 
 
 def coverage(
-    rejected: NDArray[np.float64], correct: NDArray[np.bool_], outside: NDArray[np.float64]
+    rejected: NDArray[np.float64], correct: NDArray[np.bool_], no_language: NDArray[np.float64]
 ) -> list[dict[str, float]]:
     """What is left and what is kept away when texts above a threshold of rejection are refused.
 
     Args:
         rejected: float64 [n], rejection of texts of the languages. correct: bool [n], of their language.
-        outside: float64 [m], rejection of texts of none of them.
+        no_language: float64 [m], rejection of texts of no language.
 
     Returns:
-        For each of COVERAGES: the share kept of the first, the error among those kept, the share of the others that is
+        For each of COVERAGES: the share kept of the first, the error among those kept, the share of the latter that is
         rejected, and the threshold.
     """
     found = []
@@ -52,7 +52,7 @@ def coverage(
         threshold = float(np.quantile(rejected, share)) if len(rejected) else 1.0
         kept = rejected <= threshold
         error = 1 - float(correct[kept].mean()) if kept.any() else 0.0
-        away = float((outside > threshold).mean()) if len(outside) else 0.0
+        away = float((no_language > threshold).mean()) if len(no_language) else 0.0
         found.append(
             {
                 "coverage": float(kept.mean()) if len(kept) else 0.0,
@@ -86,8 +86,8 @@ def bucket_metrics(
     }
 
 
-def outside_metrics(rejected: Mapping[str, NDArray[np.float64]], threshold: float) -> dict[str, dict[str, float]]:
-    """Share rejected of each kind of text that no expert is for."""
+def shares_rejected(rejected: Mapping[str, NDArray[np.float64]], threshold: float) -> dict[str, dict[str, float]]:
+    """Share rejected of each kind of text of no language."""
     return {kind: {"count": len(some), "rejected": float((some > threshold).mean())} for kind, some in rejected.items()}
 
 

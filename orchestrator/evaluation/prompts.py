@@ -1,4 +1,4 @@
-"""How good a prompt router is: by length of the text, on text of its languages and of none of them."""
+"""How good a prompt router is: by length of the text, on text of its languages and on text of no language."""
 
 from __future__ import annotations
 
@@ -8,20 +8,76 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.evaluation.calibration import bucket_metrics, coverage, outside_metrics, reliability, stacked
+from orchestrator.evaluation.calibration import bucket_metrics, coverage, reliability, shares_rejected, stacked
 from orchestrator.evaluation.statistics import wilson
+from orchestrator.routers import Router, TextRouter
+from orchestrator.routers.text.no_language import to_learn, to_test
+from orchestrator.routers.text.pieces import Lengths, Pieces
+from orchestrator.routers.text.shipped import matched
+
+TEST_PIECES = 2000
+"""Test pieces of each language and length; a quarter as many of each kind of text of no language."""
+COMPARED_PIECES = 500
+"""Of these, those that the paper's classifiers are measured on beside the prompt router."""
+TEST_CHARACTERS = 4_000_000
+"""Characters of a language's test documents that pieces are cut from, at most."""
 
 Route = Callable[[Sequence[str]], tuple[NDArray[np.float64], NDArray[np.float64]]]
 """Texts to probabilities of the languages, float64 [n, L], and of rejection, float64 [n]."""
-Pieces = Mapping[str, Mapping[str, Sequence[str]]]
+Pieced = Mapping[str, Mapping[str, Sequence[str]]]
 """Language -> length ("2 words") -> pieces."""
+Own = Mapping[str, Sequence[str]]
+"""Language -> kinds of text that ships that are its own."""
+
+
+def measure_prompts(
+    routers: Mapping[str, Router],
+    used: str,
+    documents: Callable[[str, int], Sequence[str]],
+    encode: Callable[[Sequence[str]], Sequence[Any]],
+    own: Own,
+    threshold: float,
+    rng: np.random.Generator,
+) -> dict[str, Any]:
+    """Measure the prompt router on pieces of test documents and on text of no language, beside the paper's classifiers.
+
+    Args:
+        routers: by classifier; `used` is the prompt router.
+        documents: test documents of a language, about so many characters at most.
+        encode: texts to the token ids that the paper's classifiers read.
+        own: of each language. threshold: of rejection. rng: of the choice of pieces.
+
+    Returns:
+        What :func:`prompt_metrics` does, and "classifiers" {classifier: {length: {accuracy, accuracy_interval}}},
+        "learned_outside": the kinds of text that are learned as text of no language, and "shipped": what the languages
+        were given of the text that ships (:func:`orchestrator.routers.text.shipped.matched`).
+    """
+    router = routers[used]
+    assert isinstance(router, TextRouter)
+    pieces = {
+        name: Pieces(documents(name, TEST_CHARACTERS)).cut(Lengths.buckets(TEST_PIECES), rng)
+        for name in router.languages
+    }
+    kinds = [kind for some in own.values() for kind in some]
+    found = prompt_metrics(router.route, router.languages, pieces, to_test(kinds, TEST_PIECES // 4, rng), threshold)
+    tokens = {
+        name: {length: encode(texts[:COMPARED_PIECES]) for length, texts in lengths.items()}
+        for name, lengths in pieces.items()
+    }
+    compared = {
+        name: accuracy_by_length(other.probabilities, router.languages, tokens)
+        for name, other in routers.items()
+        if not isinstance(other, TextRouter)
+    }
+    learned = sorted(to_learn(kinds, 1, rng))
+    return {**found, "classifiers": compared, "learned_outside": learned, "shipped": matched(own)}
 
 
 def prompt_metrics(
     route: Route,
     languages: Sequence[str],
-    pieces: Pieces,
-    outside: Mapping[str, Sequence[str]],
+    pieces: Pieced,
+    no_language: Mapping[str, Sequence[str]],
     threshold: float,
 ) -> dict[str, Any]:
     """Measure a router.
@@ -29,7 +85,7 @@ def prompt_metrics(
     Args:
         route: the router. languages: its labels, in order.
         pieces: of test documents.
-        outside: kind -> texts that are of none of the languages.
+        no_language: kind -> texts of no language.
         threshold: of rejection.
 
     Returns:
@@ -40,7 +96,7 @@ def prompt_metrics(
     answers = {length: (*route(texts), labels) for length, (texts, labels) in labelled.items()}
     probabilities, rejected, labels = stacked(list(answers.values()))
     correct = probabilities.argmax(axis=1) == labels
-    away = {kind: route(texts)[1] for kind, texts in outside.items() if texts}
+    away = {kind: route(texts)[1] for kind, texts in no_language.items() if texts}
     others = np.concatenate([*away.values(), np.empty(0)])
     return {
         "languages": list(languages),
@@ -48,7 +104,7 @@ def prompt_metrics(
         "buckets": {length: bucket_metrics(*found, threshold) for length, found in answers.items()},
         "reliability": reliability(probabilities.max(axis=1), correct),
         "coverage": coverage(rejected, correct, others),
-        "outside": outside_metrics(away, threshold),
+        "outside": shares_rejected(away, threshold),
     }
 
 
@@ -61,7 +117,7 @@ def accuracy_by_length(
 
     Args:
         probabilities: pieces to float64 [n, L]. languages: its labels, in order.
-        pieces: of test documents, as :data:`Pieces`, in whatever form the router reads: their tokens, say.
+        pieces: of test documents, as :data:`Pieced`, in whatever form the router reads: their tokens, say.
     """
     found = {}
     for length, (texts, labels) in _labelled(languages, pieces).items():

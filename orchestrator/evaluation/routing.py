@@ -2,13 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.evaluation.statistics import wilson
+from orchestrator.routers import Router
+
+SHORT_LENGTHS = (16, 64)
+"""Tokens of the cut test sequences, besides whole blocks: prompts are shorter than what the paper measures."""
+_HEADLINE = ("accuracy", "precision", "recall", "f1")
+
+
+def block_metrics(routers: Mapping[str, Router], blocks: Mapping[str, NDArray[np.int64]]) -> dict[str, Any]:
+    """Measure every router on whole test blocks, and on their first SHORT_LENGTHS tokens.
+
+    Args:
+        routers: by classifier. blocks: test blocks of each language, int64 [n, context], in the routers' order.
+
+    Returns:
+        {"languages", "averaging": "macro", "confidence", "table3_router": {classifier: {accuracy, precision, recall,
+        f1}}, "classifiers": {classifier: {metrics…, "lengths": {"16": metrics, "64": metrics}}}}; for the metrics see
+        :func:`routing_metrics`.
+    """
+    context = next(iter(blocks.values())).shape[1]
+    short = [tokens for tokens in SHORT_LENGTHS if tokens < context]
+    found = {
+        name: _score(router, blocks, context)
+        | {"lengths": {str(tokens): _score(router, blocks, tokens) for tokens in short}}
+        for name, router in routers.items()
+    }
+    return {
+        "languages": list(blocks),
+        "averaging": "macro",
+        "confidence": 0.95,
+        "table3_router": {name: {key: metrics[key] for key in _HEADLINE} for name, metrics in found.items()},
+        "classifiers": found,
+    }
+
+
+def _score(router: Router, blocks: Mapping[str, NDArray[np.int64]], tokens: int) -> dict[str, Any]:
+    """Metrics on the first `tokens` of every test block."""
+    truth = np.repeat(np.arange(len(blocks)), [len(rows) for rows in blocks.values()])
+    predicted = np.concatenate([router.probabilities(rows[:, :tokens]) for rows in blocks.values()]).argmax(axis=1)
+    return routing_metrics(confusion_matrix(truth, predicted, len(blocks)), tuple(blocks))
 
 
 def confusion_matrix(truth: NDArray[np.int64], predicted: NDArray[np.int64], labels: int) -> NDArray[np.int64]:

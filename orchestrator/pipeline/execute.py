@@ -36,6 +36,9 @@ METRICS = "metrics.jsonl"
 class Runner(Protocol):
     """Where steps run: this process, or a Ray cluster."""
 
+    def expect(self, steps: Sequence[Step]) -> None:
+        """Hear of the steps that are to be run, before the first one is. Returns at once."""
+
     def run(
         self, step: Step, inputs: Mapping[str, Path], out: Path, work: Path, begun: Callable[[], None]
     ) -> Used | None:
@@ -98,6 +101,7 @@ class _Execution:
             if planned.forced:
                 self.plan.store.remove(planned.place, planned.fingerprint)
         with self.memory:
+            self.runner.expect([planned.step for planned in waiting.values()])
             while waiting or self.working:
                 for planned in [p for p in waiting.values() if self._is_ready(p, done)]:
                     self._start(waiting.pop(planned.name), done)

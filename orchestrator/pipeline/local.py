@@ -8,7 +8,7 @@ import os
 import tempfile
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
@@ -37,6 +37,9 @@ class LocalRunner:
         self._lock = threading.Lock()
         self._stopped: set[str] = set()
         self._map = ProcessMap(int(resources.cpus or os.cpu_count() or 1))
+
+    def expect(self, steps: Sequence[Step]) -> None:
+        """Nothing needs to get ready."""
 
     def run(
         self, step: Step, inputs: Mapping[str, Path], out: Path, work: Path, begun: Callable[[], None] = lambda: None

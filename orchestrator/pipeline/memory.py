@@ -130,7 +130,7 @@ class MemoryWatch:
     Shared pages are counted once (PSS); of a remote cluster nothing is seen.
     """
 
-    def __init__(self, interval: float = 2.0) -> None:
+    def __init__(self, interval: float = 5.0) -> None:
         self._interval, self._peak, self._stop = interval, 0, threading.Event()
         self._thread = threading.Thread(target=self._watch, name="memory-watch", daemon=True)
 

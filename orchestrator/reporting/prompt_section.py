@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from orchestrator.reporting import router_text
 from orchestrator.reporting.figures import RULE, Figure, confusion, curves, draw, legend
-from orchestrator.reporting.formats import GAP, compact, count, listing, memory, share, significant
+from orchestrator.reporting.formats import compact, count, listing, memory, share, significant
 from orchestrator.reporting.tables import Cell, Table, table
 
 Results = dict[str, Any]
@@ -23,11 +24,6 @@ _USUAL = 0.95
 """Share of the languages' text that people usually want to keep."""
 _FEW = 30
 """Answers below which a bin of the reliability diagram says little."""
-_LEARNED = {
-    "phrases": "sentences written for this project, in",
-    "code": "snippets written for this project, of",
-    "generated": "made by rule",
-}
 
 
 def sentences(facts: Results, policy: Results) -> tuple[str, ...]:
@@ -44,11 +40,12 @@ def sentences(facts: Results, policy: Results) -> tuple[str, ...]:
     return (
         f"What people type is shorter than a block. On pieces of test documents the prompt router is right in "
         f"{listing(right)}.",
-        "With each answer comes the probability that the text is of none of these languages. Above "
+        "With each answer comes the probability that the text is text of no language. Above "
         f"{found['threshold']:g} (router.reject_above in the recipe) the text is rejected: it then "
         f"{_policy(str(policy.get('reject', 'best')))} (router.reject). A rejection is wrong where the text was in one "
         f"of the languages after all; the tables say how often, and what another threshold would do. "
-        f"{_kept_away(found)}",
+        f"{router_text.kept_away(found)}",
+        *router_text.sentences(found, facts.get("text")),
     )
 
 
@@ -59,39 +56,17 @@ def blocks(facts: Results) -> tuple[Table | Figure, ...]:
     if not found:
         return costs
     about = (_everyone(found, facts["used"]), _lengths(found), *_matrices(found), _reliability(found))
-    return (*about, _coverage(found), _outside(found), _learned(found), _shipped(found), *costs)
+    return (*about, _coverage(found), *router_text.blocks(found, facts.get("text")), *costs)
 
 
 def _policy(reject: str) -> str:
-    """What happens to a rejected text, as the end of a sentence."""
+    """What happens to text of no language, as the end of a sentence."""
     known = {
         "best": "goes to the most probable expert all the same",
         "common": "goes to the mixture's common expert",
         "error": "is refused with an error that says so",
     }
     return known.get(reject, f"goes to expert {reject}")
-
-
-def _kept_away(found: Results) -> str:
-    """Shares rejected of text of no expert, by sort of text."""
-    means = [f"{share(_mean(rows), 1)} of {sort}" for (sort, _), rows in _sorts(found).items()]
-    return f"Of text that is for no expert it rejects {listing(means)}." if means else ""
-
-
-def _sorts(found: Results) -> dict[tuple[str, str], Results]:
-    """Sort of text that is for no expert and how it was made -> its kinds, and what is rejected of each."""
-    sorts: dict[tuple[str, str], Results] = {}
-    for kind, row in found["outside"].items():
-        group, _, name = kind.partition("/")
-        what, source = ("code", "snippets") if name.startswith(".") else ("languages", "sentences")
-        seen = "that it has learned to reject" if group == "seen" else "that it has never seen"
-        sort = ("data and noise", "made by rule") if group == "generated" else (f"{what} {seen}", source)
-        sorts.setdefault(sort, {})[name] = row
-    return sorts
-
-
-def _mean(rows: Results) -> float:
-    return float(sum(row["rejected"] for row in rows.values())) / len(rows)
 
 
 def _everyone(found: Results, used: str) -> Table:
@@ -124,7 +99,7 @@ def _lengths(found: Results) -> Table:
     note = (
         "The same pieces. ECE, expected calibration error: how far, on average, the probability of the answer is from "
         "the share of such answers that is right (15 bins); 0 is perfect. Rejected, wrongly: above a probability of "
-        f"{found['threshold']:g} for “none of these”."
+        f"{found['threshold']:g} of being text of no language."
     )
     return table("The prompt router by length", ("length", "pieces", "ECE", "rejected"), rows, note=note)
 
@@ -175,64 +150,18 @@ def _coverage(found: Results) -> Table:
         )
         for row in found["coverage"]
     ]
-    columns = ("text kept", "threshold", "wrong among it", "other text rejected")
+    columns = ("text kept", "threshold", "wrong among it", "text of no language rejected")
     note = (
         "Text kept: of the languages that have experts, all lengths together. Threshold: router.reject_above in the "
-        "recipe; a lower one rejects more of everything. Other text: that of the next table."
+        "recipe; a lower one rejects more of everything. Text of no language: that of the next table."
     )
     if usual:
         note += (
             f" To keep {share(usual['coverage'], 0)}, set it to {significant(usual['threshold'], 2)}: "
             f"{share(usual['error'])} of what is kept then goes to a wrong expert, and "
-            f"{share(usual['outside_rejected'], 1)} of other text is rejected."
+            f"{share(usual['outside_rejected'], 1)} of text of no language is rejected."
         )
     return table("Coverage against error", columns, rows, note=note)
-
-
-def _outside(found: Results) -> Table:
-    rows = [
-        (
-            sort,
-            source,
-            count(sum(row["count"] for row in kinds.values())),
-            share(_mean(kinds), 1),
-            ", ".join(f"{name}{GAP}{share(row['rejected'], 0)}" for name, row in kinds.items()),
-        )
-        for (sort, source), kinds in _sorts(found).items()
-    ]
-    note = (
-        "Rejected: the mean over kinds. Sentences and snippets were written for this project and ship with it; none of "
-        "these is ever learned from. Half of the pieces are cut to all lengths, half are whole; none is there twice."
-    )
-    columns = ("text", "made of", "pieces", "rejected", "of each kind")
-    return table("Text that is for no expert: what is rejected of it", columns, rows, words=(1, 4), note=note)
-
-
-def _learned(found: Results) -> Table:
-    names: dict[str, list[str]] = {}
-    for kind in found.get("learned_outside", ()):
-        group, _, name = kind.partition("/")
-        names.setdefault(group, []).append(name)
-    rows = [(_LEARNED.get(group, group), count(len(some)), ", ".join(some)) for group, some in names.items()]
-    return table("What rejection was learned from", ("source", "kinds", "which"), rows, words=(2,))
-
-
-def _shipped(found: Results) -> Table:
-    rows = [(name, ", ".join(row["kinds"]) or "none", _given(row)) for name, row in found["shipped"].items()]
-    note = (
-        "Each language is given what ships of it, by its name in the recipe, beside its corpus; what ships of all "
-        "others is what rejection is learned from. Text in one of these others is rejected in part: begin the "
-        "language's name with its code, as en-law."
-    )
-    return table(
-        "Text that ships for the languages", ("language", "shipped text", "what is done with it"), rows, note=note
-    )
-
-
-def _given(row: Results) -> str:
-    if row["with"]:
-        return f"neither learned nor rejected: also that of {', '.join(row['with'])}"
-    return f"{count(row['learned'])} texts learned" if row["kinds"] else "nothing ships of this name"
 
 
 def _costs(timing: Results) -> Table:

@@ -16,6 +16,7 @@ from orchestrator.provenance import drift, told
 from orchestrator.reporting.facts import damaged, parse, plain, read_json, read_tensors
 from orchestrator.reporting.figures import thin
 from orchestrator.reporting.paired import comparisons
+from orchestrator.routers.text import shipped
 
 Json = dict[str, Any]
 
@@ -138,6 +139,7 @@ def _router(path: Path) -> Json:
     facts |= {key: metrics[key] for key in ("confidence", "sequence_tokens", "training_sequences")}
     facts["classifiers"] = {name: _by_length(found) for name, found in metrics["classifiers"].items()}
     facts["prompt"] = metrics.get("prompt")
+    facts["text"] = shipped.about() if facts["prompt"] and shipped.installed() else None
     timing = path / "timing.json"
     facts["timing"] = read_json(timing) if timing.exists() else None
     return {"table3_router": metrics["table3_router"], "router": facts}

@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from orchestrator.config.routing import COMMON
 from orchestrator.errors import ArtifactError
-from orchestrator.routers._router import Policy, Router
+from orchestrator.routers._loading import load_router
+from orchestrator.routers._router import Policy
 from orchestrator.routers.text.router import TextRouter
 from orchestrator.routers.text.spans import NONE
 
@@ -27,7 +28,8 @@ class Choice:
 
     Attributes:
         label: the most probable language of all that the router knows, or NONE where the text is rejected.
-        expert: who answers; None: the recipe's policy is to refuse it. rejected: probability of NONE.
+        expert: who answers; None: the recipe's policy is to refuse it.
+        rejected: probability of NONE, text of no language.
         probabilities: of each language, and of NONE where the router can tell.
     """
 
@@ -41,7 +43,7 @@ class Chooser:
     """A stored router with its recipe's policy, and the experts that it may choose from.
 
     With fewer experts than the router has languages, the most probable of those that are left is chosen; the first of
-    equally probable ones, in the router's order. What happens to text that is of none of the languages is the recipe's
+    equally probable ones, in the router's order. What happens to text of no language is the recipe's
     policy (`router.reject`); where it names an expert that is not among these, the most probable one takes it.
 
     Attributes:
@@ -59,7 +61,7 @@ class Chooser:
             ArtifactError: it is damaged, it knows none of the experts, or rejects go to a common expert that is not
                 there.
         """
-        self.router, self.policy = Router.load(folder), Policy.of(folder)
+        self.router, self.policy = load_router(folder), Policy.of(folder)
         self._encode = encode
         self.experts = (*self.router.languages, COMMON) if experts is None else tuple(experts)
         self._columns = [column for column, name in enumerate(self.router.languages) if name in self.experts]
@@ -69,7 +71,7 @@ class Chooser:
             )
         if self.policy.reject == COMMON and COMMON not in self.experts:
             raise ArtifactError(
-                "the router sends rejected text to the common expert, and this mixture has none",
+                "the router sends text of no language to the common expert, and this mixture has none",
                 str(folder),
                 "set router.reject to best, error or one of: " + ", ".join(self.experts),
             )
@@ -84,7 +86,7 @@ class Chooser:
         return list(map(self._choice, languages.tolist(), rejected.tolist()))
 
     def _route(self, texts: Sequence[str]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Probabilities of the languages, given that it is one of them, [n, L], and of none of them, [n]."""
+        """Probabilities of the languages, given that it is one of them, [n, L], and of text of no language, [n]."""
         if isinstance(self.router, TextRouter):
             return self.router.route(texts)
         tokens = self._encode(texts)

@@ -12,17 +12,22 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from orchestrator.artifacts import check_files
 from orchestrator.config.routing import BEST, ERROR
-from orchestrator.errors import ArtifactError
 from orchestrator.routers import _files
 
+SUMMARY = "router.json"
+"""The file that lists the others of a stored router."""
 Sequences = Sequence[ArrayLike] | NDArray[np.integer[Any]]
 
 
 @dataclass(frozen=True)
 class Policy:
-    """What happens to rejected texts. reject: BEST, COMMON, ERROR or a language. reject_above: which are rejected."""
+    """What happens to text of no language.
+
+    Attributes:
+        reject: where it goes: BEST, COMMON, ERROR or a language.
+        reject_above: the probability of NONE above which a text is rejected as text of no language.
+    """
 
     reject: str = BEST
     reject_above: float = 0.5
@@ -34,10 +39,10 @@ class Policy:
         Raises:
             ArtifactError: `router.json` is missing or damaged.
         """
-        return cls(**_files.read_json(folder / "router.json").get("policy", {}))
+        return cls(**_files.read_json(folder / SUMMARY).get("policy", {}))
 
     def rejects(self, rejected: float) -> bool:
-        """Whether a text is rejected, by its probability of being of none of the languages."""
+        """Whether a text is rejected, by its probability of being text of no language."""
         return rejected > self.reject_above
 
     def expert(self, best: str, rejected: float) -> str | None:
@@ -70,7 +75,7 @@ class Router(ABC):
         """
 
     def rejection(self, sequences: Sequences) -> NDArray[np.float64]:
-        """Probability that a sequence is of none of the languages: float64 [n]; 0 for routers that can't tell."""
+        """Probability that a sequence is text of no language: float64 [n]; 0 for routers that can't tell."""
         return np.zeros(len(sequences))
 
     def choose(self, sequences: Sequences) -> list[str]:
@@ -90,38 +95,10 @@ class Router(ABC):
         """Write this router's `name`.safetensors and `name`.json.
 
         Returns:
-            Their digest, which :meth:`load` checks.
+            Their digest, which :func:`orchestrator.routers.load_router` checks.
         """
         tensors, metadata = self.parts()
         return _files.write(folder, name, tensors, {"reads": self.reads, **metadata})
-
-    @staticmethod
-    def load(folder: Path, classifier: str | None = None) -> Router:
-        """The router stored in `folder` by :func:`save_routers`.
-
-        Args:
-            folder: the artifact.
-            classifier: which of the stored classifiers; None: the one that the recipe chose.
-
-        Raises:
-            ArtifactError: a file is missing, damaged or of another release, or there is no such classifier.
-        """
-        path = folder / "router.json"
-        check_files(path)  # it has the digests of the others
-        summary = _files.read_json(path)
-        stored = summary.get("classifiers")
-        if not isinstance(stored, dict):
-            raise ArtifactError("a router file is damaged: it lists no classifiers", str(path), _files.FIX)
-        name = classifier or str(summary.get("classifier"))
-        if name not in stored:
-            raise ArtifactError(f"no router classifier {name!r} is stored", str(path), "stored: " + ", ".join(stored))
-        tensors, metadata = _files.read(folder, name, stored[name])
-        kind = _kind(str(metadata.pop("reads", "tokens")), path)
-        try:
-            return kind.rebuild(tensors, metadata)
-        except KeyError as error:
-            fix = "train it again: mome run RECIPE --force router"
-            raise ArtifactError(f"a router of another release: it has no {error}", str(path), fix) from None
 
 
 def save_routers(
@@ -140,14 +117,4 @@ def save_routers(
         "classifiers": {name: router.save(folder, name) for name, router in routers.items()},
         "policy": asdict(policy or Policy()),
     }
-    (folder / "router.json").write_text(json.dumps(summary, indent=1), encoding="utf-8")
-
-
-def _kind(reads: str, path: Path) -> type[Router]:
-    from orchestrator.routers._token_router import TokenRouter
-    from orchestrator.routers.text.router import TextRouter
-
-    for kind in (TokenRouter, TextRouter):
-        if kind.reads == reads:
-            return kind
-    raise ArtifactError(f"a router of unknown kind {reads!r}", str(path), "upgrade, or train the router again")
+    (folder / SUMMARY).write_text(json.dumps(summary, indent=1), encoding="utf-8")

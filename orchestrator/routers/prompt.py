@@ -19,7 +19,7 @@ from orchestrator.routers.text.accidents import augment
 from orchestrator.routers.text.calibration import Calibration, fit_rejection, fit_temperature
 from orchestrator.routers.text.linear import Examples, exact, softmax_regression
 from orchestrator.routers.text.ngrams import clip, highest, ngram_buckets
-from orchestrator.routers.text.outside import buckets, fragments, outside
+from orchestrator.routers.text.no_language import buckets, fragments, to_learn
 from orchestrator.routers.text.pieces import LanguageTexts, Lengths, Pieces, weights_of
 from orchestrator.routers.text.router import TextRouter, TokenBytes
 from orchestrator.routers.text.shipped import PROMPT_WORDS, Talk, conversations
@@ -42,10 +42,11 @@ _HELD_OUT_KINDS = 5
 """Every fifth kind of text that ships (a language, a suffix) is kept from the weights, and fits the calibration of
 rejection, beside text that is generated."""
 _SHARES = {"phrases": 1.0, "code": 0.7, "generated": 0.3}
-"""Weights of the classes of outside text beside a language; several, as no single line parts all of it from them."""
+"""Weights of the classes of text of no language beside a language. They are several, as no single line parts all of it
+from the languages."""
 _REJECTED = {"phrases": 1.0, "code": 0.05, "generated": 0.5}
-"""Weights of pieces of outside text where rejection is calibrated: there are more languages than ways to write code,
-and what looks like Python mostly is."""
+"""Weights of pieces of text of no language where rejection is calibrated: there are more languages than ways to write
+code, and what looks like Python mostly is."""
 _STEP, _FAMILIARITY_STEP = 2.0**-8, 2.0**-6
 """What weights are multiples of: they stay below 8, and logarithms of counts below 32."""
 _TEXTS_AT_ONCE = 50_000
@@ -99,12 +100,14 @@ class Prompt:
         own = own_kinds({language: some.is_code for language, some in texts.items()})
         talks = conversations(own)
         inside = self._inside(pieces, talks, rng)
-        learned, held_out = _split(outside({*chain(*own.values())}, self.pieces * 4, rng))
-        each = 4 * self.pieces // len(learned)
-        examples = _with_outside(inside, fragments(learned, each, rng), len(languages))
+        # The order of what draws from `rng` is part of the result: sentences, generated text, pieces, calibration.
+        learned, held_out = _split(to_learn({*chain(*own.values())}, self.pieces * 4, rng))
+        each = 4 * self.pieces // len(learned)  # all kinds together: as many pieces as four languages have
+        examples = _with_no_language(inside, fragments(learned, each, rng), len(languages))
         classes = len(languages) + len(_SHARES)
         weights, bias = softmax_regression(examples, classes, self.bits, seed)
         familiarity = self._familiarity(inside.texts, examples.words)
+        # Familiarity is summed over a text's n-grams as weights are, so it lies beside them as a column without a bias.
         weights = np.column_stack([exact(weights, _STEP), familiarity])
         bias = np.append(bias, 0).astype(np.float32)
         words = chain.from_iterable((*some.train, *talks[name].learned) for name, some in texts.items())
@@ -127,6 +130,7 @@ class Prompt:
         weights, labels = [], []
         for label, (language, some) in enumerate(pieces.items()):
             others = [name for name in pieces if name != language and not pieces[name].is_code]
+            # All words of a language together weigh as much as two sets of pieces.
             total = 2 * self.pieces * (_CODE_WORDS if some.is_code else 1.0)
             vocabulary, counted = weights_of(words[language], total)
             cut = [piece for found in some.cut(Lengths.training(self.pieces), rng).values() for piece in found]
@@ -156,7 +160,7 @@ class Prompt:
         if len(words) > 4 * share:  # beside few pieces they would be nearly all that is learned
             words = [words[i] for i in rng.integers(len(words), size=4 * share)]
         short = [text for text in sentences if len(text.split()) <= PROMPT_WORDS]
-        short += [text[:1].upper() + text[1:] for text in short]
+        short += [text[:1].upper() + text[1:] for text in short]  # as a keyboard of a phone writes them
         return [
             *(piece for some in cut.values() for piece in some),
             *whole,
@@ -185,28 +189,29 @@ class Prompt:
         kinds: Mapping[str, Sequence[str]],
         rng: np.random.Generator,
     ) -> Calibration:
-        """Fit both probabilities on held-out documents, held-out conversation, and held-out kinds of outside text."""
+        """Fit both probabilities on held-out documents, held-out sentences, and kinds of text of no language."""
         inside = [
             part
             for label, (name, some) in enumerate(texts.items())
             for part in self._held_out(some, talks[name].held_out, label, rng)
         ]
         held = [piece for part in inside for piece in part.texts]
+        # Text of two languages at once is of some language, though of none with certainty: it is not to be rejected.
         pairs = rng.integers(len(held), size=(len(held) // 10, 2))
         mixed = _Part([f"{held[a]} {held[b]}" for a, b in pairs.tolist()], _KNOWN)
-        each = max(10, len(held) // len(kinds))
+        each = max(10, len(held) // len(kinds))  # in all, as many pieces of no language as of the languages
         away = [
-            _Part(pieces, _OUTSIDE, _REJECTED[kind.partition("/")[0]])
+            _Part(pieces, _NO_LANGUAGE, _REJECTED[kind.partition("/")[0]])
             for kind, pieces in buckets(kinds, each, rng).items()
         ]
         parts = [*inside, mixed, *away]
         scores, seen, lengths = router.scores([text for part in parts for text in part.texts])
         labels = np.repeat([part.label for part in parts], [len(part.texts) for part in parts])
         weights = np.repeat([part.weight for part in parts], [len(part.texts) for part in parts])
-        own = labels >= 0
+        own = labels >= 0  # pairs and text of no language have no language to be right about
         return Calibration(
             fit_temperature(scores[own], labels[own], lengths[own], weights[own]),
-            fit_rejection(seen, labels == _OUTSIDE, lengths, scores.argmax(axis=1), weights, len(texts)),
+            fit_rejection(seen, labels == _NO_LANGUAGE, lengths, scores.argmax(axis=1), weights, len(texts)),
         )
 
     def _held_out(
@@ -230,21 +235,22 @@ class _Part(NamedTuple):
     weight: float = 1.0
 
 
-_KNOWN, _OUTSIDE = -1, -2
+_KNOWN, _NO_LANGUAGE = -1, -2
 
 
 _Kinds = Mapping[str, Sequence[str]]
 
 
 def _split(kinds: _Kinds) -> tuple[_Kinds, _Kinds]:
-    """Kinds of outside text to learn from, and to calibrate rejection with; what is generated is in both."""
+    """Kinds of text of no language to learn from, and to calibrate rejection with; what is generated is in both."""
+    # Whole kinds are held out: rejection has to hold for languages that the weights have never met.
     held_out = [kind for kind in kinds if not kind.startswith("generated/")][::_HELD_OUT_KINDS]
     learned = {kind: texts for kind, texts in kinds.items() if kind not in held_out}
     return learned, {k: texts for k, texts in kinds.items() if k in held_out or k.startswith("generated/")}
 
 
-def _with_outside(inside: Examples, kinds: _Kinds, languages: int) -> Examples:
-    """The examples, and outside texts by kind: each of their classes weighs its share of a language."""
+def _with_no_language(inside: Examples, kinds: _Kinds, languages: int) -> Examples:
+    """The examples, and text of no language by kind: each of their classes weighs its share of a language."""
     texts, labels, weights = [*inside.texts], [inside.labels], [inside.weights]
     for label, (name, share) in enumerate(_SHARES.items(), start=languages):
         pieces = [clip(piece) for kind, some in kinds.items() if kind.startswith(name) for piece in some]

@@ -20,7 +20,7 @@ from orchestrator.evaluation.perplexity import block_bytes, block_counts, block_
 from orchestrator.evaluation.summary import TEACHER, LanguageLosses, summarise
 from orchestrator.models import load_model
 from orchestrator.models.mixture_files import load_mixture
-from orchestrator.routers import Router
+from orchestrator.routers import Router, load_router
 from orchestrator.stages._mixing import ROUTER
 from orchestrator.stages.base import Cost, Expected, Stage
 from orchestrator.stages.held_out import held_out_tokens
@@ -61,7 +61,7 @@ class EvaluationStage(Stage):
         """
         blocks = TokenBlocks.open(inputs["blocks"], self.evaluation.split)
         counts = block_counts(blocks, self.languages, self.evaluation.max_blocks)
-        router = Router.load(inputs["mixture"] / ROUTER)
+        router = load_router(inputs["mixture"] / ROUTER)
         probabilities = {name: self._probabilities(router, blocks, name, count) for name, count in counts.items()}
         losses = self._losses(inputs, blocks, probabilities, env)
         lengths = byte_lengths(load_tokenizer(inputs["tokenizer"]))

@@ -20,7 +20,7 @@ class Background:
         open_observer: makes the observer behind; called in the thread, again after it failed. Its methods may raise.
         where: what to call it in messages.
         say: takes a line to print.
-        retry_seconds: time between tries.
+        retry_seconds: time between tries. rest_seconds: how long metrics are collected before they are handed over.
         patience: longest wait for what is still queued when the run is over, in seconds.
         hide: masks secrets in what an error says.
     """
@@ -31,11 +31,13 @@ class Background:
         where: str,
         say: Callable[[str], None],
         retry_seconds: float = 20.0,
+        rest_seconds: float = 5.0,
         patience: float = 60.0,
         hide: Callable[[str], str] = str,
     ) -> None:
         self._open, self._where, self._say = open_observer, where, say
-        self._retry_seconds, self._patience, self._hide = retry_seconds, patience, hide
+        self._retry_seconds, self._rest_seconds = retry_seconds, rest_seconds
+        self._patience, self._hide = patience, hide
         self._events: queue.Queue[Event] = queue.Queue()
         self._over = threading.Event()
         self._broken = False
@@ -69,7 +71,10 @@ class Background:
 
     def _work(self) -> None:
         while True:
-            for name, arguments in merged([self._events.get(), *self._waiting()]):
+            first = self._events.get()
+            if first[0] == "metrics":  # more will come, and a store takes as long for one row as for a hundred
+                self._over.wait(self._rest_seconds)
+            for name, arguments in merged([first, *self._waiting()]):
                 if not self._deliver(name, arguments) or name == "close":
                     return
 

@@ -73,11 +73,9 @@ class MlflowRun:
     def finished(self, step: str, manifest: Mapping[str, Any], folder: Path) -> None:
         """Write what it took, its lineage, and its model, if it made one."""
         run = self._run_of(step)
-        self._log(run, [{"step": 0, **{key: manifest.get(key) for key in _FACTS}}])
         inputs = {f"mome.input.{role}": value for role, value in manifest.get("inputs", {}).items()}
         tags = {"mome.step": step, "mome.fingerprint": str(manifest.get("fingerprint", "")), **inputs}
-        for key, value in tags.items():
-            self._client.set_tag(run, key, value)
+        self._log(run, [{"step": 0, **{key: manifest.get(key) for key in _FACTS}}], tags)
         for name in ("manifest.json", "training.json"):
             if (folder / name).exists():
                 self._client.log_artifact(run, str(folder / name))
@@ -161,13 +159,15 @@ class MlflowRun:
             self.started(step)
         return str(self._state["steps"][step]["run"])
 
-    def _log(self, run: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        from mlflow.entities import Metric
+    def _log(self, run: str, rows: Sequence[Mapping[str, Any]], tags: Mapping[str, str] | None = None) -> None:
+        from mlflow.entities import Metric, RunTag
 
         now = int(time.time() * 1000)
         metrics = [Metric(clean(key), value, now, step) for key, value, step in numbers(rows)]
         for batch in _batches(metrics, _BATCH):
             self._client.log_batch(run, metrics=batch)
+        if tags:
+            self._client.log_batch(run, tags=[RunTag(key, value) for key, value in tags.items()])
 
     def _register(self, step: str, run: str, model: Path, tags: Mapping[str, str]) -> None:
         """A version of the registered model "<run>-<step>": the artifact where it lies, or uploaded to a server.

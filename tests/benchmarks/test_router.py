@@ -30,6 +30,12 @@ def test_errors_calibration_rejection_and_speed(monkeypatch: pytest.MonkeyPatch)
     assert all(row.ours > 0 for row in rows if row.unit == "µs")
 
 
+def test_the_text_that_ships_is_named_as_a_training_set() -> None:
+    said = bench._training_set()
+    for part in ("texts that ship, of", "languages and", "conversation", "snippets", "CC0-1.0"):
+        assert part in said
+
+
 def test_pieces_that_all_peers_give_one_other_language_are_not_clear() -> None:
     labels = np.array(["en", "en", "en", "fr"])
     answers = [np.array(["en", "fr", "fr", "de"]), np.array(["fr", "fr", "de", "de"])]

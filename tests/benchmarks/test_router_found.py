@@ -53,7 +53,7 @@ def messages(count: int = 40) -> bytes:
 def test_messages_are_seen_or_unseen_and_lose_their_english(tmp_path: Path) -> None:
     for language in ("es", "se", "fr", "pt_BR", "nds"):
         install(tmp_path, language, messages())
-    found = find(tmp_path).unlearned(["phrases/fr"])
+    found = find(tmp_path).to_test(["phrases/fr"])
     assert {kind for kind in found if "/." not in kind} == {"seen/es", "unseen/se"}
     assert set(found["unseen/se"][0].split()) == set(WORDS.split())
 
@@ -85,8 +85,8 @@ def test_a_machine_without_catalogues_has_none(tmp_path: Path) -> None:
 
 def test_files_have_no_comments_and_tell_seen_from_unseen(tmp_path: Path) -> None:
     found = find(tmp_path)
-    kinds = found.unlearned(["code/py"])
+    kinds = found.to_test(["code/py"])
     assert {"seen/.css", "seen/.c", "unseen/.cmake"} <= set(kinds)
     assert not {"unseen/.css", "seen/.cmake", "seen/.h"} & set(kinds)
-    assert "seen/.c" not in found.unlearned(["code/c"])
+    assert "seen/.c" not in found.to_test(["code/c"])
     assert not any("/*" in text for text in kinds["seen/.css"])

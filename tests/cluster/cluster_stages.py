@@ -35,6 +35,13 @@ class Sleep(Stage):
         (out / f"rank{env.rank}.json").write_text(json.dumps({**facts, "strategy": env.strategy.type}))
 
 
+class Measures(Sleep):
+    """No training: it computes in one process."""
+
+    distributed: ClassVar[bool] = False
+    accelerated: ClassVar[bool] = True
+
+
 class SpreadsExperts(Stage):
     """Trains two layers, each on its worker, for a step."""
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import threading
-from contextlib import closing
+import time
+from collections.abc import Callable
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 import cluster_stages
+import psutil
 import pytest
 
 from orchestrator.cluster.runner import RayRunner
@@ -120,3 +123,60 @@ def test_an_error_in_the_map_comes_back_as_itself(tmp_path: Path) -> None:
         run(RayRunner(ResourcesConfig(cpus=2)), cluster_stages.Squares(fail_at=3), tmp_path)
     assert type(caught.value) is TrainingError
     assert caught.value.where == "item 3"
+
+
+def test_a_step_that_only_computes_takes_the_worker_that_stands_ready(tmp_path: Path) -> None:
+    facts = []
+    with closing(RayRunner(ResourcesConfig(cpus=2, slots=1))) as runner:
+        for number, stage in enumerate([cluster_stages.Sleep(), cluster_stages.Measures()]):
+            out, work = (tmp_path / f"{number}" / part for part in ("out", "work"))
+            out.mkdir(parents=True)
+            (out / "half").mkdir()  # of a killed attempt
+            work.mkdir()
+            runner.run(Step(f"step-{number}", stage), {}, out, work)
+            facts.append(json.loads((out / "rank0.json").read_text()))
+    assert facts[0]["pid"] == facts[1]["pid"]
+    assert not (tmp_path / "1" / "out" / "half").exists()
+
+
+def test_workers_get_ready_before_there_is_something_to_do(tmp_path: Path) -> None:
+    with closing(RayRunner(ResourcesConfig(cpus=2, slots=2))) as runner:
+        runner.expect([Step(f"expert-{n}", cluster_stages.Sleep()) for n in range(3)])
+        wait_until(lambda: len(processes("RayTrainWorker")) == 2)
+        ready = {process.pid for process in processes("RayTrainWorker")}
+        out = run(runner, cluster_stages.Sleep(), tmp_path)
+    assert json.loads((out / "rank0.json").read_text())["pid"] in ready
+
+
+def test_a_training_starts_a_controller_a_worker_and_one_more_process(tmp_path: Path) -> None:
+    """Ray Train alone starts three more: for data sets, for cleaning up, and for their scaling."""
+    with closing(RayRunner(ResourcesConfig(cpus=2, slots=1))) as runner:
+        before = {process.pid for process in processes("ray::")}
+        thread = threading.Thread(target=run, args=(runner, cluster_stages.Sleep(seconds=4), tmp_path))
+        thread.start()
+        wait_until(lambda: (tmp_path / "step" / "work" / "begun").exists())
+        names = [process.cmdline()[0].split()[0] for process in processes("ray::") if process.pid not in before]
+        thread.join()
+    of_the_session = {"ray::_AutoscalingCoordinatorActor"}
+    assert sorted(set(names) - of_the_session) == [
+        "ray::RayTrainWorker",
+        "ray::SynchronizationActor",
+        "ray::TrainController.run",
+    ]
+
+
+def processes(name: str) -> list[psutil.Process]:
+    """Processes below this one of that title."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            if name in " ".join(process.cmdline()):
+                found.append(process)
+    return found
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.1)

@@ -13,8 +13,7 @@ from numpy.testing import assert_allclose
 
 from orchestrator.errors import ArtifactError
 from orchestrator.plugins import available, create
-from orchestrator.routers import Router
-from orchestrator.routers._router import save_routers
+from orchestrator.routers import Router, load_router, save_routers
 from orchestrator.routers.text.pieces import LanguageTexts
 
 ODD = [[], [0, 1, 2], [10**9, -1], list(range(10, 400)), [11] * 5000]
@@ -73,11 +72,11 @@ def test_stored_and_loaded_it_is_the_same(name: str, languages: tuple[str, ...],
     plugin, routers = train(name, *languages)
     save_routers(tmp_path, name, routers, plugin.classifier)
     for classifier, router in routers.items():
-        loaded = Router.load(tmp_path, classifier)
+        loaded = load_router(tmp_path, classifier)
         assert loaded.languages == languages
         assert np.array_equal(loaded.probabilities(ODD), router.probabilities(ODD))
     chosen = routers[plugin.classifier]
-    assert np.array_equal(Router.load(tmp_path).probabilities(ODD), chosen.probabilities(ODD))
+    assert np.array_equal(load_router(tmp_path).probabilities(ODD), chosen.probabilities(ODD))
 
 
 def test_damage_anywhere_is_refused(name: str, tmp_path: Path) -> None:
@@ -88,7 +87,7 @@ def test_damage_anywhere_is_refused(name: str, tmp_path: Path) -> None:
     for at in (0, len(whole) // 2, len(whole) - 1):
         path.write_bytes(whole[:at] + bytes([whole[at] ^ 0xFF]) + whole[at + 1 :])
         with pytest.raises(ArtifactError, match="damaged"):
-            Router.load(tmp_path)
+            load_router(tmp_path)
 
 
 def test_the_same_seed_gives_the_same_files(name: str, tmp_path: Path) -> None:

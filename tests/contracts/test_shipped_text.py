@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from orchestrator.routers.text import shipped
-from orchestrator.routers.text.shipped import FOLDER, learned, unlearned
-from orchestrator.routers.text.tags import CODE, PHRASES, names
+from orchestrator.routers.text.shipped import SPACES, learned, sections
+from orchestrator.routers.text.tags import CODE, DATA, NATURAL, names
 
-DIGEST = "33a5af918b7762545cc9780521a318dba7af490da60cee9cedf873d94ddd5c50"
+DIGEST = "19985bd602c38fb7c0d0d97cebc8e5c0ae07d903bd2b38219f1a0ebddfa1fd38"
 """Of all text that ships, and of the names of languages, as routers of RouterStage.version are made of it."""
-PATHS = sorted(path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*.txt"))
+FILES = [(space, path) for space, folder in SPACES.items() for path in sorted(folder.iterdir())]
 
 
 def bare(text: str) -> str:
@@ -23,7 +23,7 @@ def bare(text: str) -> str:
 
 def test_nothing_that_rejection_is_tested_with_is_learned() -> None:
     taught = {bare(text) for texts in learned().values() for text in texts}
-    both = {kind: [text for text in texts if bare(text) in taught] for kind, texts in unlearned().items()}
+    both = {kind: [text for text in texts if bare(text) in taught] for kind, texts in shipped.tested().items()}
     assert {kind: texts for kind, texts in both.items() if texts} == {}
 
 
@@ -32,25 +32,24 @@ def test_a_change_of_the_text_changes_what_routers_are_made_of() -> None:
     assert shipped.digest() == DIGEST, said
 
 
-@pytest.mark.parametrize("path", [path for path in PATHS if not path.startswith("names/")])
-def test_a_file_is_named_by_a_tag_and_holds_text(path: str) -> None:
-    folder, _, name = path.rpartition("/")
-    space = Path(folder).name
-    tag = re.split(r"[.-]", name)[0]
-    assert names(space)[tag][0] == tag or tag in names(space)[tag], f"names/ has no line that begins with {tag}"
-    texts = [text for text in (FOLDER / path).read_text(encoding="utf-8").split("\n") if text.strip()]
-    assert len(texts) >= 5
-    assert "\r" not in "".join(texts)
+@pytest.mark.parametrize(("space", "path"), FILES, ids=[f"{path.parent.name}/{path.name}" for _, path in FILES])
+def test_a_file_is_named_by_a_tag_and_says_what_it_holds(space: str, path: Path) -> None:
+    content = path.read_text(encoding="utf-8")
+    tag = path.stem
+    assert names(space)[tag][0] == tag or tag in names(space)[tag], f"data/tags has no line that begins with {tag}"
+    head = f"tag: {tag}\norigin: written for this project\nlicence: CC0-1.0\n\n=== "
+    assert content.startswith(head)
+    assert "\r" not in content
+    own = [section for section in sections() if section.kind == f"{space}/{tag}"]
+    assert len(own) == len({(section.use, section.register) for section in own}) == content.count("\n=== ")
+    for section in own:
+        assert sum(len(text.splitlines()) for text in section.texts) >= 5
 
 
-@pytest.mark.parametrize("space", [PHRASES, CODE])
+@pytest.mark.parametrize("space", [NATURAL, CODE])
 def test_a_tag_is_a_name_of_itself_first(space: str) -> None:
     """`fa` is Persian whatever else is called so: a code that is taken names nothing else alone."""
-    lines = (
-        (FOLDER / "names" / {PHRASES: "languages.txt", CODE: "code.txt"}[space])
-        .read_text(encoding="utf-8")
-        .splitlines()
-    )
+    lines = (DATA / "tags" / f"{SPACES[space].name}.txt").read_text(encoding="utf-8").splitlines()
     tags = [line.split()[0] for line in lines if not line.startswith("#")]
     assert len(set(tags)) == len(tags)
     assert [tag for tag in tags if tag not in names(space)[tag]] == []

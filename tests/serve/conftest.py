@@ -66,8 +66,7 @@ def write_model(folder: Path, seed: int, vocab_size: int = 400) -> None:
 
 def write_prompt_router(folder: Path, policy: Policy) -> Path:
     """A router whose n-grams speak for the language of their sentence; any n-gram of them is familiar."""
-    from orchestrator.routers import TextRouter
-    from orchestrator.routers._router import save_routers
+    from orchestrator.routers import TextRouter, save_routers
     from orchestrator.routers.text.calibration import KNOTS, SIGNALS, Calibration
     from orchestrator.routers.text.ngrams import ngram_buckets
     from orchestrator.routers.text.router import TokenBytes
@@ -91,9 +90,8 @@ def write_prompt_router(folder: Path, policy: Policy) -> Path:
 def write_router(folder: Path, tokenizer: Path) -> None:
     from sklearn.linear_model import LogisticRegression
 
-    from orchestrator.routers import TokenRouter
+    from orchestrator.routers import TokenRouter, save_routers
     from orchestrator.routers._classifiers import Linear
-    from orchestrator.routers._router import save_routers
     from orchestrator.routers._tfidf import fit
     from serve.text import Tokenizer
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import fields
@@ -15,11 +16,12 @@ from orchestrator.artifacts import Store
 from orchestrator.cli.route import RunRouter, route_lines
 from orchestrator.config.routing import COMMON
 from orchestrator.errors import ArtifactError
-from orchestrator.routers import NONE, Chooser, Policy, Router, TextRouter
+from orchestrator.routers import NONE, Chooser, Policy, Router, TextRouter, load_router
 from orchestrator.routers.text.router import Routing
 from serve.errors import RejectedPromptError, UnknownModelError
+from serve.files import MixtureFiles
 from serve.mixture import Mixture
-from serve.router import PromptRouter
+from serve.router import PromptRouter, RouterReplica
 
 KNOWN = ("the house near a river", "la maison près du fleuve")
 TEXTS = (*KNOWN, "", " ", "ξένη γλώσσα", "maison", "the maison", "a", "e", "\ud800", "SELECT 1;")
@@ -64,8 +66,19 @@ def named(root: Path, texts: Sequence[str], experts: Sequence[str] | None = None
         except RejectedPromptError:
             return [None]
 
+    files = MixtureFiles.of(root)
+    files = files if experts is None else files.only(experts)
+    endpoint = RouterReplica(files.tokenizer, files.router, tuple(files.experts))
+
+    async def answered(text: str) -> str | None:
+        try:
+            return (await endpoint.route([text]))[0].expert
+        except RejectedPromptError:
+            return None
+
     command = RunRouter(root, experts)
     return {
+        "the endpoint": [asyncio.run(answered(text)) for text in texts],
         "mome generate": [asked([text])[0] for text in texts],
         "mome route": [command.route([text])[0].expert for text in texts],
         "mome route --file": [choice.expert for choice in command.route(texts)],
@@ -73,8 +86,9 @@ def named(root: Path, texts: Sequence[str], experts: Sequence[str] | None = None
 
 
 def same(found: dict[str, list[str | None]]) -> list[str | None]:
-    assert found["mome generate"] == found["mome route"] == found["mome route --file"]
-    return found["mome route"]
+    first, *others = found.values()
+    assert [answers for answers in others if answers != first] == []
+    return first
 
 
 @pytest.mark.parametrize("reject", ["best", "common", "error", "en", "fr"])
@@ -93,7 +107,7 @@ def test_whatever_the_policy_and_the_experts(run: Run, reject: str, experts: Seq
 def test_at_the_border_of_rejection(run: Run, reject: str, step: int) -> None:
     """A probability of none that is `reject_above` is not above it; the last digit decides, alone and in a batch."""
     folder = run(Policy(reject)) / "stages" / "router"
-    router = Router.load(next(folder.iterdir()))
+    router = load_router(next(folder.iterdir()))
     assert isinstance(router, TextRouter)
     for text in ("the maison", "a", "the house"):
         none = router.route([text]).rejected.item()
@@ -115,14 +129,13 @@ class Tied(TextRouter):
 
 
 def test_at_a_tie_the_first_language_answers(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    loaded = Router.load
 
     def tied(folder: Path) -> Router:
-        router = loaded(folder)
+        router = load_router(folder)
         assert isinstance(router, TextRouter)
         return Tied(**{field.name: getattr(router, field.name) for field in fields(router)})
 
-    monkeypatch.setattr(Router, "load", staticmethod(tied))
+    monkeypatch.setattr("orchestrator.routers._choice.load_router", tied)
     assert same(named(run(Policy("error", 0.5)), ["one", "two"])) == ["en", "en"]
     assert same(named(run(Policy("error", 0.5)), ["one", "two"], ["fr"])) == ["fr", "fr"]
     assert same(named(run(Policy("error", 0.49)), ["one", "two"])) == [None, None]

@@ -1,4 +1,4 @@
-"""What happens to prompts that are for no expert."""
+"""What happens to prompts that are text of no language."""
 
 from __future__ import annotations
 

@@ -64,12 +64,12 @@ def signals(
 ) -> NDArray[np.float64]:
     """What rejection is decided by, float64 [n, SIGNALS].
 
-    The learned score of "none of these" (of all its classes together), the best language's score, its lead over the
+    The learned score of text of no language (of all its classes together), the best language's score, its lead over the
     second, the mean familiarity of the n-grams, the share of the longest ones that are unseen, and that of known words:
     these also tell languages that were in no training text.
 
     Args:
-        scores: float64 [n, L], of the languages. none: float64 [n, classes of "none of these"].
+        scores: float64 [n, L], of the languages. none: float64 [n, classes of text of no language].
         familiar: float64 [n, 2], of n-grams. known: float64 [n], of words.
     """
     ordered = np.sort(scores, axis=1)
@@ -94,9 +94,9 @@ def fit_temperature(
         logits -= logits.max(axis=1, keepdims=True)
         odds = np.exp(logits)
         odds /= odds.sum(axis=1, keepdims=True)
-        loss = -shares @ np.log(np.maximum(odds[rows, labels], 1e-12))
+        loss = -shares @ np.log(np.maximum(odds[rows, labels], 1e-12))  # finite where an answer is surely wrong
         slope = shares * ((scores * odds).sum(axis=1) - scores[rows, labels])
-        smooth = np.diff(values)
+        smooth = np.diff(values)  # neighbouring knots are drawn together: a length may have few pieces
         pull = np.concatenate([[0.0], smooth]) - np.concatenate([smooth, [0.0]])
         return float(loss + 1e-4 * (smooth**2).sum()), knots.T @ slope + 2e-4 * pull
 
@@ -106,18 +106,18 @@ def fit_temperature(
 
 def fit_rejection(
     found: NDArray[np.float64],
-    outside: NDArray[np.bool_],
+    no_language: NDArray[np.bool_],
     lengths: NDArray[np.int64],
     best: NDArray[np.int64],
     weights: NDArray[np.float64],
     languages: int,
 ) -> NDArray[np.float32]:
-    """Logistic regression of "none of these" on the signals, with its own parameters at each knot and language.
+    """Logistic regression of text of no language on the signals, with parameters of each knot and language.
 
     Those of a language are drawn to the ones that fit all languages together, and are these where it has no examples.
 
     Args:
-        found: float64 [n, SIGNALS]. outside: bool [n], what is to be rejected. lengths: int64 [n].
+        found: float64 [n, SIGNALS]. no_language: bool [n], what is to be rejected. lengths: int64 [n].
         best: int64 [n], the most probable language. weights: float64 [n]; both sides are made to weigh the same.
         languages: their number.
 
@@ -126,20 +126,21 @@ def fit_rejection(
     """
     from scipy.sparse import csr_array
 
+    # The penalty is fair to all signals only where each has unit spread; the weights are scaled back at the end.
     mean, spread = found.mean(axis=0), found.std(axis=0) + 1e-6
     columns = np.column_stack([(found - mean) / spread, np.ones(len(found))])
     design = csr_array((hats(lengths)[:, :, None] * columns[:, None]).reshape(len(found), -1))
-    sides = [weights[~outside].sum(), weights[outside].sum()]
-    weights = weights * len(found) / 2 / np.where(outside, sides[1], sides[0])
-    common = _logistic(design, outside, weights, np.zeros(design.shape[1]))
-    own = [_logistic(design[best == i], outside[best == i], weights[best == i], common) for i in range(languages)]
+    sides = [weights[~no_language].sum(), weights[no_language].sum()]
+    weights = weights * len(found) / 2 / np.where(no_language, sides[1], sides[0])
+    common = _logistic(design, no_language, weights, np.zeros(design.shape[1]))
+    own = [_logistic(design[best == i], no_language[best == i], weights[best == i], common) for i in range(languages)]
     coefficients = np.stack(own).reshape(languages, len(KNOTS), SIGNALS + 1)
     slopes = coefficients[..., :SIGNALS] / spread
     return np.asarray(np.dstack([slopes, coefficients[..., SIGNALS] - slopes @ mean]), np.float32)
 
 
 def _logistic(
-    design: csr_array, outside: NDArray[np.bool_], weights: NDArray[np.float64], prior: NDArray[np.float64]
+    design: csr_array, no_language: NDArray[np.bool_], weights: NDArray[np.float64], prior: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Coefficients of a logistic regression whose penalty is half the squared distance from `prior`."""
     from scipy.optimize import minimize
@@ -147,8 +148,8 @@ def _logistic(
 
     def objective(values: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         logits, away = design @ values, values - prior
-        losses = np.logaddexp(0, logits) - outside * logits
-        slope = design.T @ (weights * (expit(logits) - outside))
+        losses = np.logaddexp(0, logits) - no_language * logits
+        slope = design.T @ (weights * (expit(logits) - no_language))
         return float(weights @ losses + 0.5 * away @ away), slope + away
 
     return np.asarray(minimize(objective, prior, jac=True, method="L-BFGS-B", options={"maxiter": 300}).x, np.float64)

@@ -1,4 +1,4 @@
-"""Text made up on the spot that no expert is for: queries, records, numbers, noise, and words of other scripts."""
+"""Text of no language made up on the spot: queries, records, numbers, noise, and words of other scripts."""
 
 from __future__ import annotations
 

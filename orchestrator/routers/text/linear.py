@@ -77,7 +77,7 @@ class AdaGrad:
 
     def __init__(self, count: int, width: int) -> None:
         self.values = np.zeros((count, width), np.float32)
-        self._squares = np.full((count, width), 1e-16, np.float32)
+        self._squares = np.full((count, width), 1e-16, np.float32)  # the first step is finite, its size the rate's
 
     def step(
         self, rows: NDArray[np.int64], values: NDArray[np.float32], gradient: NDArray[np.float32], rate: float

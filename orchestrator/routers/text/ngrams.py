@@ -16,9 +16,11 @@ characters of two documents."""
 LONGEST = 1024
 """Characters of a document that are read."""
 _HEAD, _SPAN = 512, 256
+"""Of a longer one: its first characters, and those of its middle and of its end."""
 
 _FACTORS = np.array([[2654435761 * 2246822519**place % 2**32] for place in range(ORDERS)], np.uint32)
-"""What a character of an n-gram is multiplied with, by its place."""
+"""What a character of an n-gram is multiplied with, by its place: odd numbers, so that none loses bits modulo 2^32, and
+large ones without a pattern, so that the highest bits of a sum, its bucket, hang on every character."""
 
 
 def clip(text: str) -> str:

@@ -17,6 +17,9 @@ _LETTER = re.compile(r"[^\W\d_]")
 _SYMBOL = re.compile(r"[_=()\[\]{}<>+*/@#%&|\\\d]|\w\.\w")
 _FRESH = frozenset({tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.COMMENT})
 _LONGEST_WORD = 40
+"""Characters below which something between spaces is taken for a word: longer ones are addresses and data."""
+_SHORT = 60
+"""Pieces of code of fewer characters hold a sign of code."""
 _WHOLE = 256
 """Characters from which pieces of Python may hold comments and docstrings."""
 
@@ -65,7 +68,7 @@ class Pieces:
     def __init__(self, texts: Iterable[str]) -> None:
         """Texts without any letter are left out."""
         whole = [text for text in texts if _LETTER.search(text)]
-        sample = whole[:: max(1, len(whole) // 20)]
+        sample = whole[:: max(1, len(whole) // 20)]  # about twenty documents tell whether all are Python
         self.is_code = bool(sample) and sum(_parses(text) for text in sample) > len(sample) / 2
         self._long = _Places(whole)
         code = [code for text in whole if _LETTER.search(code := code_only(text))] if self.is_code else []
@@ -104,8 +107,9 @@ class Pieces:
 
     def _cut(self, places: _Places, count: int, rng: np.random.Generator, form: re.Pattern[str]) -> list[str]:
         found: list[str] = []
+        # Four tries for a piece: some places are too near to the end, and some pieces are not kept.
         for piece in places.pieces(rng.integers(places.size, size=4 * count), form) if places.size else ():
-            if piece and (self._kept(piece) if len(piece) < 60 else _LETTER.search(piece)):
+            if piece and (self._kept(piece) if len(piece) < _SHORT else _LETTER.search(piece)):
                 found.append(piece)
                 if len(found) == count:
                     break

@@ -11,12 +11,12 @@ import numpy as np
 from orchestrator.routers.text.router import TextRouter
 
 NONE = "none"
-"""Label of a span of none of the languages."""
+"""Label of text of no language."""
 _UNIT = re.compile(r"[^\n`\"«»“”„.!?:;]*(?:[\n`\"«»“”„]+|[.!?:;]+(?=\s|$)\s*|[.!?:;]|$)")
 _SWITCH = np.log(100.0)
 """Cost of a change of language: the new one has to be a hundred times as probable in all."""
 _NONE = np.log(10.0)
-"""Cost of a unit in none of the languages: in a text of which a part is known, a few odd characters seldom are."""
+"""Cost of a unit of no language: in a text of which a part is known, a few odd characters seldom are."""
 _MOST_UNITS = 10_000
 
 
@@ -44,7 +44,7 @@ def spans(router: TextRouter, text: str) -> list[Span]:
     blank = [row for row, (begin, end) in enumerate(units) if not any(c.isalnum() for c in text[begin:end])]
     if len(blank) == len(units):
         return [Span(0, len(text), NONE, text)]
-    logs = np.log(np.maximum(shares, 1e-6))
+    logs = np.log(np.maximum(shares, 1e-6))  # no single unit outweighs all others
     logs[:, -1] -= _NONE
     logs[blank] = 0  # marks alone belong to what is around them
     labels = _viterbi(logs)

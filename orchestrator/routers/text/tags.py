@@ -11,9 +11,11 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
-PHRASES, CODE = "phrases", "code"
-"""The namespaces, which are also the folders of the text that ships."""
-_TABLES = {PHRASES: "languages.txt", CODE: "code.txt"}
+NATURAL, CODE = "phrases", "code"
+"""The namespaces of tags: natural languages and code. Artifacts of routers hold these words."""
+DATA = Path(__file__).parents[2] / "data"
+"""What ships beside the code."""
+_TABLES = {NATURAL: "natural.txt", CODE: "code.txt"}
 _WORDS = frozenset(("am", "an", "as", "be", "by", "he", "in", "is", "it", "me", "my", "no", "or", "so", "to", "us"))
 """Codes that are words too: `my-corpus` is not in Burmese, `my-mm` is."""
 _SUBTAG = re.compile(r"[a-z]{2}|\d{3,4}|x|arab|cyrl|deva|hans|hant|hebr|jpan|kore|latn|mymr")
@@ -29,7 +31,7 @@ def own_kinds(languages: Mapping[str, bool]) -> dict[str, tuple[str, ...]]:
         Kinds by name. A name that is in its own namespace is looked up there alone; one that is not, in the other (`js`
         is JavaScript even where nobody said that it is code); one that is in neither is its own tag.
     """
-    return {name: _kinds(name, (CODE, PHRASES) if is_code else (PHRASES, CODE)) for name, is_code in languages.items()}
+    return {name: _kinds(name, (CODE, NATURAL) if is_code else (NATURAL, CODE)) for name, is_code in languages.items()}
 
 
 def _kinds(name: str, spaces: tuple[str, str]) -> tuple[str, ...]:
@@ -39,6 +41,12 @@ def _kinds(name: str, spaces: tuple[str, str]) -> tuple[str, ...]:
 
 def _in(space: str, name: str) -> tuple[str, ...]:
     return tuple(f"{space}/{tag}" for tag in tags(name, space))
+
+
+def shown(kind: str) -> str:
+    """A kind of text as people read it: its tag, `de`, with a dot before that of code, `.py`."""
+    space, _, tag = kind.partition("/")
+    return f".{tag}" if space == CODE else tag
 
 
 def tags(name: str, space: str) -> tuple[str, ...]:
@@ -55,7 +63,7 @@ def tags(name: str, space: str) -> tuple[str, ...]:
 def names(space: str) -> Mapping[str, tuple[str, ...]]:
     """Tags by name: each line of a namespace's table is a tag and its names, which other lines may have too."""
     found: dict[str, tuple[str, ...]] = {}
-    for line in (Path(__file__).parent / "names" / _TABLES[space]).read_text(encoding="utf-8").splitlines():
+    for line in (DATA / "tags" / _TABLES[space]).read_text(encoding="utf-8").splitlines():
         if not line.startswith("#"):
             for name in (folded := list(map(_folded, line.split()))):
                 found[name] = (*found.get(name, ()), folded[0])

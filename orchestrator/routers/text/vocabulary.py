@@ -16,6 +16,7 @@ WORD_BITS, NGRAM_BITS = 23, 22
 """Logarithms of the sizes of the sets: 400,000 words take one in twenty of the first."""
 _MASK = (1 << WORD_BITS) - 1
 _BATCH = 10_000
+"""Pieces whose n-grams are hashed at once: bounds the memory."""
 
 
 @dataclass(frozen=True)

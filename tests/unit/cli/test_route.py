@@ -14,8 +14,7 @@ from orchestrator.artifacts import Store
 from orchestrator.cli.route import route_text
 from orchestrator.errors import ArtifactError
 from orchestrator.mixtures.versions import Versions
-from orchestrator.routers import Policy, TextRouter
-from orchestrator.routers._router import save_routers
+from orchestrator.routers import Policy, TextRouter, save_routers
 from orchestrator.routers.paper import Paper
 from orchestrator.routers.text.calibration import KNOTS, SIGNALS, Calibration
 from orchestrator.routers.text.ngrams import ngram_buckets

@@ -48,6 +48,9 @@ class ThreadRunner:
         time.sleep(0.2)
         self.spans[step.name] = (start, time.monotonic())
 
+    def expect(self, steps):
+        pass
+
     def stop(self, name):
         pass
 

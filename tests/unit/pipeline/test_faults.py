@@ -32,6 +32,9 @@ class Acts:
         begun()
         self.actions[step.name](work)
 
+    def expect(self, steps):
+        pass
+
     def stop(self, name):
         self.told.append(name)
 
@@ -158,6 +161,9 @@ def test_what_leads_nowhere_is_stopped_and_told_apart_from_failures(tmp_path, ca
     ended, begun = threading.Event(), threading.Event()
 
     class Obeys(Acts):
+        def expect(self, steps):
+            pass
+
         def stop(self, name):
             super().stop(name)
             ended.set()

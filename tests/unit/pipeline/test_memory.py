@@ -99,6 +99,9 @@ class Says:
         begun()
         return self.used
 
+    def expect(self, steps):
+        pass
+
     def stop(self, name):
         pass
 

@@ -37,7 +37,14 @@ PROMPT = {
     },
 }
 TIMING = {"prompt": {"microseconds": 12.5, "alone": 40, "bytes": 3_000_000.0, "text": {"microseconds": 7, "alone": 30}}}
-FACTS = {"prompt": PROMPT, "timing": TIMING, "used": "prompt"}
+TEXT = {
+    "texts": {"learned": 4321, "tested": 1234},
+    "tags": {"learned": {"natural": 80, "code": 90}, "tested": {"natural": 50, "code": 40}},
+    "registers": {"learned": {"conversation": 4000, "snippets": 321}, "tested": {"snippets": 1234}},
+    "licences": ["CC0-1.0"],
+    "origins": ["written for this project"],
+}
+FACTS = {"prompt": PROMPT, "timing": TIMING, "used": "prompt", "text": TEXT}
 
 
 def captions(found: tuple[Table | Figure, ...]) -> dict[str, Table]:
@@ -51,8 +58,9 @@ def test_a_prompt_router_has_its_tables_and_figures() -> None:
         "Accuracy on what people type, by length",
         "The prompt router by length",
         "Coverage against error",
-        "Text that is for no expert: what is rejected of it",
-        "What rejection was learned from",
+        "Text of no language: what is rejected of it",
+        "The third training set: text that ships",
+        "Text of no language that rejection was learned from",
         "Text that ships for the languages",
         "Cost of routing",
     ]
@@ -72,7 +80,7 @@ def test_a_threshold_is_recommended_and_sources_are_named() -> None:
     coverage = tables["Coverage against error"]
     assert "To keep 95\N{NO-BREAK SPACE}%, set it to 0.40" in coverage.note
     assert [row[0].strong for row in coverage.rows] == [False, True]
-    outside = tables["Text that is for no expert: what is rejected of it"]
+    outside = tables["Text of no language: what is rejected of it"]
     said = [" | ".join(cell.text for cell in row).replace("\N{NO-BREAK SPACE}", " ") for row in outside.rows]
     assert said == [
         "languages that it has never seen | sentences | 20 | 75.0 % | bg 100 %, sk 50 %",
@@ -80,15 +88,15 @@ def test_a_threshold_is_recommended_and_sources_are_named() -> None:
         "code that it has never seen | snippets | 10 | 20.0 % | .f90 20 %",
         "data and noise | made by rule | 10 | 90.0 % | sql 90 %",
     ]
-    learned = tables["What rejection was learned from"]
+    learned = tables["Text of no language that rejection was learned from"]
     assert [[cell.text for cell in row] for row in learned.rows] == [
         ["sentences written for this project, in", "2", "ar, es"],
         ["made by rule", "1", "sql"],
     ]
     shipped = tables["Text that ships for the languages"]
     assert [[cell.text for cell in row] for row in shipped.rows] == [
-        ["english", "phrases/en", "1,234 texts learned"],
-        ["pt-br", "phrases/pt", "neither learned nor rejected: also that of pt-pt"],
+        ["english", "en", "1,234 texts learned"],
+        ["pt-br", "pt", "neither learned nor rejected: also that of pt-pt"],
         ["medical", "none", "nothing ships of this name"],
     ]
 
@@ -103,11 +111,28 @@ def test_a_threshold_is_recommended_and_sources_are_named() -> None:
     ],
 )
 def test_sentences_say_what_a_rejection_is(reject: str, said: str) -> None:
-    lengths, rejection = prompt_section.sentences(FACTS, {"reject": reject})
+    lengths, rejection, *_ = prompt_section.sentences(FACTS, {"reject": reject})
     assert "95.00\N{NO-BREAK SPACE}% of those of 1 word" in lengths
     assert said in rejection
     assert "20.0\N{NO-BREAK SPACE}% of code that it has never seen" in rejection
     assert prompt_section.sentences({"prompt": None}, {}) == ()
+
+
+def test_the_text_that_ships_is_named_as_a_training_set() -> None:
+    *_, training, warning = prompt_section.sentences(FACTS, {})
+    assert "a third training set" in training
+    assert "4,321 sentences and snippets of 80 languages and 90 kinds of code" in training
+    assert "written for this project (CC0-1.0)" in training
+    assert warning.startswith("Warning: no text ships for medical;")
+    found = captions(prompt_section.blocks(FACTS))["The third training set: text that ships"]
+    rows = [[cell.text.replace("\N{NO-BREAK SPACE}", " ") for cell in row] for row in found.rows]
+    assert rows == [
+        ["training", "4,321", "80", "90", "conversation 4,000, snippets 321"],
+        ["tests of rejection", "1,234", "50", "40", "snippets 1,234"],
+    ]
+    assert "CC0-1.0" in found.note
+    without = prompt_section.blocks({**FACTS, "text": None})
+    assert len(without) == len(prompt_section.blocks(FACTS)) - 1
 
 
 def test_costs_of_a_router_of_text_are_told_for_text_too() -> None:

@@ -8,8 +8,7 @@ import pytest
 
 from orchestrator.corpus.sources.miniwiki import Miniwiki
 from orchestrator.corpus.sources.python_env import PythonEnv
-from orchestrator.routers import TextRouter
-from orchestrator.routers._router import Policy, save_routers
+from orchestrator.routers import Policy, TextRouter, save_routers
 from orchestrator.routers.prompt import Prompt
 from orchestrator.routers.text.pieces import LanguageTexts
 

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from orchestrator.errors import ArtifactError
-from orchestrator.routers import Router, _files
-from orchestrator.routers._router import save_routers
+from orchestrator.routers import _files, load_router, save_routers
 from orchestrator.routers.paper import Paper
 
 
@@ -40,7 +39,7 @@ def test_a_changed_byte_is_refused(folder: Path, name: str) -> None:
     data[at] ^= 1
     path.write_bytes(data)
     with pytest.raises(ArtifactError, match="damaged"):
-        Router.load(folder)
+        load_router(folder)
 
 
 @pytest.mark.parametrize("name", ["sgd.safetensors", "sgd.json", "router.json"])
@@ -48,10 +47,10 @@ def test_a_cut_or_missing_file_is_refused(folder: Path, name: str) -> None:
     path = folder / name
     path.write_bytes(path.read_bytes()[:-5])
     with pytest.raises(ArtifactError, match="damaged"):
-        Router.load(folder)
+        load_router(folder)
     path.unlink()
     with pytest.raises(ArtifactError, match="can't be read") as caught:
-        Router.load(folder)
+        load_router(folder)
     assert name in caught.value.where
     assert caught.value.fix
 
@@ -62,7 +61,7 @@ def test_a_router_of_another_release_is_refused(folder: Path) -> None:
     summary["classifiers"]["sgd"] = _files.write(folder, "sgd", {"weights": np.zeros(3, np.float16)}, metadata)
     (folder / "router.json").write_text(json.dumps(summary))
     with pytest.raises(ArtifactError, match="of another release: it has no") as caught:
-        Router.load(folder)
+        load_router(folder)
     assert "--force router" in caught.value.fix
 
 
@@ -71,12 +70,12 @@ def test_a_classifier_of_another_router_is_refused(folder: Path, tmp_path: Path)
     other["classifiers"]["sgd"] = "0" * 64
     (folder / "router.json").write_text(json.dumps(other))
     with pytest.raises(ArtifactError, match="damaged"):
-        Router.load(folder)
+        load_router(folder)
 
 
 def test_unknown_classifier_names_those_stored(folder: Path) -> None:
     with pytest.raises(ArtifactError, match="svm") as caught:
-        Router.load(folder, "svm")
+        load_router(folder, "svm")
     assert "random_forest" in caught.value.fix
 
 
@@ -84,4 +83,4 @@ def test_unknown_classifier_names_those_stored(folder: Path) -> None:
 def test_a_summary_that_is_none(folder: Path, content: str) -> None:
     (folder / "router.json").write_text(content)
     with pytest.raises(ArtifactError):
-        Router.load(folder)
+        load_router(folder)

@@ -12,7 +12,7 @@ from orchestrator.corpus.sources.miniwiki import Miniwiki
 from orchestrator.pipeline.graph import main_line
 from orchestrator.routers import TextRouter
 from orchestrator.routers.prompt import Prompt
-from orchestrator.routers.text.outside import outside
+from orchestrator.routers.text.no_language import to_learn
 from orchestrator.routers.text.pieces import LanguageTexts
 from orchestrator.routers.text.shipped import conversations
 from orchestrator.routers.text.tags import own_kinds
@@ -63,10 +63,10 @@ def test_german_by_another_name_is_not_rejected(by_code: TextRouter) -> None:
     assert rejected(german, sentences) == rejected(by_code, sentences) < rejected(unknown, sentences) / 3
 
 
-def test_a_polish_expert_leaves_perl_outside_and_one_for_perl_leaves_polish() -> None:
+def test_a_polish_expert_leaves_perl_to_no_language_and_one_for_perl_leaves_polish() -> None:
     kinds = own_kinds({"pl": False}), own_kinds({"pl": True})
     learned = [
-        outside({kind for some in found.values() for kind in some}, 1, np.random.default_rng(0)) for found in kinds
+        to_learn({kind for some in found.values() for kind in some}, 1, np.random.default_rng(0)) for found in kinds
     ]
     assert [{"phrases/pl", "code/pl"} & set(found) for found in learned] == [{"code/pl"}, {"phrases/pl"}]
 

@@ -18,8 +18,7 @@ from sklearn.linear_model import LogisticRegression, SGDClassifier
 
 from orchestrator.errors import CorpusError, PluginError
 from orchestrator.plugins import create
-from orchestrator.routers import Router
-from orchestrator.routers._router import save_routers
+from orchestrator.routers import load_router, save_routers
 from orchestrator.routers._tfidf import fit
 from orchestrator.routers.paper import Paper
 
@@ -63,7 +62,7 @@ def test_probabilities_equal_scikit_learn(tmp_path: Path, name: str, languages: 
     routers = Paper().train(train, seed=3, threads=1)
     assert_allclose(routers[name].probabilities(test), expected, atol=1e-9, rtol=0)
     save_routers(tmp_path, "paper", routers, "sgd")
-    assert_allclose(Router.load(tmp_path, name).probabilities(test), expected, atol=1e-9, rtol=0)
+    assert_allclose(load_router(tmp_path, name).probabilities(test), expected, atol=1e-9, rtol=0)
     assert expected.max(axis=1).min() < 0.9, "the comparison would be trivial"
 
 
@@ -130,8 +129,8 @@ def test_options_are_checked() -> None:
 def test_running_needs_no_scikit_learn(tmp_path: Path) -> None:
     save_routers(tmp_path, "paper", ROUTERS, "random_forest")
     code = (
-        "import sys; from pathlib import Path; from orchestrator.routers import Router;"
-        f"print(Router.load(Path({str(tmp_path)!r})).choose([[10, 11, 12]]));"
+        "import sys; from pathlib import Path; from orchestrator.routers import load_router;"
+        f"print(load_router(Path({str(tmp_path)!r})).choose([[10, 11, 12]]));"
         "assert not {'sklearn', 'scipy', 'torch', 'pickle5'} & set(sys.modules), sorted(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)

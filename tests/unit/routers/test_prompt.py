@@ -12,7 +12,7 @@ from numpy.testing import assert_allclose
 
 from orchestrator.errors import CorpusError
 from orchestrator.evaluation.calibration import calibration_error
-from orchestrator.routers import Policy, Router, TextRouter
+from orchestrator.routers import Policy, TextRouter, load_router
 from orchestrator.routers.prompt import Prompt
 from orchestrator.routers.text.ngrams import LONGEST, ORDERS, PAD, clip, ngram_at, ngram_buckets
 from orchestrator.routers.text.pieces import LanguageTexts, Lengths, Pieces
@@ -58,15 +58,15 @@ def test_probabilities_are_roughly_what_they_say(small_router: TextRouter, held_
     assert calibration_error(np.concatenate(confidence), np.concatenate(right)) < 0.05
 
 
-def test_text_of_no_expert_is_rejected_more(small_router: TextRouter, held_out: dict[str, list[str]]) -> None:
-    outside = [
+def test_text_of_no_language_is_rejected_more(small_router: TextRouter, held_out: dict[str, list[str]]) -> None:
+    no_language = [
         "Това е изречение на български език.",
         "SELECT a, b FROM t WHERE c = 3;",
         "ลองดูประโยคนี้",
         "4711, 0815; 42 %",
     ]
     inside = [text[:60] for language in ("en", "fr", "de") for text in held_out[language][:20]]
-    assert small_router.route(outside).rejected.min() > np.quantile(small_router.route(inside).rejected, 0.9)
+    assert small_router.route(no_language).rejected.min() > np.quantile(small_router.route(inside).rejected, 0.9)
 
 
 @pytest.mark.parametrize(
@@ -137,13 +137,13 @@ def test_token_ids_are_read_as_their_bytes(small_router: TextRouter) -> None:
 
 
 def test_it_loads_with_numpy_alone(small_folder: Path, small_router: TextRouter) -> None:
-    loaded = Router.load(small_folder)
+    loaded = load_router(small_folder)
     assert isinstance(loaded, TextRouter)
     assert np.array_equal(loaded.route(["bonjour"]).languages, small_router.route(["bonjour"]).languages)
     assert Policy.of(small_folder) == Policy("en", 0.4)
     script = (
-        "import sys; from pathlib import Path; from orchestrator.routers import Router;"
-        f"Router.load(Path({str(small_folder)!r})).route(['bonjour', 'hello']);"
+        "import sys; from pathlib import Path; from orchestrator.routers import load_router;"
+        f"load_router(Path({str(small_folder)!r})).route(['bonjour', 'hello']);"
         "print([name for name in ('torch', 'scipy', 'sklearn', 'ray') if name in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -16,7 +16,7 @@ from orchestrator.corpus.document import Document
 from orchestrator.corpus.storage import TableWriter, split_file, to_table
 from orchestrator.environment import Environment
 from orchestrator.errors import CorpusError, RecipeError
-from orchestrator.routers import Policy, Router, TextRouter, TokenRouter
+from orchestrator.routers import Policy, TextRouter, TokenRouter, load_router
 from orchestrator.stages.base import Expected
 from orchestrator.stages.router import RouterStage
 from orchestrator.tokens.tokenizer import save_tokenizer, train_tokenizer
@@ -88,7 +88,7 @@ def test_trains_measures_and_stores(blocks: Path, tmp_path: Path) -> None:
         assert "64" not in metrics["classifiers"][name]["lengths"], "longer than the context"
     out = tmp_path / "out"
     assert json.loads((out / "router.json").read_text())["classifier"] == "sgd"
-    assert Router.load(out).languages == LANGUAGES
+    assert load_router(out).languages == LANGUAGES
     assert "accuracy" in (tmp_path / "work" / "metrics.jsonl").read_text()
 
 
@@ -127,7 +127,7 @@ def test_a_language_without_blocks_is_refused(tmp_path: Path, split: str) -> Non
 
 
 def test_the_prompt_router_beside_the_papers(blocks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("orchestrator.stages.router.TEST_PIECES", 60)
+    monkeypatch.setattr("orchestrator.evaluation.prompts.TEST_PIECES", 60)
     options = {"type": "prompt", "bits": 12, "pieces": 600, "calibration_pieces": 50}
     made = stage(type=options, reject="fr", reject_above=0.7)
     save_tokenizer(train_tokenizer([["some words of a text"]], 259), tmp_path / "tokenizer")
@@ -145,11 +145,11 @@ def test_the_prompt_router_beside_the_papers(blocks: Path, tmp_path: Path, monke
     timing = json.loads((out / "timing.json").read_text())
     assert set(timing) == set(metrics["table3_router"])
     assert timing["prompt"]["text"]["alone"] > 0
-    router = Router.load(out)
+    router = load_router(out)
     assert isinstance(router, TextRouter)
     assert router.languages == LANGUAGES
     assert Policy.of(out) == Policy("fr", 0.7)
-    assert isinstance(Router.load(out, "sgd"), TokenRouter)
+    assert isinstance(load_router(out, "sgd"), TokenRouter)
     assert made.external() == {}
 
 
@@ -170,14 +170,15 @@ import gettext
 import json
 from pathlib import Path
 
-from orchestrator.stages import router
 from orchestrator.environment import Environment
+from orchestrator.evaluation import prompts
+from orchestrator.stages.router import RouterStage
 
 stage, inputs, out, catalogues = json.loads(sys.argv[1])
 gettext.bindtextdomain("messages", catalogues)
-router.TEST_PIECES = 60
+prompts.TEST_PIECES = 60
 inputs = {name: Path(path) for name, path in inputs.items()}
-router.RouterStage.model_validate(stage).run(inputs, Path(out, "out"), Environment(work=Path(out, "work")))
+RouterStage.model_validate(stage).run(inputs, Path(out, "out"), Environment(work=Path(out, "work")))
 print(json.dumps([path for path in seen if catalogues in path or "share/locale" in path or path.endswith(".mo")]))
 """
 """Runs the stage, and prints which message catalogues it has read."""
@@ -237,7 +238,7 @@ def test_names_of_languages_are_matched_with_what_ships(
     counts = json.loads((corpus / "corpus.json").read_text())["languages"]
     (corpus / "corpus.json").write_text(json.dumps({"languages": {renamed[name]: counts[name] for name in LANGUAGES}}))
     save_tokenizer(train_tokenizer([["some words of a text"]], 259), tmp_path / "tokenizer")
-    monkeypatch.setattr("orchestrator.stages.router.TEST_PIECES", 60)
+    monkeypatch.setattr("orchestrator.evaluation.prompts.TEST_PIECES", 60)
     options = {"type": "prompt", "bits": 12, "pieces": 200, "calibration_pieces": 50}
     made = RouterStage(
         router=RouterConfig(sequences_per_language=40, type=options),
@@ -257,5 +258,6 @@ def test_names_of_languages_are_matched_with_what_ships(
     assert not {"phrases/pl", "code/pl"} & set(found["learned_outside"])
     assert {"phrases/en", "code/py"} <= set(found["learned_outside"])
     said = (tmp_path / "work" / "metrics.jsonl").read_text()
-    assert "no shipped text for 'medical'" in said
-    assert "of phrases/pl that ship" in said
+    assert "warning: no shipped text for 'medical'" in said
+    assert "texts that ship of the tag pl" in said
+    assert "texts that ship of the tag .pl" in said

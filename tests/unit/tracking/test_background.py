@@ -56,7 +56,7 @@ def test_a_dead_server_is_told_once_and_costs_no_time() -> None:
 
 def test_what_happened_in_an_outage_is_written_after_it() -> None:
     recorder, lines = Recorder(), []
-    tracker = Background(lambda: recorder, "store", lines.append, retry_seconds=0.01)
+    tracker = Background(lambda: recorder, "store", lines.append, retry_seconds=0.01, rest_seconds=0)
     tracker.started("teacher")
     _until(lambda: recorder.events)
     recorder.down = True

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from orchestrator.routers.text.shipped import learned
-from orchestrator.routers.text.tags import CODE, PHRASES, own_kinds, tags
+from orchestrator.routers.text.tags import CODE, NATURAL, own_kinds, tags
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ from orchestrator.routers.text.tags import CODE, PHRASES, own_kinds, tags
     }.items(),
 )
 def test_a_language_is_known_by_any_of_its_names(tag: str, names: str) -> None:
-    assert {name: tags(name, PHRASES) for name in names.split()} == dict.fromkeys(names.split(), (tag,))
+    assert {name: tags(name, NATURAL) for name in names.split()} == dict.fromkeys(names.split(), (tag,))
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_a_name_may_be_of_several_kinds() -> None:
 
 @pytest.mark.parametrize("name", ["xx", "medical", "my-corpus", "is-this", "in-house", "", "-", "q-en"])
 def test_unknown_names_are_their_own_tag(name: str) -> None:
-    assert tags(name, PHRASES) == ()
+    assert tags(name, NATURAL) == ()
     assert own_kinds({name: False}) == {name: (f"phrases/{name}",)}
 
 

@@ -1,0 +1,67 @@
+"""Ray's TorchTrainer with fewer processes a training: start-up is dominated by starting processes.
+
+Ray Train has no public switch for them, so this file, and no other one, imports what is private in Ray Train. A Ray
+that has it elsewhere is used by its public interface alone, which a line says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any, NamedTuple
+
+
+class _Parts(NamedTuple):
+    """What is private: the trainer below TorchTrainer, and the callbacks that start a process each.
+
+    Attributes:
+        base: TorchTrainer's base class. data: manages Ray Data sets, which no stage uses.
+        cleaner: removes the placement group of a controller that died while its cluster lives on.
+    """
+
+    base: Any
+    data: Any
+    cleaner: Any
+
+
+def make_trainer(function: Callable[..., None], *, process_group: bool, own_cluster: bool, **arguments: Any) -> Any:
+    """A trainer of Ray Train whose `fit` runs `function` on every worker.
+
+    Args:
+        function: the train function. arguments: as TorchTrainer takes them.
+        process_group: the workers need one. Without it the controller is spared torch: 3 s and 150 MB.
+        own_cluster: the cluster ends with this process, so nothing of it needs cleaning.
+    """
+    parts = _parts()
+    if parts is None:
+        return _torch_trainer()(function, **arguments)
+    unused = (parts.data, parts.cleaner) if own_cluster else (parts.data,)
+    base: Any = _torch_trainer() if process_group else parts.base
+
+    class Lean(base):  # type: ignore[misc, valid-type]
+        def _create_default_callbacks(self) -> list[Any]:
+            return [callback for callback in super()._create_default_callbacks() if not isinstance(callback, unused)]
+
+    return Lean(function, **arguments)
+
+
+@cache
+def _parts() -> _Parts | None:
+    try:
+        from ray.train.v2._internal.callbacks import DatasetsCallback
+        from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
+        from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+
+        _ = DataParallelTrainer._create_default_callbacks
+    except (ImportError, AttributeError):
+        import ray
+
+        print(f"Ray {ray.__version__} starts more processes a training than it needs to: its parts have moved")
+        return None
+    return _Parts(DataParallelTrainer, DatasetsCallback, PlacementGroupCleanerCallback)
+
+
+def _torch_trainer() -> Any:
+    from ray.train.torch import TorchTrainer  # imports torch
+
+    return TorchTrainer
