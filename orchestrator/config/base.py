@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any, ClassVar
 
 from pydantic import (
@@ -12,9 +13,10 @@ from pydantic import (
     ConfigDict,
     GetJsonSchemaHandler,
     PrivateAttr,
+    ValidationError,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from orchestrator import plugins
 from orchestrator.errors import PluginError
@@ -69,13 +71,26 @@ class _Room:
 def plugin_of(room: str, default: str | None = None) -> Any:
     """Type of a recipe field that holds a plug-in of `room`; options are validated when the recipe is read.
 
-    Options without a name (``{temperature: 2.0}``) are those of the plug-in `default`, where there is one.
+    Options without a name (``{temperature: 2.0}``) are those of the plug-in `default`; where there is none, they are
+    refused.
     """
 
     def name(value: Any) -> Any:
-        return {"type": default, **value} if default and isinstance(value, dict) else value
+        if not isinstance(value, dict) or "type" in value:
+            return value
+        if default is None:
+            message = f"the type is missing: add type: {' or '.join(_with_options(room, value))}"
+            raise PydanticCustomError("plugin", "{message}", {"message": message})
+        return {"type": default, **value}
 
     return Annotated[PluginSpec, BeforeValidator(name), AfterValidator(_checker(room)), _Room(room)]
+
+
+def _with_options(room: str, options: Iterable[str]) -> list[str]:
+    """Names of the plug-ins that have these options; of all where none has."""
+    names = plugins.available(room)
+    fields = {name: {field.name for field in dataclasses.fields(plugins.find(room, name))} for name in names}
+    return [name for name in names if fields[name].issuperset(options)] or list(names)
 
 
 def build(room: str, spec: PluginSpec) -> Any:
@@ -87,13 +102,26 @@ def build(room: str, spec: PluginSpec) -> Any:
     return plugins.create(room, spec.type, spec.options)
 
 
+def _refused(error: PluginError) -> tuple[tuple[int | str, ...], str]:
+    """Keys of what a plug-in refuses, below the plug-in's own, and why."""
+    cause = error.__context__
+    if not isinstance(cause, ValidationError):
+        return (), error.what
+    first = cause.errors()[0]
+    known = "unknown key" if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Value error, ")
+    return first["loc"], known
+
+
 def _checker(room: str) -> Callable[[PluginSpec], PluginSpec]:
     def check(spec: PluginSpec) -> PluginSpec:
         try:
             build(room, spec)
         except PluginError as error:
-            message = error.what + (f" ({error.fix})" if error.fix else "")
-            raise PydanticCustomError("plugin", "{message}", {"message": message}) from None
+            place, what = _refused(error)
+            message = what + (f" ({error.fix})" if error.fix else "")
+            told = PydanticCustomError("plugin", "{message}", {"message": message})
+            details = InitErrorDetails(type=told, loc=place, input=spec)
+            raise ValidationError.from_exception_data("plugin", [details]) from None
         placed = spec.model_copy()
         placed._room = room
         return placed

@@ -13,10 +13,9 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from orchestrator.config.recipe import Recipe
-from orchestrator.config.study import StudySweep
 from orchestrator.config.yaml_text import compose, construct, parse
-from orchestrator.errors import RecipeError
-from orchestrator.plugins import suggest
+from orchestrator.errors import PluginError, RecipeError
+from orchestrator.plugins import find, suggest
 
 Model = TypeVar("Model", bound=BaseModel)
 Key = tuple[str | int, ...]
@@ -28,8 +27,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
 
     Args:
         path: a YAML file. ``${NAME}`` and ``${NAME:-default}`` in its strings are environment variables. Its `base` is
-            another recipe, relative to it, that it changes; sweeps of its study may be files, likewise: a name, or
-            `file` with other fields on top.
+            another recipe, relative to it, that it changes; a study's options may name files, likewise.
         overrides: ``section.field=value`` with the value in YAML.
 
     Raises:
@@ -38,7 +36,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     tree, lines = _based(path)
     for override in overrides:
         tree = apply_override(tree, override, lines)
-    return validate(Recipe, _with_sweeps(tree, path), path, lines)
+    return validate(Recipe, _with_files(tree, path), path, lines)
 
 
 def changed(recipe: Recipe, changes: Mapping[str, Any], what: str) -> Recipe:
@@ -83,20 +81,16 @@ def _merged(base: Any, change: Any) -> Any:
     return {**base, **{key: _merged(base.get(key), value) for key, value in change.items()}}
 
 
-def _with_sweeps(tree: dict[str, Any], path: Path) -> dict[str, Any]:
-    """The recipe with the sweeps that its study names by their files."""
+def _with_files(tree: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The recipe with the content of the files that its study names."""
     study: Any = tree.get("study")
-    named = study.get("sweeps") if isinstance(study, Mapping) else None
-    if not isinstance(named, Mapping):
+    if not isinstance(study, Mapping) or not isinstance(study.get("type"), str):
         return tree
-    known = StudySweep.model_fields
-    sweeps = dict(named)
-    for name, sweep in named.items():
-        given = {"file": sweep} if isinstance(sweep, str) else sweep
-        if isinstance(given, Mapping) and "file" in given:
-            file, own = path.parent / str(given["file"]), {k: v for k, v in given.items() if k != "file"}
-            sweeps[name] = {**{key: value for key, value in read_yaml(file)[0].items() if key in known}, **own}
-    return {**tree, "study": {**study, "sweeps": sweeps}}
+    try:
+        read = find("study", study["type"]).read  # type: ignore[attr-defined]
+    except PluginError:  # whoever validates the recipe says so, with the line
+        return tree
+    return {**tree, "study": read(study, path.parent)}
 
 
 def load_model(model: type[Model], path: Path, overrides: Sequence[str] = ()) -> Model:

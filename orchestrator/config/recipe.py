@@ -18,7 +18,6 @@ from orchestrator.config.corpus import SplitConfig as SplitConfig
 from orchestrator.config.names import Fraction, Name
 from orchestrator.config.routing import BEST, COMMON, ERROR
 from orchestrator.config.routing import RouterConfig as RouterConfig
-from orchestrator.config.study import StudyConfig
 
 
 class BalanceConfig(Section):
@@ -217,8 +216,8 @@ class Recipe(Section):
     """Text to expert."""
     evaluation: EvaluationConfig = Field(default_factory=EvaluationConfig)
     """Held-out perplexity."""
-    study: StudyConfig | None = None
-    """Other setups, baselines, seeds and sweeps over the same data and teacher; null: the main line alone."""
+    study: plugin_of("study") | None = None  # type: ignore[valid-type]
+    """What is trained beside the main line, over the same data and teacher; null: the main line alone."""
     resources: ResourcesConfig = Field(default_factory=ResourcesConfig)
     """Where things run."""
     tracking: TrackingConfig = Field(default_factory=TrackingConfig)

@@ -53,12 +53,11 @@ class Step:
 def steps_of(recipe: Recipe) -> tuple[Step, ...]:
     """The steps of an experiment in an order in which each comes after its inputs."""
     if recipe.study is not None:
-        from orchestrator.pipeline.study import study_steps
-
-        return study_steps(recipe)
-    steps = main_line(recipe)
+        steps: tuple[Step, ...] = build("study", recipe.study).steps(recipe)
+        return steps
+    main = main_line(recipe)
     shown = recipe.model_dump(mode="json", exclude={"resources", "tracking"})
-    return (*steps, Step("report", ReportStage(recipe=shown), {step.name: step.name for step in steps}))
+    return (*main, Step("report", ReportStage(recipe=shown), {step.name: step.name for step in main}))
 
 
 def main_line(recipe: Recipe) -> tuple[Step, ...]:

@@ -22,7 +22,6 @@ import torch
 from orchestrator.artifacts import write_json
 from orchestrator.config.base import Section
 from orchestrator.config.recipe import TrainingConfig
-from orchestrator.config.study import StudentConfig
 from orchestrator.environment import Environment
 from orchestrator.pipeline.pace import LANGUAGES, Pace, kind_of_stage, pace_so_far, rehearsed_pace
 from orchestrator.pipeline.plan import Plan, PlannedStep
@@ -258,7 +257,7 @@ def _shortened(section: AnySection, steps: int, tokens: int, context: int) -> An
     changes: dict[str, Any] = {
         name: _shortened(value, steps, tokens, context) for name, value in section if isinstance(value, Section)
     }
-    if isinstance(section, StudentConfig):
+    if "tokens" in type(section).model_fields:
         changes["tokens"] = tokens
     return section.model_copy(update=changes)
 

@@ -21,9 +21,9 @@ from orchestrator.evaluation.summary import TEACHER, LanguageLosses, summarise
 from orchestrator.models import load_model
 from orchestrator.models.mixture_files import load_mixture
 from orchestrator.routers import Router, load_router
-from orchestrator.stages._held_out import held_out_tokens
 from orchestrator.stages._mixing import ROUTER
 from orchestrator.stages.base import Cost, Expected, Stage
+from orchestrator.stages.held_out import held_out_tokens
 from orchestrator.tokens.blocks import TokenBlocks
 from orchestrator.tokens.tokenizer import byte_lengths, load_tokenizer
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 from orchestrator.config.recipe import ExpertsConfig
 from orchestrator.environment import Environment
-from orchestrator.stages._distilling import distilling_cost, objective
-from orchestrator.stages._training import check_tokens, fingerprint, pretrained_files
 from orchestrator.stages.base import Cost, Expected, Stage
+from orchestrator.stages.distilling import distilling_cost, objective
+from orchestrator.stages.training import check_tokens, fingerprint, pretrained_files
 
 if TYPE_CHECKING:
     from torch import nn

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, ClassVar
 from orchestrator.config.base import PluginSpec, build
 from orchestrator.config.recipe import ExpertsConfig, TrainingConfig
 from orchestrator.environment import Environment
-from orchestrator.stages._distilling import distilling_cost, for_languages, objective
-from orchestrator.stages._training import check_tokens, fingerprint, pretrained_files
 from orchestrator.stages.base import Cost, Expected, Stage
+from orchestrator.stages.distilling import distilling_cost, for_languages, objective
+from orchestrator.stages.training import check_tokens, fingerprint, pretrained_files
 
 if TYPE_CHECKING:
     from torch import nn

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, ClassVar
 from orchestrator.config.recipe import TeacherConfig
 from orchestrator.environment import Environment
 from orchestrator.errors import ModelError
-from orchestrator.stages._training import check_tokens, fingerprint, pretrained_files, training_cost, training_data
 from orchestrator.stages.base import Cost, Expected, Stage
+from orchestrator.stages.training import check_tokens, fingerprint, pretrained_files, training_cost, training_data
 
 if TYPE_CHECKING:
     from orchestrator.tokens.blocks import TokenBlocks

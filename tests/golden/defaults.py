@@ -7,18 +7,24 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Iterator
+from types import ModuleType
 from typing import Any
 
 import orchestrator.config
+import orchestrator.study._paper
+import orchestrator.study.students
 from orchestrator import plugins
 from orchestrator.config.base import Section
 from orchestrator.config.identity import identity
+from orchestrator.stages.base import Stage
 
 ROOMS = (
     *("corpus.sources", "losses", "losses.hidden", "schedules", "teacher", "models.zoo", "models.setups"),
-    *("models.combiners", "routers", "training.optimizers", "training.strategies"),
+    *("models.combiners", "routers", "training.optimizers", "training.strategies", "study"),
 )
-WITHOUT_RESULT = ("ResourcesConfig", "TrackingConfig")
+CONFIGURATIONS = (orchestrator.config, orchestrator.study.students, orchestrator.study._paper)
+"""Packages with sections of a recipe, and of the options of a study."""
+WITHOUT_RESULT = ("ResourcesConfig", "TrackingConfig", "StudyEntry")
 
 
 def defaults() -> dict[str, Any]:
@@ -27,9 +33,15 @@ def defaults() -> dict[str, Any]:
 
 
 def _of_sections() -> Iterator[tuple[str, Any]]:
-    for found in pkgutil.iter_modules(orchestrator.config.__path__, "orchestrator.config."):
+    for package in CONFIGURATIONS:
+        yield from _of_package(package)
+
+
+def _of_package(package: ModuleType) -> Iterator[tuple[str, Any]]:
+    for found in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
         for name, cls in inspect.getmembers(importlib.import_module(found.name), inspect.isclass):
-            if issubclass(cls, Section) and cls.__module__ == found.name and name not in WITHOUT_RESULT:
+            chosen = issubclass(cls, Section) and not issubclass(cls, Stage)
+            if chosen and cls.__module__ == found.name and name not in WITHOUT_RESULT:
                 for key, field in cls.model_fields.items():
                     if not field.is_required():
                         yield f"{name}.{key}", _plain(field.get_default(call_default_factory=True))
@@ -43,6 +55,8 @@ def _of_plugins() -> Iterator[tuple[str, Any]]:
             for field in dataclasses.fields(cls):
                 if field.default is not dataclasses.MISSING:
                     yield f"{room}.{name}.{field.name}", _plain(field.default)
+                elif field.default_factory is not dataclasses.MISSING:
+                    yield f"{room}.{name}.{field.name}", _plain(field.default_factory())
 
 
 def _plain(value: Any) -> Any:

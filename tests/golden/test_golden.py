@@ -21,7 +21,8 @@ RECORDS = Path(__file__).parent / "records"
 LIBRARIES = ("torch", "transformers", "tokenizers", "scikit-learn", "numpy")
 STAGES = (
     *("Corpus", "Tokenizer", "Tokens", "Blocks", "Teacher", "Cache", "Expert", "Joint", "Router", "Mixture"),
-    *("Evaluation", "Student", "Merged", "Measure", "GrownCorpus", "GrownBlocks", "AddedBlocks", "RemainingExperts"),
+    *("Evaluation", "Student", "Merged", "Measure", "LowRank"),
+    *("GrownCorpus", "GrownBlocks", "AddedBlocks", "RemainingExperts"),
 )
 TOLERANCE = 2e-3
 """Relative, of sums in another order and of another processor's instructions, over six steps of training."""

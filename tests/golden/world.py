@@ -17,6 +17,7 @@ from orchestrator.stages.grown_blocks import GrownBlocksStage
 from orchestrator.stages.grown_corpus import GrownCorpusStage
 from orchestrator.stages.remaining_experts import RemainingExpertsStage
 from orchestrator.stages.tokens import TokensStage
+from orchestrator.study._low_rank.stage import LowRankStage
 
 MODEL = {"type": "gpt2", "layers": 2, "width": 16, "heads": 2}
 TRAINING = {
@@ -44,6 +45,7 @@ RECIPE = Recipe.model_validate(
         "router": {"type": {"type": "prompt", "bits": 12, "pieces": 100, "calibration_pieces": 50}},
         "evaluation": {"bootstrap": 100, "max_blocks": 6},
         "study": {
+            "type": "paper",
             "seeds": [1],
             "setups": {"ple": "ple", "moe_ce": "moe_ce"},
             "baselines": {"dense": {}, "merged": {"initialise": "average", "tokens": 0}},
@@ -69,6 +71,8 @@ def run_all(root: Path) -> dict[str, tuple[Stage, Path]]:
     for step in steps:
         if not step.kind.endswith(("report", "study")):  # reports read manifests, which only a run writes
             run(step.name, step.stage, {role: folders[name] for role, name in step.inputs.items()})
+    low_rank = LowRankStage(language="en", ranks=(1, 4), evaluation=RECIPE.evaluation)
+    run("low-rank", low_rank, {"blocks": folders["blocks"], "base": folders["dense"], "expert": folders["expert-en"]})
     _grow(run, folders)
     return found
 

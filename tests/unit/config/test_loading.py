@@ -149,12 +149,26 @@ class TestBase:
             "name: rq1\nbase: base.yaml\nseeds: [4]\nconfigurations: {a: {}, b: {experts.distillation.soft: null}}\n"
         )
         text = (
-            "base: base.yaml\nname: mine\nstudy: {sweeps: {rq1: rq1.yaml, more: {file: rq1.yaml, languages: [fr]}}}\n"
+            "base: base.yaml\nname: mine\n"
+            "study: {type: paper, sweeps: {rq1: rq1.yaml, more: {file: rq1.yaml, languages: [fr]}}}\n"
         )
         study = load_recipe(self.write(tmp_path, text)).study
         assert study is not None
-        assert list(study.sweeps["rq1"].configurations) == ["a", "b"]
-        assert (study.sweeps["rq1"].languages, study.sweeps["more"].languages) == ((), ("fr",))
+        sweeps = build("study", study).sweeps
+        assert list(sweeps["rq1"].configurations) == ["a", "b"]
+        assert (sweeps["rq1"].languages, sweeps["more"].languages) == ((), ("fr",))
+
+    def test_what_is_wrong_deep_in_a_plugin_is_told_with_its_line(self, tmp_path):
+        text = "base: base.yaml\nname: mine\nstudy:\n  type: paper\n  baselines:\n    more: {}\n    no: {tokns: 5}\n"
+        with pytest.raises(RecipeError, match=r":7: study\.baselines\.no\.tokns: unknown key"):
+            load_recipe(self.write(tmp_path, text))
+        with pytest.raises(RecipeError, match=r":7: study\.baselines\.no: tokens: 0 is for initialise: average"):
+            load_recipe(self.write(tmp_path, text.replace("tokns: 5", "tokens: 0")))
+
+    def test_a_study_without_a_type_is_told_which_one_has_its_options(self, tmp_path):
+        path = self.write(tmp_path, "base: base.yaml\nname: mine\nstudy: {setups: {ple: ple}}\n")
+        with pytest.raises(RecipeError, match=r":3: study: the type is missing: add type: paper"):
+            load_recipe(path)
 
     @pytest.mark.parametrize("language", ["common", "shared", "teacher", "auto", "none", "error"])
     def test_names_that_mean_something_else_are_no_languages(self, tmp_path, language):

@@ -211,8 +211,9 @@ class TestRehearsal:
 
     def test_students_of_a_study_and_what_they_begin_from(self, tmp_path: Path) -> None:
         study = (
-            "study={setups: {ple: ple}, forgetting: true, seeds: [1], baselines: {dense: {}, mix: {initialise: "
-            "branch_train_mix, tokens: 5000, model: {type: token-moe, base: gpt2-nano, experts: 2, top: 1}}}}"
+            "study={type: paper, setups: {ple: ple}, forgetting: true, seeds: [1], baselines: {dense: {}, mix: "
+            "{initialise: branch_train_mix, tokens: 5000, "
+            "model: {type: token-moe, base: gpt2-nano, experts: 2, top: 1}}}}"
         )
         _, plan = planned(tmp_path, study)
         found = paces(plan, tmp_path)

@@ -11,23 +11,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.numpy import load_file
 
 from orchestrator.config.base import PluginSpec
-from orchestrator.config.recipe import EvaluationConfig, ExpertsConfig
-from orchestrator.config.study import StudentConfig
+from orchestrator.config.recipe import ExpertsConfig
 from orchestrator.environment import Environment
 from orchestrator.errors import ArtifactError, ModelError
-from orchestrator.models import load_model
 from orchestrator.models.inference import routed_logits
 from orchestrator.models.mixture_files import load_mixture
 from orchestrator.stages.base import Expected, Stage
 from orchestrator.stages.expert import ExpertStage
 from orchestrator.stages.joint import JointStage
-from orchestrator.stages.measure import MeasureStage
-from orchestrator.stages.merged import MergedStage
 from orchestrator.stages.mixture import MixtureStage
-from orchestrator.stages.student import StudentStage
 
 CONTEXT, VOCABULARY = 16, 60
 LANGUAGES = ("en", "fr")
@@ -54,11 +48,6 @@ def joint(setup: PluginSpec, learn: tuple[str, ...] = LANGUAGES, **changes: Any)
     return JointStage(
         **{"setup": setup, "experts": EXPERTS, "languages": LANGUAGES, "learn": learn, "seed": 1, **changes}
     )
-
-
-def student(**changes: Any) -> StudentStage:
-    fields = {"student": StudentConfig(), "experts": EXPERTS, "languages": LANGUAGES, "validated": LANGUAGES, "seed": 1}
-    return StudentStage(**{**fields, **changes})
 
 
 def run(stage: Stage, inputs: dict[str, Path], out: Path) -> Path:
@@ -156,50 +145,6 @@ class TestJoint:
         assert (jeet.parameters, gated.parameters) == (2 * alone.parameters, 3 * alone.parameters)
 
 
-class TestStudent:
-    def test_takes_as_many_tokens_as_the_experts_together_in_their_batches(self, trained, tmp_path):
-        folder = run(student(), trained, tmp_path / "out")
-        steps = [row for row in rows(folder) if "loss" in row]
-        assert steps[-1]["tokens"] == 2 * 6 * 8 * CONTEXT
-        assert len(steps) == 12
-        assert {"validation_loss/en", "validation_loss/fr"} <= set(rows(folder)[-1])
-
-    def test_goes_on_from_another_and_tells_of_all_languages(self, trained, tmp_path):
-        before = run(student(languages=("en",)), trained, tmp_path / "en")
-        after = run(student(languages=("fr",)), trained | {"initial": before}, tmp_path / "fr")
-        validations = [row for row in rows(after) if "validation_loss" in row]
-        assert all({"validation_loss/en", "validation_loss/fr"} <= set(row) for row in validations)
-        fresh = run(student(languages=("fr",)), trained, tmp_path / "fresh")
-        assert losses(after)[0] < losses(fresh)[0]
-
-    def test_routers_alone_are_trained_where_asked(self, trained, experts, tmp_path):
-        model = {"type": "token-moe", "base": EXPERTS.model.model_dump(), "experts": 2, "top": 1}
-        options = {"model": model, "initialise": "branch_train_mix", "tokens": CONTEXT * 8 * 4}
-        folders = {
-            what: run(
-                student(student=StudentConfig.model_validate({**options, "trainable": what})),
-                trained | experts,
-                tmp_path / what,
-            )
-            for what in ("token_router", "all")
-        }
-        trained_names = {}
-        for what, folder in folders.items():
-            beginning = student(student=StudentConfig.model_validate(options))._model(experts, VOCABULARY, CONTEXT)
-            weights = dict(load_model(folder / "model").named_parameters())
-            changed = {name for name, p in beginning.named_parameters() if not torch.equal(p, weights[name])}
-            trained_names[what] = changed
-        assert trained_names["token_router"]
-        assert all("router" in name for name in trained_names["token_router"])
-        assert len(trained_names["all"]) > len(trained_names["token_router"])
-
-    def test_the_experts_mean(self, data, experts, tmp_path):
-        folder = run(MergedStage(), {**experts, "tokenizer": data["tokenizer"]}, tmp_path / "out")
-        weights = [dict(load_model(path / "model").named_parameters()) for path in (*experts.values(), folder)]
-        for name, merged in weights[-1].items():
-            torch.testing.assert_close(merged, (weights[0][name] + weights[1][name]) / 2)
-
-
 class TestMixture:
     @pytest.fixture
     def router(self, tmp_path) -> Path:
@@ -235,14 +180,3 @@ class TestMixture:
         stage = MixtureStage(setup=JEET, languages=("en", "de"))
         with pytest.raises(ArtifactError, match="the experts are of en, fr"):
             run(stage, {"joint": first["jeet"], "router": router}, tmp_path / "out")
-
-
-def test_a_model_is_measured_on_every_language(trained, experts, tmp_path):
-    config = EvaluationConfig(split="validation", max_blocks=3)
-    inputs = {"blocks": trained["blocks"], "model": experts["expert-fr"]}
-    folder = run(MeasureStage(evaluation=config, languages=LANGUAGES), inputs, tmp_path / "out")
-    found = load_file(folder / "block_losses.safetensors")
-    assert found.pop("works/en").tolist() == list(range(len(found["loss/en"])))
-    found.pop("works/fr")
-    assert {name: len(values) for name, values in found.items()} == {"loss/en": 3, "loss/fr": 3}
-    assert found["loss/fr"].mean() / CONTEXT < np.log(VOCABULARY)

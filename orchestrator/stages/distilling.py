@@ -1,0 +1,97 @@
+"""What the stages that distil students share: the objective, what it costs, which inputs it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.config.base import PluginSpec, build
+from orchestrator.config.recipe import DistillationConfig, ExpertsConfig, TrainingConfig
+from orchestrator.environment import Environment
+from orchestrator.stages._teaching import cache_identity, teacher_model
+from orchestrator.stages.base import Cost, Expected
+from orchestrator.stages.training import training_cost, training_data
+
+if TYPE_CHECKING:
+    from orchestrator.tokens.blocks import TokenBlocks
+    from orchestrator.training.objective import Objective
+
+
+def objective(
+    config: DistillationConfig,
+    inputs: Mapping[str, Path],
+    blocks: TokenBlocks,
+    languages: tuple[str, ...],
+    env: Environment,
+) -> Objective:
+    """The loss alpha · CE + beta · soft on some languages, with the teacher or its caches among `inputs`.
+
+    Raises:
+        ModelError: teacher and students differ in vocabulary. ArtifactError: a cache is damaged, or another's.
+    """
+    from orchestrator.teacher import Cache
+    from orchestrator.training.device import device_of
+    from orchestrator.training.objective import CrossEntropyObjective, DistillationObjective
+
+    if config.soft is None:
+        return CrossEntropyObjective()
+    caches = {}
+    for language in languages if config.cached else ():
+        identity = cache_identity(config.teacher, inputs["teacher"], blocks, language)
+        caches[blocks.languages.index(language)] = Cache(inputs[f"cache-{language}"], identity)
+    model = teacher_model(inputs["teacher"], device_of(env), blocks.vocab_size, caches)
+    return DistillationObjective(
+        soft=build("losses", config.soft),
+        schedule=build("schedules", config.schedule),
+        teacher=build("teacher", config.teacher).open(model),
+        hidden=None if config.hidden is None else build("losses.hidden", config.hidden),
+    )
+
+
+def for_languages(
+    training: TrainingConfig, count: int, tokens: int | None = None, *, batches: bool = False
+) -> TrainingConfig:
+    """An expert's training, for one that learns `count` languages at once with as many tokens of each.
+
+    Args:
+        training: of an expert. count: languages. tokens: in all; None: an expert's, times the languages.
+        batches: batches grow by the languages and the number of steps stays; otherwise it is the other way round.
+    """
+    if tokens is None and training.tokens is not None:
+        tokens = training.tokens * count
+    changes: dict[str, object] = {"tokens": tokens}
+    if count > 1 and training.sampling == "mixed":
+        changes["sampling"] = "balanced"
+    if batches:
+        changes["batch_tokens"] = training.batch_tokens * count
+    else:  # evaluated and saved equally often in a run of more steps
+        changes |= {name: getattr(training, name) * count for name in ("eval_every", "checkpoint_every")}
+    return training.model_copy(update=changes)
+
+
+def distilling_cost(
+    experts: ExpertsConfig,
+    training: TrainingConfig,
+    inputs: Mapping[str, Path | None],
+    expected: Expected,
+    languages: tuple[str, ...],
+    model: PluginSpec | None = None,
+) -> Cost:
+    """FLOPs, tokens, parameters and memory of a student of some languages.
+
+    Raises:
+        ModelError, TrainingError, ArtifactError: see :func:`orchestrator.stages.training.training_cost`.
+    """
+    from orchestrator.models import build_model, head
+    from orchestrator.models.vocabulary import check_vocabulary
+
+    size, distillation, blocks = 0, experts.distillation, inputs.get("blocks")
+    if distillation.soft is not None:
+        vocab_size, context, _ = training_data(blocks, expected, languages)
+        teacher = build_model(expected.teacher, vocab_size, context, 0, "meta")
+        # With a cache at most the teacher's head is applied.
+        size = head(teacher)[0].numel() if distillation.cached else sum(p.numel() for p in teacher.parameters())
+    cost = training_cost(model or experts.model, training, blocks, expected, languages, size)
+    check_vocabulary(model or experts.model, inputs.get("tokenizer") or expected.tokenizer)
+    return cost

@@ -1,0 +1,1 @@
+"""The parts of the paper's study: its sweeps, steps, report and pages."""

@@ -1,0 +1,4 @@
+from tests.unit.stages.conftest import data, trained
+from tests.unit.stages.test_mixtures import experts
+
+__all__ = ["data", "experts", "trained"]
