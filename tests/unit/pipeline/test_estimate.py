@@ -204,7 +204,7 @@ class TestRehearsal:
 
     @pytest.mark.parametrize("mixture", ["jeet", "moe_ce"])
     def test_experts_that_train_together(self, tmp_path: Path, mixture: str) -> None:
-        _, plan = planned(tmp_path, f"mixture={mixture}")
+        _, plan = planned(tmp_path, f"setup={mixture}")
         pace = paces(plan, tmp_path)["joint"]
         assert pace is not None
         assert pace.languages == 2
