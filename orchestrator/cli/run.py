@@ -17,7 +17,7 @@ from orchestrator.config.loading import load_recipe
 from orchestrator.config.recipe import Recipe
 from orchestrator.disk import place_folder
 from orchestrator.mixtures.versions import Versions, record_run
-from orchestrator.pipeline.place import runs_folder
+from orchestrator.place import runs_folder
 from orchestrator.pipeline.plan import Plan, make_plan, run_folder
 from orchestrator.tracking import Observer, RunFacts, mlflow_tracker
 

@@ -25,9 +25,8 @@ from orchestrator.config.base import PluginSpec, build
 from orchestrator.config.recipe import ResourcesConfig
 from orchestrator.environment import Environment
 from orchestrator.errors import StoppedEarlyError
-from orchestrator.pipeline.local import spreads_parts
-from orchestrator.pipeline.memory import MeasuredMap, PeakMemory, Used
-from orchestrator.resources import Allocation, allocate
+from orchestrator.memory import MeasuredMap, PeakMemory, Used
+from orchestrator.resources import Allocation, allocate, for_step
 from orchestrator.stages.base import Stage
 
 if TYPE_CHECKING:
@@ -168,11 +167,7 @@ class RayRunner:
             end()
 
     def _share(self, step: Step) -> Allocation:
-        resources = self._resources
-        if step.alone:
-            resources = resources.model_copy(update={"slots": 1})
-        if not step.stage.by_parts and spreads_parts(resources):
-            resources = resources.model_copy(update={"strategy": "auto"})
+        resources = for_step(self._resources, alone=step.alone, by_parts=step.stage.by_parts)
         if self._given or resources is self._resources:
             return self.allocation
         return allocate(resources, *cluster_size(), cluster_nodes())

@@ -21,7 +21,7 @@ from orchestrator.pipeline.graph import Step
 from orchestrator.pipeline.pace import Conditions, Pace, Recorded
 from orchestrator.pipeline.plan import Plan, PlannedStep
 from orchestrator.pipeline.rehearsal import Rehearsal
-from orchestrator.pipeline.text import counted_blocks, expected_blocks
+from orchestrator.tokens.expected import counted_blocks, expected_blocks
 from orchestrator.stages.base import Cost
 from orchestrator.training.device import arithmetic
 

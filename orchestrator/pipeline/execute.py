@@ -22,7 +22,7 @@ from orchestrator.errors import FaultError, MomeError, StageFailedError, Stopped
 from orchestrator.faults import FOLDER, explained
 from orchestrator.pipeline.following import Follower
 from orchestrator.pipeline.graph import Step, code_of
-from orchestrator.pipeline.memory import MemoryWatch, Used, memory_facts
+from orchestrator.memory import MemoryWatch, Used, memory_facts
 from orchestrator.pipeline.plan import Plan, PlannedStep
 from orchestrator.pipeline.stopping import PATIENCE, Stopping
 from orchestrator.provenance import provenance

@@ -20,7 +20,7 @@ from orchestrator.pipeline.graph import Step
 from orchestrator.pipeline.pace import Conditions, Pace, Recorded, kind_of_stage, pace_so_far
 from orchestrator.pipeline.plan import Plan, make_plan
 from orchestrator.pipeline.rehearsal import BUDGET, Rehearsal
-from orchestrator.pipeline.text import counted_blocks, expected_blocks
+from orchestrator.tokens.expected import counted_blocks, expected_blocks
 from orchestrator.stages.base import Cost, Stage
 from orchestrator.training.device import arithmetic
 

@@ -15,7 +15,7 @@ from orchestrator.pipeline import memory
 from orchestrator.pipeline.execute import execute
 from orchestrator.pipeline.graph import Step
 from orchestrator.pipeline.local import LocalRunner, ProcessMap
-from orchestrator.pipeline.memory import MeasuredMap, MemoryWatch, PeakMemory, Used, memory_facts
+from orchestrator.memory import MeasuredMap, MemoryWatch, PeakMemory, Used, memory_facts
 from orchestrator.pipeline.plan import Plan, PlannedStep
 from orchestrator.stages.base import Expected, Stage
 
