@@ -15,8 +15,8 @@ from orchestrator.artifacts import Store
 from orchestrator.cli.arguments import DEFAULT_RUNS
 from orchestrator.config.loading import load_recipe
 from orchestrator.config.recipe import Recipe
-from orchestrator.place import runs_folder
 from orchestrator.pipeline.plan import Plan, make_plan, run_folder
+from orchestrator.place import runs_folder
 from orchestrator.provenance import told
 from orchestrator.stages.base import Cost
 

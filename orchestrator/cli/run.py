@@ -17,8 +17,8 @@ from orchestrator.config.loading import load_recipe
 from orchestrator.config.recipe import Recipe
 from orchestrator.disk import place_folder
 from orchestrator.mixtures.versions import Versions, record_run
-from orchestrator.place import runs_folder
 from orchestrator.pipeline.plan import Plan, make_plan, run_folder
+from orchestrator.place import runs_folder
 from orchestrator.tracking import Observer, RunFacts, mlflow_tracker
 
 if TYPE_CHECKING:

@@ -21,8 +21,8 @@ from orchestrator.pipeline.graph import Step
 from orchestrator.pipeline.pace import Conditions, Pace, Recorded
 from orchestrator.pipeline.plan import Plan, PlannedStep
 from orchestrator.pipeline.rehearsal import Rehearsal
-from orchestrator.tokens.expected import counted_blocks, expected_blocks
 from orchestrator.stages.base import Cost
+from orchestrator.tokens.expected import counted_blocks, expected_blocks
 from orchestrator.training.device import arithmetic
 
 EFFICIENCY = {"fp32": 0.6, "bf16": 0.35}

@@ -20,9 +20,9 @@ from orchestrator.artifacts import Artifact
 from orchestrator.disk import disk_errors
 from orchestrator.errors import FaultError, MomeError, StageFailedError, StoppedEarlyError
 from orchestrator.faults import FOLDER, explained
+from orchestrator.memory import MemoryWatch, Used, memory_facts
 from orchestrator.pipeline.following import Follower
 from orchestrator.pipeline.graph import Step, code_of
-from orchestrator.memory import MemoryWatch, Used, memory_facts
 from orchestrator.pipeline.plan import Plan, PlannedStep
 from orchestrator.pipeline.stopping import PATIENCE, Stopping
 from orchestrator.provenance import provenance

@@ -20,8 +20,8 @@ from orchestrator.pipeline.graph import Step
 from orchestrator.pipeline.pace import Conditions, Pace, Recorded, kind_of_stage, pace_so_far
 from orchestrator.pipeline.plan import Plan, make_plan
 from orchestrator.pipeline.rehearsal import BUDGET, Rehearsal
-from orchestrator.tokens.expected import counted_blocks, expected_blocks
 from orchestrator.stages.base import Cost, Stage
+from orchestrator.tokens.expected import counted_blocks, expected_blocks
 from orchestrator.training.device import arithmetic
 
 RECIPES = Path(__file__).resolve().parents[3] / "jobs" / "recipes"
