@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from orchestrator.cli.extras import needs_cluster
+from orchestrator.api.extras import needs_cluster
 from orchestrator.errors import StoppedEarlyError
 from orchestrator.tracking import Observer
 

@@ -34,15 +34,19 @@ if TYPE_CHECKING:
     from orchestrator.cluster.trainer import Fit
     from orchestrator.pipeline.graph import Step
 
-_say = partial(print, flush=True)
 _ROOM_SECONDS = 1.0
 
 
 class RayRunner:
     """A :class:`orchestrator.pipeline.execute.Runner` over the Ray session in use."""
 
-    def __init__(self, resources: ResourcesConfig, allocation: Allocation | None = None) -> None:
-        self._resources, self._given = resources, allocation
+    def __init__(
+        self,
+        resources: ResourcesConfig,
+        allocation: Allocation | None = None,
+        say: Callable[[str], None] = partial(print, flush=True),
+    ) -> None:
+        self._resources, self._given, self._say = resources, allocation, say
         self._preparing, self._opening = threading.Lock(), threading.Lock()
         self._prepared = self._checked = False
         self._queue: Admission | None = None
@@ -67,7 +71,7 @@ class RayRunner:
     @property
     def _admission(self) -> Admission:
         with self._opening:  # steps begin in threads, and have one queue
-            self._queue = self._queue or Admission(self.slots, _say)
+            self._queue = self._queue or Admission(self.slots, self._say)
             return self._queue
 
     def run(
@@ -114,7 +118,7 @@ class RayRunner:
             training = Training(step.stage, inputs, out, work, share)
             training.begin()
             self._ends_by(step.name, training.stop)
-            return train(step.name, training, self._resources.max_failures, _say, self._fit(share))
+            return train(step.name, training, self._resources.max_failures, self._say, self._fit(share))
 
     def _fit(self, share: Allocation) -> Fit | None:
         """How a training with this share gets its workers: None for workers of its own."""
@@ -137,7 +141,7 @@ class RayRunner:
             if name in self._stopped:
                 raise StoppedEarlyError("not needed any more", name)
             if not told:
-                _say(f"{name}: waiting for {' and '.join(lacking)} of the cluster, which others hold")
+                self._say(f"{name}: waiting for {' and '.join(lacking)} of the cluster, which others hold")
             told = True
             time.sleep(_ROOM_SECONDS)
 
@@ -199,7 +203,7 @@ class RayRunner:
             if self._prepared:
                 return
             if self.allocation.strategy.type == "deepspeed" and self.allocation.device == "cpu":
-                _say("DeepSpeed's CPU op: compiling, once on a machine, about a minute; or taken from the cache")
+                self._say("DeepSpeed's CPU op: compiling, once on a machine, about a minute; or taken from the cache")
                 try:
                     ray.get(_prepare_strategy.remote(self.allocation.strategy))
                 except RayError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -83,9 +84,14 @@ class EvaluationStage(Stage):
         (out / "evaluation.json").write_text(json.dumps(result, indent=1, allow_nan=False), encoding="utf-8")
 
     def cost(self, inputs: Mapping[str, Path | None], expected: Expected) -> Cost:
-        """Tokens read: those of the split, by the teacher and by every expert."""
+        """Tokens read, those of the split by the teacher and by every expert, and 2 · N FLOPs for each."""
+        from orchestrator.models import parameter_count
+
         tokens = held_out_tokens(self.evaluation, self.languages, inputs.get("blocks"), expected)
-        return Cost(tokens=tokens * (1 + len(self.languages)))
+        size = partial(parameter_count, vocab_size=expected.vocab_size, context=expected.context)
+        experts = len(self.languages) * size(expected.expert) if expected.expert else 0
+        flops = 2.0 * (size(expected.teacher) + experts) * tokens
+        return Cost(tokens=tokens * (1 + len(self.languages)), flops=flops)
 
     def _losses(
         self,

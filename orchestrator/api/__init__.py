@@ -1,0 +1,140 @@
+"""MoME from Python: run a recipe, see what a run would do, open what a run has made.
+
+`mome` and `jobs/` call these functions and print what they return. All of them work in a notebook: nothing here needs a
+terminal, and a running event loop is no hindrance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from orchestrator.api.plans import RunPlan as RunPlan
+from orchestrator.api.plans import StepPlan as StepPlan
+from orchestrator.api.plans import run_plan
+from orchestrator.api.recipes import read_recipe
+from orchestrator.api.running import run_recipe
+from orchestrator.api.runs import Run as Run
+from orchestrator.api.runs import open_run
+from orchestrator.config.recipe import Recipe
+from orchestrator.tracking import Observer
+from orchestrator.tracking.lines import LogLines, nothing
+
+DEFAULT_RUNS = "runs"
+
+
+def run(
+    recipe: Recipe | Path | str,
+    *overrides: str,
+    runs: Path | str = DEFAULT_RUNS,
+    until: Sequence[str] | str = (),
+    force: Sequence[str] | str = (),
+    strict: bool = False,
+    accept: bool = False,
+    local: bool = False,
+    quiet: bool = False,
+    display: Observer | None = None,
+) -> Run:
+    """Run a recipe, from text to its report. What is done already is not done again.
+
+    Example:
+        >>> from orchestrator import run
+        >>> made = run("quickstart", "name=hotter", "experts.distillation.soft.temperature=2", local=True)
+        >>> made.results.experts["en"]["en"].perplexity
+        >>> made.report
+        PosixPath('runs/hotter/report/index.html')
+
+    Args:
+        recipe: a recipe, its file, or the name of one that comes with MoME (``"quickstart"``).
+        overrides: fields to change, ``section.field=value`` with the value in YAML.
+        runs: folder that holds the runs.
+        until: names of the steps to stop after; ``"experts"`` stands for every expert. None: to the report.
+        force: names of steps to run again, with all that depends on them.
+        strict: run steps again whose code or libraries have changed since they were made.
+        accept: record that steps made with other code or libraries are as good.
+        local: run in this process, without Ray.
+        quiet: print nothing.
+        display: is told of the run's events; None: they are printed as plain lines.
+
+    Returns:
+        The run, with all that it has made.
+
+    Raises:
+        MomeError: what a person can mend (a mistake in the recipe, no space, a step that failed). Nothing half-written
+            stays, finished steps are kept, and the same call goes on from there.
+    """
+    found = read_recipe(recipe, overrides)
+    shown = display or (nothing() if quiet else LogLines())
+    folder = run_recipe(
+        found,
+        Path(runs),
+        until=_names(until),
+        force=_names(force),
+        strict=strict,
+        accept=accept,
+        local=local,
+        display=shown,
+        say=_silence if quiet else _print,
+    )
+    return Run(folder)
+
+
+def plan(
+    recipe: Recipe | Path | str,
+    *overrides: str,
+    runs: Path | str = DEFAULT_RUNS,
+    until: Sequence[str] | str = (),
+    force: Sequence[str] | str = (),
+    strict: bool = False,
+    local: bool = False,
+) -> RunPlan:
+    """What :func:`run` would do with the same arguments, and how long that takes. Starts nothing and trains nothing.
+
+    Example:
+        >>> from orchestrator import plan
+        >>> expected = plan("quickstart", local=True)
+        >>> [step.name for step in expected.steps if not step.cached]
+        >>> expected.seconds, expected.grounds
+
+    Args:
+        recipe, overrides, runs, until, force, strict, local: see :func:`run`.
+
+    Returns:
+        The steps, each cached or with its cost and seconds; seconds, memory and disk of all of them.
+
+    Raises:
+        MomeError: the recipe can't work, a source is missing, or an artifact is damaged.
+    """
+    found = read_recipe(recipe, overrides)
+    return run_plan(found, Path(runs), until=_names(until), force=_names(force), strict=strict, local=local)
+
+
+def load_run(folder_or_name: Path | str, runs: Path | str = DEFAULT_RUNS) -> Run:
+    """Open a run that is there.
+
+    Example:
+        >>> from orchestrator import load_run
+        >>> made = load_run("quickstart")
+        >>> made.results.router.scores[made.results.router.used].accuracy
+        >>> made.generate("The history of the", max_tokens=32).text
+
+    Args:
+        folder_or_name: its folder, or its name in `runs`.
+        runs: folder that holds the runs.
+
+    Raises:
+        ArtifactError: there is no such run; the error names those that there are.
+    """
+    return Run(open_run(str(folder_or_name), Path(runs)).root)
+
+
+def _names(names: Sequence[str] | str) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
+def _print(line: str) -> None:
+    print(line, flush=True)
+
+
+def _silence(line: str) -> None:
+    """Say nothing."""
