@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 import multiprocessing
 import os
+import sys
 import tempfile
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -44,7 +46,8 @@ class ProcessMap:
         pending: deque[Future[Result]] = deque()
         try:
             for item in itertools.chain(head, iterator):
-                pending.append(pool.submit(function, item))
+                with _hidden_script():  # a worker that is wanted starts here
+                    pending.append(pool.submit(function, item))
                 if len(pending) >= 4 * self._workers:
                     yield pending.popleft().result()
             while pending:
@@ -69,6 +72,23 @@ class ProcessMap:
             context = multiprocessing.get_context(_start_method())
             self._pool = ProcessPoolExecutor(self._workers, mp_context=context, initializer=_begin_worker)
         return self._pool
+
+
+@contextmanager
+def _hidden_script() -> Iterator[None]:
+    """Let new workers not see which file this process was started with: they would run it, to find its functions.
+
+    So a script that calls :func:`orchestrator.run` needs no ``if __name__ == "__main__"``: what workers do is imported.
+    """
+    main = sys.modules["__main__"]
+    hidden = {name: value for name in ("__file__", "__spec__") if (value := getattr(main, name, None)) is not None}
+    for name in hidden:
+        setattr(main, name, None)
+    try:
+        yield
+    finally:
+        for name, value in hidden.items():
+            setattr(main, name, value)
 
 
 def _start_method() -> str:

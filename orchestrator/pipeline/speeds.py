@@ -6,6 +6,7 @@ import json
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -193,7 +194,10 @@ class SpeedNotes:
 
     def close(self, report: Path | None) -> None:  # noqa: ARG002
         """Note the speeds."""
-        notes = [note for name, manifest, folder in self._ended if (note := self._note(name, manifest, folder))]
+        notes = []
+        for name, manifest, folder in self._ended:
+            with suppress(MomeError, OSError, ValueError, KeyError, TypeError):  # of a damaged or unknown artifact
+                notes += [note] if (note := self._note(name, manifest, folder)) else []
         if notes:
             kept = [asdict(note) for note in (*noted(), *notes)]
             remember(NAME, kept[-MOST:])
@@ -202,12 +206,9 @@ class SpeedNotes:
         planned, seconds = self._steps[name], float(manifest["seconds"])
         if manifest.get("run_peak_memory_bytes") is None or seconds <= 0:
             return None  # on a cluster that others share: its machines are not this one
-        try:
-            training = _training(folder) if planned.step.stage.distributed else None
-            cost = self._cost(planned)
-            conditions = self._conditions(planned.step, cost, training)
-        except (MomeError, OSError, ValueError, KeyError):
-            return None
+        training = _training(folder) if planned.step.stage.distributed else None
+        cost = self._cost(planned)
+        conditions = self._conditions(planned.step, cost, training)
         if training and training.get("processor") != processor():
             return None
         if training and cost.tokens:

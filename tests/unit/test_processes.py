@@ -1,6 +1,8 @@
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import tempfile
 import time
 
@@ -62,6 +64,16 @@ def test_few_items_are_in_flight(processes):
 def test_a_killed_worker_is_said(processes):
     with pytest.raises(ResourceError, match="killed"):
         list(processes(_die, range(10)))
+
+
+def test_workers_do_not_run_the_callers_script_again(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from math import sqrt\nfrom orchestrator.processes import ProcessMap\nprint('began')\n"
+        "pool = ProcessMap(2)\nprint(list(pool(sqrt, [1.0, 4.0, 9.0])))\npool.close()\n"
+    )
+    ended = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True, timeout=60)
+    assert ended.stdout == "began\n[1.0, 2.0, 3.0]\n"
 
 
 def _leave_workers(path):

@@ -83,9 +83,9 @@ def test_a_server_that_is_away_and_its_password_leave_no_trace_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("mlflow")
-    from orchestrator.tracking.lines import LogLines
     from orchestrator.pipeline.execute import execute
     from orchestrator.tracking import RunFacts, mlflow_tracker
+    from orchestrator.tracking.lines import LogLines
 
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
