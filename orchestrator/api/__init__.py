@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from orchestrator.api.extras import needs_cluster
 from orchestrator.api.plans import RunPlan as RunPlan
 from orchestrator.api.plans import StepPlan as StepPlan
 from orchestrator.api.plans import run_plan
@@ -19,6 +21,9 @@ from orchestrator.api.runs import open_run
 from orchestrator.config.recipe import Recipe
 from orchestrator.tracking import Observer
 from orchestrator.tracking.lines import LogLines, nothing
+
+if TYPE_CHECKING:
+    from orchestrator.cluster.sweep.run import Display
 
 DEFAULT_RUNS = "runs"
 
@@ -126,6 +131,30 @@ def load_run(folder_or_name: Path | str, runs: Path | str = DEFAULT_RUNS) -> Run
         ArtifactError: there is no such run; the error names those that there are.
     """
     return Run(open_run(str(folder_or_name), Path(runs)).root)
+
+
+def sweep(file: Path | str, *overrides: str, runs: Path | str = DEFAULT_RUNS, display: Display | None = None) -> Path:
+    """Run the trials of a sweep that are not done yet, on Ray Tune, and write its report.
+
+    Example:
+        >>> from orchestrator.api import sweep
+        >>> sweep("jobs/recipes/sweep.yaml", "seeds=[1,2,3]")
+        PosixPath('runs/sweep/report')
+
+    Args:
+        file: of the sweep. overrides: fields of the sweep to change. runs: folder that holds the runs.
+        display: makes an observer that shows the trials, of which it is given a mapping by name; None: plain lines.
+
+    Returns:
+        The folder of the report.
+
+    Raises:
+        StageFailedError: trials failed; the others are in the report. ResourceError: Ray is not installed.
+        MomeError: the sweep, or a recipe of it, can't work.
+    """
+    with needs_cluster():
+        from orchestrator.cluster.sweep.run import run_sweep
+    return run_sweep(Path(file), overrides, Path(runs), display or (lambda _: LogLines()))
 
 
 def _names(names: Sequence[str] | str) -> tuple[str, ...]:

@@ -66,8 +66,8 @@ def run(
         from orchestrator import api
         from orchestrator.cli.plan import show_plan
 
-        chosen = {"until": until or (), "force": force or (), "strict": strict}
-        show_plan(api.plan(recipe, *(overrides or ()), **chosen, local=local, runs=runs))
+        stages, again, changes = until or (), force or (), overrides or ()
+        show_plan(api.plan(recipe, *changes, runs=runs, until=stages, force=again, strict=strict, local=local))
     else:
         from orchestrator.cli.run import run_recipe
 
@@ -144,8 +144,17 @@ def generate(
     """
     from orchestrator.cli.generate import generate_text
 
-    options = {"max_tokens": max_tokens, "temperature": temperature, "seed": seed}
-    generate_text(name, prompt, model, runs, **options, experts=_names(experts), common=common)
+    generate_text(
+        name,
+        prompt,
+        model,
+        runs,
+        max_tokens=max_tokens,
+        temperature=temperature,
+        seed=seed,
+        experts=_names(experts),
+        common=common,
+    )
 
 
 @app.command()

@@ -264,8 +264,8 @@ def conditions_of(step: Step, cost: Cost, resources: ResourcesConfig, local: boo
     computing = step.stage.distributed or step.stage.accelerated
     share = alone if step.alone or not computing else each
     precision = cost.training.precision if cost.training else getattr(step.stage, "precision", "fp32")
-    wanted = "bf16" if precision == "bf16" else "fp32"
-    return Conditions(share.device, arithmetic(torch.device(share.device), wanted), share.threads, not local)
+    computed = arithmetic(torch.device(share.device), "bf16" if precision == "bf16" else "fp32")
+    return Conditions(share.device, computed, share.threads, not local)
 
 
 def _training(folder: Path) -> dict[str, Any]:
