@@ -1,7 +1,7 @@
-"""From artifact folders to one plain dictionary of results: the only place of this room that reads artifacts.
+"""From artifact folders to one record of results: the only place of this room that reads artifacts of a run.
 
-The dictionary is `results.json`. Where a number is one of the paper's it has the name and shape of the paper's tables
-(`table3_router`, `table4_perplexity`).
+The record is `results.json`, see :class:`orchestrator.reporting.run_results.RunResults`. Where a number is one of the
+paper's it has the name and shape of the paper's tables (`table3_router`, `table4_perplexity`).
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from orchestrator.provenance import drift, told
 from orchestrator.reporting.facts import damaged, parse, plain, read_json, read_tensors
 from orchestrator.reporting.figures import thin
 from orchestrator.reporting.paired import comparisons
+from orchestrator.reporting.run_results import Curves, RunResults
 
 Json = dict[str, Any]
 
 
-def collect(inputs: Mapping[str, Path], recipe: Json) -> Json:
+def collect(inputs: Mapping[str, Path], recipe: Json) -> RunResults:
     """Every number of the report, from the artifacts `inputs` (role -> folder) of one run.
 
     Args:
@@ -30,7 +31,7 @@ def collect(inputs: Mapping[str, Path], recipe: Json) -> Json:
     Raises:
         ArtifactError: an artifact, a file of it, or a value in it is missing.
     """
-    found: Json = plain(_collect(inputs, recipe))
+    found: RunResults = plain(_collect(inputs, recipe))
     return found
 
 
@@ -72,7 +73,7 @@ def folder(inputs: Mapping[str, Path], role: str) -> Path:
     return inputs[role]
 
 
-def learning_curves(path: Path, languages: Sequence[str], most: int = 200) -> Json:
+def learning_curves(path: Path, languages: Sequence[str], most: int = 200) -> Curves:
     """Curves over the optimizer step from a training's `metrics.jsonl`; a missing file has none.
 
     Args:

@@ -21,6 +21,7 @@ from orchestrator.evaluation.perplexity import block_bytes, block_counts, block_
 from orchestrator.evaluation.summary import TEACHER, LanguageLosses, summarise
 from orchestrator.models import load_model
 from orchestrator.models.mixture_files import load_mixture
+from orchestrator.records import Evaluation
 from orchestrator.routers import Router
 from orchestrator.stages._held_out import held_out_tokens
 from orchestrator.stages._mixing import ROUTER
@@ -35,13 +36,12 @@ PARALLEL_TOKENS = 2**21
 class EvaluationStage(Stage):
     """Measures every model on every language's held-out blocks.
 
-    Writes `evaluation.json`: {"split", "context", "confidence", "bootstrap"} and the tables of
-    :func:`orchestrator.evaluation.summary.summarise`; and `block_losses.safetensors`, so that any other use of the
-    mixture can be evaluated without computing again: "loss/<model>/<lang>" (float64 [n], nats summed over a block; the
-    model is "teacher" or a name of :func:`orchestrator.evaluation.mixtures.mixture_losses`), "probabilities/<lang>"
-    (float64 [n, E], the router's), "route/<lang>" (int64 [n], index into the languages), "bytes/<lang>" (int64 [n]),
-    "works/<lang>" (int64 [n], the document, or larger work, that a block is of: blocks of one are no independent
-    samples).
+    Writes `evaluation.json`, an :class:`orchestrator.records.Evaluation`; and `block_losses.safetensors`, so that any
+    other use of the mixture can be evaluated without computing again: "loss/<model>/<lang>" (float64 [n], nats summed
+    over a block; the model is "teacher" or a name of :func:`orchestrator.evaluation.mixtures.mixture_losses`),
+    "probabilities/<lang>" (float64 [n, E], the router's), "route/<lang>" (int64 [n], index into the languages),
+    "bytes/<lang>" (int64 [n]), "works/<lang>" (int64 [n], the document, or larger work, that a block is of: blocks of
+    one are no independent samples).
 
     Routing is by block, on the block's own tokens, as the paper routes a sequence.
     """
@@ -78,9 +78,13 @@ class EvaluationStage(Stage):
         }
         save_file(_tensors(measured, probabilities), out / "block_losses.safetensors")
         options = self.evaluation
-        head = {"split": options.split, "context": blocks.context, "confidence": options.confidence}
-        tables = summarise(measured, options.bootstrap, options.confidence, self.seed)
-        result = {**head, "bootstrap": options.bootstrap, **tables}
+        result: Evaluation = {
+            "split": options.split,
+            "context": blocks.context,
+            "confidence": options.confidence,
+            "bootstrap": options.bootstrap,
+            **summarise(measured, options.bootstrap, options.confidence, self.seed),
+        }
         (out / "evaluation.json").write_text(json.dumps(result, indent=1, allow_nan=False), encoding="utf-8")
 
     def cost(self, inputs: Mapping[str, Path | None], expected: Expected) -> Cost:

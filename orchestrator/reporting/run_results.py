@@ -1,0 +1,110 @@
+"""The shape of a run's `results.json`: what :mod:`orchestrator.reporting.results` collects, and the sections show."""
+
+from __future__ import annotations
+
+from typing import Any, NotRequired, TypedDict
+
+from orchestrator.records import Bounds, Means, Ratio
+
+Curve = list[list[float]]
+"""[step, value] in order."""
+ByLanguage = dict[str, float]
+SplitCounts = dict[str, int]
+"""Of the cleaned corpus ("documents", "characters", "bytes"), and of what models see of it ("tokens", "blocks")."""
+Scores = dict[str, float]
+"""Of a classifier on whole blocks, as in the paper's Table 3: "accuracy", "precision", "recall", "f1"."""
+
+
+class BlockFacts(TypedDict):
+    """Packed blocks: tokens of one, type of a token, size of the vocabulary."""
+
+    context: int
+    dtype: str
+    vocab_size: int
+
+
+class Curves(TypedDict):
+    """Over the optimizer step of one training. `train`: cross-entropy where it was logged, otherwise the loss."""
+
+    train: Curve
+    soft: Curve
+    validation: Curve
+    validation_by_language: dict[str, Curve]
+    alpha: Curve
+    beta: Curve
+
+
+class ModelFacts(TypedDict):
+    """`training.json` of a model; of one that was not trained, its size and digest alone."""
+
+    parameters: int
+    weights_sha256: str
+    steps: NotRequired[int]
+    tokens: NotRequired[int]
+    seconds: NotRequired[float]
+    tokens_per_second: NotRequired[float]
+    best_validation_loss: NotRequired[float | None]
+    published_step: NotRequired[int]
+
+
+class RouterFacts(TypedDict):
+    """The router. `classifiers`: name -> length of the text -> metrics; `prompt`, `timing`: None where not measured."""
+
+    used: str
+    languages: list[str]
+    averaging: str
+    confidence: float
+    sequence_tokens: int
+    training_sequences: dict[str, int]
+    classifiers: dict[str, dict[str, Any]]
+    prompt: dict[str, Any] | None
+    timing: dict[str, Any] | None
+
+
+class Rival(Ratio):
+    """The best other expert's perplexity over the language's own expert's."""
+
+    rival: str
+
+
+class Comparisons(TypedDict):
+    """Paired, by language."""
+
+    next_best_to_own: dict[str, Rival]
+    routed_to_teacher: dict[str, Ratio]
+
+
+class RunResults(TypedDict):
+    """Every number of a run's report. Where one is the paper's, it has the name and shape of the paper's tables."""
+
+    name: str
+    languages: list[str]
+    recipe: dict[str, Any]
+    corpus: dict[str, dict[str, SplitCounts]]
+    removed: dict[str, dict[str, int]]
+    blocks: BlockFacts
+    tokenizer: dict[str, Any]
+    models: dict[str, ModelFacts]
+    learning_curves: dict[str, Curves]
+    table3_router: dict[str, Scores]
+    router: RouterFacts
+    setup: str
+    split: str
+    confidence: float
+    evaluated_blocks: dict[str, int]
+    expert_perplexity: dict[str, ByLanguage]
+    expert_perplexity_interval: dict[str, dict[str, Bounds | None]]
+    teacher_perplexity: ByLanguage
+    teacher_perplexity_interval: dict[str, Bounds | None]
+    table4_perplexity: dict[str, ByLanguage]
+    table4_perplexity_interval: dict[str, dict[str, Bounds | None]]
+    bits_per_byte: dict[str, ByLanguage]  # of the "teacher", "own_expert", "routed"
+    routed_right: ByLanguage
+    mean_perplexity: Means
+    routing_cost: dict[str, Ratio]
+    comparisons: Comparisons
+    steps: list[dict[str, Any]]
+    seconds: dict[str, float]
+    peak_memory_bytes: dict[str, int | None]
+    versions: dict[str, str]
+    drift: str
