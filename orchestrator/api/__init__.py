@@ -14,13 +14,13 @@ from orchestrator.api.extras import needs_cluster
 from orchestrator.api.plans import RunPlan as RunPlan
 from orchestrator.api.plans import StepPlan as StepPlan
 from orchestrator.api.plans import run_plan
-from orchestrator.api.recipes import read_recipe
-from orchestrator.api.running import run_recipe
+from orchestrator.api.recipes import read_recipe, recipe_file
+from orchestrator.api.running import Audience, Wanted, run_recipe
 from orchestrator.api.runs import Run as Run
 from orchestrator.api.runs import open_run
 from orchestrator.config.recipe import Recipe
 from orchestrator.tracking import Observer
-from orchestrator.tracking.lines import LogLines, nothing
+from orchestrator.tracking.lines import LogLines
 
 if TYPE_CHECKING:
     from orchestrator.cluster.sweep.run import Display
@@ -46,42 +46,25 @@ def run(
         >>> from orchestrator import run
         >>> made = run("quickstart", "name=hotter", "experts.distillation.soft.temperature=2", local=True)
         >>> made.results.experts["en"]["en"].perplexity
-        >>> made.report
-        PosixPath('runs/hotter/report/index.html')
 
     Args:
         recipe: a recipe, its file, or the name of one that comes with MoME (``"quickstart"``).
         overrides: fields to change, ``section.field=value`` with the value in YAML.
         runs: folder that holds the runs.
-        until: names of the steps to stop after; ``"experts"`` stands for every expert. None: to the report.
-        force: names of steps to run again, with all that depends on them.
+        until: steps to stop after; ``"experts"`` stands for every expert. None: to the report.
+        force: steps to run again, with all that depends on them.
         strict: run steps again whose code or libraries have changed since they were made.
         accept: record that steps made with other code or libraries are as good.
         local: run in this process, without Ray.
         quiet: print nothing.
         display: is told of the run's events; None: they are printed as plain lines.
 
-    Returns:
-        The run, with all that it has made.
-
     Raises:
-        MomeError: what a person can mend (a mistake in the recipe, no space, a step that failed). Nothing half-written
-            stays, finished steps are kept, and the same call goes on from there.
+        MomeError: what a person can mend. Finished steps are kept, and the same call goes on from there.
     """
+    wanted, audience = Wanted.of(until, force, strict), Audience.of(display, quiet)
     found = read_recipe(recipe, overrides)
-    shown = display or (nothing() if quiet else LogLines())
-    folder = run_recipe(
-        found,
-        Path(runs),
-        until=_names(until),
-        force=_names(force),
-        strict=strict,
-        accept=accept,
-        local=local,
-        display=shown,
-        say=_silence if quiet else _print,
-    )
-    return Run(folder)
+    return Run(run_recipe(found, Path(runs), wanted, audience, accept=accept, local=local))
 
 
 def plan(
@@ -111,7 +94,7 @@ def plan(
         MomeError: the recipe can't work, a source is missing, or an artifact is damaged.
     """
     found = read_recipe(recipe, overrides)
-    return run_plan(found, Path(runs), until=_names(until), force=_names(force), strict=strict, local=local)
+    return run_plan(found, Path(runs), Wanted.of(until, force, strict), local)
 
 
 def load_run(folder_or_name: Path | str, runs: Path | str = DEFAULT_RUNS) -> Run:
@@ -138,11 +121,12 @@ def sweep(file: Path | str, *overrides: str, runs: Path | str = DEFAULT_RUNS, di
 
     Example:
         >>> from orchestrator.api import sweep
-        >>> sweep("jobs/recipes/sweep.yaml", "seeds=[1,2,3]")
+        >>> sweep("sweep", "seeds=[1,2,3]")
         PosixPath('runs/sweep/report')
 
     Args:
-        file: of the sweep. overrides: fields of the sweep to change. runs: folder that holds the runs.
+        file: of the sweep, or the name of one that comes with MoME. overrides: fields of the sweep to change.
+        runs: folder that holds the runs.
         display: makes an observer that shows the trials, of which it is given a mapping by name; None: plain lines.
 
     Returns:
@@ -154,16 +138,4 @@ def sweep(file: Path | str, *overrides: str, runs: Path | str = DEFAULT_RUNS, di
     """
     with needs_cluster():
         from orchestrator.cluster.sweep.run import run_sweep
-    return run_sweep(Path(file), overrides, Path(runs), display or (lambda _: LogLines()))
-
-
-def _names(names: Sequence[str] | str) -> tuple[str, ...]:
-    return (names,) if isinstance(names, str) else tuple(names)
-
-
-def _print(line: str) -> None:
-    print(line, flush=True)
-
-
-def _silence(line: str) -> None:
-    """Say nothing."""
+    return run_sweep(recipe_file(file), overrides, Path(runs), display or (lambda _: LogLines()))

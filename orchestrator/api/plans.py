@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.api.running import drift_line
+from orchestrator.api.running import Wanted, drift_line
 from orchestrator.artifacts import Store
 from orchestrator.config.recipe import Recipe
-from orchestrator.pipeline.plan import Plan, make_plan, run_folder
+from orchestrator.pipeline.plan import Plan, run_folder
 from orchestrator.place import runs_folder
 from orchestrator.stages.base import Cost
 
@@ -85,16 +84,14 @@ class RunPlan:
         return "\n".join([self.title, *lines, *self.outlook, *filter(None, [self.drift])])
 
 
-def run_plan(
-    recipe: Recipe, runs: Path, *, until: Sequence[str], force: Sequence[str], strict: bool, local: bool
-) -> RunPlan:
+def run_plan(recipe: Recipe, runs: Path, wanted: Wanted, local: bool) -> RunPlan:
     """The plan of a recipe, see :func:`orchestrator.api.plan`.
 
     Raises:
         MomeError: the recipe can't work.
     """
     store = Store(run_folder(runs_folder(runs), recipe))
-    return planned_run(recipe, make_plan(recipe, store, until, force, strict=strict), local)
+    return planned_run(recipe, wanted.plan(recipe, store), local)
 
 
 def planned_run(recipe: Recipe, plan: Plan, local: bool) -> RunPlan:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +22,7 @@ from orchestrator.provenance import told
 from orchestrator.stages.base import Cost
 from orchestrator.tokens.storage import SPLITS
 from orchestrator.tracking import Observer, RunFacts, mlflow_tracker
+from orchestrator.tracking.lines import LogLines, Silent
 
 if TYPE_CHECKING:
     from orchestrator.pipeline.execute import Runner
@@ -32,51 +33,77 @@ Settle = Callable[[Mapping[str, Artifact]], Path | None]
 """Is given the artifact of every step when all are there, and returns the folder of the report, if any."""
 
 
-def run_recipe(
-    recipe: Recipe,
-    runs: Path,
-    *,
-    until: Sequence[str],
-    force: Sequence[str],
-    strict: bool,
-    accept: bool,
-    local: bool,
-    display: Observer,
-    say: Say,
-) -> Path:
-    """Run a recipe to its end, or to `until`, and return the run's folder.
+@dataclass(frozen=True)
+class Wanted:
+    """Which steps a plan is to have.
 
-    See :func:`orchestrator.api.run`; for `strict` and `accept` see :mod:`orchestrator.provenance`.
+    Attributes:
+        until: stop after these; none: to the report. force: run these again. strict: and those whose code has changed.
+    """
+
+    until: tuple[str, ...] = ()
+    force: tuple[str, ...] = ()
+    strict: bool = False
+
+    @classmethod
+    def of(cls, until: Sequence[str] | str, force: Sequence[str] | str, strict: bool) -> Wanted:
+        """As a caller names them: one, or several."""
+        return cls(_names(until), _names(force), strict)
+
+    def plan(self, recipe: Recipe, store: Store, *, adopt: bool = False) -> Plan:
+        """See :func:`orchestrator.pipeline.plan.make_plan`."""
+        return make_plan(recipe, store, self.until, self.force, strict=self.strict, adopt=adopt)
+
+
+@dataclass(frozen=True)
+class Audience:
+    """Who watches a run.
+
+    Attributes:
+        display: is told of events. say: takes a line.
+    """
+
+    display: Observer
+    say: Say
+
+    @classmethod
+    def of(cls, display: Observer | None, quiet: bool) -> Audience:
+        """The display that was given, or plain lines; lines are printed, unless nothing is to be."""
+        shown = display or (Silent() if quiet else LogLines())
+        return cls(shown, _silence if quiet else partial(print, flush=True))
+
+
+def run_recipe(recipe: Recipe, runs: Path, wanted: Wanted, audience: Audience, *, accept: bool, local: bool) -> Path:
+    """Run a recipe, see :func:`orchestrator.api.run`, and return the run's folder.
 
     Raises:
         MomeError: what a person can mend; nothing half-written stays, and finished stages are kept.
     """
+    say = audience.say
     store = Store(run_folder(runs_folder(runs), recipe))
     with locked(store.root):
         store.clean()
-        plan = make_plan(recipe, store, until, force, strict=strict, adopt=True)
+        plan = wanted.plan(recipe, store, adopt=True)
         if accept:
             say(f"accepted: {', '.join(plan.accept()) or 'nothing, as nothing differs'}")
         if line := drift_line(plan):
             say(line)
         settle = partial(_settle, recipe, store, say)
         if plan.missing:
-            execute_plan(recipe, plan, local, settle, display, say)
+            execute_plan(recipe, plan, local, settle, audience)
         else:
             settle({p.name: p.artifact for p in plan.steps if p.artifact is not None})
-            wanted = sum(planned.wanted for planned in plan.steps)
-            say(f"nothing to do: all {wanted} stages of {recipe.name} are done")
+            count = sum(planned.wanted for planned in plan.steps)
+            say(f"nothing to do: all {count} stages of {recipe.name} are done")
     return store.root
 
 
-def execute_plan(
-    recipe: Recipe, plan: Plan, local: bool, settle: Settle, display: Observer, say: Say
-) -> dict[str, Artifact]:
-    """Run what a plan lacks, on Ray or in this process, under the eyes of the display and the tracker.
+def execute_plan(recipe: Recipe, plan: Plan, local: bool, settle: Settle, audience: Audience) -> dict[str, Artifact]:
+    """Run what a plan lacks, on Ray or in this process, under the eyes of the audience and the tracker.
 
     Args:
         recipe: says where things run and are tracked. plan: of steps. local: without Ray.
-        settle: is given the artifacts. display: is told of events. say: takes lines.
+        settle: is given the artifacts. audience: is told of events.
 
     Raises:
         MomeError: see :func:`orchestrator.pipeline.execute.execute`.
@@ -86,11 +113,11 @@ def execute_plan(
     costs = _costs(plan)  # a configuration that can't work is found before anything starts
     with ExitStack() as stack:
         report: list[Path] = []  # filled when the run has come to one
-        observers = stack.enter_context(_observers(recipe, plan, display, say, report))
-        runner = _local_runner(recipe) if local else _ray_runner(recipe, stack, say)
+        observers = stack.enter_context(_observers(recipe, plan, audience, report))
+        runner = _local_runner(recipe) if local else _ray_runner(recipe, stack, audience.say)
         stack.callback(runner.close)
         observers.append(SpeedNotes(plan, costs, recipe.resources, local))
-        artifacts = execute(plan, runner, observers, say)
+        artifacts = execute(plan, runner, observers, audience.say)
         if found := settle(artifacts):
             report.append(found)
     return artifacts
@@ -134,10 +161,10 @@ def _ray_runner(recipe: Recipe, stack: ExitStack, say: Say) -> Runner:
 
 
 @contextmanager
-def _observers(recipe: Recipe, plan: Plan, display: Observer, say: Say, report: list[Path]) -> Iterator[list[Observer]]:
-    observers: list[Observer] = [display]
+def _observers(recipe: Recipe, plan: Plan, audience: Audience, report: list[Path]) -> Iterator[list[Observer]]:
+    observers: list[Observer] = [audience.display]
     try:
-        if tracker := _tracker(recipe, plan, say):
+        if tracker := _tracker(recipe, plan, audience.say):
             observers.append(tracker)
         yield observers
     finally:
@@ -179,3 +206,11 @@ def _settle(recipe: Recipe, store: Store, say: Say, artifacts: Mapping[str, Arti
 
 def _same(one: Path, other: Path) -> bool:
     return one.is_file() and one.read_bytes() == other.read_bytes()
+
+
+def _silence(line: str) -> None:
+    """Say nothing."""
+
+
+def _names(names: Sequence[str] | str) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else tuple(names)

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from orchestrator.api.plans import planned_run
-from orchestrator.api.running import execute_plan, place_report
+from orchestrator.api.running import Audience, execute_plan, place_report
 from orchestrator.api.runs import open_run
 from orchestrator.artifacts import Artifact, Store, locked
 from orchestrator.cli.plan import show_plan
@@ -74,7 +74,7 @@ def change_mixture(
             show_plan(planned_run(growth.recipe, growth.plan, local))
         elif growth.plan.missing:
             settle = partial(_settle, growth)
-            execute_plan(growth.recipe, growth.plan, local, settle, progress_display(), print)
+            execute_plan(growth.recipe, growth.plan, local, settle, Audience(progress_display(), print))
         else:
             _settle(growth, {p.name: p.artifact for p in growth.plan.steps if p.artifact is not None})
 

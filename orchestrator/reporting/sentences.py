@@ -112,7 +112,7 @@ def router(facts: Mapping[str, Any]) -> str:
     )
 
 
-def effort(seconds: Mapping[str, float], peak: Mapping[str, int]) -> str:
+def effort(seconds: Mapping[str, float], peak: Mapping[str, int | None]) -> str:
     """What it took."""
     steps = {step: value for step, value in seconds.items() if step != "total"}
     longest = max(steps, key=lambda step: steps[step])

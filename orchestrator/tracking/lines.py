@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import StoppedEarlyError
-from orchestrator.tracking.observer import Observer
 
 _LINE_SECONDS = 10.0
 
@@ -70,12 +69,9 @@ class LogLines:
         print(f"[{time.monotonic() - self.start:6.1f} s] {step}: {text}", file=sys.stdout, flush=True)
 
 
-def nothing() -> Observer:
+class Silent:
     """An observer that says nothing."""
-    return _Nothing()
 
-
-class _Nothing:
     def started(self, step: str) -> None:
         """See :class:`orchestrator.tracking.Observer`."""
 
