@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 Bounds = Sequence[float]
 """[low, high] of an interval: a list in JSON."""
@@ -106,6 +106,40 @@ class Evaluation(Tables):
     context: int
     confidence: float
     bootstrap: int
+
+
+class TrainingFacts(TypedDict):
+    """`training.json` of a model; of one that was not trained, less.
+
+    Keys:
+        parameters, weights_sha256: of the model. steps, tokens, seconds: of the training in all.
+        tokens_per_second: of its optimizer steps, without validations.
+        best_step, best_validation_loss, final_validation_loss: of its validations.
+        published_step: whose weights the model has.
+        peak_memory_bytes: of a worker. strategy, world_size, device, threads, arithmetic, processor: that it ran on.
+        context: tokens of a block. validated: languages. validated_tokens: of all validations together.
+    """
+
+    parameters: int
+    weights_sha256: str
+    steps: NotRequired[int]
+    tokens: NotRequired[int]
+    seconds: NotRequired[float]
+    tokens_per_second: NotRequired[float]
+    best_step: NotRequired[int | None]
+    best_validation_loss: NotRequired[float | None]
+    final_validation_loss: NotRequired[float | None]
+    published_step: NotRequired[int]
+    peak_memory_bytes: NotRequired[int]
+    strategy: NotRequired[str]
+    world_size: NotRequired[int]
+    device: NotRequired[str]
+    threads: NotRequired[int]
+    arithmetic: NotRequired[str]
+    processor: NotRequired[str]
+    context: NotRequired[int]
+    validated: NotRequired[int]
+    validated_tokens: NotRequired[int]
 
 
 class MemoryFacts(TypedDict):

@@ -26,6 +26,7 @@ from orchestrator.mixtures.versions import Version, Versions, recipe_of, record_
 
 if TYPE_CHECKING:
     from orchestrator.mixtures.growth import Growth
+    from orchestrator.records import Evaluation
 
 
 def text_of(source: str, kind: str) -> dict[str, Any]:
@@ -168,7 +169,7 @@ def _described(version: Version) -> str:
 
 def _quality(evaluation: Path) -> Table:
     """Perplexity of each language by its own expert and through the router."""
-    found = json.loads(evaluation.read_text(encoding="utf-8"))
+    found: Evaluation = json.loads(evaluation.read_text(encoding="utf-8"))
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("language")
     for heading in ("perplexity", "through the router", "routed right"):

@@ -18,6 +18,7 @@ from orchestrator.errors import MomeError
 from orchestrator.machine import processor, recall, remember
 from orchestrator.pipeline.graph import Step
 from orchestrator.pipeline.plan import Plan, PlannedStep
+from orchestrator.records import TrainingFacts
 from orchestrator.resources import expected_here
 from orchestrator.stages.base import Cost, Expected, Stage
 from orchestrator.tokens.expected import counted_blocks
@@ -228,7 +229,7 @@ class SpeedNotes:
         inputs = {role: self._folders.get(name) for role, name in planned.step.inputs.items()}
         return planned.step.stage.cost(inputs, self.plan.expected)
 
-    def _conditions(self, step: Step, cost: Cost, training: Mapping[str, Any] | None) -> Conditions:
+    def _conditions(self, step: Step, cost: Cost, training: TrainingFacts | None) -> Conditions:
         if training:
             return Conditions(training["device"], training["arithmetic"], training["threads"], not self.local)
         return conditions_of(step, cost, self.resources, self.local)
@@ -268,5 +269,6 @@ def conditions_of(step: Step, cost: Cost, resources: ResourcesConfig, local: boo
     return Conditions(share.device, computed, share.threads, not local)
 
 
-def _training(folder: Path) -> dict[str, Any]:
-    return dict(json.loads((folder / "training.json").read_text(encoding="utf-8")))
+def _training(folder: Path) -> TrainingFacts:
+    found: TrainingFacts = json.loads((folder / "training.json").read_text(encoding="utf-8"))
+    return found

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, NotRequired, TypedDict
+from typing import Any, TypedDict
 
-from orchestrator.records import Bounds, Means, Ratio
+from orchestrator.records import Bounds, Means, Ratio, TrainingFacts
 
 Curve = list[list[float]]
 """[step, value] in order."""
@@ -32,19 +32,6 @@ class Curves(TypedDict):
     validation_by_language: dict[str, Curve]
     alpha: Curve
     beta: Curve
-
-
-class ModelFacts(TypedDict):
-    """`training.json` of a model; of one that was not trained, its size and digest alone."""
-
-    parameters: int
-    weights_sha256: str
-    steps: NotRequired[int]
-    tokens: NotRequired[int]
-    seconds: NotRequired[float]
-    tokens_per_second: NotRequired[float]
-    best_validation_loss: NotRequired[float | None]
-    published_step: NotRequired[int]
 
 
 class RouterFacts(TypedDict):
@@ -84,7 +71,7 @@ class RunResults(TypedDict):
     removed: dict[str, dict[str, int]]
     blocks: BlockFacts
     tokenizer: dict[str, Any]
-    models: dict[str, ModelFacts]
+    models: dict[str, TrainingFacts]
     learning_curves: dict[str, Curves]
     table3_router: dict[str, Scores]
     router: RouterFacts

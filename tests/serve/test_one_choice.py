@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from orchestrator.artifacts import Store
 from orchestrator.api.routing import RunRouter
+from orchestrator.artifacts import Store
 from orchestrator.cli.route import route_lines
 from orchestrator.config.routing import COMMON
 from orchestrator.errors import ArtifactError
