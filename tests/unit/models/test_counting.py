@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator import machine
 from orchestrator.config.base import PluginSpec
-from orchestrator.errors import ModelError
+from orchestrator.errors import PluginError
 from orchestrator.models import build_model, counting, head
 from orchestrator.models.counting import counts
 
@@ -57,8 +57,8 @@ def test_another_model_is_counted_anew(
         counts(NANO, 300, 16)
 
 
-def test_what_does_not_fit_is_refused_each_time() -> None:
-    spec = PluginSpec(type="gpt2", layers=1, width=9, heads=2)
+def test_what_is_no_model_is_refused_each_time() -> None:
+    spec = PluginSpec(type="no-such-model")
     for _ in range(2):
-        with pytest.raises(ModelError):
+        with pytest.raises(PluginError):
             counts(spec, 300, 16)
