@@ -9,6 +9,7 @@ from orchestrator.records import Bounds, Means, Ratio, TrainingFacts
 Curve = list[list[float]]
 """[step, value] in order."""
 ByLanguage = dict[str, float]
+Intervals = dict[str, Bounds | None]
 SplitCounts = dict[str, int]
 """Of the cleaned corpus ("documents", "characters", "bytes"), and of what models see of it ("tokens", "blocks")."""
 Scores = dict[str, float]
@@ -61,37 +62,57 @@ class Comparisons(TypedDict):
     routed_to_teacher: dict[str, Ratio]
 
 
-class RunResults(TypedDict):
-    """Every number of a run's report. Where one is the paper's, it has the name and shape of the paper's tables."""
+class Corpus(TypedDict):
+    """What went in. `removed`: documents by language and reason."""
 
-    name: str
-    languages: list[str]
-    recipe: dict[str, Any]
     corpus: dict[str, dict[str, SplitCounts]]
     removed: dict[str, dict[str, int]]
-    blocks: BlockFacts
-    tokenizer: dict[str, Any]
-    models: dict[str, TrainingFacts]
-    learning_curves: dict[str, Curves]
+
+
+class Router(TypedDict):
+    """How well the router finds the language; `table3_router`: classifier -> scores on whole blocks."""
+
     table3_router: dict[str, Scores]
     router: RouterFacts
+
+
+class Evaluated(TypedDict):
+    """Perplexities with their intervals. `bits_per_byte`: of "teacher", "own_expert" and "routed"."""
+
     setup: str
     split: str
     confidence: float
     evaluated_blocks: dict[str, int]
     expert_perplexity: dict[str, ByLanguage]
-    expert_perplexity_interval: dict[str, dict[str, Bounds | None]]
+    expert_perplexity_interval: dict[str, Intervals]
     teacher_perplexity: ByLanguage
-    teacher_perplexity_interval: dict[str, Bounds | None]
+    teacher_perplexity_interval: Intervals
     table4_perplexity: dict[str, ByLanguage]
-    table4_perplexity_interval: dict[str, dict[str, Bounds | None]]
-    bits_per_byte: dict[str, ByLanguage]  # of the "teacher", "own_expert", "routed"
+    table4_perplexity_interval: dict[str, Intervals]
+    bits_per_byte: dict[str, ByLanguage]
     routed_right: ByLanguage
     mean_perplexity: Means
     routing_cost: dict[str, Ratio]
     comparisons: Comparisons
+
+
+class Lineage(TypedDict):
+    """Where everything comes from. `seconds` has a "total", `peak_memory_bytes` the "largest" and that of the "run"."""
+
     steps: list[dict[str, Any]]
     seconds: dict[str, float]
     peak_memory_bytes: dict[str, int | None]
     versions: dict[str, str]
     drift: str
+
+
+class RunResults(Corpus, Router, Evaluated, Lineage):
+    """Every number of a run's report. Where one is the paper's, it has the name and shape of the paper's tables."""
+
+    name: str
+    languages: list[str]
+    recipe: dict[str, Any]
+    blocks: BlockFacts
+    tokenizer: dict[str, Any]
+    models: dict[str, TrainingFacts]
+    learning_curves: dict[str, Curves]
