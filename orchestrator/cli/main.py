@@ -63,9 +63,11 @@ def run(
     if strict and accept:
         raise typer.BadParameter("--strict makes again what --accept takes as it is: give one of them")
     if plan:
-        from orchestrator.cli.plan import print_plan
+        from orchestrator import api
+        from orchestrator.cli.plan import show_plan
 
-        print_plan(recipe, overrides or (), until=until or (), force=force or (), strict=strict, local=local, runs=runs)
+        stages, again, changes = until or (), force or (), overrides or ()
+        show_plan(api.plan(recipe, *changes, runs=runs, until=stages, force=again, strict=strict, local=local))
     else:
         from orchestrator.cli.run import run_recipe
 
@@ -141,10 +143,18 @@ def generate(
         mome generate quickstart "Ein Fluss" --experts de,fr
     """
     from orchestrator.cli.generate import generate_text
-    from serve.messages import Sampling
 
-    sampling = Sampling(max_tokens=max_tokens, temperature=temperature, seed=seed)
-    generate_text(name, prompt, model, sampling, runs, _names(experts), common)
+    generate_text(
+        name,
+        prompt,
+        model,
+        runs,
+        max_tokens=max_tokens,
+        temperature=temperature,
+        seed=seed,
+        experts=_names(experts),
+        common=common,
+    )
 
 
 @app.command()

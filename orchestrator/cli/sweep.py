@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from orchestrator.cli.extras import needs_cluster
+from orchestrator import api
 from orchestrator.errors import StoppedEarlyError
 from orchestrator.tracking import Observer
 
@@ -33,11 +33,9 @@ def sweep(file: Path, overrides: Sequence[str], runs: Path) -> Path:
     """Run a sweep under the terminal's eyes. Returns the report's folder.
 
     Raises:
-        MomeError: see :func:`orchestrator.cluster.sweep.run.run_sweep`; Ray is not installed.
+        MomeError: see :func:`orchestrator.api.sweep`.
     """
-    with needs_cluster():
-        from orchestrator.cluster.sweep.run import run_sweep
-    return run_sweep(file, overrides, runs, sweep_display)
+    return api.sweep(file, *overrides, runs=runs, display=sweep_display)
 
 
 def sweep_display(trials: Mapping[str, PlannedTrial], console: Console | None = None) -> Observer:

@@ -22,7 +22,7 @@ from orchestrator.cluster.session import is_own_cluster
 from orchestrator.cluster.shared import check_shared, clear
 from orchestrator.environment import Environment
 from orchestrator.errors import StoppedEarlyError
-from orchestrator.pipeline.memory import PeakMemory
+from orchestrator.memory import PeakMemory
 from orchestrator.resources import Allocation
 from orchestrator.stages.base import Stage
 

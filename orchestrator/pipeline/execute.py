@@ -20,9 +20,9 @@ from orchestrator.artifacts import Artifact
 from orchestrator.disk import disk_errors
 from orchestrator.errors import FaultError, MomeError, StageFailedError, StoppedEarlyError
 from orchestrator.faults import FOLDER, explained
+from orchestrator.memory import MemoryWatch, Used, memory_facts
 from orchestrator.pipeline.following import Follower
 from orchestrator.pipeline.graph import Step, code_of
-from orchestrator.pipeline.memory import MemoryWatch, Used, memory_facts
 from orchestrator.pipeline.plan import Plan, PlannedStep
 from orchestrator.pipeline.stopping import PATIENCE, Stopping
 from orchestrator.provenance import provenance
@@ -57,7 +57,9 @@ class Runner(Protocol):
         """Let go of everything that was started."""
 
 
-def execute(plan: Plan, runner: Runner, observers: Sequence[Observer]) -> dict[str, Artifact]:
+def execute(
+    plan: Plan, runner: Runner, observers: Sequence[Observer], say: Callable[[str], None] = _say
+) -> dict[str, Artifact]:
     """Run what is missing and return the artifact of every step. Call it with the run's lock held.
 
     What still leads to something wanted goes on beside a step that has failed. All else is stopped within a minute (see
@@ -67,7 +69,7 @@ def execute(plan: Plan, runner: Runner, observers: Sequence[Observer]) -> dict[s
         StageFailedError: some steps failed. MomeError: exactly one did, with its own error; a :class:`FaultError` where
             that was none that a person can mend.
     """
-    return _Execution(plan, runner, observers).run()
+    return _Execution(plan, runner, observers, say).run()
 
 
 @dataclass
@@ -85,6 +87,7 @@ class _Execution:
     plan: Plan
     runner: Runner
     observers: Sequence[Observer]
+    say: Callable[[str], None]
     events: queue.Queue[tuple[PlannedStep, Artifact | MomeError | None]] = field(default_factory=queue.Queue)
     working: dict[str, _Working] = field(default_factory=dict)
     begun: set[str] = field(default_factory=set)
@@ -113,7 +116,10 @@ class _Execution:
                 elif outcome is not None and not isinstance(outcome, StoppedEarlyError):
                     failed[planned.name] = outcome
                     self._doom(waiting)
-        _raise_if_failed(failed, [p.name for p in self.plan.missing if p.name not in {*done, *failed}])
+        missing = [p.name for p in self.plan.missing if p.name not in {*done, *failed}]
+        if failed and missing:
+            self.say(f"not made: {', '.join(missing)}; the same command goes on from what is there")
+        _raise_if_failed(failed, missing)
         return done
 
     def _is_ready(self, planned: PlannedStep, done: Mapping[str, Artifact]) -> bool:
@@ -189,9 +195,9 @@ class _Execution:
                 self.stopping.doom(name, self.working[name].work, PATIENCE if name in self.begun else 0)
         going = [name for name in (*self.working, *waiting) if not self.stopping.is_useless(name)]
         if going:
-            _say(f"meanwhile goes on: {', '.join(going)}")
+            self.say(f"meanwhile goes on: {', '.join(going)}")
         if ending:
-            _say(f"stops within a minute, because nothing that is wanted can use it: {', '.join(ending)}")
+            self.say(f"stops within a minute, because nothing that is wanted can use it: {', '.join(ending)}")
 
     def _next_event(self) -> tuple[PlannedStep, Artifact | MomeError | None]:
         """Wait for a step to begin (None), fail or finish; observers are told of it, and of metrics meanwhile."""
@@ -262,8 +268,6 @@ def _raise_if_failed(failed: Mapping[str, MomeError], missing: Sequence[str]) ->
         return
     if not failed:
         raise StoppedEarlyError(f"stopped before the end: {', '.join(missing)}")
-    if missing:
-        _say(f"not made: {', '.join(missing)}; the same command goes on from what is there")
     if len(failed) == 1:
         raise next(iter(failed.values()))
     error = StageFailedError("\n".join(f"stage {name} failed: {error}" for name, error in failed.items()))

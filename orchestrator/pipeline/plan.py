@@ -167,6 +167,7 @@ def _expected(recipe: Recipe) -> Expected:
         languages=len(recipe.corpus.languages),
         tokens_per_language=recipe.blocks.balance.tokens_per_language,
         teacher=recipe.teacher.model,
+        expert=recipe.experts.model,
         tokenizer=Path(recipe.tokenizer.path) if recipe.tokenizer.path else None,
     )
 

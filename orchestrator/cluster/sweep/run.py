@@ -17,8 +17,8 @@ from orchestrator.config.loading import load_model
 from orchestrator.config.recipe import Recipe
 from orchestrator.config.sweep import Sweep, base_recipe
 from orchestrator.errors import MomeError, StageFailedError
-from orchestrator.pipeline.place import runs_folder
 from orchestrator.pipeline.plan import make_plan, run_folder
+from orchestrator.place import runs_folder
 from orchestrator.reporting.comparison import Trial
 from orchestrator.reporting.sweep import write_sweep_report
 from orchestrator.tracking import Observer, RunFacts, mlflow_tracker
