@@ -17,9 +17,9 @@ from orchestrator.models import build_model
 from orchestrator.plugins import available, create
 from orchestrator.training.batches import Batch
 from orchestrator.training.objective import CrossEntropyObjective
+from orchestrator.training.optimizers import OptimizerPlugin
 from orchestrator.training.strategies._base import (
     Handle,
-    OptimizerPlugin,
     load_optimizer_state,
     optimizer_state,
     set_learning_rate,

@@ -1,0 +1,6 @@
+"""Sources of text, a file each."""
+
+from orchestrator.corpus.document import Source
+
+PLUGIN = Source
+"""What a plug-in of this room is."""

@@ -1,0 +1,6 @@
+"""Optimizers, a file each."""
+
+from orchestrator.training.optimizers._base import OptimizerPlugin
+
+PLUGIN = OptimizerPlugin
+"""What a plug-in of this room is."""
