@@ -13,6 +13,7 @@ import itertools
 import re
 import textwrap
 from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, get_type_hints
@@ -25,6 +26,8 @@ _BOUNDS = {
     "maximum": "at most",
     "exclusiveMaximum": "below",
 }
+of_an_option: ContextVar[bool] = ContextVar("of_an_option", default=False)
+"""Whether the JSON schema of a plug-in's option is being made."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,12 @@ class Option:
     def kind(self) -> str:
         """Its values in words: "a number above 0"."""
         return _words(self.schema)
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """Its schema with documentation and default."""
+        default = {} if self.required else {"default": self.default}
+        return {**self.schema, **({"description": self.doc} if self.doc else {}), **default}
 
     def __str__(self) -> str:
         default = "needed" if self.required else f"default {_written(self.default)}"
@@ -75,7 +84,11 @@ def summary(about: Any) -> str:
 
 
 def _schema(hint: Any) -> dict[str, Any]:
-    schema = TypeAdapter(hint).json_schema()
+    token = of_an_option.set(True)
+    try:
+        schema = TypeAdapter(hint).json_schema()
+    finally:
+        of_an_option.reset(token)
     return {} if "$defs" in schema else schema  # refers to itself as a whole, which a recipe's schema is not
 
 
