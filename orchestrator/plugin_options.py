@@ -59,9 +59,13 @@ class Option:
         default = {} if self.required else {"default": self.default}
         return {**self.schema, **({"description": self.doc} if self.doc else {}), **default}
 
+    @property
+    def told_default(self) -> str:
+        """Its default in words."""
+        return "needed" if self.required else f"default {_written(self.default)}"
+
     def __str__(self) -> str:
-        default = "needed" if self.required else f"default {_written(self.default)}"
-        return f"{self.name}: {self.kind} ({default})" + (f". {self.doc}" if self.doc else "")
+        return f"{self.name}: {self.kind} ({self.told_default})" + (f". {self.doc}" if self.doc else "")
 
 
 @cache
@@ -80,7 +84,7 @@ def summary(about: Any) -> str:
     text = " ".join((inspect.getdoc(about) or "").partition("\n\n")[0].split())
     if isinstance(about, type) and text.startswith(f"{about.__name__}("):  # which dataclass writes
         return ""
-    return re.split(r"(?<=[^.][.:])\s(?=[A-Z`])", text, maxsplit=1)[0]
+    return re.split(r"(?<=[^.][.])\s(?=[A-Z`])", text, maxsplit=1)[0]
 
 
 def _schema(hint: Any) -> dict[str, Any]:
@@ -155,6 +159,10 @@ def _words(schema: Mapping[str, Any]) -> str:
 
 def _written(value: Any) -> str:
     """A value as a recipe has it."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(_written, value))}]"
+    if isinstance(value, dict):
+        return value["type"] if list(value) == ["type"] else str(value)
     if isinstance(value, bool) or value is None:
         return {True: "true", False: "false", None: "null"}[value]
     return repr(value) if value == "" else str(value)

@@ -42,7 +42,7 @@ IMPORT_PATH = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*"
 
 def available(room: str) -> tuple[str, ...]:
     """Names of the plug-ins of a room ("losses", "corpus.sources", …), sorted."""
-    files = (m.name for m in pkgutil.iter_modules(_package(room).__path__) if not (m.ispkg or m.name.startswith("_")))
+    files = (m.name for m in pkgutil.iter_modules(package(room).__path__) if not (m.ispkg or m.name.startswith("_")))
     return tuple(sorted([*files, *_presets(room)]))
 
 
@@ -88,10 +88,27 @@ def create(room: str, name: str, options: Mapping[str, Any]) -> Any:
         raise PluginError(f"option {option!r} of {name!r}: {first['msg']}", f"{room}.{name}", fix) from None
 
 
+def see_current_folder() -> None:
+    """Let modules in the current folder be imported, as `python -m` does and console scripts don't."""
+    here = os.getcwd()  # noqa: PTH109  sys.path holds strings
+    if here not in sys.path and "" not in sys.path and not sys.flags.safe_path:
+        sys.path.append(here)
+
+
+def package(room: str) -> Any:
+    """The package that is a room."""
+    return importlib.import_module(room if room in BESIDE else f"orchestrator.{room}")
+
+
 def contract(room: str) -> type | None:
     """What a plug-in of a room is: its base class or protocol; None: the room asks for nothing."""
-    found: type | None = getattr(_package(room), "PLUGIN", None)
+    found: type | None = getattr(package(room), "PLUGIN", None)
     return found
+
+
+def told(base: type) -> str:
+    """A base class or protocol by the path that it is imported from."""
+    return f"{base.__module__.rpartition('._')[0] or base.__module__}.{base.__name__}"
 
 
 def sources_of(cls: type) -> tuple[str, ...]:
@@ -113,12 +130,8 @@ def near(word: str, known: Iterable[str]) -> str:
     return f'did you mean "{found[0]}"?' if found else ""
 
 
-def _package(room: str) -> Any:
-    return importlib.import_module(room if room in BESIDE else f"orchestrator.{room}")
-
-
 def _presets(room: str) -> Mapping[str, type]:
-    name = f"{_package(room).__name__}._presets"
+    name = f"{package(room).__name__}._presets"
     presets: Mapping[str, type] = {}
     return importlib.import_module(name).PRESETS if importlib.util.find_spec(name) else presets
 
@@ -130,7 +143,7 @@ def _by_name(room: str, name: str) -> type:
         raise PluginError(f"there is no {room} plug-in {name!r}", where=room, fix=fix)
     if plain in (presets := _presets(room)):
         return presets[plain]
-    module = importlib.import_module(f"{_package(room).__name__}.{plain}")
+    module = importlib.import_module(f"{package(room).__name__}.{plain}")
     classes = [
         value
         for key, value in vars(module).items()
@@ -161,17 +174,15 @@ def _by_path(room: str, path: str) -> type:
 
 
 def _imported(room: str, name: str) -> Any:
-    """A module of somebody else's: an installed one, or one in the current folder, which console scripts leave out."""
-    here = os.getcwd()  # noqa: PTH109  sys.path holds strings
-    if here not in sys.path and not sys.flags.safe_path:
-        sys.path.append(here)
+    """A module of somebody else's: an installed one, or one in the current folder."""
+    see_current_folder()
     importlib.invalidate_caches()  # the file may be younger than Python's list of its folder
     try:
         return importlib.import_module(name)
     except Exception as error:
         if isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}."):
             what = f"there is no module {error.name!r}"
-            fix = f"install its package into this environment, or lay it in {here}, where the command runs"
+            fix = f"install its package into this environment, or lay it in {os.getcwd()}, where the command runs"  # noqa: PTH109
             raise PluginError(what, where=room, fix=fix) from None
         fix = f"python -c 'import {name}' says more"
         raise PluginError(f"{name} can't be imported: {type(error).__name__}: {error}", where=room, fix=fix) from error
@@ -190,9 +201,8 @@ def _lacking(room: str, cls: type) -> tuple[str, str] | None:
     lacking = [m for m in _members(base) if m in abstract or not (hasattr(cls, m) or m in fields)]
     if not lacking:
         return None
-    place = base.__module__.rpartition("._")[0] or base.__module__
     written = ", ".join(f"{member}{_signature(getattr(base, member, None))}" for member in lacking)
-    return f"lacks {written}", f"derive it from {place}.{base.__name__} and write what is lacking"
+    return f"lacks {written}", f"derive it from {told(base)} and write what is lacking"
 
 
 def _members(base: type) -> Iterator[str]:

@@ -28,9 +28,9 @@ class SoftLoss(ABC):
     """A loss between two distributions over the vocabulary, for each token.
 
     With temperature T it is T² · D(softmax(student / T), softmax(teacher / T)): the factor keeps the gradient's size
-    when T changes (Hinton et al., arXiv:1503.02531). A loss states D as `definition`, and that is enough. The losses of
-    this room state its value and gradient too, as `divergence`: with autograd the whole op takes up to 1.7 times as long
-    (`jsd`), and holds a few more tensors of a chunk's size on a GPU.
+    when T changes (Hinton et al., arXiv:1503.02531). A loss states D as `definition`, and that is enough. The losses
+    of this room state its value and gradient too, as `divergence`: with autograd the whole op takes up to 1.7 times as
+    long (`jsd`), and holds a few more tensors of a chunk's size on a GPU.
     """
 
     temperature: Temperature = 1.0
@@ -64,7 +64,7 @@ class SoftLoss(ABC):
             raise TrainingError(
                 f"the definition of {type(self).__name__} gives no loss for each token that depends on the student",
                 where=f"{type(self).__module__}:{type(self).__qualname__}",
-                fix=f"sum over the vocabulary only (.sum(-1)): {len(z_NV)} tokens came in, {list(loss_N.shape)} went out",
+                fix=f"sum over the vocabulary only (.sum(-1)): of {len(z_NV)} tokens it makes {list(loss_N.shape)}",
             )
         (grad_NV,) = torch.autograd.grad(loss_N, z_NV, torch.ones_like(loss_N))
         return loss_N.detach(), grad_NV

@@ -1,8 +1,8 @@
 """The presets of the zoo in one table: names for architectures of given sizes.
 
-A preset is an architecture with other defaults; a recipe may set each of its options. An option without a column has the
-default of the architecture. The texts count parameters, with 32,000 tokens unless they say otherwise, and name the
-source of the figures.
+A preset is an architecture with other defaults; a recipe may set each of its options. An option without a column has
+the default of the architecture. The texts count parameters, with 32,000 tokens unless they say otherwise, and name
+the source of the figures.
 """
 
 from __future__ import annotations
