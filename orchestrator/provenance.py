@@ -73,13 +73,14 @@ def _drift(made: Mapping[str, Any]) -> Drift:
     if not isinstance(code, Mapping):  # of a version that recorded a digest alone
         code = {"package": "", "reached": "", "from": []}
     package = code["package"] != package_digest()
-    reached_ = (package or _homes(code["from"])) and code["reached"] != code_digest(code["from"])
+    others = any(module.partition(".")[0] != _PACKAGE for module in code["from"])
+    reached_ = (package or others) and code["reached"] != code_digest(code["from"])
     changed = [
         f"{name} {was[name]}, now {now}"
         for name, now in versions().items()
         if name not in _NO_RESULT and was.get(name, now) != now
     ]
-    return Drift(package, bool(reached_), tuple(changed))
+    return Drift(package, reached_, tuple(changed))
 
 
 def told(drifts: Mapping[str, Drift]) -> str:
