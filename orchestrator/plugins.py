@@ -190,14 +190,14 @@ def _imported(room: str, name: str) -> Any:
 
 def _lacking(room: str, cls: type) -> tuple[str, str] | None:
     """What makes a class no plug-in of a room, and what to write; None: it is one."""
-    parameters = getattr(cls, "__dataclass_params__", None)
-    if "__dataclass_params__" not in vars(cls) or not parameters.frozen:
+    parameters = vars(cls).get("__dataclass_params__")  # its own, not those of a base
+    if parameters is None or not parameters.frozen:
         return "is no frozen dataclass", f"write @dataclass(frozen=True) above class {cls.__name__}"
     base = contract(room)
     if base is None:
         return None
     fields = {field.name for field in dataclasses.fields(cls)}
-    abstract = getattr(cls, "__abstractmethods__", frozenset())
+    abstract: frozenset[str] = getattr(cls, "__abstractmethods__", frozenset())
     lacking = [m for m in _members(base) if m in abstract or not (hasattr(cls, m) or m in fields)]
     if not lacking:
         return None

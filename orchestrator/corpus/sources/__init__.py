@@ -2,5 +2,7 @@
 
 from orchestrator.corpus.document import Source
 
+__all__ = ["Source"]
+
 PLUGIN = Source
 """What a plug-in of this room is."""

@@ -2,5 +2,7 @@
 
 from orchestrator.models.combiners._base import Combiner
 
+__all__ = ["Combiner"]
+
 PLUGIN = Combiner
 """What a plug-in of this room is."""

@@ -2,5 +2,7 @@
 
 from orchestrator.training.optimizers._base import OptimizerPlugin
 
+__all__ = ["OptimizerPlugin"]
+
 PLUGIN = OptimizerPlugin
 """What a plug-in of this room is."""

@@ -2,5 +2,7 @@
 
 from orchestrator.training.strategies._base import Strategy
 
+__all__ = ["Strategy"]
+
 PLUGIN = Strategy
 """What a plug-in of this room is."""
