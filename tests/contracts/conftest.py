@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 
 from orchestrator import plugins
+from orchestrator.errors import PluginError
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "examples" / "mome-example"))
 
@@ -30,6 +31,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if hasattr(metafunc.module, "ROOM") and "name" in metafunc.fixturenames and not marked:
         given = metafunc.config.getoption("plugin")
         if given:
+            try:
+                plugins.find(metafunc.module.ROOM, given)
+            except PluginError as error:
+                raise pytest.UsageError(str(error)) from None
             metafunc.module.OPTIONS[given] = json.loads(metafunc.config.getoption("options"))
         metafunc.parametrize("name", [given] if given else metafunc.module.NAMES)
 
