@@ -39,7 +39,7 @@ def _rooms() -> None:
     from orchestrator import plugins
     from orchestrator.plugin_options import summary
 
-    places = dict(_places())
+    places = _places()
     for room in _known():
         print(f"{room:<20} {summary(plugins.package(room))}")
         print(f"{'':<20} {places.get(room, 'not part of a recipe')}")
@@ -52,7 +52,7 @@ def _room(room: str) -> None:
 
     _check(room)
     print(summary(plugins.package(room)))
-    if key := dict(_places()).get(room):
+    if key := _places().get(room):
         print(f"In a recipe: {key}")
     names = plugins.available(room)
     width = max(map(len, names))
@@ -104,12 +104,12 @@ def _known() -> tuple[str, ...]:
     return tuple(room for room in plugins.ROOMS if room not in plugins.BESIDE or room in there)
 
 
-def _places() -> Iterator[tuple[str, str]]:
+def _places() -> dict[str, str]:
     """Room -> the key of a recipe, or of another plug-in's options, that names a plug-in of it."""
     from orchestrator.config.recipe import Recipe
 
-    yield "models.combiners", "mixture.combiner (moe_ce)"
-    yield from reversed(list(_in_section(Recipe, "")))  # the first place of a room counts
+    places = dict(reversed(list(_in_section(Recipe, ""))))  # the first place of a room counts
+    return {**places, "models.combiners": f"{places['models.setups']}.combiner (of moe_ce)"}
 
 
 def _in_section(section: Any, path: str) -> Iterator[tuple[str, str]]:
