@@ -11,16 +11,6 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples" / "mome-example"
-PLUGINS = {
-    "corpus": {"languages": {"en": {"source": {"type": "mome_example.sources:Docstrings"}}}},
-    "experts": {
-        "model": {"type": "mome_example.models:Llama", "layers": 1},
-        "distillation": {
-            "soft": {"type": "mome_example.losses:Hellinger", "temperature": 2.0},
-            "schedule": {"type": "mome_example.schedules:HalfCosine", "end": 0.8},
-        },
-    },
-}
 
 
 @pytest.fixture(scope="module")
@@ -75,11 +65,11 @@ def made_of(runs, step):
 def test_a_recipe_of_installed_plugins_runs_to_its_report(local):
     assert (local / "example" / "report" / "index.html").is_file()
     corpus, expert = made_of(local, "corpus"), made_of(local, "expert-en")
-    assert corpus["config"]["corpus"]["languages"]["en"] == PLUGINS["corpus"]["languages"]["en"]
-    assert expert["config"]["experts"]["model"] == PLUGINS["experts"]["model"]
-    assert {key: expert["config"]["experts"]["distillation"][key] for key in ("soft", "schedule")} == PLUGINS[
-        "experts"
-    ]["distillation"]
+    learned = expert["config"]["experts"]
+    assert corpus["config"]["corpus"]["languages"]["en"]["source"] == {"type": "mome_example.sources:Docstrings"}
+    assert learned["model"] == {"type": "mome_example.models:Llama", "layers": 1}
+    assert learned["distillation"]["soft"] == {"type": "mome_example.losses:Hellinger", "temperature": 2.0}
+    assert learned["distillation"]["schedule"] == {"type": "mome_example.schedules:HalfCosine", "end": 0.8}
     assert {"mome_example.models", "mome_example.losses", "mome_example.schedules"} <= set(expert["code"]["from"])
 
 
