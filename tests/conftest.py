@@ -11,6 +11,10 @@ LONGEST = (
 
 def pytest_addoption(parser):
     parser.addoption("--record", action="store_true", help="write the golden records anew (tests/golden)")
+    parser.addoption(
+        "--plugin", help="package.module:Class; the laws of tests/contracts/test_ROOM.py hold it, not ours"
+    )
+    parser.addoption("--options", default="{}", help="options of --plugin, as JSON: at a size for tests")
 
 
 def pytest_collection_modifyitems(config, items):

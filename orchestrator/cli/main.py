@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli import data, expert, mixture
+from orchestrator.cli import data, expert, mixture, plugins
 from orchestrator.cli.arguments import DEFAULT_RUNS, Local, Overrides, PlanOnly, RecipeFile, RunName, Runs
 from orchestrator.cli.ending import exit_code
 
@@ -239,6 +239,9 @@ def doctor() -> None:
     from orchestrator.cli.doctor import examine
 
     examine()
+
+
+app.command("plugins")(plugins.tell)
 
 
 @app.command()

@@ -20,6 +20,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from orchestrator import plugins
 from orchestrator.errors import PluginError
+from orchestrator.plugin_options import of_an_option, options_of, summary
 
 
 class Section(BaseModel):
@@ -56,16 +57,37 @@ class PluginSpec(BaseModel):
         return self._room
 
 
-class _Room:
+class InRoom:
     """Pydantic annotation: the specification must name a plug-in of this room and fit its options."""
 
-    def __init__(self, room: str) -> None:
-        self.room = room
+    def __init__(self, room: str, default: str | None = None) -> None:
+        self.room, self.default = room, default
 
     def __get_pydantic_json_schema__(self, schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         names = [name.replace("_", "-") if self.room == "models.zoo" else name for name in plugins.available(self.room)]
-        name: dict[str, Any] = {"type": "string", "enum": names}
-        return {"anyOf": [name, {"type": "object", "properties": {"type": name}, "required": ["type"]}]}
+        by_path = {"type": "string", "pattern": f"^{plugins.IMPORT_PATH}$", "description": _BY_PATH}
+        mine = {"type": "object", "properties": {"type": by_path}, "required": ["type"]}
+        about: dict[str, Any] = {"title": f"a plug-in of {self.room}", "anyOf": [{"enum": names}, by_path, mine]}
+        if of_an_option.get():  # whose own options may be plug-ins of the same room
+            any_options = {"type": "object", "properties": {"type": {"enum": names}}, "required": ["type"]}
+            return {**about, "anyOf": [*about["anyOf"], any_options]}
+        return {**about, "anyOf": [*about["anyOf"], *map(self._whole, names)]}
+
+    def _whole(self, name: str) -> dict[str, Any]:
+        """Schema of a plug-in with its options."""
+        cls = plugins.find(self.room, name)
+        options = options_of(cls)
+        needed = [] if name == self.default else ["type"]
+        return {
+            "type": "object",
+            "description": summary(cls),
+            "properties": {"type": {"const": name}, **{option.name: option.described for option in options}},
+            "required": [*needed, *(option.name for option in options if option.required)],
+            "additionalProperties": False,
+        }
+
+
+_BY_PATH = "A plug-in of one's own, as package.module:Class."
 
 
 def plugin_of(room: str, default: str | None = None) -> Any:
@@ -83,7 +105,7 @@ def plugin_of(room: str, default: str | None = None) -> Any:
             raise PydanticCustomError("plugin", "{message}", {"message": message})
         return {"type": default, **value}
 
-    return Annotated[PluginSpec, BeforeValidator(name), AfterValidator(_checker(room)), _Room(room)]
+    return Annotated[PluginSpec, BeforeValidator(name), AfterValidator(_checker(room)), InRoom(room, default)]
 
 
 def _with_options(room: str, options: Iterable[str]) -> list[str]:

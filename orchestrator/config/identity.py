@@ -33,9 +33,11 @@ def identity(value: Any) -> Any:
 
 
 def plugins_in(value: Any) -> list[PluginSpec]:
-    """Every plug-in specification in a section, a mapping or a sequence, at any depth."""
+    """Every plug-in specification in a section, a plug-in's options, a mapping or a sequence, at any depth."""
     if isinstance(value, PluginSpec):
-        return [value]
+        plugin = build(value.room, value) if value.room else None
+        options = dataclasses.fields(plugin) if plugin else ()
+        return [value, *plugins_in([getattr(plugin, option.name) for option in options])]
     if isinstance(value, BaseModel):
         return [spec for _, item in value for spec in plugins_in(item)]
     if isinstance(value, Mapping):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn, Protocol
@@ -50,6 +51,7 @@ def refuse(error: CorpusError) -> NoReturn:
 class Source(Protocol):
     """The contract of a plug-in in ``corpus.sources``: a frozen dataclass, cheap to build, that reads when asked to."""
 
+    @abstractmethod
     def documents(self, language: str, lost: Lost = refuse) -> Iterator[Document]:
         """The documents in the source's own order, the same at every call.
 
@@ -64,6 +66,7 @@ class Source(Protocol):
         """
         ...
 
+    @abstractmethod
     def fingerprint(self, language: str) -> str:
         """A cheap identity of what `documents` would yield: it changes when the source's files do.
 
@@ -72,10 +75,10 @@ class Source(Protocol):
         """
         ...
 
-    def found(self, language: str) -> Found | None:
+    def found(self, language: str) -> Found | None:  # noqa: ARG002
         """The local files that `documents` reads, and what lies beside them unread; None: it reads no such files.
 
         Raises:
             CorpusError: there is nothing to read.
         """
-        ...
+        return None

@@ -4,3 +4,6 @@ from orchestrator.losses._base import SoftLoss
 from orchestrator.losses._chunked import IGNORED, LazyLogits, LossSums, SampledLogits, distillation_loss
 
 __all__ = ["IGNORED", "LazyLogits", "LossSums", "SampledLogits", "SoftLoss", "distillation_loss"]
+
+PLUGIN = SoftLoss
+"""What a plug-in of this room is."""

@@ -16,9 +16,9 @@ from orchestrator.losses._base import FLOOR, SoftLoss, row_dot
 from orchestrator.losses._precision import exact_type
 
 _SLICE = 1 << 17
-"""Logits of a slice on the CPU: half a megabyte in fp32."""
+"""Logits of a slice on the CPU: half a megabyte in fp32, which the second cache of a core holds."""
 _TILE = 1 << 21
-"""Weights of a head that are widened at once: eight megabytes in fp32."""
+"""Weights of a head that are widened at once: eight megabytes in fp32, little beside a head of 32,000 tokens."""
 
 
 class ChunkHead:
@@ -42,13 +42,14 @@ class ChunkHead:
         self.hidden_CD = self._hidden_ND[rows].to(self._buffer_CV.dtype)
         self.logits_CV = self._buffer_CV[: len(self.hidden_CD)]
         for part, tile_PD in self._tiles():
-            torch.mm(self.hidden_CD, tile_PD.t(), out=self.logits_CV[:, part])
+            torch.mm(self.hidden_CD, tile_PD.t(), out=self.logits_CV[:, part])  # the bias comes later, unrounded
 
     def grad_hidden(self) -> Tensor:
         """The gradient in `hidden_CD`, where `logits_CV` has been replaced by the gradient in them."""
         grad_CD: Tensor | None = None
         for part, tile_PD in self._tiles():
             grad_PV = self.logits_CV[:, part]
+            # A tile is a part of the vocabulary, which the product sums over.
             grad_CD = grad_PV @ tile_PD if grad_CD is None else grad_CD.addmm_(grad_PV, tile_PD)
         assert grad_CD is not None
         return grad_CD
@@ -63,6 +64,7 @@ class ChunkHead:
         tile_PD = weight_VD.new_empty(height, weight_VD.shape[1], dtype=product)
         for start in range(0, len(weight_VD), height):
             rows = weight_VD[start : start + height]
+            # Every tile is the same memory: whoever takes one is done with it before the next.
             yield slice(start, start + height), tile_PD[: len(rows)].copy_(rows)
 
     def logits(self, part: slice) -> Tensor:
@@ -117,12 +119,15 @@ class Objective:
         Replaces the student's `logits_CV` by the gradient in them.
         """
         count, vocab = student.logits_CV.shape
+        # A GPU has no cache to stay in: one pass over the chunk keeps it busy.
         step = max(1, _SLICE // vocab) if targets_C.device.type == "cpu" else count
+        # Rows: cross-entropy, soft loss, slope of the one, slope of the other. A run sums millions of tokens, in fp64.
         sums_4C = torch.zeros(4, count, dtype=torch.float64, device=targets_C.device)
         for start in range(0, count, step):
             part = slice(start, start + step)
             log_q_RV = torch.log_softmax(student.logits(part), -1)
             targets_R1, sums_4R = targets_C[part, None], sums_4C[:, part]
+            # Cross-entropy comes first: the soft loss may overwrite log_q_RV.
             sums_4R[0] = -log_q_RV.gather(1, targets_R1).squeeze(1)
             if self.differentiate:
                 self._gradient(log_q_RV, teacher, part, targets_R1, sums_4R, student.logits_CV[part])
@@ -140,10 +145,11 @@ class Objective:
         out_RV: Tensor,
     ) -> None:
         """Write the gradient in the student's logits to `out_RV`, and what goes with it to `sums_4R`."""
+        # The gradient of cross-entropy is q less 1 at the target: alpha · q is added first, alpha taken off in the end.
         q_RV = log_q_RV.exp()
-        if self.slopes:
+        if self.slopes:  # before q_RV is overwritten
             q_R = q_RV.gather(1, targets_R1).squeeze(1)
-            sums_4R[2] = row_dot(q_RV, q_RV) - 2 * q_R + 1  # of q less 1 at the target
+            sums_4R[2] = row_dot(q_RV, q_RV) - 2 * q_R + 1
         if self.soft is None or teacher is None:
             grad_RV = q_RV.mul_(self.alpha)
         else:
@@ -159,7 +165,7 @@ def add_outer(grad_VD: Tensor, grad_CV: Tensor, hidden_CD: Tensor) -> None:
     if grad_VD.dtype == grad_CV.dtype:
         grad_VD.addmm_(grad_CV.t(), hidden_CD)
         return
-    block = max(1, (1 << 22) // grad_VD.shape[1])  # the low-precision product is held for so many rows only
+    block = max(1, (1 << 22) // grad_VD.shape[1])  # rows whose low-precision product is held: four million numbers
     for start in range(0, len(grad_VD), block):
         part = slice(start, start + block)
         grad_VD[part] += grad_CV[:, part].t() @ hidden_CD

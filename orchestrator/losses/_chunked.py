@@ -101,9 +101,7 @@ def distillation_loss(
         alpha: weight of cross-entropy.
         beta: weight of the soft loss.
         chunk: tokens whose logits are held at once, None: by device; it changes no result beyond rounding.
-        matmul: type of the matrix products; None: autocast's where it is on, else that of the hidden states, but fp32
-            on CPUs that are no faster in bf16.
-            Softmaxes and sums are in fp32 (fp64 for fp64 inputs).
+        matmul: type of the matrix products, see :func:`product_type` for None; softmaxes and sums are exact.
         slopes: compute `ce_slope` and `soft_slope` too, when there are gradients at all.
 
     Raises:
@@ -115,28 +113,15 @@ def distillation_loss(
     teacher = None if teacher is None else _taught(teacher)
     valid_N = (targets_N != IGNORED).nonzero().flatten()
     _check(student, teacher, soft, targets_N, valid_N)
-    plan = _Plan(
-        targets=targets_N,
-        valid=None if len(valid_N) == len(targets_N) else valid_N,
-        teacher=teacher,
-        soft=soft,
-        alpha=alpha,
-        beta=beta,
-        chunk=chunk or _default_chunk(student.weight),
-        matmul=matmul or product_type(student.hidden),
-        differentiate=torch.is_grad_enabled(),
-        slopes=slopes,
-    )
-    loss, sums = _ChunkedLoss.apply(*student, plan)  # type: ignore[no-untyped-call]
-    ce, soft_sum, ce_slope, soft_slope = sums
-    tokens = torch.tensor(len(valid_N), device=targets.device)
-    return LossSums(loss, ce, soft_sum, tokens, ce_slope, soft_slope, torch.zeros_like(ce))
+    chunk, matmul = chunk or _default_chunk(student.weight), matmul or product_type(student.hidden)
+    plan = _Plan(targets_N, valid_N, teacher, soft, alpha, beta, chunk, matmul, torch.is_grad_enabled(), slopes)
+    return plan.sums(*_ChunkedLoss.apply(*student, plan))  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True)
 class _Plan:
     targets: Tensor
-    valid: Tensor | None  # indices of the positions to learn; None: all
+    valid: Tensor  # indices of the positions to learn
     teacher: Teaching | None
     soft: SoftLoss | None
     alpha: float
@@ -147,10 +132,16 @@ class _Plan:
     slopes: bool
 
     def chunks(self) -> Iterator[slice | Tensor]:
-        count = len(self.targets) if self.valid is None else len(self.valid)
-        for start in range(0, count, self.chunk):
-            rows = slice(start, min(start + self.chunk, count))
-            yield rows if self.valid is None else self.valid[rows]
+        # Where all positions are learned, slices spare the copy that an index makes.
+        whole = len(self.valid) == len(self.targets)
+        for start in range(0, len(self.valid), self.chunk):
+            rows = slice(start, min(start + self.chunk, len(self.valid)))
+            yield rows if whole else self.valid[rows]
+
+    def sums(self, loss: Tensor, sums_4: Tensor) -> LossSums:
+        ce, soft, ce_slope, soft_slope = sums_4
+        tokens = torch.tensor(len(self.valid), device=self.targets.device)
+        return LossSums(loss, ce, soft, tokens, ce_slope, soft_slope, torch.zeros_like(ce))
 
 
 class _ChunkedLoss(torch.autograd.Function):

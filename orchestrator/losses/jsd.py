@@ -18,6 +18,7 @@ class JSD(SoftLoss):
     """
 
     beta: InsideUnit = 0.5
+    """The teacher's share of the mixture m."""
 
     def definition(self, log_q_NV: Tensor, log_p_NV: Tensor) -> Tensor:
         """The formula, literally."""

@@ -17,6 +17,7 @@ class SkewKL(SoftLoss):
     """
 
     skew: InsideUnit = 0.1
+    """The teacher's share of the mixture m."""
 
     def definition(self, log_q_NV: Tensor, log_p_NV: Tensor) -> Tensor:
         """Σ p (log p − log m)."""

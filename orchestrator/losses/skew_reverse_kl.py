@@ -18,6 +18,7 @@ class SkewReverseKL(SoftLoss):
     """
 
     skew: InsideUnit = 0.1
+    """The student's share of the mixture m."""
 
     def definition(self, log_q_NV: Tensor, log_p_NV: Tensor) -> Tensor:
         """Σ q (log q − log m)."""

@@ -139,7 +139,7 @@ def drifts(store: Store, artifacts: Mapping[str, Artifact]) -> dict[str, Drift]:
     found = {
         name: drift(artifact.manifest, accepted.get(artifact.fingerprint, ())) for name, artifact in artifacts.items()
     }
-    return {name: each for name, each in found.items() if each.package or each.libraries}
+    return {name: each for name, each in found.items() if each.package or each.reaches}
 
 
 def _changed(store: Store, artifacts: Mapping[str, Artifact | None]) -> set[str]:

@@ -8,6 +8,7 @@ of a run, :func:`load_router` reads a stored one: safetensors and JSON, and nump
 `mome route`, `mome generate` and the endpoint all ask it.
 """
 
+from orchestrator.routers._base import RouterPlugin
 from orchestrator.routers._choice import Choice, Chooser
 from orchestrator.routers._fitting import Material, fit_routers, papers
 from orchestrator.routers._loading import load_router
@@ -23,6 +24,7 @@ __all__ = [
     "Material",
     "Policy",
     "Router",
+    "RouterPlugin",
     "Span",
     "TextRouter",
     "TokenRouter",
@@ -32,3 +34,6 @@ __all__ = [
     "save_routers",
     "spans",
 ]
+
+PLUGIN = RouterPlugin
+"""What a plug-in of this room is."""

@@ -18,14 +18,12 @@ class DynamicAverage(Schedule):
 
     Dynamic weight average (Liu et al., arXiv:1803.10704) with the sum of the weights at 1: the loss that falls
     more slowly gets more weight. Epoch means of the original are means over two windows that follow each other.
-
-    Attributes:
-        steps_averaged: length of each window; until both are full the weights are 0.5.
-        temperature: of the softmax; smaller ones react more (the original: 2, over losses that halve in an epoch).
     """
 
     steps_averaged: Annotated[int, Field(ge=1)] = 50
+    """Length of each window; until both are full the weights are 0.5."""
     temperature: Annotated[float, Field(gt=0)] = 0.1
+    """Temperature of the softmax; smaller ones react more (the original: 2, over losses that halve in an epoch)."""
 
     def window(self, steps: int) -> int:  # noqa: ARG002
         """Both windows."""

@@ -12,14 +12,12 @@ from orchestrator.schedules._base import LossHistory, Schedule, Weight
 
 @dataclass(frozen=True)
 class Fixed(Schedule):
-    """alpha and beta as given (paper, sections 3.4 and 4.2).
-
-    Attributes:
-        alpha: weight of cross-entropy, in [0, 1]. beta: weight of the soft loss; None: 1 − alpha.
-    """
+    """alpha and beta as given (paper, sections 3.4 and 4.2)."""
 
     alpha: Weight = 0.5
+    """Weight of cross-entropy, in [0, 1]."""
     beta: Annotated[float, Field(ge=0)] | None = None
+    """Weight of the soft loss; null: 1 − alpha."""
 
     def weights(self, step: int, steps: int, history: LossHistory, micro: int = 0) -> tuple[float, float]:  # noqa: ARG002
         """(alpha, beta), whatever the step."""

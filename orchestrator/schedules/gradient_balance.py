@@ -18,14 +18,12 @@ class GradientBalance(Schedule):
     g is the root mean square over tokens of a loss's gradient norm at the head's output (the logits), where the two
     losses part. It is GradNorm (Chen et al., arXiv:1711.02257) with equal training rates, solved instead of learned,
     and at the last place that both losses share, as in the adaptive weight of VQGAN (arXiv:2012.09841, equation 7).
-
-    Attributes:
-        steps_averaged: gradients are means over so many of the last steps.
-        least: neither weight falls below this, also when one gradient vanishes.
     """
 
     steps_averaged: Annotated[int, Field(ge=1)] = 20
+    """Gradients are means over so many of the last steps."""
     least: Annotated[float, Field(ge=0, le=0.5)] = 0.1
+    """Neither weight falls below this, also when one gradient vanishes."""
 
     slopes: ClassVar[bool] = True
 

@@ -12,13 +12,12 @@ class Linear(Schedule):
     """alpha = start + (end − start) · step / (steps − 1), beta = 1 − alpha.
 
     The default begins with the teacher's distribution and ends with the targets (annealing, arXiv:2104.07163).
-
-    Attributes:
-        start: alpha of the first step. end: alpha of the last.
     """
 
     start: Weight = 0.0
+    """Alpha of the first step."""
     end: Weight = 1.0
+    """Alpha of the last."""
 
     def weights(self, step: int, steps: int, history: LossHistory, micro: int = 0) -> tuple[float, float]:  # noqa: ARG002
         """(alpha, beta) by the share of the run that is done."""

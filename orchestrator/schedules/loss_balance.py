@@ -17,14 +17,12 @@ class LossBalance(Schedule):
     Inverse losses are the weights that uncertainty weighting (Kendall et al., arXiv:1705.07115) settles on: minimising
     L / s + log s over s gives s = L (see arXiv:2408.07985). A soft loss that falls faster than cross-entropy
     is weighted up, so the student keeps following its teacher to the end.
-
-    Attributes:
-        steps_averaged: losses are means over so many of the last steps.
-        least: neither weight falls below this, also when one loss nears zero.
     """
 
     steps_averaged: Annotated[int, Field(ge=1)] = 20
+    """Losses are means over so many of the last steps."""
     least: Annotated[float, Field(ge=0, le=0.5)] = 0.1
+    """Neither weight falls below this, also when one loss nears zero."""
 
     def window(self, steps: int) -> int:  # noqa: ARG002
         """The steps averaged."""

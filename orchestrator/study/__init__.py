@@ -10,3 +10,4 @@ from orchestrator.study._base import Label, Seeds, Study
 
 __all__ = ["Label", "Seeds", "Study"]
 PLUGIN = Study
+"""What a plug-in of this room is."""

@@ -23,3 +23,6 @@ __all__ = [
     "shard_name",
     "write_shard",
 ]
+
+PLUGIN = TeacherSource
+"""What a plug-in of this room is."""

@@ -22,13 +22,12 @@ class SampledCache(CachedTeacherSource):
     Their relative frequencies are an unbiased estimate of the teacher's probabilities, so losses that are linear in
     these (`forward_kl`, `teacher_cross_entropy`) get unbiased values and gradients; top-k caches are biased. With 12
     samples 26 bytes a token are kept (38 above 65,536 tokens): ids, and the entropy of the whole distribution.
-
-    Attributes:
-        samples: drawn at each position. temperature: that they are drawn at, the one of the soft loss.
     """
 
     samples: Annotated[int, Field(ge=1)] = 12
+    """Number of tokens drawn at each position."""
     temperature: Annotated[float, Field(gt=0)] = 1.0
+    """Temperature that the tokens are drawn at: that of the soft loss."""
 
     def open(self, model: TeacherModel) -> Teacher:
         """See :class:`orchestrator.teacher.TeacherSource`. The teacher itself is not loaded."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import socket
@@ -36,6 +37,7 @@ def environment() -> Iterator[dict[str, str]]:
     """The environment of a shell beside a running cluster."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
     shell = {**clean, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "OMP_NUM_THREADS": "1"}
+    shell["PYTHONPATH"] = str(ROOT)  # the package is installed on every node, whatever a job brings along
     port, dashboard, agent, metrics, client = free_ports(5)
     with tempfile.TemporaryDirectory(prefix="mj", ignore_cleanup_errors=True) as folder:
         options = {
@@ -86,9 +88,9 @@ def stop(head: subprocess.Popen[bytes]) -> None:
     head.wait()
 
 
-def submit(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+def submit(environment: dict[str, str], *arguments: str, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
     command = [RAY, "job", "submit", "--working-dir", ".", "--", sys.executable, "-m", *arguments]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
 def test_a_job_trains_and_its_log_comes_through(environment: dict[str, str], tmp_path: Path) -> None:
@@ -98,6 +100,15 @@ def test_a_job_trains_and_its_log_comes_through(environment: dict[str, str], tmp
     assert "teacher: done in" in done.stdout
     assert "succeeded" in done.stdout
     assert list(tmp_path.glob("smoke/stages/teacher/*/model/model.safetensors"))
+
+
+def test_workers_of_a_job_find_plugins_in_its_working_directory(environment: dict[str, str], tmp_path: Path) -> None:
+    few = ["teacher.training.tokens=4096", "experts.training.tokens=4096", "tracking.type=none", "resources.cpus=2"]
+    example = ROOT / "examples" / "mome-example"
+    done = submit(environment, "jobs.distill_experts", "recipe.yaml", *few, "--runs", str(tmp_path), folder=example)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (manifest,) = tmp_path.glob("example/stages/expert-en/*/manifest.json")
+    assert "mome_example.losses" in json.loads(manifest.read_text())["code"]["from"]
 
 
 def test_a_job_s_temporary_folder_is_no_place_for_a_run(environment: dict[str, str]) -> None:

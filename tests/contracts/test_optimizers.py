@@ -17,15 +17,16 @@ from orchestrator.models import build_model
 from orchestrator.plugins import available, create
 from orchestrator.training.batches import Batch
 from orchestrator.training.objective import CrossEntropyObjective
+from orchestrator.training.optimizers import OptimizerPlugin
 from orchestrator.training.strategies._base import (
     Handle,
-    OptimizerPlugin,
     load_optimizer_state,
     optimizer_state,
     set_learning_rate,
 )
 
-each = pytest.mark.parametrize("name", available("training.optimizers"))
+ROOM, OPTIONS = "training.optimizers", {}
+NAMES = available(ROOM)
 SPEC, VOCAB, CONTEXT = PluginSpec(type="gpt2", layers=1, width=16, heads=2), 30, 8
 CONFIG = TrainingConfig(precision="fp32")
 
@@ -39,7 +40,7 @@ def _one_thread() -> Iterator[None]:
 
 
 def make(name: str, **options: float) -> OptimizerPlugin:
-    plugin: OptimizerPlugin = create("training.optimizers", name, options)
+    plugin: OptimizerPlugin = create(ROOM, name, {**OPTIONS.get(name, {}), **options})
     return plugin
 
 
@@ -75,7 +76,6 @@ def random_gradients(model: nn.Module) -> None:
         parameter.grad = torch.randn(parameter.shape, generator=generator)
 
 
-@each
 def test_is_a_plugin_that_pickles(name: str) -> None:
     plugin = make(name, lr=0.01)
     assert pickle.loads(pickle.dumps(plugin)) == plugin
@@ -83,14 +83,12 @@ def test_is_a_plugin_that_pickles(name: str) -> None:
     assert isinstance(plugin.elementwise, bool)
 
 
-@each
 def test_steps_lower_the_loss(name: str) -> None:
     model = new_model()
     losses = train(model, make(name).build(model), range(30))
     assert sum(losses[-3:]) < sum(losses[:3]) - 0.3
 
 
-@each
 def test_every_trainable_parameter_is_in_one_group(name: str) -> None:
     model = new_model()
     frozen = next(iter(model.parameters())).requires_grad_(False)
@@ -98,7 +96,6 @@ def test_every_trainable_parameter_is_in_one_group(name: str) -> None:
     assert sorted(held) == sorted(id(p) for p in model.parameters() if p is not frozen)
 
 
-@each
 def test_saved_and_loaded_state_goes_on_bit_for_bit(name: str) -> None:
     model, other = new_model(), new_model()
     optimizer, resumed = make(name).build(model), make(name).build(other)
@@ -110,7 +107,6 @@ def test_saved_and_loaded_state_goes_on_bit_for_bit(name: str) -> None:
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True))
 
 
-@each
 def test_a_group_scales_its_learning_rate(name: str) -> None:
     model = new_model()
     before, optimizer = weights(model), make(name).build(model)
@@ -123,7 +119,6 @@ def test_a_group_scales_its_learning_rate(name: str) -> None:
         assert torch.equal(parameter, before[key]) == (id(parameter) in still), key
 
 
-@each
 def test_vectors_do_not_decay_and_matrices_do(name: str) -> None:
     models = [new_model() for _ in range(2)]
     for model, decay in zip(models, (0.0, 0.5), strict=True):
@@ -135,7 +130,6 @@ def test_vectors_do_not_decay_and_matrices_do(name: str) -> None:
         assert torch.equal(plain, decayed) == (plain.ndim < 2), key
 
 
-@each
 def test_parameters_without_a_gradient_are_left_alone(name: str) -> None:
     model = new_model()
     optimizer = make(name).build(model)
@@ -150,7 +144,6 @@ def test_parameters_without_a_gradient_are_left_alone(name: str) -> None:
         assert torch.equal(parameter, before[key]) == (key in skipped), key
 
 
-@each
 @pytest.mark.skipif(importlib.util.find_spec("deepspeed") is None, reason="DeepSpeed is not installed")
 def test_deepspeed_without_zero_takes_the_same_steps(name: str, tmp_path) -> None:
     found = []

@@ -16,12 +16,9 @@ from orchestrator.plugins import available, create
 from orchestrator.routers import Router, load_router, save_routers
 from orchestrator.routers.text.pieces import LanguageTexts
 
+ROOM = "routers"
+NAMES = available(ROOM)
 ODD = [[], [0, 1, 2], [10**9, -1], list(range(10, 400)), [11] * 5000]
-
-
-@pytest.fixture(params=available("routers"))
-def name(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
 
 
 def data(languages: tuple[str, ...] = ("en", "fr", "py")) -> dict[str, list[np.ndarray]]:
@@ -31,7 +28,7 @@ def data(languages: tuple[str, ...] = ("en", "fr", "py")) -> dict[str, list[np.n
 
 WORDS = 400
 """Tokens of the vocabulary, each a word, so that routers of text can be asked with tokens."""
-SMALL = {"prompt": {"bits": 12, "pieces": 200, "calibration_pieces": 50}}
+OPTIONS: dict[str, dict[str, Any]] = {"prompt": {"bits": 12, "pieces": 200, "calibration_pieces": 50}}
 
 
 @cache
@@ -40,7 +37,7 @@ def word(token: int) -> str:
 
 
 def train(name: str, *languages: str) -> tuple[Any, dict[str, Router]]:
-    plugin = create("routers", name, SMALL.get(name, {}))
+    plugin = create("routers", name, OPTIONS.get(name, {}))
     sequences = data(languages or ("en", "fr", "py"))
     if plugin.reads == "blocks":
         return plugin, plugin.train(sequences, seed=1, threads=1)

@@ -10,7 +10,7 @@ from orchestrator.losses import IGNORED, LazyLogits, SampledLogits, SoftLoss, di
 from orchestrator.plugins import available, create
 
 VOCAB, WIDTH, TOKENS = 19, 6, 13
-LOSSES = {name: create("losses", name, {}) for name in available("losses")}
+LOSSES = {name: create("losses", name, {}) for name in (*available("losses"), "mome_example.losses:Hellinger")}
 LINEAR = [name for name, loss in LOSSES.items() if loss.linear_in_teacher]
 
 each_linear_loss = pytest.mark.parametrize("name", LINEAR)

@@ -13,13 +13,13 @@ from orchestrator.errors import PluginError
 from orchestrator.plugins import available, create
 from orchestrator.schedules import LossHistory, Schedule, StepLosses
 
-SCHEDULES = available("schedules")
-each_schedule = pytest.mark.parametrize("name", SCHEDULES)
+ROOM, OPTIONS = "schedules", {}
+NAMES = (*available(ROOM), "mome_example.schedules:HalfCosine")
 losses = st.lists(st.tuples(st.floats(0, 20), st.floats(0, 20)), min_size=200, max_size=200)
 
 
 def make(name: str) -> Schedule:
-    return create("schedules", name, {})
+    return create(ROOM, name, OPTIONS.get(name, {}))
 
 
 def filled(schedule: Schedule, steps: int, pairs: list[tuple[float, float]], step: int) -> LossHistory:
@@ -29,7 +29,6 @@ def filled(schedule: Schedule, steps: int, pairs: list[tuple[float, float]], ste
     return history
 
 
-@each_schedule
 @given(pairs=losses, step=st.integers(0, 199))
 @settings(max_examples=20, deadline=None)
 def test_weights_are_a_pure_function_in_the_unit_interval(
@@ -46,7 +45,6 @@ def test_weights_are_a_pure_function_in_the_unit_interval(
     assert history.state() == before
 
 
-@each_schedule
 @given(pairs=losses, step=st.integers(1, 199))
 @settings(max_examples=20, deadline=None)
 def test_a_checkpoint_of_the_history_gives_the_same_weights(
@@ -59,14 +57,12 @@ def test_a_checkpoint_of_the_history_gives_the_same_weights(
     assert schedule.weights(step, 200, restored) == schedule.weights(step, 200, history)
 
 
-@each_schedule
 def test_pickles_and_is_documented(name: str) -> None:
     schedule = make(name)
     assert pickle.loads(pickle.dumps(schedule)) == schedule
     assert type(schedule).__doc__
 
 
-@each_schedule
 def test_first_step_needs_no_history(name: str) -> None:
     schedule = make(name)
     assert sum(schedule.weights(0, 1, LossHistory(schedule.window(1)))) == pytest.approx(1)

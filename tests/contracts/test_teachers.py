@@ -6,7 +6,6 @@ import pickle
 from pathlib import Path
 from typing import Any
 
-import pytest
 import torch
 from torch import Tensor, nn
 
@@ -27,7 +26,8 @@ VOCAB, BLOCKS, CONTEXT = 11, 4, 6
 IDS = torch.arange(BLOCKS * CONTEXT).reshape(BLOCKS, CONTEXT) % VOCAB
 ROWS = torch.tensor([[1, block] for block in (2, 0)])
 
-each_source = pytest.mark.parametrize("name", available("teacher"))
+ROOM, OPTIONS = "teacher", {}
+NAMES = available(ROOM)
 
 
 class Bigram(nn.Module):
@@ -49,7 +49,7 @@ def head(model: Any) -> tuple[Tensor, Tensor | None]:
 
 def opened(name: str, model: nn.Module, folder: Path) -> Any:
     """The teacher, with a cache of all blocks of language 1 where it needs one."""
-    source, teacher = create("teacher", name, {}), TeacherModel(lambda: model, hidden_states, head, VOCAB)
+    source, teacher = create(ROOM, name, OPTIONS.get(name, {})), TeacherModel(lambda: model, hidden_states, head, VOCAB)
     if not isinstance(source, CachedTeacherSource):
         return source.open(teacher)
     states = Live().open(teacher).states(IDS, ROWS)
@@ -59,7 +59,6 @@ def opened(name: str, model: nn.Module, folder: Path) -> Any:
     return source.open(TeacherModel(lambda: model, hidden_states, head, VOCAB, {1: Cache(folder, {})}))
 
 
-@each_source
 def test_says_the_same_of_a_block_whenever_it_is_asked_and_in_any_order(name: str, tmp_path: Path) -> None:
     teacher = opened(name, Bigram().train(), tmp_path)
     ids = IDS[ROWS[:, 1]]
@@ -69,7 +68,6 @@ def test_says_the_same_of_a_block_whenever_it_is_asked_and_in_any_order(name: st
     assert first[0].shape[:2] == (2, CONTEXT)
 
 
-@each_source
 def test_no_gradient_reaches_the_teacher_and_it_is_in_evaluation_mode(name: str, tmp_path: Path) -> None:
     model = Bigram().train()
     teacher = opened(name, model, tmp_path)
@@ -78,7 +76,6 @@ def test_no_gradient_reaches_the_teacher_and_it_is_in_evaluation_mode(name: str,
     assert not any(tensor.requires_grad for tensor in teacher.states(IDS[ROWS[:, 1]], ROWS) if tensor is not None)
 
 
-@each_source
 def test_is_near_the_live_teacher(name: str, tmp_path: Path) -> None:
     model = Bigram()
     ids = IDS[ROWS[:, 1]]
@@ -93,6 +90,7 @@ def test_is_near_the_live_teacher(name: str, tmp_path: Path) -> None:
         torch.testing.assert_close(ours, exact, rtol=0.01, atol=0.01)
 
 
-@each_source
 def test_pickles(name: str) -> None:
-    assert pickle.loads(pickle.dumps(create("teacher", name, {}))) == create("teacher", name, {})
+    assert pickle.loads(pickle.dumps(create(ROOM, name, OPTIONS.get(name, {})))) == create(
+        ROOM, name, OPTIONS.get(name, {})
+    )

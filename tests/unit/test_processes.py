@@ -5,10 +5,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 
 import psutil
 import pytest
 
+from orchestrator import plugins
 from orchestrator.errors import ResourceError
 from orchestrator.processes import ProcessMap
 
@@ -34,6 +36,18 @@ def test_results_come_in_order_from_other_processes(processes):
     results = list(processes(_square, range(50)))
     assert [r for r, _ in results] == [x * x for x in range(50)]
     assert os.getpid() not in {pid for _, pid in results}
+
+
+def test_processes_find_a_plugin_in_the_folder_where_the_command_is_typed(tmp_path, monkeypatch, processes):
+    (tmp_path / "typed_here.py").write_text(
+        "from dataclasses import dataclass\nfrom orchestrator.schedules.fixed import Fixed\n"
+        "@dataclass(frozen=True)\nclass Mine(Fixed):\n    pass\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    build = partial(plugins.create, "schedules", "typed_here:Mine")
+    wanted = [build({"alpha": alpha}) for alpha in (0.1, 0.2)]  # as a recipe's reader does
+    assert list(processes(build, [{"alpha": 0.1}, {"alpha": 0.2}])) == wanted
 
 
 def test_a_temporary_folder_may_have_a_name_too_long_for_a_socket(tmp_path, monkeypatch, processes):

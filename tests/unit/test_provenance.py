@@ -1,6 +1,7 @@
 """What an artifact was made with, and how that differs from what is installed."""
 
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,69 @@ def test_text_that_ships_is_drift_of_the_step_that_reads_it(package):
     assert drift(router).code
     assert not drift(expert).code
     assert drift(expert).package
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """Somebody else's package beside a module that it imports, and one that it does not."""
+    folder = tmp_path / "own"
+    (folder / "mine" / "parts").mkdir(parents=True)
+    files = {
+        "mine/__init__.py": "",
+        "mine/losses.py": "from .parts import thing\nfrom . import other\nimport beside, torch\n",
+        "mine/parts/__init__.py": "",
+        "mine/parts/thing.py": "",
+        "mine/other.py": "def late():\n    from ..mine import late_one\n",
+        "mine/unused.py": "",
+        "beside.py": "",
+        "far.py": "",
+    }
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr("sys.path", list(sys.path))
+    module._home.cache_clear()
+    yield folder
+    module._home.cache_clear()
+    forget()
+
+
+def test_the_code_of_somebody_elses_plugin_is_drift_of_the_step_that_has_it(own):
+    mine, ours = provenance([*EXPERT, "mine.losses"]), provenance(EXPERT)
+    assert drift(mine) == Drift(package=False, code=False, libraries=())
+    for reached_ in ("mine/losses.py", "mine/parts/thing.py", "mine/other.py", "mine/__init__.py", "beside.py"):
+        whole = (own / reached_).read_text()
+        append(own / reached_)
+        assert drift(mine) == Drift(package=False, code=True, libraries=()), reached_
+        (own / reached_).write_text(whole)
+    for other in ("mine/unused.py", "far.py"):
+        append(own / other)
+    assert not drift(mine).code
+    append(own / "beside.py")
+    assert not drift(ours).reaches
+    line = told({"corpus": drift(ours), "expert-en": drift(mine)})
+    assert line == "the code of a plug-in differs from what made 1 stages (reaches expert-en)"
+
+
+def test_of_an_installed_package_its_own_code_counts_and_not_its_neighbours(own):
+    site = own / "site-packages"
+    (site / "neighbour").mkdir(parents=True)
+    for name in ("mine", "beside.py"):
+        (own / name).rename(site / name)
+    sys.path.append(str(site))
+    made = provenance(["mine.losses"])
+    append(site / "beside.py")
+    assert not drift(made).code
+    append(site / "mine" / "losses.py")
+    assert drift(made).code
+
+
+def test_code_that_is_gone_is_drift(own):
+    made = provenance(["mine.losses"])
+    (own / "mine").rename(own / "yours")
+    forget()
+    module._home.cache_clear()
+    assert drift(made).code
 
 
 def test_another_version_of_a_library_is_named(monkeypatch):

@@ -3,3 +3,6 @@
 from orchestrator.losses.hidden._base import HiddenLoss
 
 __all__ = ["HiddenLoss"]
+
+PLUGIN = HiddenLoss
+"""What a plug-in of this room is."""

@@ -3,3 +3,6 @@
 from orchestrator.models.setups._base import Setup
 
 __all__ = ["Setup"]
+
+PLUGIN = Setup
+"""What a plug-in of this room is."""

@@ -1,1 +1,8 @@
-"""The zoo: architectures by name, one frozen dataclass a file; presets are small subclasses in files of their own."""
+"""Architectures of models, and presets: architectures of given sizes."""
+
+from orchestrator.models.zoo._base import Architecture
+
+__all__ = ["Architecture"]
+
+PLUGIN = Architecture
+"""What a plug-in of this room is."""

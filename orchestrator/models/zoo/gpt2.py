@@ -10,18 +10,18 @@ from orchestrator.models.zoo._base import Architecture, Count, Probability, chec
 
 @dataclass(frozen=True)
 class GPT2(Architecture):
-    """GPT-2: learned positions, pre-norm, GELU, feed-forward of four times the width.
-
-    Attributes:
-        layers: transformer blocks. width: of the residual stream. heads: of attention; must divide the width.
-        dropout: probability, on embeddings, attention and residuals. tie: the head shares the embedding's weights.
-    """
+    """GPT-2: learned positions, pre-norm, GELU, feed-forward of four times the width."""
 
     layers: Count = 12
+    """Number of transformer blocks."""
     width: Count = 768
+    """Width of the residual stream."""
     heads: Count = 12
+    """Number of attention heads; must divide the width."""
     dropout: Probability = 0.0
+    """Probability of dropout on embeddings, attention and residuals."""
     tie: bool = True
+    """Whether the head shares the weights of the embedding."""
 
     def __post_init__(self) -> None:
         check_heads(self.width, self.heads)

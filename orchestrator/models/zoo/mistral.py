@@ -10,20 +10,20 @@ from orchestrator.models.zoo._base import Architecture, Count, check_heads, spec
 
 @dataclass(frozen=True)
 class Mistral(Architecture):
-    """Mistral: rotary positions, RMS norm, gated SiLU, grouped key-value heads; attention over the whole context.
-
-    Attributes:
-        layers: transformer blocks. width: of the residual stream. heads: of attention; must divide the width.
-        kv_heads: of keys and values; must divide the heads. feed_forward: width of the gated layer.
-        tie: the head shares the embedding's weights.
-    """
+    """Mistral: rotary positions, RMS norm, gated SiLU, grouped key-value heads; attention over the whole context."""
 
     layers: Count = 12
+    """Number of transformer blocks."""
     width: Count = 768
+    """Width of the residual stream."""
     heads: Count = 12
+    """Number of attention heads; must divide the width."""
     kv_heads: Count = 4
+    """Number of key-value heads; must divide the heads."""
     feed_forward: Count = 2048
+    """Width of the gated layer."""
     tie: bool = False
+    """Whether the head shares the weights of the embedding."""
 
     def __post_init__(self) -> None:
         check_heads(self.width, self.heads, self.kv_heads)

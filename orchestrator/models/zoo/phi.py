@@ -10,18 +10,18 @@ from orchestrator.models.zoo._base import Architecture, Count, Probability, chec
 
 @dataclass(frozen=True)
 class Phi(Architecture):
-    """Phi: attention and feed-forward in parallel, partly rotary positions, head with a bias.
-
-    Attributes:
-        layers: transformer blocks. width: of the residual stream. heads: of attention; must divide the width.
-        feed_forward: its width; None: four times `width`. dropout: on embeddings, attention and residuals.
-    """
+    """Phi: attention and feed-forward in parallel, partly rotary positions, head with a bias."""
 
     layers: Count = 12
+    """Number of transformer blocks."""
     width: Count = 768
+    """Width of the residual stream."""
     heads: Count = 12
+    """Number of attention heads; must divide the width."""
     feed_forward: Count | None = None
+    """Width of the feed-forward layer; null: four times `width`."""
     dropout: Probability = 0.0
+    """Probability of dropout on embeddings, attention and residuals."""
 
     def __post_init__(self) -> None:
         check_heads(self.width, self.heads)

@@ -20,16 +20,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Pretrained(Architecture):
-    """``{type: pretrained, name: path/to/folder}`` or ``{type: pretrained, name: distilgpt2, revision: …}``.
-
-    Attributes:
-        name: a folder (its path begins with ``/``, ``.`` or ``~``, or exists) or a name on the hub.
-        revision: branch, tag or commit on the hub; give a commit for results that can be repeated.
-    """
+    """``{type: pretrained, name: path/to/folder}`` or ``{type: pretrained, name: distilgpt2, revision: …}``."""
 
     plain_head: ClassVar[bool] = False
     name: str
+    """A folder (its path begins with ``/``, ``.`` or ``~``, or exists) or a name on the hub."""
     revision: str | None = None
+    """Branch, tag or commit on the hub; give a commit for results that can be repeated."""
 
     @property
     def located(self) -> tuple[str, ...]:

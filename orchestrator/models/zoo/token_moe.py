@@ -15,19 +15,17 @@ _BASE = PluginSpec(type="gpt2-tiny-expert")
 
 @dataclass(frozen=True)
 class TokenMoE(Architecture):
-    """``{type: token-moe, base: {type: gpt2, layers: 4}, experts: 4}``: each layer's feed-forward becomes several.
-
-    Attributes:
-        base: architecture, by name or with options; gives everything but the feed-forwards' number.
-        experts: feed-forwards of a layer. top: of them, how many a token is sent to.
-        balance: weight of the load-balancing loss (Switch Transformer, arXiv:2101.03961, takes 0.01).
-    """
+    """``{type: token-moe, base: {type: gpt2, layers: 4}, experts: 4}``: each layer's feed-forward becomes several."""
 
     plain_head: ClassVar[bool] = False
     base: plugin_of("models.zoo") = _BASE  # type: ignore[valid-type]
+    """Architecture, by name or with options; gives everything but the feed-forwards' number."""
     experts: Count = 4
+    """Number of feed-forwards of a layer."""
     top: Count = 2
+    """Number of feed-forwards that a token is sent to."""
     balance: Annotated[float, Field(ge=0)] = 0.01
+    """Weight of the load-balancing loss (Switch Transformer, arXiv:2101.03961, takes 0.01)."""
 
     def __post_init__(self) -> None:
         if self.top > self.experts:

@@ -15,14 +15,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Transformers(Architecture):
-    """A model type with random weights: ``{type: transformers, config: {model_type: llama, hidden_size: 256, …}}``.
-
-    Attributes:
-        config: `model_type` and keys of its configuration class, without vocabulary, context and special ids.
-    """
+    """A model type with random weights: ``{type: transformers, config: {model_type: llama, hidden_size: 256, …}}``."""
 
     plain_head: ClassVar[bool] = False
     config: dict[str, Any] = field(default_factory=dict)
+    """`model_type` and keys of its configuration class, without vocabulary, context and special ids."""
 
     def __post_init__(self) -> None:
         if "model_type" not in self.config:

@@ -14,11 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class AdamW:
-    """AdamW (arXiv:1711.05101) without decay on biases and norms.
-
-    An optimizer plug-in has `lr`, its highest learning rate, `elementwise`, and :meth:`build`. A parameter group may
-    carry ``lr_scale``: its learning rate is that times the scheduled one.
-    """
+    """AdamW (arXiv:1711.05101) without decay on biases and norms."""
 
     elementwise: ClassVar[bool] = True
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from orchestrator.config.recipe import TrainingConfig
 from orchestrator.losses import LossSums
+from orchestrator.training.optimizers import OptimizerPlugin
 from orchestrator.training.parts import Parts, Share
 
 if TYPE_CHECKING:
@@ -20,22 +22,6 @@ WHOLE = Share()
 State = dict[str, Tensor]
 Losses = Callable[[nn.Module], LossSums]
 """The sums over one micro-batch's valid tokens, of a model."""
-
-
-class OptimizerPlugin(Protocol):
-    """A plug-in of `training.optimizers`."""
-
-    elementwise: ClassVar[bool]
-    """Whether each weight is updated by itself, so that shards of flattened parameters can be."""
-
-    @property
-    def lr(self) -> float:
-        """Highest learning rate."""
-        ...
-
-    def build(self, model: nn.Module) -> torch.optim.Optimizer:
-        """The torch optimizer of the model's trainable parameters, its state keyed by parameter."""
-        ...
 
 
 class Handle(Protocol):
@@ -76,6 +62,7 @@ class Handle(Protocol):
 class Strategy(Protocol):
     """A plug-in of `training.strategies`."""
 
+    @abstractmethod
     def setup(
         self,
         model: nn.Module,

@@ -56,6 +56,7 @@ class EngineHandle:
         return LossSums(*self.engine(losses))
 
     def backward(self, loss: Tensor, last: bool = True) -> None:
+        # Before the backward pass, in which DeepSpeed asks for it: the workers' gradients are summed at the boundary.
         self.engine.set_gradient_accumulation_boundary(last)
         # The engine averages over workers, where the sum is meant; dividing by the accumulation is done already.
         self.engine.backward(loss * self.world_size, scale_wrt_gas=False)
@@ -63,7 +64,7 @@ class EngineHandle:
     def step(self, lr: float, selected: frozenset[str] | None = None) -> Tensor:
         set_learning_rate(self.optimizer, lr)
         if self.parts is not None and selected is not None:
-            self.parts.clear_unselected(self.model, selected)
+            self.parts.clear_unselected(self.model, selected)  # before the norm, which they don't count in
         # The engine would clip, but not tell the norm.
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
         self.engine.step()
@@ -99,9 +100,10 @@ class ZeroHandle(EngineHandle):
 
     def __init__(self, stage: int, engine: Any, model: nn.Module, *others: Any) -> None:
         super().__init__(engine, model, *others)
-        self.stage, self.zero = stage, engine.optimizer
+        self.stage, self.zero = stage, engine.optimizer  # DeepSpeed's wrapper around the torch optimizer
         self.shards = self._shards()
         self.unselected: list[_Shard] = []
+        # DeepSpeed sets the shards' gradients within its step, so the last moment to drop one is the inner step.
         self.optimizer.register_step_pre_hook(lambda *_: self._pass_over())
 
     def step(self, lr: float, selected: frozenset[str] | None = None) -> Tensor:
@@ -109,12 +111,15 @@ class ZeroHandle(EngineHandle):
         for index, shard in enumerate(self.shards):
             if selected is not None and shard.part not in selected:
                 self.unselected.append(shard)
-                for gradient in self.zero.averaged_gradients[index]:  # which count in the norm
+                # `averaged_gradients` (private) has this worker's gradients by parameter group, from which the step
+                # makes the norm: those of unselected groups count as nothing.
+                for gradient in self.zero.averaged_gradients[index]:
                     gradient.zero_()
         self.engine.step()
-        self.unselected.clear()
+        self.unselected.clear()  # after the step, whose hook reads it
         if self.parts is not None and self.stage == 3:
-            # What the first micro-batch of a step does not use would be added to the last gradient it had.
+            # The first micro-batch of a step overwrites the gradients of what it uses in this private buffer, and later
+            # ones add to it. What the first does not use would be added to the gradient of an earlier step.
             self.zero.grad_partitions_flat_buffer.zero_()
         return torch.as_tensor(self.engine.get_global_grad_norm())
 
@@ -125,6 +130,7 @@ class ZeroHandle(EngineHandle):
         from deepspeed.utils import safe_get_full_optimizer_state
 
         self._link()
+        # In the order of the shards, the same on every worker: each whole tensor is gathered by all of them together.
         return self._kept(
             (f"{name}/{key}", safe_get_full_optimizer_state(parameter, key) if value.ndim else value)
             for shard in self.shards
@@ -157,6 +163,8 @@ class ZeroHandle(EngineHandle):
             shard.flat.grad = None
 
     def _shards(self) -> list[_Shard]:
+        # Private lists of DeepSpeed: parameters by group, and this worker's flat fp32 tensor of each group. The names
+        # say "fp16" and "bit16" whatever the precision; here both are fp32.
         if self.stage == 3:
             groups, flats = self.zero.fp16_groups, self.zero.fp32_partitioned_groups_flat
         else:
@@ -197,6 +205,7 @@ class ZeroHandle(EngineHandle):
         ZeRO 1 and 2 do so once, after the step of the first parameter group, when later groups have no state yet.
         """
         if self.stage < 3:
+            # Private: the flag says that all parameters are linked, and the function links those that have a state.
             self.zero._hp_optimizer_states_linked = False
             self.zero._lazy_init_hp_params_optimizer_state()
 

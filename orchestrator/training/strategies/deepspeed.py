@@ -13,8 +13,9 @@ from torch import nn
 from orchestrator.config.recipe import TrainingConfig
 from orchestrator.errors import ResourceError, TrainingError
 from orchestrator.training.device import device_of
+from orchestrator.training.optimizers import OptimizerPlugin
 from orchestrator.training.parts import Parts, Share
-from orchestrator.training.strategies._base import WHOLE, OptimizerPlugin
+from orchestrator.training.strategies._base import WHOLE
 from orchestrator.training.strategies._engine import EngineHandle, Forward, ZeroHandle, split_by_part
 from orchestrator.training.strategies._extension import find_ninja, sole_builder
 from orchestrator.training.strategies._group import join_workers

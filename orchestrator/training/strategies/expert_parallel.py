@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from orchestrator.config.recipe import TrainingConfig
 from orchestrator.errors import TrainingError
 from orchestrator.training.device import device_of, total
+from orchestrator.training.optimizers import OptimizerPlugin
 from orchestrator.training.parts import Parts, Share
 from orchestrator.training.strategies._base import (
     WHOLE,
-    OptimizerPlugin,
     State,
     load_optimizer_state,
     on_cpu,

@@ -10,8 +10,9 @@ from torch import nn
 from orchestrator.config.recipe import TrainingConfig
 from orchestrator.errors import TrainingError
 from orchestrator.training.device import device_of
+from orchestrator.training.optimizers import OptimizerPlugin
 from orchestrator.training.parts import Parts, Share
-from orchestrator.training.strategies._base import WHOLE, OptimizerPlugin
+from orchestrator.training.strategies._base import WHOLE
 from orchestrator.training.strategies._plain import PlainHandle
 
 if TYPE_CHECKING:

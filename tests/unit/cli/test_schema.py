@@ -36,6 +36,27 @@ def test_it_refuses_a_misspelt_field(schema: dict[str, Any]) -> None:
     assert not jsonschema.Draft202012Validator(schema).is_valid(recipe)
 
 
+@pytest.mark.parametrize(
+    ("soft", "valid"),
+    [
+        ("jsd", True),
+        ({"type": "jsd", "beta": 0.3}, True),
+        ({"temperature": 2.0}, True),
+        ("mypackage.losses:Mine", True),
+        ({"type": "mypackage.losses:Mine", "whatever": 3}, True),
+        ("jds", False),
+        ("mypackage.losses", False),
+        ({"type": "jsd", "btea": 0.3}, False),
+        ({"type": "jsd", "beta": 3}, False),
+        ({"type": "reverse_kl", "beta": 0.3}, False),
+    ],
+)
+def test_it_knows_the_options_of_plugins(schema: dict[str, Any], soft: Any, valid: bool) -> None:
+    recipe = yaml.safe_load((RECIPES[0].parent / "smoke.yaml").read_text())
+    recipe["experts"]["distillation"]["soft"] = soft
+    assert jsonschema.Draft202012Validator(schema).is_valid(recipe) == valid
+
+
 def fields(schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     for section, about in {"Recipe": schema, **schema["$defs"]}.items():
         for name, field in about.get("properties", {}).items():

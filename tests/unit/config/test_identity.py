@@ -69,3 +69,5 @@ def test_the_version_of_a_plugin_is_part_of_it_once_it_is_raised(monkeypatch):
 def test_plugins_are_found_at_any_depth():
     found = {spec.type for spec in plugins_in(load_recipe(RECIPES / "smoke.yaml"))}
     assert {"miniwiki", "python_env", "gpt2-nano", "adamw", "reverse_kl", "hidden_cache"} <= found
+    gated = load_recipe(RECIPES / "smoke.yaml", ["setup={type: moe_ce, combiner: gate}"])
+    assert {"moe_ce", "gate"} <= {spec.type for spec in plugins_in(gated)}
