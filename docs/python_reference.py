@@ -113,6 +113,8 @@ def _sections(found: griffe.Object) -> Iterator[str]:
                     str(value) if kind == griffe.DocstringSectionKind.text else f"```python\n{value}\n```"
                     for kind, value in section.value
                 )
+            case griffe.DocstringSectionKind.admonition:
+                yield f"**{section.title}**\n\n{_text(section.value.description)}"
             case _:
                 raise SystemExit(f"{found.path}: a docstring section that this page does not know: {section.kind.value}")
 
