@@ -14,8 +14,9 @@ import griffe
 
 ROOT = Path(__file__).resolve().parents[1]
 INTERFACE: dict[str, tuple[str, ...]] = {
-    "Running": ("api.run", "api.plan", "api.load_run", "api.Run", "api.Plan"),
-    "Routing": ("routers.Router", "routers.spans"),
+    "Running": ("api.run", "api.plan", "api.load_run", "api.Run", "api.RunPlan", "api.StepPlan"),
+    "Results": tuple(f"reporting.record.{name}" for name in ("Results", "Perplexity", "RouterResults", "RouterScores")),
+    "Routing": ("routers.Choice", "routers.Router", "routers.spans"),
     "Losses and schedules": ("losses.SoftLoss", "schedules.Schedule", "schedules.LossHistory", "schedules.StepLosses"),
     "Teachers": ("teacher.TeacherSource", "teacher.CachedTeacherSource"),
     "Sources": ("corpus.document.Document", "corpus.document.Source"),
@@ -100,6 +101,7 @@ def _sections(found: griffe.Object) -> Iterator[str]:
     """The parts of a docstring, each as Markdown."""
     if found.docstring is None:
         return
+    found.docstring.value = _one_a_line(found.docstring.value, _names(found))
     for section in found.docstring.parse("google", warn_unknown_params=True):
         match section.kind:
             case griffe.DocstringSectionKind.text:
@@ -117,6 +119,25 @@ def _sections(found: griffe.Object) -> Iterator[str]:
                 yield f"**{section.title}**\n\n{_text(section.value.description)}"
             case _:
                 raise SystemExit(f"{found.path}: a docstring section that this page does not know: {section.kind.value}")
+
+
+def _names(found: griffe.Object) -> set[str]:
+    """Names that a docstring may tell of: parameters of a function, attributes of a class."""
+    return {parameter.name for parameter in found.parameters} if isinstance(found, griffe.Function) else set(found.members)
+
+
+def _one_a_line(text: str, names: set[str]) -> str:
+    """Several names in a line, as `a, b: what` and as `a: what. b: what`, become a line each."""
+    lines = []
+    for line in text.split("\n"):
+        indent = line[: len(line) - len(line.lstrip())]
+        parts = re.split(r"(?<=\.) (?=(?:\w+, )*\w+: )", line.strip()) if indent else [line]
+        starts = [re.match(r"((?:\*{0,2}\w+, )*\*{0,2}\w+): (.*)", part) for part in parts]
+        if indent and all(start and set(re.findall(r"\w+", start[1])) <= names for start in starts):
+            lines += [f"{indent}{name}: {start[2]}" for start in starts if start for name in start[1].split(", ")]
+        else:
+            lines.append(line)
+    return "\n".join(lines)
 
 
 def _listed(title: str, items: list[tuple[str, str]]) -> str:

@@ -47,11 +47,10 @@ recipe.write_text(RECIPE, encoding="utf-8")
 # %% [markdown]
 # ## What it will do
 #
-# `plan` starts nothing. It says which steps there are, which of them are cached, and what the others cost.
+# `plan` starts nothing. It says which steps there are, which of them are cached, and how long the others take.
 
 # %%
-for step in plan(recipe).steps:
-    print(f"{step.name:12} {'cached' if step.cached else 'to run'}")
+print(plan(recipe, local=True))
 
 # %% [markdown]
 # ## Run it
@@ -70,7 +69,7 @@ print(notebook.folder)
 # %%
 print(notebook.route("Où est la gare ?"))
 print(notebook.route("Wo ist der Bahnhof?"))
-print(notebook.generate("La rivière"))
+print(notebook.generate("La rivière", max_tokens=16).text)
 
 # %% [markdown]
 # ## Change one field
@@ -79,5 +78,5 @@ print(notebook.generate("La rivière"))
 # and cache stay.
 
 # %%
-again = plan(recipe, "experts.distillation.soft=forward_kl")
-print("to run again:", ", ".join(step.name for step in again.steps if not step.cached))
+again = plan(recipe, "experts.distillation.soft=forward_kl", local=True)
+print("to run again:", ", ".join(step.name for step in again.missing))

@@ -13,15 +13,14 @@ print(run.name, "-", run.report)
 # %% [markdown]
 # ## Perplexity: is each expert best at its own language?
 #
-# `results` has everything that the report shows, typed. A row of the matrix is an expert, a column is the language of the text. Read
-# each column: the lowest number in it should be that of the language's own expert.
+# `results` has what the run has measured, as typed records. A row of the matrix is an expert, a column is the language of the text.
+# Read each column: the lowest number in it should be that of the language's own expert.
 
 # %%
-languages = run.results.languages
-matrix = run.results.expert_perplexity
-print("expert   ", *(f"{language:>8}" for language in languages))
-for expert in languages:
-    print(f"{expert:9}", *(f"{matrix[expert][language]:8.1f}" for language in languages))
+results = run.results
+print("expert ", *(f"{language:>8}" for language in results.languages))
+for expert, row in results.experts.items():
+    print(f"{expert:7}", *(f"{row[language].perplexity:8.1f}" for language in results.languages))
 
 # %% [markdown]
 # ## Intervals: is a difference more than chance?
@@ -30,27 +29,36 @@ for expert in languages:
 # intervals overlap, more test text is needed before one can say so. There is no interval where documents are too few.
 
 # %%
-for language in languages:
-    bounds = (run.results.expert_perplexity_interval.get(language) or {}).get(language)
-    print(language, f"{matrix[language][language]:.1f}", "no interval: too few documents" if bounds is None else bounds)
+for language in results.languages:
+    own, teacher = results.experts[language][language], results.teacher[language]
+    print(f"{language}: expert {own.perplexity:.1f} {own.interval}, teacher {teacher.perplexity:.1f} {teacher.interval}")
+
+# %% [markdown]
+# ## The router: does text reach its expert?
+#
+# The scores are of whole blocks. The report's page has accuracy by length, from one word up, and what is rejected.
+
+# %%
+print(results.router.used, results.router.scores[results.router.used])
+print(results.router.routed_right)
 
 # %% [markdown]
 # ## Curves: was the training long enough?
 #
-# `metrics` reads what a training logged: a row each few optimizer steps. If the validation loss still falls at the end, train longer.
-# If it rises, train less, or on more text.
+# `metrics` reads what a training logged. If the validation loss still falls at the end, train longer. If it rises, train less, or on
+# more text.
 
 # %%
-for language in languages:
-    losses = [row["validation_loss"] for row in run.metrics(f"expert-{language}") if row.get("validation_loss") is not None]
+for language in results.languages:
+    losses = [row["validation_loss"] for row in run.metrics(f"expert-{language}") if "validation_loss" in row]
     print(language, [round(loss, 2) for loss in losses])
 
 # %% [markdown]
 # ## Where it came from
 #
-# The recipe of the run, with every default, and the artifacts that its steps made.
+# The recipe of the run, with every default, and the folders that its steps made.
 
 # %%
 print(run.recipe.experts.distillation.soft)
 for name, artifact in run.artifacts.items():
-    print(f"{name:12} {artifact}")
+    print(f"{name:12} {artifact.folder.name}")
