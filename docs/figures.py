@@ -68,7 +68,10 @@ def classifiers() -> str:
     used = found["router"]["used"]
     keys = ("accuracy", "precision", "recall", "f1")
     rows = [
-        [name + (" (in use)" if key == used else ""), *(f"{found['table3_router'][key][metric]:.4f}" for metric in keys)]
+        [
+            name + (" (in use)" if key == used else ""),
+            *(f"{found['table3_router'][key][metric]:.4f}" for metric in keys),
+        ]
         for key, name in CLASSIFIERS.items()
     ]
     return table(["router", "accuracy", "precision", "recall", "F1"], rows)
@@ -122,7 +125,14 @@ def speed() -> str:
     rows = []
     for row in results("speed/bench.json")["rows"]:
         case = row["case"] if row["case"].startswith("…") else f"`{row['bench']}`: {row['case']}"
-        rows.append([case, amount(row["ours"], row["unit"]), amount(row["baseline"], row["unit"]), f"{row['ratio']:.3g}" if row["ratio"] >= 10 else f"{row['ratio']:.2f}"])
+        rows.append(
+            [
+                case,
+                amount(row["ours"], row["unit"]),
+                amount(row["baseline"], row["unit"]),
+                f"{row['ratio']:.3g}" if row["ratio"] >= 10 else f"{row['ratio']:.2f}",
+            ]
+        )
     return table(["what", "ours", "baseline", "ratio"], rows)
 
 

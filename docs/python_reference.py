@@ -71,7 +71,8 @@ def _found(package: griffe.Module, name: str) -> griffe.Object:
 def _object(found: griffe.Object, path: str) -> Iterator[str]:
     """A function, or a class with its public methods and properties."""
     module, _, name = path.rpartition(".")
-    yield f"### `{name}` {{ #{name.lower()} }}"
+    anchor = f"class-{name.lower()}" if isinstance(found, griffe.Class) else name.lower()
+    yield f"### `{name}` {{ #{anchor} }}"
     yield f"```python\nfrom {IMPORTED_FROM.get(module, f'orchestrator.{module}')} import {name}\n```"
     if isinstance(found, griffe.Function):
         yield _signature(found)
@@ -79,7 +80,7 @@ def _object(found: griffe.Object, path: str) -> Iterator[str]:
     if isinstance(found, griffe.Class):
         for member in found.members.values():
             if not member.name.startswith("_") and isinstance(member, griffe.Function) and member.docstring:
-                yield f"#### `{name}.{member.name}` {{ #{name.lower()}-{member.name.lower()} }}"
+                yield f"#### `{name}.{member.name}` {{ #{anchor}-{member.name.lower()} }}"
                 yield _signature(member)
                 yield from _sections(member)
             elif not member.name.startswith("_") and isinstance(member, griffe.Attribute) and member.docstring:
@@ -109,21 +110,28 @@ def _sections(found: griffe.Object) -> Iterator[str]:
             case griffe.DocstringSectionKind.parameters | griffe.DocstringSectionKind.attributes:
                 yield _listed(section.kind.value.capitalize(), [(f"`{i.name}`", i.description) for i in section.value])
             case griffe.DocstringSectionKind.raises | griffe.DocstringSectionKind.returns:
-                yield _listed(section.kind.value.capitalize(), [(f"`{i.annotation}`", i.description) for i in section.value])
+                yield _listed(
+                    section.kind.value.capitalize(), [(f"`{i.annotation}`", i.description) for i in section.value]
+                )
             case griffe.DocstringSectionKind.examples:
                 yield "\n\n".join(
                     str(value) if kind == griffe.DocstringSectionKind.text else f"```python\n{value}\n```"
                     for kind, value in section.value
                 )
             case griffe.DocstringSectionKind.admonition:
-                yield f"**{section.title}**\n\n{_text(section.value.description)}"
+                about = section.value.description
+                yield f"**{section.title}**\n\n" + (f"```python\n{about}\n```" if ">>>" in about else _text(about))
             case _:
-                raise SystemExit(f"{found.path}: a docstring section that this page does not know: {section.kind.value}")
+                raise SystemExit(
+                    f"{found.path}: a docstring section that this page does not know: {section.kind.value}"
+                )
 
 
 def _names(found: griffe.Object) -> set[str]:
     """Names that a docstring may tell of: parameters of a function, attributes of a class."""
-    return {parameter.name for parameter in found.parameters} if isinstance(found, griffe.Function) else set(found.members)
+    return (
+        {parameter.name for parameter in found.parameters} if isinstance(found, griffe.Function) else set(found.members)
+    )
 
 
 def _one_a_line(text: str, names: set[str]) -> str:

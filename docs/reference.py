@@ -11,17 +11,17 @@ from collections.abc import Iterator
 from typing import Any, get_args
 
 import python_reference
+from orchestrator.plugin_options import Option, options_of
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from orchestrator import plugins
 from orchestrator.config.recipe import Recipe
 from orchestrator.config.sweep import Sweep
-from orchestrator.plugin_options import Option, options_of
 
 INTRODUCTIONS = {
-    "recipe": "A recipe is a YAML file with these sections. `mome run FILE section.field=value` changes a field. Unknown keys "
-    "are refused. A field without a default must be given.",
+    "recipe": "A recipe is a YAML file with these sections. `mome run FILE section.field=value` changes a field. "
+    "Unknown keys are refused. A field without a default must be given.",
     "sweep": "A sweep is a YAML file with these fields. `mome sweep FILE field=value` changes one.",
     "plugins": "A recipe names a plug-in by its name, or by its name and options: `reverse_kl`, or `{type: reverse_kl, "
     "temperature: 2.0}`. One of your own is named by its import path ([Plug-ins](../plugins.md)).",
@@ -99,11 +99,11 @@ def _is_mapping(annotation: Any) -> bool:
 
 
 def _default(field: Any) -> str:
-    if field.default_factory is not None or isinstance(field.default, BaseModel) and not hasattr(field.default, "type"):
-        return ""
-    if field.default is PydanticUndefined:
-        return "needed"
     value = field.default
+    if field.default_factory is not None or (isinstance(value, BaseModel) and not hasattr(value, "type")):
+        return ""
+    if value is PydanticUndefined:
+        return "needed"
     if isinstance(value, BaseModel):
         value = value.model_dump(mode="json")
         value = value["type"] if set(value) == {"type"} else value

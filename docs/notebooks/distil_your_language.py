@@ -1,9 +1,9 @@
 # %% [markdown]
 # # Notebook: distil your language
 #
-# This notebook trains a teacher, two experts and a router on a few documents, in about half a minute on one core. The figures at
-# the end are those of a toy. Replace the sources by your own text, and the sizes by those of `jobs/recipes/quickstart.yaml`, for
-# models that are of use.
+# This notebook trains a teacher, two experts and a router on a few documents, in about half a minute on one core.
+# The figures at the end are those of a toy. Replace the sources by your own text, and the sizes by those of
+# `jobs/recipes/quickstart.yaml`, for models that are of use.
 
 # %%
 import logging
@@ -16,8 +16,8 @@ logging.disable(logging.WARNING)
 # %% [markdown]
 # ## A recipe
 #
-# A recipe is YAML text. Each language has a source. `miniwiki` is the corpus that comes with MoME; for your own files write
-# `source: {type: files, path: data/es}`.
+# A recipe is YAML text. Each language has a source. `miniwiki` is the corpus that comes with MoME; for your own
+# files write `source: {type: files, path: data/es}`.
 
 # %%
 RECIPE = """
@@ -33,7 +33,12 @@ blocks: {context: 64}
 teacher:
   model: gpt2-nano
   training: &training
-    {tokens: 40_000, precision: fp32, batch_tokens: 1024, micro_batch: 16, optimizer: {type: adamw, lr: 3.0e-3}, eval_blocks: 8}
+    tokens: 40_000
+    precision: fp32
+    batch_tokens: 1024
+    micro_batch: 16
+    optimizer: {type: adamw, lr: 3.0e-3}
+    eval_blocks: 8
 experts:
   model: gpt2-nano
   training: {<<: *training, tokens: 30_000}
@@ -64,7 +69,8 @@ print(notebook.folder)
 # %% [markdown]
 # ## Ask it
 #
-# The router sends a text to its expert, or says that the text is for none. `generate` routes and goes on from the text.
+# The router sends a text to its expert, or says that the text is for none. `generate` routes and goes on from the
+# text.
 
 # %%
 print(notebook.route("Où est la gare ?"))
@@ -74,8 +80,8 @@ print(notebook.generate("La rivière", max_tokens=16).text)
 # %% [markdown]
 # ## Change one field
 #
-# A change repeats only the steps that depend on it. Here these are the experts and what follows them; corpus, tokenizer, teacher
-# and cache stay.
+# A change repeats only the steps that depend on it. Here these are the experts and what follows them; corpus,
+# tokenizer, teacher and cache stay.
 
 # %%
 again = plan(recipe, "experts.distillation.soft=forward_kl", local=True)

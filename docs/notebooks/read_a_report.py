@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Notebook: read a report
 #
-# This notebook opens a run that is finished and reads its numbers. It goes on from
-# [the notebook that distils a language](distil_your_language.md), and works with any run: `load_run("quickstart")`.
+# This notebook opens a run that is finished and reads its numbers. It goes on from [the notebook that distils a
+# language](distil_your_language.md), and works with any run: `load_run("quickstart")`.
 
 # %%
 from orchestrator import load_run
@@ -13,8 +13,8 @@ print(run.name, "-", run.report)
 # %% [markdown]
 # ## Perplexity: is each expert best at its own language?
 #
-# `results` has what the run has measured, as typed records. A row of the matrix is an expert, a column is the language of the text.
-# Read each column: the lowest number in it should be that of the language's own expert.
+# `results` has what the run has measured, as typed records. A row of the matrix is an expert, a column is the
+# language of the text. Read each column: the lowest number in it should be that of the language's own expert.
 
 # %%
 results = run.results
@@ -25,18 +25,22 @@ for expert, row in results.experts.items():
 # %% [markdown]
 # ## Intervals: is a difference more than chance?
 #
-# An interval says which perplexities other held-out documents could have given. Two models whose intervals are far apart differ. Where
-# intervals overlap, more test text is needed before one can say so. There is no interval where documents are too few.
+# An interval says which perplexities other held-out documents could have given. Two models whose intervals are
+# far apart differ. Where intervals overlap, more test text is needed before one can say so. There is no interval
+# where documents are too few.
 
 # %%
 for language in results.languages:
     own, teacher = results.experts[language][language], results.teacher[language]
-    print(f"{language}: expert {own.perplexity:.1f} {own.interval}, teacher {teacher.perplexity:.1f} {teacher.interval}")
+    print(
+        f"{language}: expert {own.perplexity:.1f} {own.interval}, teacher {teacher.perplexity:.1f} {teacher.interval}"
+    )
 
 # %% [markdown]
 # ## The router: does text reach its expert?
 #
-# The scores are of whole blocks. The report's page has accuracy by length, from one word up, and what is rejected.
+# The scores are of whole blocks. The report's page has accuracy by length, from one word up, and what is
+# rejected.
 
 # %%
 print(results.router.used, results.router.scores[results.router.used])
@@ -45,8 +49,8 @@ print(results.router.routed_right)
 # %% [markdown]
 # ## Curves: was the training long enough?
 #
-# `metrics` reads what a training logged. If the validation loss still falls at the end, train longer. If it rises, train less, or on
-# more text.
+# `metrics` reads what a training logged. If the validation loss still falls at the end, train longer. If it
+# rises, train less, or on more text.
 
 # %%
 for language in results.languages:

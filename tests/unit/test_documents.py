@@ -1,4 +1,4 @@
-"""The documents: links, pictures, navigation, figures, code. `make docs` checks anchors and what is made from the code."""
+"""The documents: links, pictures, navigation, figures, code. `make docs` checks what is made from the code."""
 
 from __future__ import annotations
 
@@ -20,7 +20,19 @@ ALL = [*PAGES, *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANG
 MADE = ("reference/", "project/", "notebooks/")
 """Pages that `docs/build.py` makes."""
 GLOSSARY = (
-    *("stage", "step", "setup", "mixture", "version", "expert", "common expert", "teacher", "student", "block", "cache"),
+    *(
+        "stage",
+        "step",
+        "setup",
+        "mixture",
+        "version",
+        "expert",
+        "common expert",
+        "teacher",
+        "student",
+        "block",
+        "cache",
+    ),
     *("piece", "language", "tag", "text of no language", "recipe", "run", "plug-in", "room", "sweep", "trial", "study"),
 )
 
@@ -67,7 +79,11 @@ def test_links_and_pictures_lead_somewhere(document):
     path, lost = ROOT / document, []
     for link in re.findall(r"\]\(([^)\s]+)\)", text_of(document)):
         target, _, anchor = link.partition("#")
-        if "://" in link or link.startswith("mailto:") or (path.is_relative_to(DOCS) and target.lstrip("./").startswith(MADE)):
+        if (
+            "://" in link
+            or link.startswith("mailto:")
+            or (path.is_relative_to(DOCS) and target.lstrip("./").startswith(MADE))
+        ):
             continue
         file = path if not target else (path.parent / target).resolve()
         if not file.exists() or (anchor and file.suffix == ".md" and anchor not in anchors(file)):
@@ -128,7 +144,9 @@ def test_a_notebook_is_the_file_cell_by_cell(notebooks):
 
 def blocks(page: str, language: str) -> list[str]:
     """Blocks of code of a page."""
-    found = re.findall(rf"^```{language}\n(.*?)^```$", (DOCS / page).read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    found = re.findall(
+        rf"^```{language}\n(.*?)^```$", (DOCS / page).read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+    )
     return [str(block) for block in found]
 
 
@@ -140,9 +158,11 @@ def test_python_on_a_page_is_python(page):
 
 @pytest.fixture(scope="module")
 def mine(tmp_path_factory) -> str:
-    """Examples of the page on plug-ins as one module, importable by its name."""
+    """Examples of the page on plug-ins as a module, importable by its name; the study's has `_study` after it."""
     folder = tmp_path_factory.mktemp("plugins")
-    (folder / "documented_plugins.py").write_text("\n\n".join(blocks("plugins.md", "python")), encoding="utf-8")
+    *examples, study = blocks("plugins.md", "python")
+    (folder / "documented_plugins.py").write_text("\n\n".join(examples), encoding="utf-8")
+    (folder / "documented_plugins_study.py").write_text(study, encoding="utf-8")
     sys.path.insert(0, str(folder))
     yield "documented_plugins"
     sys.path.remove(str(folder))
@@ -188,3 +208,14 @@ def test_the_model_of_the_page_is_one(mine):
 
     model = plugins.create("models.zoo", f"{mine}:TinyLlama", {"layers": 1}).build(32, 8)
     assert model(torch.from_numpy(np.arange(8)).unsqueeze(0)).logits.shape == (1, 8, 32)
+
+
+def test_the_study_of_the_page_is_one(mine):
+    from orchestrator.config.loading import load_recipe
+    from orchestrator.pipeline.graph import steps_of
+
+    study = f"study={{type: '{mine}_study:OneStudent', seeds: [1, 2]}}"
+    steps = steps_of(load_recipe(ROOT / "jobs/recipes/smoke.yaml", [study]))
+    names = [step.name for step in steps]
+    assert {"student@1", "student@2", "report"} <= set(names)
+    assert all(names.index(source) < names.index(step.name) for step in steps for source in step.inputs.values())

@@ -1,4 +1,4 @@
-"""What other tools do that users of MoME meet: docs/other-tools.md names these tests, and those of MoME's own remedies."""
+"""What other tools do that users of MoME meet, as docs/other-tools.md tells it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ def test_a_fact_names_what_holds_it(row):
     assert all((ROOT / script).is_file() for script in scripts)
 
 
-@pytest.mark.parametrize("row", [row for row in FACTS if not row[0].startswith("transformers 4")], ids=lambda row: row[0])
+@pytest.mark.parametrize(
+    "row", [row for row in FACTS if not row[0].startswith("transformers 4")], ids=lambda row: row[0]
+)
 def test_a_fact_is_of_the_version_that_is_installed(row):
     """After an upgrade, somebody looks again."""
     name, number = row[0].split()
@@ -35,7 +37,9 @@ def test_a_fact_is_of_the_version_that_is_installed(row):
     found = re.search(rf"^{name}==(\d+\.\d+)", constraints, re.MULTILINE | re.IGNORECASE)
     assert found
     assert found[1] == number
-    pytest.importorskip({"ray": "ray", "deepspeed": "deepspeed", "mlflow": "mlflow", "datasets": "datasets"}.get(name, "torch"))
+    pytest.importorskip(
+        {"ray": "ray", "deepspeed": "deepspeed", "mlflow": "mlflow", "datasets": "datasets"}.get(name, "torch")
+    )
     assert version(name).startswith(number)
 
 
