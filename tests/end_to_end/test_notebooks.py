@@ -1,4 +1,4 @@
-"""The notebooks of the site, run as the scripts that they are: the second reads what the first has made."""
+"""The notebooks of the site: the second reads what the first has made."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ NOTEBOOKS = ROOT / "docs/notebooks"
 
 
 def executed(name: str, folder: Path) -> str:
-    """What a notebook prints in `folder`."""
+    """What a notebook prints in `folder`, run as a kernel does: without a file that worker processes would run again."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, NOTEBOOKS / f"{name}.py"]
+    command = [sys.executable, "-c", (NOTEBOOKS / f"{name}.py").read_text(encoding="utf-8")]
     run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=240, check=False)
     assert run.returncode == 0, run.stderr
     return run.stdout
