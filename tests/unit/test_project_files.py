@@ -35,8 +35,8 @@ FOLDERS = (
 )
 ROOT_FILE = re.compile(r"[\w.-]+\.(md|toml|yaml|cff)|constraints\.txt|Makefile")
 PLACEHOLDER = re.compile(r"(?<![A-Z])(NAME|TAG|SUFFIX)(?![A-Z])|[*<{…]")
-OF_A_RUN = {"mine.yaml", "notebook.yaml"}
-"""Files that a reader makes."""
+OF_A_RUN = {"mine.yaml", "notebook.yaml", "report.md"}
+"""Files that a reader or a run makes."""
 COMMANDS = typer.main.get_command(app)
 PIN = re.search(r"^torch==(\S+)$", (ROOT / "constraints.txt").read_text(encoding="utf-8"), re.MULTILINE)
 
