@@ -14,9 +14,9 @@ NOTEBOOKS = ROOT / "docs/notebooks"
 
 
 def executed(name: str, folder: Path) -> str:
-    """What a notebook prints in `folder`, run as a kernel does: without a file that worker processes would run again."""
+    """What a notebook prints in `folder`."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", (NOTEBOOKS / f"{name}.py").read_text(encoding="utf-8")]
+    command = [sys.executable, NOTEBOOKS / f"{name}.py"]
     run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=240, check=False)
     assert run.returncode == 0, run.stderr
     return run.stdout

@@ -53,11 +53,7 @@ def test_no_circle_of_files() -> None:
 
 
 def test_no_long_file() -> None:
-    long = {
-        str(file.relative_to(ROOT)): lines
-        for file in FILES
-        if (lines := len(file.read_text().splitlines())) > LONGEST_FILE
-    }
+    long = {str(file.relative_to(ROOT)): lines for file in FILES if (lines := len(file.read_text().splitlines())) > LONGEST_FILE}
     assert not long
 
 
