@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from typing import Any, get_args
+from typing import Any, get_args, get_type_hints
 
 import python_reference
 from orchestrator.plugin_options import Option, options_of
@@ -47,9 +47,9 @@ def _page(title: str, key: str, parts: Iterator[str]) -> str:
 # --- fields of pydantic models
 
 
-def sections(model: type[BaseModel], title: str, path: str = "") -> Iterator[str]:
+def sections(model: type[BaseModel], title: str, path: str = "", heading: str = "##") -> Iterator[str]:
     """A model's fields as a table, then the models of its fields, depth first."""
-    yield f"## {f'`{path}`' if path else title}\n\n{plain(inspect.getdoc(model) or '')}"
+    yield f"{heading} {f'`{path}`' if path else title}\n\n{plain(inspect.getdoc(model) or '')}"
     rows, below = [], []
     for name, field in model.model_fields.items():
         inner = next(_models(field.annotation), None)
@@ -60,7 +60,7 @@ def sections(model: type[BaseModel], title: str, path: str = "") -> Iterator[str
         rows.append([f"`{name}`", kind, _default(field), plain(field.description or "")])
     yield table(["field", "value", "default", "what"], rows)
     for inner, place in below:
-        yield from sections(inner, title, place)
+        yield from sections(inner, title, place, heading)
 
 
 def _kind(model: type[BaseModel], name: str) -> str:
@@ -102,14 +102,17 @@ def _default(field: Any) -> str:
     value = field.default
     if field.default_factory is not None or (isinstance(value, BaseModel) and not hasattr(value, "type")):
         return ""
-    if value is PydanticUndefined:
-        return "needed"
-    if isinstance(value, BaseModel):
-        value = value.model_dump(mode="json")
-        value = value["type"] if set(value) == {"type"} else value
-    elif isinstance(value, dict):
-        value = {name: getattr(spec, "type", spec) for name, spec in value.items()}
-    return f"`{value if isinstance(value, str) and value else json.dumps(value, default=list)}`"
+    return "needed" if value is PydanticUndefined else written(value)
+
+
+def written(value: Any) -> str:
+    """A default as a recipe has it; a plug-in without options by its name."""
+
+    def plainer(value: Any) -> Any:
+        return value.type if not value.options else value.model_dump(mode="json")
+
+    value = plainer(value) if isinstance(value, BaseModel) else value
+    return f"`{value if isinstance(value, str) and value else json.dumps(value, default=plainer)}`"
 
 
 # --- plug-ins
@@ -126,11 +129,14 @@ def rooms() -> Iterator[str]:
             about = (inspect.getdoc(cls) or "").partition("Attributes:\n")[0]
             yield f"### `{shown}` {{ #{anchor(f'{room} {shown}')} }}\n\n{plain(about)}"
             rows = [
-                [f"`{o.name}`", escape(o.kind), "needed" if o.required else f"`{json.dumps(o.default)}`", plain(o.doc)]
+                [f"`{o.name}`", escape(o.kind), "needed" if o.required else written(o.default), plain(o.doc)]
                 for o in options_of(cls)
             ]
             if rows:
                 yield table(["option", "value", "default", "what"], rows)
+            for option, hint in get_type_hints(cls).items():
+                for model in _models(hint):
+                    yield from sections(model, "", f"{shown}.{option}.NAME", "####")
 
 
 # --- commands
