@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Cell(NamedTuple):
@@ -32,7 +32,7 @@ def cells(source: str) -> list[Cell]:
 
 def notebook(source: str) -> str:
     """The same cells as a Jupyter notebook (format 4.5)."""
-    found = []
+    found: list[dict[str, Any]] = []
     for number, cell in enumerate(cells(source)):
         about = {"cell_type": cell.kind, "id": f"cell-{number}", "metadata": {}, "source": cell.text.splitlines(True)}
         found.append(about | ({} if cell.kind == "markdown" else {"execution_count": None, "outputs": []}))
@@ -49,7 +49,7 @@ def page(source: str, name: str) -> str:
 
 def pages(folder: Path) -> dict[str, str]:
     """A page and a notebook of each file in a folder, by their file names."""
-    made = {}
+    made: dict[str, str] = {}
     for file in sorted(folder.glob("*.py")):
         source = file.read_text(encoding="utf-8")
         made |= {f"{file.stem}.md": page(source, file.stem), f"{file.stem}.ipynb": notebook(source)}

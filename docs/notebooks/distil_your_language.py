@@ -38,6 +38,7 @@ teacher:
     batch_tokens: 1024
     micro_batch: 16
     optimizer: {type: adamw, lr: 3.0e-3}
+    eval_every: 10
     eval_blocks: 8
 experts:
   model: gpt2-nano
@@ -73,8 +74,9 @@ print(notebook.folder)
 # text.
 
 # %%
-print(notebook.route("Où est la gare ?"))
-print(notebook.route("Wo ist der Bahnhof?"))
+for text in ("Où est la gare ?", "Wo ist der Bahnhof?", "Dov'è la stazione?"):
+    choice = notebook.route(text)
+    print(f"{text:20} {choice.label:5}", {name: round(share, 3) for name, share in choice.probabilities.items()})
 print(notebook.generate("La rivière", max_tokens=16).text)
 
 # %% [markdown]
