@@ -12,7 +12,7 @@ RUNS ?= runs
 # Processes that share the tests.
 JOBS ?= 2
 
-.PHONY: run test test-slow check format clean torch
+.PHONY: run test test-slow check docs format clean torch
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -37,6 +37,15 @@ check: $(VENV)/.installed
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -q tests/unit/test_house.py
+
+# The site, in build/site. It stops at a broken link, and at a docstring that does not fit its function.
+docs: $(VENV)/.docs
+	$(BIN)/python docs/figures.py --check
+	$(BIN)/python docs/build.py
+
+$(VENV)/.docs: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[docs]"
+	touch $@
 
 format: $(VENV)/.installed
 	$(BIN)/ruff check --fix .

@@ -106,7 +106,8 @@ class SoftLoss(ABC):
         Only for losses that are `linear_in_teacher`; their gradient in z is q − p, with p the samples' frequencies.
 
         Args:
-            log_q_NV, q_NV: the student's, at temperature 1; may be overwritten.
+            log_q_NV: the student's log-probabilities at temperature 1; may be overwritten.
+            q_NV: the student's probabilities at temperature 1; may be overwritten.
             ids_NK: tokens drawn from the teacher at this loss's temperature, int64.
             entropy_N: of the teacher's distribution, which a divergence has less than −Σ p log q.
         """
