@@ -188,3 +188,5 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    if torch.distributed.is_initialized():  # its threads may outlive the interpreter, which then aborts
+        torch.distributed.destroy_process_group()

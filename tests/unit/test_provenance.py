@@ -51,7 +51,7 @@ def test_a_comment_in_a_module_that_a_step_runs_on_is_drift_of_that_step(package
 
 def test_text_that_ships_is_drift_of_the_step_that_reads_it(package):
     router, expert = provenance(["orchestrator.stages.router"]), provenance(EXPERT)
-    text = next(path for path in package.rglob("*.txt") if "phrases" in path.parts)
+    text = next(path for path in package.rglob("*.txt") if "natural" in path.parts)
     append(text, "another sentence\n")
     assert drift(router).code
     assert not drift(expert).code
