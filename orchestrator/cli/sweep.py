@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
 from orchestrator.cli.extras import needs_cluster
-from orchestrator.errors import StoppedEarlyError
+from orchestrator.cli.plan import show_plan, tell_drift
+from orchestrator.config.recipe import Recipe
+from orchestrator.config.sweep import equal_time_name
+from orchestrator.errors import ResourceError, StoppedEarlyError
+from orchestrator.pipeline.execute import Runner
+from orchestrator.pipeline.local import LocalRunner
+from orchestrator.sweeps.run import Options, SweepRun, Tune, held, read_sweep
+from orchestrator.sweeps.trials import PlannedTrial
 from orchestrator.tracking import Observer
-
-if TYPE_CHECKING:
-    from orchestrator.cluster.sweep.trials import PlannedTrial
 
 _STATUS = {
     "running": "cyan",
@@ -29,15 +34,86 @@ _STATUS = {
 """Colours, in the order in which a live table shows its rows: what does not fit on the screen is cut off below."""
 
 
-def sweep(file: Path, overrides: Sequence[str], runs: Path) -> Path:
+def sweep(
+    file: Path,
+    overrides: Sequence[str],
+    runs: Path,
+    *,
+    force: Sequence[str] = (),
+    strict: bool = False,
+    accept: bool = False,
+    local: bool = False,
+) -> Path:
     """Run a sweep under the terminal's eyes. Returns the report's folder.
 
     Raises:
-        MomeError: see :func:`orchestrator.cluster.sweep.run.run_sweep`; Ray is not installed.
+        MomeError: see :meth:`orchestrator.sweeps.run.SweepRun.work`; Ray is not installed.
     """
+    run = read_sweep(file, overrides, runs, Options(force, strict))
+    tune = _tune(run, local)
+    with held(run):
+        plan = run.plan
+        if accept:
+            print(f"accepted: {', '.join(plan.accept()) or 'nothing, as nothing differs'}")
+        tell_drift(plan)
+        return run.work(_here if local else _on_ray, tune, sweep_display)
+
+
+def print_sweep_plan(
+    file: Path,
+    overrides: Sequence[str],
+    runs: Path,
+    *,
+    force: Sequence[str] = (),
+    strict: bool = False,
+    local: bool = False,
+) -> None:
+    """Print the steps of all trials that are known, and what those that are missing are expected to cost.
+
+    Raises:
+        MomeError: the sweep can't work.
+    """
+    run = read_sweep(file, overrides, runs, Options(force, strict, adopt=False))
+    show_plan(run.base, run.plan, local)
+    if run.agenda.unasked:
+        print(f"then {run.agenda.unasked} configurations that Optuna suggests, with each seed")
+    if controls := run.agenda.undecided:
+        print(f"then, with as many tokens as results tell: {', '.join(map(equal_time_name, controls))}")
+
+
+def _tune(run: SweepRun, local: bool) -> Tune | None:
+    """What searches and stops early, where the sweep asks for that.
+
+    Raises:
+        ResourceError: without Ray nothing does.
+    """
+    search = run.sweep.search
+    optuna = search is not None and search.type == "optuna"
+    if not (optuna or run.sweep.asha):
+        return None
+    if local:
+        what, field = ("a search by Optuna", "search") if optuna else ("early stopping", "asha")
+        raise ResourceError(f"{what} needs Ray Tune", f"{run.file}: {field}", f"leave out --local, or {field}")
     with needs_cluster():
-        from orchestrator.cluster.sweep.run import run_sweep
-    return run_sweep(file, overrides, runs, sweep_display)
+        from orchestrator.cluster.tuning import check_optuna, tuning
+    if optuna:
+        check_optuna()
+    return tuning
+
+
+@contextmanager
+def _here(recipe: Recipe) -> Iterator[tuple[Runner, int]]:
+    with closing(LocalRunner(recipe.resources)) as runner:
+        yield runner, 1
+
+
+@contextmanager
+def _on_ray(recipe: Recipe) -> Iterator[tuple[Runner, int]]:
+    with needs_cluster(", or add --local"):
+        from orchestrator.cluster.runner import RayRunner
+        from orchestrator.cluster.session import session
+    with session(recipe.resources), closing(RayRunner(recipe.resources)) as runner:
+        yield runner, runner.slots
 
 
 def sweep_display(trials: Mapping[str, PlannedTrial], console: Console | None = None) -> Observer:
@@ -88,7 +164,8 @@ class TrialTable:
         """See :class:`orchestrator.tracking.Observer`. The reason is printed above the table."""
         stopped = isinstance(error, StoppedEarlyError)
         self._end(step, "stopped" if stopped else "failed")
-        self._console.print(f"{step}: {error}", style=None if stopped else "red", highlight=False, markup=False)
+        told, style = (error.what, None) if isinstance(error, StoppedEarlyError) else (error, "red")
+        self._console.print(f"{step}: {told}", style=style, highlight=False, markup=False)
 
     def close(self, report: Path | None) -> None:  # noqa: ARG002
         """Leave the whole table on the screen."""
@@ -153,7 +230,7 @@ class TrialLines:
 
     def failed(self, step: str, error: Exception) -> None:
         """See :class:`orchestrator.tracking.Observer`."""
-        _say(f"{step}: {error}" if isinstance(error, StoppedEarlyError) else f"{step}: failed: {error}")
+        _say(f"{step}: {error.what}" if isinstance(error, StoppedEarlyError) else f"{step}: failed: {error}")
 
     def close(self, report: Path | None) -> None:
         """Nothing is left open."""

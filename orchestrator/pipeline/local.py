@@ -54,7 +54,7 @@ class LocalRunner:
             threads = self._resources.threads or int(self._resources.cpus or os.cpu_count() or 1)
             torch.set_num_threads(threads)
             environment = self._environment(step.stage, work, threads)
-            stoppable = _Stoppable(**vars(environment), is_stopped=lambda: self._is_stopped(step.name))
+            stoppable = Stoppable(**vars(environment), is_stopped=lambda: self._is_stopped(step.name))
             with PeakMemory() as memory:
                 step.stage.run(inputs, out, replace(stoppable, map=MeasuredMap(environment.map, memory)))
         return Used(memory.bytes, here=True)
@@ -87,7 +87,7 @@ class LocalRunner:
 
 
 @dataclass(frozen=True)
-class _Stoppable(Environment):
+class Stoppable(Environment):
     """Ends a stage at its next metrics once it is to stop."""
 
     is_stopped: Callable[[], bool] = lambda: False

@@ -18,13 +18,14 @@ import pytest
 import yaml
 
 from orchestrator.artifacts import Store
-from orchestrator.cluster.sweep.trials import PlannedTrial, Planner
-from orchestrator.config.loading import load_model, load_recipe
-from orchestrator.config.sweep import Sweep
+from orchestrator.cli import sweep as command_line
+from orchestrator.config.loading import load_recipe
 from orchestrator.errors import StageFailedError
 from orchestrator.pipeline.execute import execute
 from orchestrator.pipeline.local import LocalRunner
 from orchestrator.pipeline.plan import make_plan
+from orchestrator.sweeps.run import Options, read_sweep
+from orchestrator.sweeps.trials import PlannedTrial
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 
@@ -61,15 +62,16 @@ def written(folder: Path, name: str, overrides: Mapping[str, Any] = {}, **fields
     return file
 
 
-def planned(file: Path, name: str, root: Path) -> PlannedTrial:
-    planner = Planner(load_model(Sweep, file), file, Store(root))
-    return next(trial for trial in planner.known() if trial.configuration.name == name)
+def planned(file: Path, name: str, runs: Path) -> PlannedTrial:
+    """A trial by its configuration; `runs` holds the sweep's folder."""
+    agenda = read_sweep(file, (), runs, Options(adopt=False)).agenda
+    return next(trial for trial in agenda.trials if trial.configuration.name == name)
 
 
 def weights_alone(file: Path, name: str, runs: Path, folder: Path) -> str:
     """Digest of what a configuration's expert learns in this process, with nothing before it."""
     shutil.copytree(runs / "upstream", folder / "upstream")
-    trial = planned(file, name, folder / "alone")
+    trial = planned(file, name, folder)
     runner = LocalRunner(trial.recipe.resources)
     execute(make_plan(trial.recipe, trial.store, until=tuple(trial.trained)), runner, [])
     runner.close()
@@ -92,7 +94,7 @@ class Events:
         if step == self.victim:
             self.victim = ""
             for process in psutil.Process().children(recursive=True):
-                if process.cmdline()[:1] and process.cmdline()[0].startswith("ray::ImplicitFunc"):
+                if process.cmdline()[:1] and process.cmdline()[0].startswith("ray::RayTrainWorker"):
                     process.kill()
 
     def finished(self, step: str, manifest: Mapping[str, Any], folder: Path) -> None:
@@ -105,14 +107,14 @@ class Events:
         pass
 
 
-def swept(file: Path, runs: Path, events: Events) -> dict[str, Any]:
+def swept(file: Path, runs: Path, events: Events, **options: Any) -> dict[str, Any]:
     """The results of a sweep's report."""
-    from orchestrator.cluster.sweep.run import run_sweep
-
-    try:
-        run_sweep(file, (), runs, lambda trials: events)
-    finally:
-        results = json.loads((runs / file.stem / "report" / "results.json").read_text())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(command_line, "sweep_display", lambda trials: events)
+        try:
+            command_line.sweep(file, (), runs, **options)
+        finally:
+            results = json.loads((runs / file.stem / "report" / "results.json").read_text())
     return {each["label"]: each for each in results["configurations"]}
 
 
@@ -135,7 +137,7 @@ def test_bad_trials_are_told_and_the_others_go_on(runs: Path, tmp_path: Path, ra
     assert kinds == ["finished", "TrainingError", "finished", "WorkerDiedError", "finished"]
     results = json.loads((runs / "bad" / "report" / "results.json").read_text())["configurations"]
     assert [each["mean"] is None for each in results] == [False, True, False, True, False]
-    inherited = planned(file, "inherits", runs / "bad").facts()[0]["weights_sha256"]
+    inherited = planned(file, "inherits", runs).facts()[0]["weights_sha256"]
     assert inherited == weights_alone(file, "inherits", runs, tmp_path)
 
 
