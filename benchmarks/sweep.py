@@ -21,7 +21,7 @@ from orchestrator.config.recipe import ResourcesConfig
 from orchestrator.pipeline.execute import execute
 from orchestrator.pipeline.local import LocalRunner
 from orchestrator.pipeline.plan import make_plan
-from orchestrator.sweeps.run import Options, read_sweep
+from orchestrator.sweeps.run import read_sweep
 from orchestrator.sweeps.trials import read_facts
 
 GOAL_FACTOR, GOAL_SECONDS = 1.25, 20.0
@@ -81,7 +81,7 @@ class Sweep:
 def _make_upstream(file: Path) -> None:
     """What all trials rest on, in a run beside the sweeps, which adopt it."""
     store = Store(file.parent / "upstream")
-    trial = read_sweep(file, (), file.parent, Options(adopt=False)).agenda.trials[0]
+    trial = read_sweep(file, (), file.parent, adopt=False).agenda.trials[0]
     runner = LocalRunner(ResourcesConfig(device="cpu"))
     execute(make_plan(trial.recipe, store, until=tuple(trial.names.keys() - trial.trained.keys())), runner, [])
     runner.close()

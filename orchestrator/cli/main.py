@@ -107,11 +107,11 @@ def sweep(
     from orchestrator.cli import sweep as command
 
     check_together(plan, strict, accept)
-    options = {"force": force or (), "strict": strict, "local": local}
+    more, again = overrides or (), force or ()
     if plan:
-        command.print_sweep_plan(recipe, overrides or (), runs, **options)
+        command.print_sweep_plan(recipe, more, runs, force=again, strict=strict, local=local)
     else:
-        command.sweep(recipe, overrides or (), runs, accept=accept, **options)
+        command.sweep(recipe, more, runs, force=again, strict=strict, accept=accept, local=local)
 
 
 @app.command()

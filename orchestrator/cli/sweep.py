@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from orchestrator.artifacts import locked
 from orchestrator.cli.extras import needs_cluster
 from orchestrator.cli.plan import show_plan, tell_drift
 from orchestrator.config.recipe import Recipe
@@ -20,7 +21,7 @@ from orchestrator.config.sweep import equal_time_name
 from orchestrator.errors import ResourceError, StoppedEarlyError
 from orchestrator.pipeline.execute import Runner
 from orchestrator.pipeline.local import LocalRunner
-from orchestrator.sweeps.run import Options, SweepRun, Tune, held, read_sweep
+from orchestrator.sweeps.run import SweepRun, Tune, read_sweep
 from orchestrator.sweeps.trials import PlannedTrial
 from orchestrator.tracking import Observer
 
@@ -49,9 +50,10 @@ def sweep(
     Raises:
         MomeError: see :meth:`orchestrator.sweeps.run.SweepRun.work`; Ray is not installed.
     """
-    run = read_sweep(file, overrides, runs, Options(force, strict))
+    run = read_sweep(file, overrides, runs, force=force, strict=strict)
     tune = _tune(run, local)
-    with held(run):
+    with locked(run.store.root):
+        run.store.clean()
         plan = run.plan
         if accept:
             print(f"accepted: {', '.join(plan.accept()) or 'nothing, as nothing differs'}")
@@ -73,7 +75,7 @@ def print_sweep_plan(
     Raises:
         MomeError: the sweep can't work.
     """
-    run = read_sweep(file, overrides, runs, Options(force, strict, adopt=False))
+    run = read_sweep(file, overrides, runs, force=force, strict=strict, adopt=False)
     show_plan(run.base, run.plan, local)
     if run.agenda.unasked:
         print(f"then {run.agenda.unasked} configurations that Optuna suggests, with each seed")

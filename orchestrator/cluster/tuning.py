@@ -13,8 +13,7 @@ import queue
 import shutil
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ from ray.tune.search import Searcher
 from orchestrator.cluster.watching import watch
 from orchestrator.config.sweep import Asha, Search
 from orchestrator.errors import ResourceError
-from orchestrator.pipeline.execute import Execution
+from orchestrator.pipeline.execute import METRICS, Execution
 from orchestrator.sweeps.agenda import Agenda, Point
 
 _SETTINGS = {
@@ -46,163 +45,118 @@ _say = partial(print, flush=True)
 
 @contextmanager
 def tuning(agenda: Agenda, execution: Execution, folder: Path) -> Iterator[None]:
-    """Let Tune watch the trainings of an execution, which is run in the block.
+    """Let Tune watch the trainings of an execution, which is run in the block; `folder` is for Tune's files.
 
     Raises:
         MomeError: what Optuna suggested is no valid recipe. Whatever else ended Tune.
     """
-    tuner = _Tuner(agenda, execution, folder)
-    execution.observers = [*execution.observers, tuner]
-    execution.more = tuner.may_add
-    tuner.start()
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    os.environ.update(_SETTINGS, TUNE_MAX_PENDING_TRIALS_PG=str(execution.at_once))
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    watcher = _Watcher(agenda, execution, folder)
+    thread = threading.Thread(target=watcher.run, name="tune", daemon=True)
+    execution.observers = [*execution.observers, watcher]
+    execution.more = lambda: bool(agenda.unasked) and thread.is_alive()
+    thread.start()
     yield
-    tuner.finish()
+    watcher.over = True
+    thread.join(_END_SECONDS)
+    shutil.rmtree(folder, ignore_errors=True)
+    if watcher.error is not None:
+        raise watcher.error
 
 
-@dataclass
-class _Tuner:
-    """An observer of the plan's steps that has Tune watch trainings, in a thread of its own.
+class _Watcher(Searcher):  # type: ignore[misc]
+    """Hands trainings that have begun to Tune, to be watched: Tune's searcher, and an observer of the plan's steps.
 
     Attributes:
-        begun: trainings that nobody watches yet. over: nothing more begins. error: what ended Tune before that.
+        over: nothing more begins. error: what ended Tune before that.
     """
 
-    agenda: Agenda
-    execution: Execution
-    folder: Path
-    begun: queue.SimpleQueue[str] = field(default_factory=queue.SimpleQueue)
-    over: bool = False
-    error: BaseException | None = None
+    def __init__(self, agenda: Agenda, execution: Execution, folder: Path) -> None:
+        super().__init__()
+        self.over = False
+        self.error: BaseException | None = None
+        self._agenda, self._execution, self._folder = agenda, execution, folder
+        self._begun: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._watched: dict[str, str] = {}  # Tune's trial -> the training
 
-    def start(self) -> None:
-        """Start Tune."""
-        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-        shutil.rmtree(self.folder, ignore_errors=True)
-        (self.folder / "ended").mkdir(parents=True)
-        slots = max(1, self.execution.at_once)
-        os.environ.update(_SETTINGS, TUNE_MAX_PENDING_TRIALS_PG=str(slots))
-        self._tuner = tune.Tuner(
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune saves its searcher, to resume it; sweeps resume from their artifacts and `sweep.json`."""
+        return {}
+
+    def run(self) -> None:
+        """Run Tune until all is over."""
+        tuner = tune.Tuner(
             tune.with_resources(watch, _NOTHING),
             tune_config=tune.TuneConfig(
-                search_alg=_Searcher(self),
-                scheduler=_scheduler(self.agenda.sweep.asha),
+                search_alg=self,
+                scheduler=_scheduler(self._agenda.sweep.asha),
                 num_samples=-1,
-                max_concurrent_trials=slots,
+                max_concurrent_trials=self._execution.at_once,
                 reuse_actors=True,
                 trial_dirname_creator=str,
             ),
             run_config=tune.RunConfig(
                 name="trials",
-                storage_path=str(self.folder),
-                callbacks=[_Decisions(self)],
+                storage_path=str(self._folder),
                 failure_config=tune.FailureConfig(max_failures=1),
                 verbose=0,
             ),
         )
-        self._thread = threading.Thread(target=self._run, name="tune", daemon=True)
-        self._thread.start()
-
-    def may_add(self) -> bool:
-        """Whether suggestions will come that are not made yet."""
-        return bool(self.agenda.unasked) and self._thread.is_alive()
-
-    def finish(self) -> None:
-        """Wait until Tune has ended.
-
-        Raises:
-            BaseException: whatever ended it too early.
-        """
-        self.over = True
-        self._thread.join(_END_SECONDS)
-        shutil.rmtree(self.folder, ignore_errors=True)
-        if self.error is not None:
-            raise self.error
-
-    def _run(self) -> None:
         try:
-            self._tuner.fit()
-        except BaseException as error:
+            tuner.fit()
+        except BaseException as error:  # raised in the thread that waits for this one
             self.error = error
 
-    def next(self) -> str | None:
-        """A training that has begun and that nobody watches yet; None where there is none now."""
-        self.agenda.ask(suggest, max(1, self.execution.at_once))
-        with suppress(queue.Empty):
-            return self.begun.get_nowait()
-        return None
+    def suggest(self, trial_id: str) -> Any:
+        """Tune's hook: what to watch next; None: nothing now. Optuna suggests more where there is room."""
+        self._agenda.ask(suggest, self._execution.at_once)
+        try:
+            training = self._watched[trial_id] = self._begun.get_nowait()
+        except queue.Empty:
+            return Searcher.FINISHED if self.over else None
+        planned, store = self._agenda.planned(training), self._execution.plan.store
+        folders = [each(planned.place, planned.fingerprint) for each in (store.work, store.folder)]
+        return {"metrics": [str(folder / METRICS) for folder in folders], "ended": str(self._ended(training))}
 
-    def config(self, training: str) -> dict[str, Any]:
-        """What :func:`watch` is given of a training."""
-        planned = self.agenda.planned(training)
-        store, place = self.execution.plan.store, (planned.place, planned.fingerprint)
-        metrics = [str(folder / "metrics.jsonl") for folder in (store.work(*place), store.folder(*place))]
-        return {"training": training, "metrics": metrics, "ended": str(self.folder / "ended" / training)}
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Tune's hook: a training has ended, or the scheduler stops it early, or it can't be watched."""
+        training = self._watched.pop(trial_id)
+        if self._ended(training).exists():
+            return
+        if error or not result:
+            _say(f"{training}: Ray Tune can't watch it, so it is not stopped early")
+            return
+        self._agenda.stopping(training, int(result["step"]))
+        self._execution.stop(training, f"stopped early by ASHA at step {result['step']}")
+
+    def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
+        """Tune's hook; see :meth:`__getstate__`."""
 
     def started(self, step: str) -> None:
         """See :class:`orchestrator.tracking.Observer`."""
-        if self.agenda.is_training(step):
-            self.begun.put(step)
+        if self._agenda.is_training(step):
+            self._begun.put(step)
 
     def metrics(self, step: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """See :class:`orchestrator.tracking.Observer`."""
 
     def finished(self, step: str, manifest: Mapping[str, Any], folder: Path) -> None:  # noqa: ARG002 (an Observer's)
         """See :class:`orchestrator.tracking.Observer`."""
-        (self.folder / "ended" / step).touch()
+        self._ended(step).touch()
 
     def failed(self, step: str, error: Exception) -> None:  # noqa: ARG002 (an Observer's)
         """See :class:`orchestrator.tracking.Observer`."""
-        (self.folder / "ended" / step).touch()
+        self._ended(step).touch()
 
     def close(self, report: Path | None) -> None:
         """Nothing is left open."""
 
-
-class _Searcher(Searcher):  # type: ignore[misc]
-    """Has Tune watch trainings, one when there is room for one; new ones are suggested meanwhile."""
-
-    def __init__(self, tuner: _Tuner) -> None:
-        super().__init__()
-        self._tuner = tuner
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Tune saves its searcher, to resume it, which we never do."""
-        return {}
-
-    def suggest(self, trial_id: str) -> Any:  # noqa: ARG002 (a Searcher's signature)
-        """Tune's hook: what to watch next; None: not now."""
-        if training := self._tuner.next():
-            return self._tuner.config(training)
-        return Searcher.FINISHED if self._tuner.over else None
-
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Tune's hook; suggestions rest on artifacts."""
-
-    def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
-        """Tune's hook; sweeps resume from their artifacts and `sweep.json`."""
-
-
-class _Decisions(tune.Callback):  # type: ignore[misc]
-    """Has a training stopped that Tune's scheduler has stopped watching."""
-
-    def __init__(self, tuner: _Tuner) -> None:
-        self._tuner = tuner
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Tune saves its callbacks, to resume them, which we never do."""
-        return {}
-
-    def on_trial_complete(self, *, trial: Any, **_: Any) -> None:
-        """Tune's hook: the scheduler has stopped a trial, or the training that it watched has ended."""
-        training = str(trial.config["training"])
-        if not Path(trial.config["ended"]).exists():
-            step = int(trial.last_result["step"])
-            self._tuner.agenda.stopping(training, step)
-            self._tuner.execution.stop(training, f"stopped early by ASHA at step {step}")
-
-    def on_trial_error(self, *, trial: Any, **_: Any) -> None:
-        """Tune's hook: a process that watches has died again and again."""
-        _say(f"{trial.config['training']}: Ray Tune can't watch it, so it is not stopped early")
+    def _ended(self, step: str) -> Path:
+        """A file that is there when a step has ended."""
+        return self._folder / f"{step}.ended"
 
 
 def _scheduler(asha: Asha | None) -> ASHAScheduler | None:
@@ -253,10 +207,10 @@ def _distributions(search: Search) -> dict[str, Any]:
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     found: dict[str, Any] = {}
-    for field_, values in search.space.items():
+    for name, values in search.space.items():
         if values.choices:  # by index: a choice may be a mapping
-            found[field_] = CategoricalDistribution(range(len(values.choices)))
+            found[name] = CategoricalDistribution(range(len(values.choices)))
         else:
             kind: Any = IntDistribution if values.whole else FloatDistribution
-            found[field_] = kind(values.low, values.high, log=values.log)
+            found[name] = kind(values.low, values.high, log=values.log)
     return found

@@ -148,7 +148,8 @@ class Agenda:
         self.trials += trials
         for trial in trials:
             forced = self._planner.steps.is_forced(trial.trainings)
-            if forced and self.state.stopped.pop(trial.key, None):
+            if forced and trial.key in self.state.stopped:
+                del self.state.stopped[trial.key]
                 self.state.save()
             if trial.key in self.state.stopped or all(planned[name].artifact for name in trial.trainings):
                 self._ended.add(trial.name)

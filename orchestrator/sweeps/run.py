@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from orchestrator.artifacts import Artifact, Store, locked
+from orchestrator.artifacts import Artifact, Store
 from orchestrator.config.loading import load_model
 from orchestrator.config.recipe import Recipe
 from orchestrator.config.sweep import Sweep, base_recipe
@@ -34,29 +34,23 @@ Tune = Callable[[Agenda, Execution, Path], AbstractContextManager[None]]
 """Searches, and stops trials early, for as long as it is open; the folder is for files of its own."""
 
 
-@dataclass(frozen=True)
-class Options:
-    """What is made again, and what a sweep takes from others; see :class:`orchestrator.sweeps.steps.Steps`."""
-
-    force: Sequence[str] = ()
-    strict: bool = False
-    adopt: bool = True
-
-
 @dataclass
 class SweepRun:
     """A sweep, and its trials as far as they are known.
 
     Attributes:
         sweep, file, base, store: what was read, from where; the recipe that trials change; where all is published.
-        options: see there. trials: those that are to run, by training.
+        force, strict, adopt: see :class:`orchestrator.sweeps.steps.Steps`. Who adopts holds the folder's lock.
+        trials, fingerprints, configs: what observers know of those that are to run, by training.
     """
 
     sweep: Sweep
     file: Path
     base: Recipe
     store: Store
-    options: Options
+    force: Sequence[str] = ()
+    strict: bool = False
+    adopt: bool = True
     trials: dict[str, PlannedTrial] = field(default_factory=dict)
     fingerprints: dict[str, str] = field(default_factory=dict)
     configs: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -120,7 +114,7 @@ class SweepRun:
 
     @cached_property
     def _steps(self) -> Steps:
-        return Steps(self.store, self.base, self.options.force, self.options.strict, self.options.adopt)
+        return Steps(self.store, self.base, self.force, self.strict, self.adopt)
 
     def _check_costs(self) -> None:
         """Find configurations that can't work before time goes into what they rest on.
@@ -176,27 +170,15 @@ class SweepRun:
             raise error
 
 
-def read_sweep(file: Path, overrides: Sequence[str], runs: Path, options: Options) -> SweepRun:
-    """Read a sweep's file.
+def read_sweep(file: Path, overrides: Sequence[str], runs: Path, **options: Any) -> SweepRun:
+    """Read a sweep's file; `options` are fields of :class:`SweepRun`.
 
     Raises:
         MomeError: the sweep, or the recipe that it changes, is not valid.
     """
     sweep = load_model(Sweep, file, overrides)
     base = base_recipe(sweep, file)
-    return SweepRun(sweep, file, base, Store(run_folder(runs_folder(runs), base)), options)
-
-
-@contextmanager
-def held(run: SweepRun) -> Iterator[SweepRun]:
-    """Hold the folder of a sweep, and remove what killed attempts left there.
-
-    Raises:
-        RunLockedError: another process holds it.
-    """
-    with locked(run.store.root):
-        run.store.clean()
-        yield run
+    return SweepRun(sweep, file, base, Store(run_folder(runs_folder(runs), base)), **options)
 
 
 def _close(observer: Observer, ready: Sequence[Path]) -> None:

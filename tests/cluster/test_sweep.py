@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,11 @@ import yaml
 from orchestrator.artifacts import Store
 from orchestrator.cli import sweep as command_line
 from orchestrator.config.loading import load_recipe
-from orchestrator.errors import StageFailedError
+from orchestrator.errors import ResourceError, StageFailedError
 from orchestrator.pipeline.execute import execute
 from orchestrator.pipeline.local import LocalRunner
 from orchestrator.pipeline.plan import make_plan
-from orchestrator.sweeps.run import Options, read_sweep
+from orchestrator.sweeps.run import read_sweep
 from orchestrator.sweeps.trials import PlannedTrial
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
@@ -64,7 +65,7 @@ def written(folder: Path, name: str, overrides: Mapping[str, Any] = {}, **fields
 
 def planned(file: Path, name: str, runs: Path) -> PlannedTrial:
     """A trial by its configuration; `runs` holds the sweep's folder."""
-    agenda = read_sweep(file, (), runs, Options(adopt=False)).agenda
+    agenda = read_sweep(file, (), runs, adopt=False).agenda
     return next(trial for trial in agenda.trials if trial.configuration.name == name)
 
 
@@ -78,6 +79,12 @@ def weights_alone(file: Path, name: str, runs: Path, folder: Path) -> str:
     return str(trial.facts()[0]["weights_sha256"])
 
 
+def is_worker(process: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return process.cmdline()[:1] != [] and process.cmdline()[0].startswith("ray::RayTrainWorker")
+    return False
+
+
 class Events:
     """An observer that writes down what it is told, and kills the process of some training at its first metrics."""
 
@@ -85,17 +92,19 @@ class Events:
         self.ends: dict[str, str] = {}
         self.validated: list[tuple[str, int]] = []
         self.victim = victim
+        self.workers: set[int] = set()
 
     def started(self, step: str) -> None:
         pass
 
     def metrics(self, step: str, rows: Sequence[Mapping[str, Any]]) -> None:
         self.validated += [(step, row["step"]) for row in rows if "validation_loss" in row]
+        working = [each for each in psutil.Process().children(recursive=True) if is_worker(each)]
+        self.workers |= {process.pid for process in working}
         if step == self.victim:
             self.victim = ""
-            for process in psutil.Process().children(recursive=True):
-                if process.cmdline()[:1] and process.cmdline()[0].startswith("ray::RayTrainWorker"):
-                    process.kill()
+            for process in working:
+                process.kill()
 
     def finished(self, step: str, manifest: Mapping[str, Any], folder: Path) -> None:
         self.ends[step] = "finished"
@@ -157,9 +166,40 @@ def test_early_stopping_and_equal_time(runs: Path, ray_session: None) -> None:
     assert found["bad"]["trials"][0]["curve"][0][0] == 4
     assert found["good, equal time"]["trials"][0]["tokens"] == found["good"]["trials"][0]["tokens"]
     assert not list((runs / "early" / "work").glob("*"))
+    assert len(events.workers) == 1  # a stopped training leaves its worker to the next one
     again = Events()
     swept(file, runs, again)
     assert again.ends == {}
+
+
+def test_optuna_searches_while_trials_run(runs: Path, ray_session: None) -> None:
+    events = Events()
+    search = {"type": "optuna", "samples": 3, "space": {LR: {"low": 1e-4, "high": 1e-2, "log": True}}, "seed": 1}
+    file = written(runs, "searched", {"resources": {"slots": 2, "cpus": 2}}, search=search)
+    found = swept(file, runs, events)
+    assert list(events.ends.values()) == ["finished"] * 3
+    assert [each["trials"][0]["status"] for each in found.values()] == ["finished"] * 3
+    (points,) = json.loads((runs / "searched" / "sweep.json").read_text())["suggestions"].values()
+    assert [f"lr={point[LR]}" for point in points] == list(found)
+
+
+def test_a_sweep_without_ray(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "ray"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "ray", None)
+    events = Events()
+    configurations = {"fine": {}, "diverges": {LR: 1e30}, "other": {LR: 4e-3}}
+    file = written(runs, "local", configurations=configurations)
+    with pytest.raises(StageFailedError, match="1 of 3 trials failed"):
+        swept(file, runs, events, local=True)
+    assert [end.split(":")[0] for end in events.ends.values()] == ["finished", "TrainingError", "finished"]
+    again = Events()
+    written(runs, "local", configurations={name: configurations[name] for name in ("fine", "other")})
+    swept(file, runs, again, local=True, force=["trial-02"])
+    assert again.ends == {"trial-02-en": "finished"}
+    written(runs, "local", configurations=configurations, asha={"grace_steps": 4})
+    with pytest.raises(ResourceError, match="early stopping needs Ray Tune"):
+        swept(file, runs, events, local=True)
 
 
 @pytest.mark.slow
