@@ -11,7 +11,7 @@ from typing import Any
 
 from orchestrator.artifacts import digest
 from orchestrator.config.sweep import Configuration, Search, configuration_name, equal_time_name
-from orchestrator.errors import FaultError, MomeError, StoppedEarlyError
+from orchestrator.errors import FaultError, MomeError, StageFailedError, StoppedEarlyError
 from orchestrator.pipeline.plan import PlannedStep
 from orchestrator.reporting.comparison import Trial
 from orchestrator.sweeps.state import State
@@ -45,6 +45,7 @@ class Agenda:
         self._planner, self._announce = planner, announce
         self._lock = threading.RLock()  # suggestions come from a thread of their own
         self._failures: dict[str, str] = {}
+        self._broken: dict[str, Exception] = {}  # steps that were not made
         self._ended: set[str] = set()
         self._stopping: dict[str, int] = {}
         self.undecided = dict(self.sweep.equal_time)  # controls whose time is not known yet
@@ -118,18 +119,19 @@ class Agenda:
         """See :class:`orchestrator.tracking.Observer`. Trials fail that need the step, unless it was stopped early."""
         with self._lock:
             hit = [trial for trial in self.waiting if step in trial.names.values()]
-            if not isinstance(error, StoppedEarlyError):
-                self._fail(hit, str(error), getattr(error, "exit_code", FaultError.exit_code))
-            elif step in self._stopping:
+            if isinstance(error, StoppedEarlyError) and step in self._stopping:
                 for trial in hit:
                     self._note_stopped(trial, self._stopping[step])
                 self._end(hit)
+            else:
+                self._broken[step] = error
+                self._fail(hit, error)
 
     def close(self, report: Path | None) -> None:  # noqa: ARG002
         """Trials that nothing can be done for any more have failed."""
         with self._lock:
             while self.waiting:  # the end of some may ask for controls
-                self._fail(self.waiting, "not run: what it rests on was not made")
+                self._fail(self.waiting, StageFailedError("not run: what it rests on was not made"))
 
     def remove_stopped_work(self) -> None:
         """Remove the checkpoints of trials that were stopped; call it when none is at work any more."""
@@ -155,6 +157,8 @@ class Agenda:
                 self._ended.add(trial.name)
             elif trial.artifacts() and not forced:
                 self._ended.add(trial.name)  # made since, by a trial that trains the same
+            elif broken := [self._broken[name] for name in trial.names.values() if name in self._broken]:
+                self._fail([trial], broken[0])
             else:
                 self._announce(trial)
         self.grow(self._planner.steps.take())
@@ -164,11 +168,11 @@ class Agenda:
         self._ended |= {trial.name for trial in trials}
         self._add_controls()
 
-    def _fail(self, trials: Sequence[PlannedTrial], reason: str, exit_code: int = MomeError.exit_code) -> None:
+    def _fail(self, trials: Sequence[PlannedTrial], why: Exception) -> None:
         """One fault of the program among the reasons decides the exit code."""
-        self._failures |= {trial.name: reason for trial in trials}
-        if trials and exit_code == FaultError.exit_code:
-            self.exit_code = exit_code
+        self._failures |= {trial.name: str(why) for trial in trials}
+        if trials and getattr(why, "exit_code", FaultError.exit_code) == FaultError.exit_code:
+            self.exit_code = FaultError.exit_code
         self._end(trials)
 
     def _note_stopped(self, trial: PlannedTrial, step: int) -> None:
@@ -201,7 +205,8 @@ class Agenda:
             return
         self.trials += trials
         other = theirs[0].configuration.name
-        self._fail(trials, f"{own.name!r} or {other!r} has no finished trial that tells how long it takes")
+        what = f"{own.name!r} or {other!r} has no finished trial that tells how long it takes"
+        self._fail(trials, StageFailedError(what))
 
     def _equal_time_tokens(self, ours: Sequence[PlannedTrial], theirs: Sequence[PlannedTrial]) -> int:
         """Tokens, in whole batches, that one configuration trains in the time of another; 0 where that is not known.

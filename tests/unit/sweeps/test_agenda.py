@@ -181,10 +181,12 @@ def test_what_trials_rest_on_fails_with_those_that_need_it(agenda: Callable[...,
     assert [trial.name for trial in made.waiting] == ["trial-01", "trial-02"]
     assert "broken" in made.row(made.trials[3])["error"]
     assert made.exit_code == 1
-    made.failed("trial-01-en", StoppedEarlyError("not needed any more"))
-    assert len(made.waiting) == 2
+    made.failed("trial-01-en", StoppedEarlyError("given up"))
     made.close(None)
-    assert "not run" in made.row(made.trials[0])["error"]
+    assert made.over
+    assert ["given up" in made.row(made.trials[0])["error"], "not run" in made.row(made.trials[1])["error"]] == [
+        True
+    ] * 2
 
 
 def test_a_trial_of_two_languages_ends_with_the_second(agenda: Callable[..., Agenda]) -> None:
@@ -291,6 +293,15 @@ def test_suggestions_bring_what_they_rest_on(agenda: Callable[..., Agenda]) -> N
     made.ask(guess, 2)
     assert made.planned("trial-02-en").step.inputs["teacher"] == "teacher@2"
     assert {"teacher", "teacher@2", "cache-en@2"} <= {planned.name for planned in added}
+
+
+def test_suggestions_that_rest_on_what_failed_fail(agenda: Callable[..., Agenda]) -> None:
+    made = agenda(search={**SEARCH, "samples": 3})
+    made.ask(guess, 1)
+    made.failed("teacher", TrainingError("diverged"))
+    made.ask(guess, 1)
+    assert made.over
+    assert [made.row(trial)["error"] for trial in made.trials] == ["diverged"] * 3
 
 
 def test_suggestions_among_mappings_come_never_twice(agenda: Callable[..., Agenda]) -> None:
