@@ -59,8 +59,10 @@ def tuning(agenda: Agenda, execution: Execution, folder: Path) -> Iterator[None]
     execution.observers = [*execution.observers, watcher]
     execution.more = lambda: bool(agenda.unasked) and thread.is_alive()
     thread.start()
-    yield
-    watcher.over = True
+    try:
+        yield
+    finally:
+        watcher.over = True
     thread.join(_END_SECONDS)
     shutil.rmtree(folder, ignore_errors=True)
     if watcher.error is not None:

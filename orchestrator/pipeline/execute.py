@@ -28,6 +28,7 @@ from orchestrator.tracking import Observer
 _POLL_SECONDS = 0.3
 _say = partial(print, flush=True)
 METRICS = "metrics.jsonl"
+_TOLD = 12  # steps of many
 
 
 class Runner(Protocol):
@@ -229,7 +230,7 @@ class Execution:
                 self.stopping.doom(name, self.working[name].work, PATIENCE if name in self.begun else 0)
         going = [name for name in (*self.working, *self.waiting) if not self.stopping.is_useless(name)]
         if going:
-            _say(f"meanwhile goes on: {', '.join(going)}")
+            _say(f"meanwhile goes on: {', '.join(going[:_TOLD])}{', …' * (len(going) > _TOLD)}")
         if ending:
             _say(f"stops within a minute, because nothing that is wanted can use it: {', '.join(ending)}")
 

@@ -117,9 +117,10 @@ class Planner:
         Raises:
             RecipeError: two configurations train the same. MomeError: see :meth:`plan`.
         """
-        found = configurations(self.sweep)
-        self._check_different(found)
-        return [self.plan(configuration, seed) for seed, configuration in itertools.product(self.sweep.seeds, found)]
+        found = [self.plan(c, seed) for seed, c in itertools.product(self.sweep.seeds, configurations(self.sweep))]
+        first = found[: len(found) // len(self.sweep.seeds)]
+        self._check_different([(trial.configuration, trial.key) for trial in first])
+        return found
 
     def check_search(self) -> None:
         """Make sure that every field of the search changes what is trained.
@@ -132,7 +133,8 @@ class Planner:
             for name, values in search.space.items():
                 others = values.choices[1:] or (draw(values, 1 - 1e-9),)
                 points = [low, *({**low, name: value} for value in others)]
-                self._check_different([Configuration(configuration_name(point), point) for point in points])
+                probes = [Configuration(configuration_name(point), point) for point in points]
+                self._check_different([(p, digest(self._line(p, self.sweep.seeds[0])[2])) for p in probes])
 
     def _line(self, configuration: Configuration, seed: int) -> tuple[Recipe, Line, dict[str, str]]:
         """A trial's recipe, what leads to its trainings, and their fingerprints."""
@@ -142,10 +144,10 @@ class Planner:
         line = Line.to(recipe, trained)
         return recipe, line, {step: line.fingerprints[step] for step in trained}
 
-    def _check_different(self, found: Sequence[Configuration]) -> None:
+    def _check_different(self, found: Sequence[tuple[Configuration, str]]) -> None:
+        """Refuse configurations of the same key."""
         first: dict[str, Configuration] = {}
-        for other in found:
-            key = digest(self._line(other, self.sweep.seeds[0])[2])
+        for other, key in found:
             one = first.setdefault(key, other)
             if one is other:
                 continue
