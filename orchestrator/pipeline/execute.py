@@ -141,6 +141,7 @@ class Execution:
     def _stop(self, name: str, why: str) -> None:
         if name in self.working and not self.stopping.is_doomed(name):
             self.stopping.doom(name, self.working[name].work, 0, why)
+            self._look_after()
 
     def _note(self, planned: PlannedStep, outcome: Artifact | MomeError | None) -> None:
         if isinstance(outcome, Artifact):

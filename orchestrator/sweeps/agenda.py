@@ -68,8 +68,9 @@ class Agenda:
 
     @property
     def unasked(self) -> int:
-        """Suggestions that are still to be made."""
-        return max(0, self._search.samples - len(self._points)) if self._search else 0
+        """Suggestions that are still to be made; the trials of all others are with :attr:`grow`."""
+        with self._lock:
+            return max(0, self._search.samples - len(self._points)) if self._search else 0
 
     @property
     def waiting(self) -> list[PlannedTrial]:

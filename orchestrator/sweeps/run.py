@@ -40,7 +40,7 @@ class SweepRun:
 
     Attributes:
         sweep, file, base, store: what was read, from where; the recipe that trials change; where all is published.
-        force, strict, adopt: see :class:`orchestrator.sweeps.steps.Steps`. Who adopts holds the folder's lock.
+        force, strict, adopt: see :class:`orchestrator.sweeps.steps.Steps`. Who does not adopt writes nothing.
         trials, fingerprints, configs: what observers know of those that are to run, by training.
     """
 
@@ -62,7 +62,7 @@ class SweepRun:
         Raises:
             MomeError: a recipe of the sweep is not valid.
         """
-        state = State.load(self.store.root / "sweep.json")
+        state = State.load(self.store.root / "sweep.json", kept=self.adopt)
         planner = Planner(self.sweep, self.file, self._steps, state.stopped)
         return Agenda(planner, state, self._announce)
 
