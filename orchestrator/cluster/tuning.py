@@ -1,7 +1,7 @@
-"""Ray Tune in a sweep: it searches and stops early. What trains, and when, is the plan's business and our admission's.
+"""Ray Tune in a sweep: Tune searches and stops early. The plan and the admission of its runner decide what trains when.
 
-Tune runs in a thread beside the execution of the plan. A training that has begun gets a trial of Tune's that watches it
-(:mod:`orchestrator.cluster.watching`) and takes no CPU.
+Tune runs in a thread beside the execution of the plan. For each training that has begun, Tune gets a trial that watches
+the training (:mod:`orchestrator.cluster.watching`) and takes no CPU.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _SETTINGS = {
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
 }
 _NOTHING = {"CPU": 0, "memory": 1}
-"""Tune wants to reserve something: a byte."""
+"""The resources of a watcher: Tune must reserve something, so a watcher reserves a byte of memory."""
 _NEVER = 10**9
 _END_SECONDS = 30.0
 _say = partial(print, flush=True)
@@ -45,10 +45,13 @@ _say = partial(print, flush=True)
 
 @contextmanager
 def tuning(agenda: Agenda, execution: Execution, folder: Path) -> Iterator[None]:
-    """Let Tune watch the trainings of an execution, which is run in the block; `folder` is for Tune's files.
+    """Let Tune watch the trainings of an execution, which is run in the block.
+
+    Args:
+        agenda: knows the trials. execution: runs the plan. folder: for Tune's files.
 
     Raises:
-        MomeError: what Optuna suggested is no valid recipe. Whatever else ended Tune.
+        MomeError: a suggestion of Optuna does not make a valid recipe. Whatever else ended Tune.
     """
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     os.environ.update(_SETTINGS, TUNE_MAX_PENDING_TRIALS_PG=str(execution.at_once))
@@ -70,10 +73,11 @@ def tuning(agenda: Agenda, execution: Execution, folder: Path) -> Iterator[None]
 
 
 class _Watcher(Searcher):  # type: ignore[misc]
-    """Hands trainings that have begun to Tune, to be watched: Tune's searcher, and an observer of the plan's steps.
+    """Hands the trainings that have begun to Tune: the searcher of Tune, and an observer of the plan's steps.
 
     Attributes:
-        over: nothing more begins. error: what ended Tune before that.
+        over: the execution has ended.
+        error: the error that ended Tune.
     """
 
     def __init__(self, agenda: Agenda, execution: Execution, folder: Path) -> None:
@@ -113,7 +117,7 @@ class _Watcher(Searcher):  # type: ignore[misc]
             self.error = error
 
     def suggest(self, trial_id: str) -> Any:
-        """Tune's hook: what to watch next; None: nothing now. Optuna suggests more where there is room."""
+        """Tune's hook: the next training to watch, or None. Optuna makes suggestions where there is room for more."""
         self._agenda.ask(suggest, self._execution.at_once)
         try:
             training = self._watched[trial_id] = self._begun.get_nowait()
@@ -187,7 +191,7 @@ def check_optuna() -> None:
 def suggest(search: Search, number: int, results: Sequence[tuple[Point, float]]) -> Point:
     """Suggestion `number` (from 0), by the tree-structured Parzen estimator over (point, loss) of finished ones.
 
-    It rests on these results alone: whatever was killed meanwhile, the next one is the same.
+    The suggestion depends on the arguments alone, so a sweep that was killed goes on with the same suggestion.
     """
     import optuna
     from ray.tune.search.optuna import OptunaSearch

@@ -1,4 +1,4 @@
-"""What Ray Tune runs as a trial: it trains nothing, and reports the losses of a training that the sweep's plan runs."""
+"""The trainable of Ray Tune: the function trains nothing, and reports the losses of a training that the plan runs."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ _LOOK_SECONDS = 0.3
 
 
 def watch(config: Mapping[str, Any]) -> None:
-    """Tune's trainable: report each validation loss until the training has ended.
+    """Report each validation loss of a training until the training has ended.
 
     Args:
-        config: "metrics": files of the training, while it is at work and afterwards. "ended": is there when it has.
+        config: "metrics": paths of the metrics file, while the training is at work and afterwards. "ended": path of a
+            file that exists when the training has ended.
     """
     for row in validations([Path(path) for path in config["metrics"]], Path(config["ended"])):
         tune.report(row)

@@ -1,1 +1,4 @@
-"""Sweeps: the steps of all trials as one plan (`steps`, `trials`), what results ask for (`agenda`), and all (`run`)."""
+"""Sweeps without Ray.
+
+`steps` and `trials` make one plan of all trials, `agenda` adds the trials that results ask for, `run` runs a sweep.
+"""

@@ -1,4 +1,4 @@
-"""What of a sweep is still to run, and what its results make necessary: suggestions, equal-time controls."""
+"""Which trials of a sweep have not ended, and the trials that results ask for: suggestions, equal-time controls."""
 
 from __future__ import annotations
 
@@ -20,16 +20,19 @@ from orchestrator.sweeps.trials import PlannedTrial, Planner, report_row, valida
 Point = dict[str, Any]
 """Field of the recipe -> number, or the index of a choice."""
 Suggest = Callable[[Search, int, Sequence[tuple[Point, float]]], Point]
-"""Makes suggestion number so much of a search, from (point, loss) of those that are finished."""
+"""Makes a suggestion of a search, from its number (from 0) and (point, loss) of the finished suggestions."""
 
 
 class Agenda:
-    """Knows the trials and how each ended, and adds those that results ask for. It observes the sweep's steps.
+    """Knows the trials of a sweep and how each ended, and adds the trials that results ask for.
 
-    The steps of a trial that is added go to `grow`, which the execution of the plan sets.
+    The agenda observes the steps of the plan. The method `grow` takes the steps of added trials; whoever runs the plan
+    sets the method.
 
     Args:
-        planner: makes trials. state: decisions of earlier commands. announce: told of every trial that is to run.
+        planner: makes trials.
+        state: decisions of earlier commands.
+        announce: is called with every trial that is to run.
 
     Raises:
         MomeError: see :meth:`Planner.known` and :meth:`Planner.check_search`.
@@ -48,7 +51,7 @@ class Agenda:
         self._broken: dict[str, Exception] = {}  # steps that were not made
         self._ended: set[str] = set()
         self._stopping: dict[str, int] = {}
-        self.undecided = dict(self.sweep.equal_time)  # controls whose time is not known yet
+        self.undecided = dict(self.sweep.equal_time)  # configuration -> the one whose time its control gets
         planner.check_search()
         self._add(planner.known())
         self._search = self.sweep.search if self.sweep.search and self.sweep.search.type == "optuna" else None
@@ -68,7 +71,7 @@ class Agenda:
 
     @property
     def unasked(self) -> int:
-        """Suggestions that are still to be made; the trials of all others are with :attr:`grow`."""
+        """How many suggestions are still to be made; `grow` has the trials of all others."""
         with self._lock:
             return max(0, self._search.samples - len(self._points)) if self._search else 0
 
@@ -87,10 +90,10 @@ class Agenda:
             return any(step in trial.trainings for trial in self.waiting)
 
     def ask(self, suggest: Suggest, enough: int) -> None:
-        """Ask for suggestions until so many trials have not ended, or there are no more to make. For any thread.
+        """Make suggestions until `enough` trials have not ended, or all suggestions are made. For any thread.
 
         Raises:
-            MomeError: what was suggested is not a valid recipe.
+            MomeError: a suggestion does not make a valid recipe.
         """
         with self._lock:
             while self._search and self.unasked and len(self.waiting) < enough:
@@ -102,7 +105,7 @@ class Agenda:
                 self._add_suggestion(self._search, point)
 
     def stopping(self, training: str, step: int) -> None:
-        """A training is told to stop early, after so many optimizer steps. For any thread."""
+        """Note that a training is told to stop early, after `step` optimizer steps. For any thread."""
         self._stopping[training] = step
 
     def started(self, step: str) -> None:
@@ -129,20 +132,20 @@ class Agenda:
                 self._fail(hit, error)
 
     def close(self, report: Path | None) -> None:  # noqa: ARG002
-        """Trials that nothing can be done for any more have failed."""
+        """Note that the trials that have not ended have failed."""
         with self._lock:
             while self.waiting:  # the end of some may ask for controls
                 self._fail(self.waiting, StageFailedError("not run: what it rests on was not made"))
 
     def remove_stopped_work(self) -> None:
-        """Remove the checkpoints of trials that were stopped; call it when none is at work any more."""
+        """Remove the checkpoints of stopped trials. Call this after the plan has run."""
         for trial in self.trials:
             if trial.key in self.state.stopped:
                 for step, fingerprint in trial.trained.items():
                     shutil.rmtree(trial.store.work(step, fingerprint), ignore_errors=True)
 
     def row(self, trial: PlannedTrial) -> Trial:
-        """The trial as the report wants it."""
+        """The row of a trial in the report."""
         stopped = self.state.stopped.get(trial.key)
         return report_row(trial, self.sweep.metric, self._failures.get(trial.name, ""), stopped)
 
@@ -170,14 +173,14 @@ class Agenda:
         self._add_controls()
 
     def _fail(self, trials: Sequence[PlannedTrial], why: Exception) -> None:
-        """One fault of the program among the reasons decides the exit code."""
+        """Note failures. A fault of the program among the reasons decides the exit code."""
         self._failures |= {trial.name: str(why) for trial in trials}
         if trials and getattr(why, "exit_code", FaultError.exit_code) == FaultError.exit_code:
             self.exit_code = FaultError.exit_code
         self._end(trials)
 
     def _note_stopped(self, trial: PlannedTrial, step: int) -> None:
-        """It is not run again."""
+        """Record a stopped trial, so that no later command runs the trial again."""
         (training,) = trial.trained.items()
         curve = validation_curve(trial.store.work(*training) / "metrics.jsonl")
         self.state.stopped[trial.key] = {"step": step, "curve": curve}
@@ -187,7 +190,7 @@ class Agenda:
         return [trial for trial in self.trials if trial.configuration.name == configuration]
 
     def _add_controls(self) -> None:
-        """Add the equal-time controls whose time is known now."""
+        """Add the equal-time controls for which all trials of both configurations have ended."""
         for name, other in list(self.undecided.items()):
             pair = self._of(name), self._of(other)
             ended = all(trial.name in self._ended for trial in (*pair[0], *pair[1]))
@@ -228,7 +231,7 @@ class Agenda:
         return self.state.tokens[key]
 
     def _add_suggestion(self, search: Search, point: Point) -> None:
-        """Its trials, unless it was suggested before."""
+        """Add the trials of a suggestion, unless an earlier suggestion is the same."""
         changes = changes_of(search, point)
         name = configuration_name(changes)
         if not self._of(name):

@@ -27,21 +27,28 @@ from orchestrator.tracking import Observer, RunFacts, mlflow_tracker
 
 _say = partial(print, flush=True)
 Display = Callable[[Mapping[str, PlannedTrial]], Observer]
-"""Makes an observer that shows trials; the mapping, by training, grows when results ask for more of them."""
+"""Makes an observer that shows trials. The mapping from training to trial grows when results ask for more trials."""
 Place = Callable[[Recipe], AbstractContextManager[tuple[Runner, int]]]
-"""Opens where steps run, and says how many trainings at the same time."""
+"""Opens a runner, and says how many trainings run at the same time."""
 Tune = Callable[[Agenda, Execution, Path], AbstractContextManager[None]]
-"""Searches, and stops trials early, for as long as it is open; the folder is for files of its own."""
+"""Searches and stops trials early while the context is open; the folder is for temporary files."""
 
 
 @dataclass
 class SweepRun:
-    """A sweep, and its trials as far as they are known.
+    """A sweep, and the trials that are known.
 
     Attributes:
-        sweep, file, base, store: what was read, from where; the recipe that trials change; where all is published.
-        force, strict, adopt: see :class:`orchestrator.sweeps.steps.Steps`. Who does not adopt writes nothing.
-        trials, fingerprints, configs: what observers know of those that are to run, by training.
+        sweep: the sweep.
+        file: the file that the sweep was read from.
+        base: the recipe that trials change.
+        store: the store of the sweep.
+        force: see :class:`orchestrator.sweeps.steps.Steps`.
+        strict: see :class:`orchestrator.sweeps.steps.Steps`.
+        adopt: see :class:`orchestrator.sweeps.steps.Steps`; False: nothing is written.
+        trials: training -> its trial, of the trials that are to run.
+        fingerprints: training -> its fingerprint, for the tracker.
+        configs: training -> its parameters, for the tracker.
     """
 
     sweep: Sweep
@@ -57,7 +64,7 @@ class SweepRun:
 
     @cached_property
     def agenda(self) -> Agenda:
-        """What is to be done.
+        """The agenda of the sweep.
 
         Raises:
             MomeError: a recipe of the sweep is not valid.
@@ -68,19 +75,22 @@ class SweepRun:
 
     @property
     def plan(self) -> Plan:
-        """The plan of all trials that are known, and of what they rest on."""
+        """The plan of all known trials and of the steps that they rest on."""
         assert self.agenda  # the trials are planned with it
         return self._steps.plan
 
     def work(self, place: Place, tune: Tune | None = None, display: Display | None = None) -> Path:
-        """Run what is missing, and write the report. Returns its folder.
+        """Run the missing steps, and write the report. Returns the folder of the report.
+
+        Args:
+            place: opens the runner. tune: searches and stops early. display: makes the display.
 
         Raises:
             StageFailedError: trials failed; the others are finished and in the report.
         """
         agenda, out = self.agenda, self.store.root / "report"
         with ExitStack() as stack:
-            ready: list[Path] = []  # filled when the report is there for trackers to take
+            ready: list[Path] = []  # filled when the report is written
             if agenda.over:
                 _say(f"nothing to do: all {len(agenda.trials)} trials of {self.sweep.name} are done")
             else:
@@ -117,7 +127,7 @@ class SweepRun:
         return Steps(self.store, self.base, self.force, self.strict, self.adopt)
 
     def _check_costs(self) -> None:
-        """Find configurations that can't work before time goes into what they rest on.
+        """Find configurations that can't work before time goes into the steps that they rest on.
 
         Raises:
             MomeError: a model, batch or context of a configuration does not fit.
@@ -130,7 +140,7 @@ class SweepRun:
                 plan.cost(planned)
 
     def _announce(self, trial: PlannedTrial) -> None:
-        """Let observers know a trial that is to run."""
+        """Let observers know that a trial is to run."""
         configuration = trial.configuration
         for name, fingerprint in zip(trial.trainings, trial.trained.values(), strict=True):
             self.trials[name] = trial
@@ -138,7 +148,7 @@ class SweepRun:
             self.configs[name] = {"configuration": configuration.name, **configuration.changes, "seed": trial.seed}
 
     def _observers(self, display: Display | None, stack: ExitStack, ready: Sequence[Path]) -> list[Observer]:
-        """The display and the tracker, open until `stack` is closed; they take the report if it is `ready` then."""
+        """The display and the tracker. When `stack` is closed, both are closed with the report if `ready` has one."""
         found = [display(self.trials)] if display else []
         facts = RunFacts(
             name=self.sweep.name,
@@ -155,7 +165,7 @@ class SweepRun:
         return found
 
     def _artifacts(self) -> dict[str, Artifact]:
-        """What the sweep has made and used, by step, for `mome show`."""
+        """Step -> artifact, of all that the sweep has made and used, for `mome show`."""
         places = {p.name: (p.place, p.fingerprint) for p in self.plan.steps if p.wanted}
         found = {name: self.store.find(*place) or self.store.elsewhere(*place) for name, place in places.items()}
         return {name: artifact for name, artifact in found.items() if artifact}

@@ -1,4 +1,4 @@
-"""The steps of a sweep: those of its trials' recipes, of which equal ones are one step of one plan."""
+"""The plan of a sweep: the steps of all its trials, where equal steps are one step."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from orchestrator.pipeline.plan import Plan, PlannedStep, ancestors, drifts, exp
 
 @dataclass(frozen=True)
 class Line:
-    """What leads to some steps of a recipe.
+    """The steps of a recipe that lead to some of its steps.
 
     Attributes:
-        steps: each after its inputs. fingerprints: by the name of the step.
+        steps: each step after its inputs.
+        fingerprints: name of a step -> its fingerprint.
     """
 
     steps: tuple[Step, ...]
@@ -24,7 +25,7 @@ class Line:
 
     @classmethod
     def to(cls, recipe: Recipe, wanted: Iterable[str]) -> Line:
-        """The line that ends in the steps of these names.
+        """The line that ends in the steps `wanted`.
 
         Raises:
             MomeError: a source is missing.
@@ -37,13 +38,15 @@ class Line:
 
 @dataclass
 class Steps:
-    """Collects the steps of a sweep, each once, and grows as results ask for more.
+    """Collects the steps of a sweep, each step once. Trials that results ask for add steps while the sweep runs.
 
     Attributes:
-        store: of the sweep. base: the recipe that trials change.
-        force: names of steps that are made again; "trials" stands for all of them. strict, adopt: see
-            :func:`orchestrator.pipeline.plan.make_plan`.
-        planned: by name, each after its inputs.
+        store: the store of the sweep.
+        base: the recipe that trials change.
+        force: names of steps that are made again; "trials" stands for the trainings of all trials.
+        strict: see :func:`orchestrator.pipeline.plan.make_plan`.
+        adopt: see :func:`orchestrator.pipeline.plan.make_plan`.
+        planned: name of a step -> the planned step, each step after its inputs.
     """
 
     store: Store
@@ -57,14 +60,16 @@ class Steps:
 
     @property
     def plan(self) -> Plan:
-        """The plan of all that was added."""
+        """The plan of all steps that were added."""
         return Plan(self.store, tuple(self.planned.values()), expected_of(self.base))
 
     def add(self, line: Line, recipe: Recipe, named: Mapping[str, str]) -> dict[str, str]:
-        """Add the steps of a line that are not there yet. Returns names in the line -> names here.
+        """Add the steps of a line that the plan lacks. Returns name in the line -> name in the plan.
 
         Args:
-            line: of the recipe. named: names of its last steps here; none of them runs alone.
+            line: steps of the recipe.
+            recipe: the recipe of a trial; the costs of its steps rest on the recipe.
+            named: name in the line -> name in the plan, of the steps that the trial trains. None of them runs alone.
 
         Raises:
             ArtifactError: an artifact is damaged.
@@ -82,24 +87,24 @@ class Steps:
         return names
 
     def want(self, names: Iterable[str]) -> None:
-        """Have steps made."""
+        """Mark steps of the plan as wanted: they are made unless they are cached."""
         self.planned |= {name: replace(self.planned[name], wanted=True) for name in names}
 
     def take(self) -> list[PlannedStep]:
-        """The steps that are wanted, and were not when this was called before."""
+        """The wanted steps that no earlier call has returned."""
         found = [planned for planned in self.planned.values() if planned.wanted and planned.name not in self._taken]
         self._taken |= {planned.name for planned in found}
         return found
 
     def is_forced(self, names: Iterable[str]) -> bool:
-        """Whether one of these steps is made again, whatever is there."""
+        """Whether one of these steps is made again although it is cached."""
         return any(self.planned[name].forced for name in names)
 
     def check_force(self) -> None:
-        """Make sure that there is what is to be made again.
+        """Make sure that every name of `force` is the name of a step.
 
         Raises:
-            RecipeError: no step of that name.
+            RecipeError: a name is not.
         """
         select([planned.step for planned in self.planned.values()], self.force)
 

@@ -1,4 +1,4 @@
-"""The trials of a sweep: what each trains, what that rests on, and what came of it."""
+"""The trials of a sweep: which steps each trial trains, and the row of a trial in the report."""
 
 from __future__ import annotations
 
@@ -35,9 +35,13 @@ class PlannedTrial:
     """One configuration with one seed.
 
     Attributes:
-        name: "trial-01". configuration, seed, recipe: what it is. store: where it publishes.
-        trained: the steps that it trains, by their names in the recipe, each with its fingerprint.
-        names: of all steps that it needs, in the recipe -> in the sweep's plan.
+        name: "trial-01".
+        configuration: the configuration.
+        seed: the seed.
+        recipe: the base recipe with the changes of the configuration and the seed.
+        store: the store of the sweep.
+        trained: name in the recipe -> fingerprint, of the steps that the trial trains.
+        names: name in the recipe -> name in the plan, of all steps that the trial needs.
     """
 
     name: str
@@ -50,27 +54,27 @@ class PlannedTrial:
 
     @property
     def key(self) -> str:
-        """Identity of what it trains, whatever its name."""
+        """The identity of the trial's trainings; trials of other sweeps that train the same have the same key."""
         return digest(self.trained)
 
     @property
     def trainings(self) -> tuple[str, ...]:
-        """The steps of the plan that it trains: "trial-01-en"."""
+        """Names in the plan of the steps that the trial trains: "trial-01-en"."""
         return tuple(self.names[step] for step in self.trained)
 
     @property
     def upstream(self) -> frozenset[str]:
-        """The steps of the plan that its trainings rest on."""
+        """Names in the plan of the steps that the trainings rest on."""
         return frozenset(self.names.values()) - set(self.trainings)
 
     def artifacts(self) -> list[Artifact] | None:
-        """What it trained; None while that is not all there."""
+        """The artifacts of all trainings; None while one is missing."""
         found = [self.store.find(*step) or self.store.elsewhere(*step) for step in self.trained.items()]
         whole = [artifact for artifact in found if artifact]
         return whole if len(whole) == len(found) else None
 
     def facts(self) -> list[dict[str, Any]]:
-        """`training.json` of each of its trainings; none while it is not finished."""
+        """`training.json` of each training; empty while one is missing."""
         return [read_facts(artifact.folder) for artifact in self.artifacts() or ()]
 
 
@@ -79,8 +83,10 @@ class Planner:
     """Makes trials out of configurations, and adds their steps to the plan of the sweep.
 
     Attributes:
-        sweep, file: the sweep, and where it was read from. steps: of all trials. stopped: keys of trials whose steps
-            are not to be run, because they were stopped early.
+        sweep: the sweep.
+        file: the file that the sweep was read from.
+        steps: the plan of the sweep.
+        stopped: keys of trials that an earlier command stopped early; their steps are not wanted.
     """
 
     sweep: Sweep
@@ -90,7 +96,7 @@ class Planner:
     _count: int = field(default=0, init=False)
 
     def plan(self, configuration: Configuration, seed: int) -> PlannedTrial:
-        """The trial of a configuration and a seed; its steps are in the plan then.
+        """The trial of a configuration and a seed; the call adds its steps to the plan.
 
         Raises:
             MomeError: not a valid recipe; a source is missing; early stopping would begin after the end.
@@ -106,7 +112,7 @@ class Planner:
         return trial
 
     def identity(self) -> dict[str, Any]:
-        """What all trials share: suggestions of other sweeps are none of ours."""
+        """The parts of the sweep that all trials share; suggestions are kept for a sweep of these parts."""
         recipe = base_recipe(self.sweep, self.file)
         shared = recipe.model_dump(mode="json", exclude={"name", "description", "resources", "tracking"})
         return {"train": self.sweep.train, "metric": self.sweep.metric, "recipe": shared}
@@ -137,7 +143,7 @@ class Planner:
                 self._check_different([(p, digest(self._line(p, self.sweep.seeds[0])[2])) for p in probes])
 
     def _line(self, configuration: Configuration, seed: int) -> tuple[Recipe, Line, dict[str, str]]:
-        """A trial's recipe, what leads to its trainings, and their fingerprints."""
+        """The recipe of a trial, the steps that lead to its trainings, and the fingerprints of the trainings."""
         recipe = trial_recipe(self.sweep, self.file, configuration, seed)
         self._check_grace(recipe)
         trained = self.sweep.trained(recipe)
@@ -145,7 +151,7 @@ class Planner:
         return recipe, line, {step: line.fingerprints[step] for step in trained}
 
     def _check_different(self, found: Sequence[tuple[Configuration, str]]) -> None:
-        """Refuse configurations of the same key."""
+        """Refuse configurations that have the same key."""
         first: dict[str, Configuration] = {}
         for other, key in found:
             one = first.setdefault(key, other)
