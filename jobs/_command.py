@@ -15,9 +15,11 @@ def recipe_job(description: str, until: Sequence[str] = ()) -> None:
     arguments = _arguments(description, "recipe", "a recipe, for example jobs/recipes/quickstart.yaml")
 
     def job() -> None:
-        from orchestrator.cli.run import run_recipe
+        from orchestrator import run
 
-        run_recipe(arguments.file, arguments.overrides, until=until, force=arguments.force, runs=arguments.runs)
+        made = run(arguments.file, *arguments.overrides, until=until, force=arguments.force, runs=arguments.runs)
+        if "report" in made.artifacts:
+            print(f"report: {made.report}")
 
     _finish(job)
 

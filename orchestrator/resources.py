@@ -1,12 +1,16 @@
-"""What each training gets of a cluster: slots, workers, CPUs, GPUs, threads, strategy. Arithmetic only, no Ray."""
+"""What each training gets of a cluster or of this machine: slots, workers, CPUs, GPUs, threads, device, strategy.
+
+Arithmetic only: whoever asks says what there is, and Ray is not known here.
+"""
 
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from orchestrator.config.base import PluginSpec
+from orchestrator.config.base import PluginSpec, build
 from orchestrator.config.recipe import ResourcesConfig
 from orchestrator.errors import ResourceError
 
@@ -71,6 +75,85 @@ def allocate(
         device=device,
         strategy=_strategy(resources, device),
     )
+
+
+def allocate_here(resources: ResourcesConfig, *, by_parts: bool = True) -> Allocation:
+    """What this process gives each step without Ray: all CPUs of the machine, or as many as the recipe says.
+
+    Args:
+        resources: of the recipe. by_parts: the step trains a model of parts (see :func:`for_step`).
+
+    Raises:
+        ResourceError: several workers, or a GPU that is not there.
+    """
+    if resources.workers > 1:
+        what = f"{resources.workers} training workers need Ray"
+        raise ResourceError(what, "resources.workers", "leave out --local, or set resources.workers=1")
+    device = choose_device(resources.device)
+    alone = for_step(resources, alone=True, by_parts=by_parts)
+    strategy = PluginSpec(type="single") if alone.strategy == "auto" else alone.strategy
+    cpus = resources.cpus or os.cpu_count() or 1
+    share = alone.model_copy(update={"device": device, "threads": resources.threads or max(1, int(cpus))})
+    return replace(allocate(share, cpus, float(device == "cuda")), strategy=strategy)
+
+
+def expected_here(resources: ResourcesConfig, local: bool) -> tuple[Allocation, Allocation]:
+    """What this machine will give each training, and one beside which no other runs; CPUs where GPUs are too few.
+
+    The plan of a recipe for GPUs is of use on a laptop, too.
+
+    Args:
+        resources: of the recipe. local: run without Ray.
+
+    Raises:
+        ResourceError: see :func:`allocate`.
+    """
+    cpus, gpus = os.cpu_count() or 1, _gpus()
+    if resources.device == "cuda" and gpus < resources.workers:
+        resources = resources.model_copy(update={"device": "cpu"})
+    alone = allocate(for_step(resources, alone=True, by_parts=True), cpus, gpus)
+    return (alone if local else allocate(resources, cpus, gpus)), alone
+
+
+def for_step(resources: ResourcesConfig, *, alone: bool, by_parts: bool) -> ResourcesConfig:
+    """The resources as one step is given them.
+
+    Args:
+        resources: of the recipe. alone: no other training runs beside the step, so it has the CPUs of every slot.
+        by_parts: the step trains a model of parts; what has none is not trained by a strategy that spreads parts.
+    """
+    changes: dict[str, object] = {"slots": 1} if alone and resources.slots != 1 else {}
+    if not by_parts and spreads_parts(resources):
+        changes["strategy"] = "auto"
+    return resources.model_copy(update=changes) if changes else resources
+
+
+def spreads_parts(resources: ResourcesConfig) -> bool:
+    """Whether the strategy is only for models of parts; what has none is trained as by default."""
+    strategy = resources.strategy
+    return strategy != "auto" and bool(getattr(build("training.strategies", strategy), "by_parts", False))
+
+
+def choose_device(wanted: str) -> str:
+    """The device of this process: "cpu" or "cuda".
+
+    Args:
+        wanted: "auto", "cpu" or "cuda".
+
+    Raises:
+        ResourceError: a GPU is asked for and torch sees none.
+    """
+    gpus = _gpus() if wanted != "cpu" else 0
+    if wanted == "cuda" and not gpus:
+        fix = "mome doctor, or resources.device=cpu"
+        raise ResourceError("a GPU was asked for and torch sees none", "resources.device", fix)
+    return "cuda" if gpus else "cpu"
+
+
+def _gpus() -> int:
+    import torch
+
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
 
 
 def _strategy(resources: ResourcesConfig, device: str) -> PluginSpec:

@@ -5,7 +5,7 @@ LONGEST = (
     *("end_to_end/test_smoke.py", "cluster/test_runner.py", "end_to_end/test_growing.py", "contracts/test_parts.py"),
     *("end_to_end/test_machine.py", "serve/test_app.py", "cluster/test_sweep.py", "cluster/test_stopping.py"),
     *("cluster/test_memory.py", "end_to_end/test_transformers_4.py", "contracts/test_strategies.py"),
-    *("golden/test_golden.py", "unit/bench/test_cache.py", "unit/pipeline/test_estimate.py"),
+    *("golden/test_golden.py", "benchmarks/test_cache.py", "unit/pipeline/test_estimate.py"),
 )
 
 

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 RecipeFile = Annotated[
-    Path, typer.Argument(help="A recipe, for example jobs/recipes/quickstart.yaml.", show_default=False)
+    Path,
+    typer.Argument(help="A recipe's file, or the name of one that comes with MoME.", show_default=False),
 ]
 Overrides = Annotated[
     list[str] | None, typer.Argument(help="Fields to change: section.field=value.", show_default=False)

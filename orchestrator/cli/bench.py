@@ -12,8 +12,8 @@ from rich.table import Table
 
 import orchestrator
 from orchestrator import plugins
+from orchestrator.api.extras import needs_cluster
 from orchestrator.artifacts import write_json
-from orchestrator.cli.extras import needs_cluster
 from orchestrator.errors import ResourceError
 from orchestrator.provenance import versions
 

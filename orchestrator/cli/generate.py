@@ -4,23 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from orchestrator.cli.extras import needs_cluster
-from orchestrator.cli.show import open_run
-
-if TYPE_CHECKING:
-    from serve.messages import Sampling
+from orchestrator.api import load_run
+from orchestrator.api.extras import needs_cluster
 
 
 def generate_text(
     name: str,
     prompt: str,
     model: str,
-    sampling: Sampling,
     runs: Path,
+    *,
+    max_tokens: int,
+    temperature: float,
+    seed: int | None,
     experts: Sequence[str] | None = None,
     common: bool = True,
 ) -> None:
@@ -29,10 +28,9 @@ def generate_text(
     Raises:
         MomeError: no such run or expert, an empty or too long prompt.
     """
-    from serve.mixture import Mixture
-
-    mixture = Mixture.open(open_run(name, runs).root, experts=experts, common=common)
-    made = mixture.generate(prompt, model, sampling)
+    made = load_run(name, runs).generate(
+        prompt, model, max_tokens=max_tokens, temperature=temperature, seed=seed, experts=experts, common=common
+    )
     console = Console(highlight=False)
     console.print(prompt.encode("utf-8", "replace").decode(), style="bold", end="", markup=False)
     console.print(made.text, markup=False)
@@ -49,7 +47,7 @@ def serve_run(name: str, host: str, port: int, runs: Path) -> None:
     Raises:
         MomeError: no such run, or the port is taken. ResourceError: Ray is not installed.
     """
-    root = open_run(name, runs).root
+    root = load_run(name, runs).folder
     with needs_cluster():
         from serve.app import deploy
     deploy(root, host=host, port=port, blocking=True)

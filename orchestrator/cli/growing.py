@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,16 +13,20 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from orchestrator.api.plans import planned_run
+from orchestrator.api.running import Audience, execute_plan, place_report
+from orchestrator.api.runs import open_run
 from orchestrator.artifacts import Artifact, Store, locked
 from orchestrator.cli.plan import show_plan
-from orchestrator.cli.run import execute_plan, place_report
-from orchestrator.cli.show import artifact_table, open_run
+from orchestrator.cli.progress import progress_display
+from orchestrator.cli.show import artifact_table
 from orchestrator.config.yaml_text import parse
 from orchestrator.errors import ArtifactError, RecipeError
 from orchestrator.mixtures.versions import Version, Versions, recipe_of, record_run, unfinished
 
 if TYPE_CHECKING:
     from orchestrator.mixtures.growth import Growth
+    from orchestrator.records import Evaluation
 
 
 def text_of(source: str, kind: str) -> dict[str, Any]:
@@ -67,9 +72,10 @@ def change_mixture(
         change = Change(kind, language, text, teacher, tuple(overrides))
         growth = plan_growth(change, _current(store), store, adopt=True)
         if plan:
-            show_plan(growth.recipe, growth.plan, local)
+            show_plan(planned_run(growth.recipe, growth.plan, local))
         elif growth.plan.missing:
-            execute_plan(growth.recipe, growth.plan, local, lambda artifacts: _settle(growth, artifacts))
+            settle = partial(_settle, growth)
+            execute_plan(growth.recipe, growth.plan, local, settle, Audience(progress_display(), print))
         else:
             _settle(growth, {p.name: p.artifact for p in growth.plan.steps if p.artifact is not None})
 
@@ -163,7 +169,7 @@ def _described(version: Version) -> str:
 
 def _quality(evaluation: Path) -> Table:
     """Perplexity of each language by its own expert and through the router."""
-    found = json.loads(evaluation.read_text(encoding="utf-8"))
+    found: Evaluation = json.loads(evaluation.read_text(encoding="utf-8"))
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("language")
     for heading in ("perplexity", "through the router", "routed right"):

@@ -12,8 +12,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from orchestrator.api.recipes import read_recipe
 from orchestrator.artifacts import Store, check_files
-from orchestrator.config.loading import load_recipe
 from orchestrator.corpus.export import export_paper_json, export_parquet
 from orchestrator.corpus.inspect import LanguageSummary, files_told, summary
 from orchestrator.errors import ArtifactError, RecipeError
@@ -74,7 +74,7 @@ def export(recipe_file: Path, out: Path, overrides: Sequence[str], layout: str, 
 
 def _folders(recipe_file: Path, overrides: Sequence[str], runs: Path) -> dict[str, Path]:
     """Folders of the run and of its corpus and blocks."""
-    recipe = load_recipe(recipe_file, overrides)
+    recipe = read_recipe(recipe_file, overrides)
     store = Store(run_folder(runs, recipe))
     plan = make_plan(recipe, store, until=["blocks"])
     missing = [planned.name for planned in plan.missing]

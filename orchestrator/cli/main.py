@@ -71,9 +71,11 @@ def run(
     """
     check_together(plan, strict, accept)
     if plan:
-        from orchestrator.cli.plan import print_plan
+        from orchestrator import api
+        from orchestrator.cli.plan import show_plan
 
-        print_plan(recipe, overrides or (), until=until or (), force=force or (), strict=strict, local=local, runs=runs)
+        stages, again, changes = until or (), force or (), overrides or ()
+        show_plan(api.plan(recipe, *changes, runs=runs, until=stages, force=again, strict=strict, local=local))
     else:
         from orchestrator.cli.run import run_recipe
 
@@ -101,8 +103,6 @@ def sweep(
         mome sweep jobs/recipes/sweep.yaml
 
         mome sweep jobs/recipes/sweep.yaml seeds=[1,2,3] --plan
-
-        mome sweep jobs/recipes/sweep.yaml --force trial-02
     """
     from orchestrator.cli import sweep as command
 
@@ -163,10 +163,18 @@ def generate(
         mome generate quickstart "Ein Fluss" --experts de,fr
     """
     from orchestrator.cli.generate import generate_text
-    from serve.messages import Sampling
 
-    sampling = Sampling(max_tokens=max_tokens, temperature=temperature, seed=seed)
-    generate_text(name, prompt, model, sampling, runs, _names(experts), common)
+    generate_text(
+        name,
+        prompt,
+        model,
+        runs,
+        max_tokens=max_tokens,
+        temperature=temperature,
+        seed=seed,
+        experts=_names(experts),
+        common=common,
+    )
 
 
 @app.command()

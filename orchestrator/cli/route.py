@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Sequence
-from functools import cached_property
 from io import BufferedReader
 from itertools import islice
 from pathlib import Path
@@ -15,53 +14,14 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from orchestrator.artifacts import Artifact, Store
-from orchestrator.cli.show import open_run
-from orchestrator.errors import ArtifactError, RecipeError
-from orchestrator.mixtures.versions import EXPERT, Versions
-from orchestrator.routers import NONE, Choice, Chooser, Policy, Span, TextRouter, spans
-from orchestrator.tokens.tokenizer import encode, load_tokenizer
-from serve.files import MixtureFiles
+from orchestrator.api import load_run
+from orchestrator.api.routing import printable
+from orchestrator.errors import RecipeError
+from orchestrator.routers import NONE, Choice, Policy, Span, TextRouter, spans
 
 STANDARD_INPUT = "-"
 _LINES_AT_ONCE = 10_000
 _PLAIN: dict[str, Any] = {"title_justify": "left", "box": SIMPLE_HEAD, "pad_edge": False}
-
-
-class RunRouter:
-    """The router of a run's current version, or of its latest artifacts where there are no versions yet."""
-
-    def __init__(self, root: Path, experts: Sequence[str] | None = None) -> None:
-        """Load it.
-
-        Args:
-            root: of the run.
-            experts: those that may serve; None: all that are there, or the router's languages before any is trained.
-
-        Raises:
-            ArtifactError: the run has no router, or it is damaged. UnknownModelError: there is no such expert.
-        """
-        version = Versions(root).current()
-        parts = {name: version.part(name) for name in ("router", "tokenizer")} if version else Store(root).current()
-        if "router" not in parts:
-            raise ArtifactError("the run has no router", str(root), "train it: mome run RECIPE --until router")
-        self._parts: dict[str, Artifact] = dict(parts)
-        trained = version is not None or any(name == "mixture" or name.startswith(EXPERT) for name in parts)
-        if trained or experts is not None:
-            files = MixtureFiles.of(root)
-            experts = tuple((files if experts is None else files.only(experts)).experts)
-        self.chooser = Chooser(self._parts["router"].folder, self._encode, experts)
-
-    def route(self, texts: Sequence[str]) -> list[Choice]:
-        """Route texts, each by itself."""
-        return self.chooser.choose(texts)
-
-    def _encode(self, texts: Sequence[str]) -> Sequence[Any]:
-        return encode(self._tokenizer, [_printable(text) for text in texts])
-
-    @cached_property
-    def _tokenizer(self) -> Any:
-        return load_tokenizer(self._parts["tokenizer"].folder)
 
 
 def route_text(name: str, text: str, runs: Path, as_json: bool = False, experts: Sequence[str] | None = None) -> None:
@@ -74,7 +34,7 @@ def route_text(name: str, text: str, runs: Path, as_json: bool = False, experts:
     Raises:
         ArtifactError: no such run, or it has no router yet. UnknownModelError: there is no such expert.
     """
-    run = RunRouter(open_run(name, runs).root, experts)
+    run = load_run(name, runs).router(experts)
     text = _standard_input() if text == STANDARD_INPUT else text
     choice, router = run.route([text])[0], run.chooser.router
     found: list[Span] = []
@@ -85,7 +45,7 @@ def route_text(name: str, text: str, runs: Path, as_json: bool = False, experts:
         found = found if len(found) > 1 else []  # a text in one language has no parts
     if as_json:
         parts = [{"begin": span.begin, "end": span.end, "label": span.label} for span in found]
-        named = [(_printable(ngram), value) for ngram, value in reasons]
+        named = [(printable(ngram), value) for ngram, value in reasons]
         print(json.dumps({**_row(text, choice), "spans": parts, "reasons": named}))
         return
     _explain(choice, run.chooser.policy, found, best, reasons)
@@ -98,7 +58,7 @@ def route_lines(name: str, file: Path, runs: Path, experts: Sequence[str] | None
         ArtifactError: no such run, or it has no router yet. RecipeError: the file can't be read. UnknownModelError:
             there is no such expert.
     """
-    run = RunRouter(open_run(name, runs).root, experts)
+    run = load_run(name, runs).router(experts)
     with _opened(file) as stream:
         if stream.peek(2)[:2] in (BOM_UTF16_LE, BOM_UTF16_BE):
             raise RecipeError("the file is in UTF-16, not UTF-8", str(file), f"iconv -f UTF-16 -t UTF-8 {file} > NEW")
@@ -111,7 +71,7 @@ def route_lines(name: str, file: Path, runs: Path, experts: Sequence[str] | None
 def _row(text: str, choice: Choice) -> dict[str, Any]:
     """A text and its route as JSON."""
     shares = dict(choice.probabilities)
-    return {"label": choice.label, "expert": choice.expert, "probabilities": shares, "text": _printable(text)}
+    return {"label": choice.label, "expert": choice.expert, "probabilities": shares, "text": printable(text)}
 
 
 def _standard_input() -> str:
@@ -149,12 +109,7 @@ def _explain(
         console.print(f"what speaks for {best}: {named}", markup=False, soft_wrap=True)
 
 
-def _printable(text: str) -> str:
-    """The text with "?" for what is no character: half a surrogate pair."""
-    return text.encode("utf-8", "replace").decode()
-
-
 def _shown(text: str) -> str:
     """One line of a text that any terminal prints."""
-    line = _printable(text).replace("\n", "⏎")
+    line = printable(text).replace("\n", "⏎")
     return line if len(line) <= 60 else line[:57] + "…"

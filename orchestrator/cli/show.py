@@ -10,25 +10,10 @@ from rich.console import Console
 from rich.markdown import Markdown
 from rich.table import Table
 
+from orchestrator.api import load_run
 from orchestrator.artifacts import Artifact, Store
-from orchestrator.errors import ArtifactError
 from orchestrator.pipeline.plan import drifts
 from orchestrator.provenance import told
-
-
-def open_run(name: str, runs: Path) -> Store:
-    """The store of a run, by its name or its folder.
-
-    Raises:
-        ArtifactError: there is no such run (with the names there are).
-    """
-    for root in (runs / name, Path(name)):
-        if (root / "artifacts.json").is_file():
-            return Store(root.absolute())
-    known = sorted(p.parent.name for p in runs.glob("*/artifacts.json"))
-    raise ArtifactError(
-        f"there is no run {name!r}", str(runs), "runs there are: " + (", ".join(known) or "none; mome run RECIPE")
-    )
 
 
 def show_run(name: str, runs: Path) -> None:
@@ -37,11 +22,11 @@ def show_run(name: str, runs: Path) -> None:
     Raises:
         ArtifactError: there is no such run, or an artifact is damaged.
     """
-    store = open_run(name, runs)
-    console = Console()
-    console.print(artifact_table(store.root.name, store.current()))
-    console.print(f"files: {store.root}/stages/STAGE/ID…", markup=False)
-    if line := told(drifts(store, store.current())):
+    run = load_run(name, runs)
+    console, artifacts = Console(), run.artifacts
+    console.print(artifact_table(run.name, artifacts))
+    console.print(f"files: {run.folder}/stages/STAGE/ID…", markup=False)
+    if line := told(drifts(Store(run.folder), artifacts)):
         console.print(f"drift: {line}", markup=False)
 
 
@@ -66,12 +51,7 @@ def show_report(name: str, runs: Path) -> None:
     Raises:
         ArtifactError: there is no such run, or it has no report yet.
     """
-    store = open_run(name, runs)
-    page = store.root / "report" / "index.html"
-    if not page.exists():
-        raise ArtifactError(
-            "this run has no report yet", str(store.root), "type its mome run command again: it goes on"
-        )
+    page = load_run(name, runs).report
     console = Console()
     console.print(Markdown((page.parent / "report.md").read_text(encoding="utf-8")))
     console.print(f"page: {page}", markup=False)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,15 +12,11 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from orchestrator.artifacts import locked
-from orchestrator.cli.extras import needs_cluster
-from orchestrator.cli.plan import show_plan, tell_drift
-from orchestrator.config.recipe import Recipe
-from orchestrator.config.sweep import equal_time_name
-from orchestrator.errors import ResourceError, StoppedEarlyError
-from orchestrator.pipeline.execute import Runner
-from orchestrator.pipeline.local import LocalRunner
-from orchestrator.sweeps.run import SweepRun, Tune, read_sweep
+from orchestrator import api
+from orchestrator.api.running import Wanted
+from orchestrator.api.sweeping import sweep_plan
+from orchestrator.cli.plan import show_plan
+from orchestrator.errors import StoppedEarlyError
 from orchestrator.sweeps.trials import PlannedTrial
 from orchestrator.tracking import Observer
 
@@ -45,20 +40,13 @@ def sweep(
     accept: bool = False,
     local: bool = False,
 ) -> Path:
-    """Run a sweep under the terminal's eyes. Returns the report's folder.
+    """Run a sweep under the terminal's eyes. Returns the folder of the report.
 
     Raises:
-        MomeError: see :meth:`orchestrator.sweeps.run.SweepRun.work`; Ray is not installed.
+        MomeError: see :func:`orchestrator.api.sweep`.
     """
-    run = read_sweep(file, overrides, runs, force=force, strict=strict)
-    tune = _tune(run, local)
-    with locked(run.store.root):
-        run.store.clean()
-        plan = run.plan
-        if accept:
-            print(f"accepted: {', '.join(plan.accept()) or 'nothing, as nothing differs'}")
-        tell_drift(plan)
-        return run.work(_here if local else _on_ray, tune, sweep_display)
+    options = {"strict": strict, "accept": accept, "local": local}
+    return api.sweep(file, *overrides, runs=runs, force=force, display=sweep_display, **options)
 
 
 def print_sweep_plan(
@@ -75,47 +63,10 @@ def print_sweep_plan(
     Raises:
         MomeError: the sweep can't work.
     """
-    run = read_sweep(file, overrides, runs, force=force, strict=strict, adopt=False)
-    show_plan(run.base, run.plan, local)
-    if run.agenda.unasked:
-        print(f"then {run.agenda.unasked} configurations that Optuna suggests, with each seed")
-    if controls := run.agenda.undecided:
-        print(f"then, with as many tokens as results tell: {', '.join(map(equal_time_name, controls))}")
-
-
-def _tune(run: SweepRun, local: bool) -> Tune | None:
-    """What searches and stops early, where the sweep asks for that.
-
-    Raises:
-        ResourceError: without Ray nothing does.
-    """
-    search = run.sweep.search
-    optuna = search is not None and search.type == "optuna"
-    if not (optuna or run.sweep.asha):
-        return None
-    if local:
-        what, field = ("a search by Optuna", "search") if optuna else ("early stopping", "asha")
-        raise ResourceError(f"{what} needs Ray Tune", f"{run.file}: {field}", f"leave out --local, or {field}")
-    with needs_cluster():
-        from orchestrator.cluster.tuning import check_optuna, tuning
-    if optuna:
-        check_optuna()
-    return tuning
-
-
-@contextmanager
-def _here(recipe: Recipe) -> Iterator[tuple[Runner, int]]:
-    with closing(LocalRunner(recipe.resources)) as runner:
-        yield runner, 1
-
-
-@contextmanager
-def _on_ray(recipe: Recipe) -> Iterator[tuple[Runner, int]]:
-    with needs_cluster(", or add --local"):
-        from orchestrator.cluster.runner import RayRunner
-        from orchestrator.cluster.session import session
-    with session(recipe.resources), closing(RayRunner(recipe.resources)) as runner:
-        yield runner, runner.slots
+    plan, notes = sweep_plan(file, overrides, runs, Wanted.of((), force, strict), local)
+    show_plan(plan)
+    for line in notes:
+        print(line)
 
 
 def sweep_display(trials: Mapping[str, PlannedTrial], console: Console | None = None) -> Observer:

@@ -25,9 +25,8 @@ from orchestrator.config.base import PluginSpec, build
 from orchestrator.config.recipe import ResourcesConfig
 from orchestrator.environment import Environment
 from orchestrator.errors import StoppedEarlyError
-from orchestrator.pipeline.local import spreads_parts
-from orchestrator.pipeline.memory import MeasuredMap, PeakMemory, Used
-from orchestrator.resources import Allocation, allocate
+from orchestrator.memory import MeasuredMap, PeakMemory, Used
+from orchestrator.resources import Allocation, allocate, for_step
 from orchestrator.stages.base import Stage
 
 if TYPE_CHECKING:
@@ -35,15 +34,19 @@ if TYPE_CHECKING:
     from orchestrator.cluster.trainer import Fit
     from orchestrator.pipeline.graph import Step
 
-_say = partial(print, flush=True)
 _ROOM_SECONDS = 1.0
 
 
 class RayRunner:
     """A :class:`orchestrator.pipeline.execute.Runner` over the Ray session in use."""
 
-    def __init__(self, resources: ResourcesConfig, allocation: Allocation | None = None) -> None:
-        self._resources, self._given = resources, allocation
+    def __init__(
+        self,
+        resources: ResourcesConfig,
+        allocation: Allocation | None = None,
+        say: Callable[[str], None] = partial(print, flush=True),
+    ) -> None:
+        self._resources, self._given, self._say = resources, allocation, say
         self._preparing, self._opening = threading.Lock(), threading.Lock()
         self._prepared = self._checked = False
         self._queue: Admission | None = None
@@ -68,7 +71,7 @@ class RayRunner:
     @property
     def _admission(self) -> Admission:
         with self._opening:  # steps begin in threads, and have one queue
-            self._queue = self._queue or Admission(self.slots, _say)
+            self._queue = self._queue or Admission(self.slots, self._say)
             return self._queue
 
     def run(
@@ -115,7 +118,7 @@ class RayRunner:
             training = Training(step.stage, inputs, out, work, share)
             training.begin()
             self._ends_by(step.name, training.stop)
-            return train(step.name, training, self._resources.max_failures, _say, self._fit(share))
+            return train(step.name, training, self._resources.max_failures, self._say, self._fit(share))
 
     def _fit(self, share: Allocation) -> Fit | None:
         """How a training with this share gets its workers: None for workers of its own."""
@@ -138,7 +141,7 @@ class RayRunner:
             if name in self._stopped:
                 raise StoppedEarlyError("not needed any more", name)
             if not told:
-                _say(f"{name}: waiting for {' and '.join(lacking)} of the cluster, which others hold")
+                self._say(f"{name}: waiting for {' and '.join(lacking)} of the cluster, which others hold")
             told = True
             time.sleep(_ROOM_SECONDS)
 
@@ -168,11 +171,7 @@ class RayRunner:
             end()
 
     def _share(self, step: Step) -> Allocation:
-        resources = self._resources
-        if step.alone:
-            resources = resources.model_copy(update={"slots": 1})
-        if not step.stage.by_parts and spreads_parts(resources):
-            resources = resources.model_copy(update={"strategy": "auto"})
+        resources = for_step(self._resources, alone=step.alone, by_parts=step.stage.by_parts)
         if self._given or resources is self._resources:
             return self.allocation
         return allocate(resources, *cluster_size(), cluster_nodes())
@@ -204,7 +203,7 @@ class RayRunner:
             if self._prepared:
                 return
             if self.allocation.strategy.type == "deepspeed" and self.allocation.device == "cpu":
-                _say("DeepSpeed's CPU op: compiling, once on a machine, about a minute; or taken from the cache")
+                self._say("DeepSpeed's CPU op: compiling, once on a machine, about a minute; or taken from the cache")
                 try:
                     ray.get(_prepare_strategy.remote(self.allocation.strategy))
                 except RayError as error:

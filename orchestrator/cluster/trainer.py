@@ -24,8 +24,8 @@ from orchestrator.cluster.errors import WorkerDiedError, sendable, translate
 from orchestrator.cluster.session import is_own_cluster
 from orchestrator.cluster.shared import check_shared
 from orchestrator.errors import StoppedEarlyError
+from orchestrator.memory import PeakMemory
 from orchestrator.pipeline.local import Stoppable
-from orchestrator.pipeline.memory import PeakMemory
 from orchestrator.resources import Allocation
 from orchestrator.stages.base import Stage
 

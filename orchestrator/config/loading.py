@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from orchestrator.config.recipe import Recipe
+from orchestrator.config.renames import new_name
 from orchestrator.config.study import StudySweep
 from orchestrator.config.yaml_text import compose, construct, parse
 from orchestrator.errors import RecipeError
@@ -218,7 +219,9 @@ def _problem(model: type[BaseModel], error: Any, path: Path, lines: Mapping[Key,
     place = f"{path}:{lines[known]}" if known else str(path)
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
-        message = f"unknown key; {suggest(str(keys[-1]), fields_at(model, keys[:-1]))}"
+        renamed = new_name(model.__name__, keys)
+        hint = f'it is called "{renamed}" now' if renamed else suggest(str(keys[-1]), fields_at(model, keys[:-1]))
+        message = f"unknown key; {hint}"
     elif error["type"] not in ("plugin", "field", "missing") and not isinstance(error["input"], Mapping):
         message += f", not {error['input']!r}"
     return ": ".join(filter(None, (place, ".".join(map(str, keys)), message)))

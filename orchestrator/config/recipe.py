@@ -211,7 +211,7 @@ class Recipe(Section):
     """The multilingual model that experts learn from."""
     experts: ExpertsConfig
     """One small model a language."""
-    mixture: plugin_of("models.setups", "ple") = PluginSpec(type="ple")  # type: ignore[valid-type]
+    setup: plugin_of("models.setups", "ple") = PluginSpec(type="ple")  # type: ignore[valid-type]
     """How experts make a mixture: `ple`, each on its own; `jeet` or `moe_ce`, trained together."""
     router: RouterConfig = Field(default_factory=RouterConfig)
     """Text to expert."""
@@ -229,6 +229,6 @@ class Recipe(Section):
         reject, known = self.router.reject, (BEST, COMMON, ERROR, *self.corpus.languages)
         if reject not in known:
             raise ValueError(f"router.reject: {reject!r} is no policy and no language here; one of {', '.join(known)}")
-        if reject == COMMON and not build("models.setups", self.mixture).has_common:
-            raise ValueError(f"router.reject: {self.mixture.type} has no common expert; set mixture: moe_ce, or best")
+        if reject == COMMON and not build("models.setups", self.setup).has_common:
+            raise ValueError(f"router.reject: {self.setup.type} has no common expert; set setup: moe_ce, or best")
         return self

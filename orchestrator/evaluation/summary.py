@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.evaluation.statistics import percentile_interval, resampled_means, share_of_blocks
+from orchestrator.records import LanguageMean, Measured, Ratio, Routed, Tables
 from orchestrator.works import independent
 
 TEACHER, TRUE_LANGUAGE, ROUTED = "teacher", "true_language", "routed"
@@ -40,26 +40,16 @@ class LanguageLosses:
         return independent(self.works)
 
 
-def summarise(measured: Mapping[str, LanguageLosses], bootstrap: int, confidence: float, seed: int) -> dict[str, Any]:
+def summarise(measured: Mapping[str, LanguageLosses], bootstrap: int, confidence: float, seed: int) -> Tables:
     """The evaluation's tables.
 
-    An entry is {"loss" (nats a token), "perplexity", "interval" (of the perplexity: bootstrap over works; None where
-    there are fewer than three), "bits_per_byte"}. A mean over the languages is {"loss", "bits_per_byte", "arithmetic",
-    "geometric"}, the last two {"perplexity", "interval"}: the mean of the perplexities (the paper's "All", Table 5),
-    and the exponential of the mean loss. The true language's expert is what a perfect router would choose.
+    Intervals of perplexities are a bootstrap over works; there are none where there are fewer than three.
 
     Args:
         measured: by language, one for each expert.
         bootstrap: resamples of the works.
         confidence: coverage of the intervals.
         seed: of the resampling; all models of a language share their resamples.
-
-    Returns:
-        {"blocks": {lang: n}, "tokens": {lang: n}, "bytes": {lang: n}, "works": {lang: n},
-         "teacher": {lang: entry}, "experts": {expert: {lang: entry}}, "true_language": {lang: entry},
-         "routed": {lang: entry with "accuracy", "accuracy_interval" and "routes": {expert: blocks}},
-         "routing_cost": {lang: {"ratio" of the routed perplexity to the true language's, "interval"}},
-         "means": {"teacher": mean, "experts": {expert: mean}, "true_language": mean, "routed": mean}}
     """
     languages = tuple(measured)
     systems = (TEACHER, *languages, TRUE_LANGUAGE, ROUTED)
@@ -71,20 +61,28 @@ def summarise(measured: Mapping[str, LanguageLosses], bootstrap: int, confidence
         }
         for system in systems
     }
-    for language, found in measured.items():
-        entries[ROUTED][language] |= _routing(found, languages, language, confidence)
+    routed = {
+        lang: _routed(entries[ROUTED][lang], found, languages, lang, confidence) for lang, found in measured.items()
+    }
     fewest = min(found.independent for found in measured.values())
     means = {system: _mean(entries[system], draws[system], confidence, fewest) for system in systems}
     costs = {lang: _cost(losses[lang], draws, measured[lang], lang, confidence) for lang in languages}
-    return _sizes(measured) | _placed(entries, languages) | {"routing_cost": costs, "means": _placed(means, languages)}
-
-
-def _sizes(measured: Mapping[str, LanguageLosses]) -> dict[str, dict[str, int]]:
     return {
         "blocks": {language: len(found.bytes) for language, found in measured.items()},
         "tokens": {language: len(found.bytes) * found.context for language, found in measured.items()},
         "bytes": {language: int(found.bytes.sum()) for language, found in measured.items()},
         "works": {language: len(np.unique(found.works)) for language, found in measured.items()},
+        "teacher": entries[TEACHER],
+        "experts": {expert: entries[expert] for expert in languages},
+        "true_language": entries[TRUE_LANGUAGE],
+        "routed": routed,
+        "routing_cost": costs,
+        "means": {
+            "teacher": means[TEACHER],
+            "experts": {expert: means[expert] for expert in languages},
+            "true_language": means[TRUE_LANGUAGE],
+            "routed": means[ROUTED],
+        },
     }
 
 
@@ -120,17 +118,20 @@ def _with_routing(found: LanguageLosses, languages: Sequence[str], language: str
 
 def _entry(
     losses: NDArray[np.float64], draws: NDArray[np.float64], found: LanguageLosses, confidence: float
-) -> dict[str, Any]:
+) -> Measured:
     loss = float(losses.mean() / found.context)
     bits = float(losses.sum() / np.log(2) / max(1, found.bytes.sum()))
     interval = percentile_interval(np.exp(draws), confidence, found.independent)
     return {"loss": loss, "perplexity": float(np.exp(loss)), "interval": interval, "bits_per_byte": bits}
 
 
-def _routing(found: LanguageLosses, languages: Sequence[str], language: str, confidence: float) -> dict[str, Any]:
+def _routed(
+    entry: Measured, found: LanguageLosses, languages: Sequence[str], language: str, confidence: float
+) -> Routed:
     counts = dict(zip(languages, np.bincount(found.routes, minlength=len(languages)).tolist(), strict=True))
     interval = share_of_blocks(found.routes == languages.index(language), found.works, confidence)
-    return {"accuracy": counts[language] / len(found.routes), "accuracy_interval": interval, "routes": counts}
+    right = counts[language] / len(found.routes)
+    return {**entry, "accuracy": right, "accuracy_interval": interval, "routes": counts}
 
 
 def _cost(
@@ -139,7 +140,7 @@ def _cost(
     found: LanguageLosses,
     language: str,
     confidence: float,
-) -> dict[str, Any]:
+) -> Ratio:
     """Routed against true language on the same resamples, so that the interval is of the paired difference."""
     difference = float((losses[ROUTED] - losses[TRUE_LANGUAGE]).mean() / found.context)
     resampled = np.exp(draws[ROUTED][language] - draws[TRUE_LANGUAGE][language])
@@ -150,8 +151,8 @@ def _cost(
 
 
 def _mean(
-    entries: Mapping[str, Mapping[str, Any]], draws: Mapping[str, NDArray[np.float64]], confidence: float, works: float
-) -> dict[str, Any]:
+    entries: Mapping[str, Measured], draws: Mapping[str, NDArray[np.float64]], confidence: float, works: float
+) -> LanguageMean:
     """Mean over the languages, whose resamples are independent of each other; `works`: of that with the fewest."""
     losses, resampled = np.array([entry["loss"] for entry in entries.values()]), np.stack(list(draws.values()))
     return {
@@ -165,14 +166,4 @@ def _mean(
             "perplexity": float(np.exp(losses.mean())),
             "interval": percentile_interval(np.exp(resampled.mean(axis=0)), confidence, works),
         },
-    }
-
-
-def _placed(by_system: Mapping[str, Any], languages: Sequence[str]) -> dict[str, Any]:
-    """The systems at their places in the result."""
-    return {
-        TEACHER: by_system[TEACHER],
-        "experts": {expert: by_system[expert] for expert in languages},
-        TRUE_LANGUAGE: by_system[TRUE_LANGUAGE],
-        ROUTED: by_system[ROUTED],
     }

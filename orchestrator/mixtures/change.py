@@ -113,4 +113,4 @@ def _check_fixed(change: Change, before: Recipe, after: Recipe) -> None:
 
 def is_joint(recipe: Recipe) -> bool:
     """Whether the mixture's experts are trained together."""
-    return bool(build("models.setups", recipe.mixture).joint)
+    return bool(build("models.setups", recipe.setup).joint)

@@ -1,6 +1,7 @@
 """Models: the zoo by name, building, taking apart into hidden states and head, files."""
 
-from orchestrator.models.build import build_model, check_head, head, hidden_states, parameter_count
+from orchestrator.models.build import build_model, check_head, head, hidden_states
+from orchestrator.models.counting import counts, parameter_count
 from orchestrator.models.files import hidden_width, load_model, save_model, weights_digest
 from orchestrator.models.initialise import initialise_from_teacher
 from orchestrator.models.merge import average_weights, branch_train_mix
@@ -14,6 +15,7 @@ __all__ = [
     "branch_train_mix",
     "build_model",
     "check_head",
+    "counts",
     "head",
     "hidden_states",
     "hidden_width",

@@ -54,11 +54,6 @@ def build_model(
     return model.to(device)
 
 
-def parameter_count(spec: PluginSpec | Architecture, vocab_size: int, context: int) -> int:
-    """Parameters of a model, tied ones counted once, without allocating it."""
-    return sum(parameter.numel() for parameter in build_model(spec, vocab_size, context, 0, "meta").parameters())
-
-
 def hidden_states(model: nn.Module | Decoder, ids_BT: Tensor) -> Tensor:
     """Last hidden states, after the final norm: what the head is applied to.
 

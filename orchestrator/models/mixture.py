@@ -169,5 +169,5 @@ def _check(experts: Mapping[str, nn.Module], common: nn.Module | None, one_width
             raise ModelError(
                 f"the experts {other} ({their_width} wide) and {name} ({width} wide) can't share layers or states",
                 "mixture",
-                "give all experts one architecture, or use `mixture: ple`",
+                "give all experts one architecture, or use `setup: ple`",
             )

@@ -1,59 +1,37 @@
-"""How long a run will take, told in seconds: each training as one like it took here, else by rehearsal of a few
-micro-batches, else by FLOPs; and then all in order.
+"""How long a run will take: FLOPs (or bytes of text) over the speed that earlier runs on this machine have reached.
+
+Nothing is trained to find out. Where nothing was recorded, a short matrix product stands for the machine's speed, and
+the estimate says that it is a guess.
 """
 
 from __future__ import annotations
 
 import heapq
-import math
-import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
-from pathlib import Path
-
-import torch
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from orchestrator.config.recipe import Recipe
-from orchestrator.losses._precision import fast_bf16
 from orchestrator.pipeline.graph import Step
-from orchestrator.pipeline.pace import Conditions, Pace, Recorded
 from orchestrator.pipeline.plan import Plan, PlannedStep
-from orchestrator.pipeline.rehearsal import Rehearsal
-from orchestrator.pipeline.text import counted_blocks, expected_blocks
+from orchestrator.pipeline.speeds import Conditions, Note, Work, conditions_of, noted, speed_of, text_tokens, work_of
+from orchestrator.resources import Allocation, expected_here
 from orchestrator.stages.base import Cost
-from orchestrator.training.device import arithmetic
+from orchestrator.tokens.expected import counted_blocks, expected_blocks
 
 EFFICIENCY = {"fp32": 0.6, "bf16": 0.35}
 """Share of a plain matrix product's speed that training reaches, by what it computes in."""
-SESSION, FIT, TASK = 1.2, 2.5, 0.5
-"""Of Ray: to start and end a session, to start and end a training, to start any other step; in starts of a
-process that can train, because starting processes is what they do. From a study of 50 trainings, two at a time on two
-cores, where such a start took 4.8 s and a training 12 s beside its loop."""
-POLLING = 0.1
-"""Share of a core that looking after a training takes on Ray: its controller, its helpers, the run itself."""
-MOST_PROCESS_SECONDS = 10.0
-"""Of a process that has just begun, to import torch and transformers."""
-DATA_SECONDS = 2.0
-"""Of a step that neither trains nor computes with a model."""
-
-
-@dataclass(frozen=True)
-class Machine:
-    """What trainings are given.
-
-    Attributes:
-        device: "cpu" or "cuda". slots: trainings at the same time. workers: of each.
-        threads: of a training's worker; threads_alone: of one that runs beside no other. ray: they run on Ray.
-    """
-
-    device: str
-    slots: int
-    workers: int
-    threads: int
-    threads_alone: int
-    ray: bool
+FACTOR = 3
+"""Within which a guess lies, about: by how much trainings of small and large models, and slow and busy machines, differ
+in the share of a matrix product's speed that they reach."""
+SESSION = 6.0
+"""Seconds to start and end a session of Ray."""
+START = {True: 9.0, False: 1.0}
+"""Seconds to start and end a training, on Ray and without, where none was recorded."""
+DATA_SECONDS, DATA_BYTES = 1.0, 1.5e6
+"""Of a step that reads text: seconds whatever there is of it, and bytes a second; a guess from the embedded corpus."""
+TOKEN_BYTES = 3
+"""UTF-8 bytes of text a token, about."""
 
 
 @dataclass(frozen=True)
@@ -62,13 +40,25 @@ class Estimate:
 
     Attributes:
         seconds: by step. total: from the command to its end.
-        recorded: trainings as one like them took before. rehearsed: trainings timed rather than calculated.
+        told_by: how many earlier steps on this machine the times of trainings rest on; 0: none.
+        guessed: trainings of which no earlier step tells anything.
     """
 
     seconds: Mapping[str, float]
     total: float
-    recorded: int
-    rehearsed: int
+    told_by: int
+    guessed: tuple[str, ...]
+
+    @property
+    def grounds(self) -> str:
+        """What the times of trainings rest on, in a few words."""
+        earlier = f"from {self.told_by} earlier training{'s' * (self.told_by > 1)} on this machine"
+        if not self.guessed:
+            return earlier
+        guess = f"a guess, within a factor of {FACTOR}"
+        if self.told_by:
+            return f"{earlier}; of {', '.join(self.guessed)} {guess}"
+        return f"no run yet on this machine: {guess}"
 
 
 def expecting(plan: Plan, recipe: Recipe) -> Plan:
@@ -78,26 +68,18 @@ def expecting(plan: Plan, recipe: Recipe) -> Plan:
     return replace(plan, expected=replace(plan.expected, blocks=blocks))
 
 
-def estimate(plan: Plan, costs: Mapping[str, Cost], machine: Machine) -> Estimate:
-    """How long the missing steps of a plan take on a machine.
-
-    Takes a few micro-batches of every kind of training that no run beside this one has done here.
+def estimate(plan: Plan, costs: Mapping[str, Cost], recipe: Recipe, local: bool) -> Estimate:
+    """How long the missing steps of a plan take on this machine.
 
     Args:
-        plan: see :func:`expecting`. costs: of all its steps. machine: this one, as the run will share it out.
+        plan: see :func:`expecting`. costs: of its missing steps. recipe: says what they are given. local: without Ray.
     """
-    process = process_seconds() if machine.ray else 0.0
-    kind = "bf16" if machine.device == "cuda" or fast_bf16() else "fp32"
-    speed = EFFICIENCY[kind] * matmul_flops_per_second(machine.device, kind)
-    with tempfile.TemporaryDirectory() as folder:
-        rehearsal = Rehearsal(plan, costs, machine.device, Path(folder), speed)
-        timing = _Timing(plan, costs, machine, rehearsal, Recorded.of(plan.store.root.parent), process)
-        timing.find_paces()
+    each, _ = expected_here(recipe.resources, local)
+    timing = _Timing(plan, costs, recipe, local, each, noted())
     seconds = {planned.name: timing.seconds(planned) for planned in plan.missing}
     steps = [planned.step for planned in plan.missing]
-    total = makespan(steps, seconds, machine.slots, serial=not machine.ray) + SESSION * process
-    known = {planned.name for planned in plan.missing if timing.paces.get(planned.name)}
-    return Estimate(seconds, total, len(known & timing.recorded), len(known - timing.recorded))
+    total = makespan(steps, seconds, each.slots, serial=local) + (0.0 if local or not steps else SESSION)
+    return Estimate(seconds, total, len(timing.tellers), tuple(timing.guessed))
 
 
 def makespan(steps: Sequence[Step], seconds: Mapping[str, float], slots: int, *, serial: bool = False) -> float:
@@ -127,113 +109,71 @@ def makespan(steps: Sequence[Step], seconds: Mapping[str, float], slots: int, *,
     return max(ends.values(), default=0.0)
 
 
-@dataclass
 class _Timing:
     """Seconds of steps by themselves, as they would be beside others."""
 
-    plan: Plan
-    costs: Mapping[str, Cost]
-    machine: Machine
-    rehearsal: Rehearsal
-    records: Recorded
-    process: float  # seconds that starting one takes
-    paces: dict[str, Pace | None] = field(default_factory=dict)
-    recorded: set[str] = field(default_factory=set)
-
-    def find_paces(self) -> None:
-        """Of the missing trainings, and of those whose models missing steps read."""
-        for planned in self.plan.missing:
-            if self.costs[planned.name].training is not None:
-                self._pace(planned)
-            elif planned.step.stage.accelerated:
-                list(self._paces_behind(planned))
-
-    @cached_property
-    def speed(self) -> float:
-        """Operations a second of what is reckoned by its FLOPs: as trainings reach whose pace is known, if any."""
-        reached = []
-        for name, pace in self.paces.items():
-            if pace is not None and (config := self.costs[name].training):
-                cost = self.costs[name]
-                reached.append(cost.flops / cost.tokens * config.batch_tokens / pace.step)
-        return max(reached, default=self.rehearsal.flops_per_second)
+    def __init__(
+        self,
+        plan: Plan,
+        costs: Mapping[str, Cost],
+        recipe: Recipe,
+        local: bool,
+        each: Allocation,
+        notes: Sequence[Note],
+    ) -> None:
+        self._plan, self._costs, self._recipe, self._local = plan, costs, recipe, local
+        self._each, self._notes, self._text = each, notes, text_tokens(plan.expected)
+        self._peaks: dict[Conditions, float] = {}
+        self.tellers: set[Note] = set()
+        self.guessed: list[str] = []
 
     def seconds(self, planned: PlannedStep) -> float:
         """Of one step."""
-        stage, cost = planned.step.stage, self.costs[planned.name]
-        start = (FIT if stage.distributed else TASK) * self.process
-        if not (stage.distributed or stage.accelerated):
-            return start + max(DATA_SECONDS, cost.seconds)
-        return (start + self._computing(planned, cost)) * self._crowd(planned)
+        cost, step = self._costs[planned.name], planned.step
+        work = work_of(planned, cost, self._text)
+        conditions = conditions_of(step, cost, self._recipe.resources, self._local)
+        known = speed_of(work, conditions, self._notes)
+        if known is None:
+            if cost.training:
+                self.guessed.append(planned.name)
+            return self._guess(work, conditions, trains=cost.training is not None)
+        if cost.training:
+            self.tellers.update(known.notes)
+        return known.start + work.amount / known.speed / (self._each.workers if cost.training else 1)
 
-    def _crowd(self, planned: PlannedStep) -> float:
-        """How many want each core that a step has, itself included."""
-        machine, polling = self.machine, POLLING if self.machine.ray and self.machine.device == "cpu" else 0.0
-        trainings = 1 if planned.step.alone else machine.slots * machine.threads / machine.threads_alone
-        return max(1.0, trainings) + polling
+    def _guess(self, work: Work, conditions: Conditions, *, trains: bool) -> float:
+        start = START[conditions.ray] if trains else 0.0
+        if work.unit == "flops":
+            workers = self._each.workers if trains else 1
+            return start + work.amount / (EFFICIENCY[conditions.arithmetic] * self._peak(conditions)) / workers
+        if work.unit == "seconds":
+            return work.amount
+        return DATA_SECONDS + (work.amount * TOKEN_BYTES / DATA_BYTES if work.unit == "tokens" else 0.0)
 
-    def _computing(self, planned: PlannedStep, cost: Cost) -> float:
-        if cost.training is not None and (pace := self._pace(planned)):
-            return self._training(cost, pace)
-        if cost.training is None and (paces := [pace for pace in self._paces_behind(planned) if pace]):
-            return cost.tokens * sum(pace.token for pace in paces) / len(paces)
-        return cost.flops / self.speed / self.machine.workers
-
-    def _training(self, cost: Cost, pace: Pace) -> float:
-        """Its steps, its validations, and what is around them."""
-        config, context = cost.training, self.plan.expected.context
-        assert config is not None
-        steps = math.ceil(cost.tokens / (config.batch_tokens // context * context))
-        validations = math.ceil(steps / config.eval_every)
-        held_out = min(config.eval_blocks, self.plan.expected.blocks.get("validation", config.eval_blocks)) * context
-        loop = steps * pace.step + validations * held_out * pace.languages * pace.token
-        return pace.around + loop / self.machine.workers
-
-    def _pace(self, planned: PlannedStep) -> Pace | None:
-        name = planned.name
-        if name not in self.paces:
-            alone, machine = planned.step.alone, self.machine
-            threads = machine.threads_alone if alone else machine.threads
-            found = self._record(planned, threads)
-            if found is not None:
-                self.recorded.add(name)
-            else:
-                beside = min(machine.slots, machine.threads_alone // machine.threads) - 1
-                neighbours = 0 if alone or machine.device != "cpu" else max(beside, 0)
-                found = self.rehearsal.pace(planned, threads, neighbours)
-            self.paces[name] = found
-        return self.paces[name]
-
-    def _record(self, planned: PlannedStep, threads: int) -> Pace | None:
-        cost, device = self.costs[planned.name], self.machine.device
-        if cost.training is None:
-            return None
-        computed = arithmetic(torch.device(device), cost.training.precision)
-        alike = Conditions(cost.parameters, self.plan.expected.context, device, threads, computed)
-        return self.records.pace(planned.step.stage, alike, cost.training.batch_tokens)
-
-    def _paces_behind(self, planned: PlannedStep) -> Iterator[Pace | None]:
-        """Of the trainings whose models a step reads: it reads text as fast as they are validated."""
-        steps = {each.name: each for each in self.plan.steps}
-        for name in planned.step.inputs.values():
-            if self.costs[name].training is not None:
-                yield self._pace(steps[name])
-            elif name not in ("blocks", "tokenizer"):
-                yield from self._paces_behind(steps[name])
+    def _peak(self, conditions: Conditions) -> float:
+        if conditions not in self._peaks:
+            measured = matmul_flops_per_second(conditions.device, conditions.arithmetic, conditions.threads)
+            self._peaks[conditions] = measured
+        return self._peaks[conditions]
 
 
-def matmul_flops_per_second(device: str = "cpu", kind: str = "fp32", repeats: int = 10) -> float:
-    """Operations a second of a matrix product in fp32 or bf16: the yardstick without a rehearsal."""
-    size = 8192 if device == "cuda" else 768
+def matmul_flops_per_second(device: str = "cpu", kind: str = "fp32", threads: int = 1, repeats: int = 5) -> float:
+    """Operations a second of a matrix product.
+
+    Args:
+        device: "cpu" or "cuda". kind: "fp32" or "bf16". threads: on a CPU. repeats: the fastest of so many counts.
+    """
+    import torch
+
+    size, before = 8192 if device == "cuda" else 512, torch.get_num_threads()
     a = torch.randn(size, size, dtype=torch.bfloat16 if kind == "bf16" else torch.float32, device=device)
     best = float("inf")
-    for _ in range(repeats + 1):
-        start = time.perf_counter()
-        float((a @ a)[0, 0])  # reading a value waits for the device
-        best = min(best, time.perf_counter() - start)
+    torch.set_num_threads(threads)
+    try:
+        for _ in range(repeats + 1):
+            start = time.perf_counter()
+            float((a @ a)[0, 0])  # reading a value waits for the device
+            best = min(best, time.perf_counter() - start)
+    finally:
+        torch.set_num_threads(before)
     return 2 * size**3 / best
-
-
-def process_seconds() -> float:
-    """CPU seconds that a new process takes until it can train, about: this one has imported as much by now."""
-    return min(time.process_time(), MOST_PROCESS_SECONDS)

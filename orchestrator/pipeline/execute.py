@@ -12,15 +12,15 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from orchestrator.artifacts import Artifact
 from orchestrator.disk import disk_errors
 from orchestrator.errors import FaultError, MomeError, StageFailedError, StoppedEarlyError
 from orchestrator.faults import FOLDER, explained
+from orchestrator.memory import MemoryWatch, Used, memory_facts
 from orchestrator.pipeline.following import Follower
 from orchestrator.pipeline.graph import Step
-from orchestrator.pipeline.memory import MemoryWatch, Used, memory_facts
 from orchestrator.pipeline.plan import Plan, PlannedStep
 from orchestrator.pipeline.stopping import PATIENCE, Stopping
 from orchestrator.tracking import Observer
@@ -52,7 +52,9 @@ class Runner(Protocol):
         """Let go of everything that was started."""
 
 
-def execute(plan: Plan, runner: Runner, observers: Sequence[Observer]) -> dict[str, Artifact]:
+def execute(
+    plan: Plan, runner: Runner, observers: Sequence[Observer], say: Callable[[str], None] = _say
+) -> dict[str, Artifact]:
     """Run what is missing and return the artifact of every step. Call it with the run's lock held.
 
     What still leads to something wanted goes on beside a step that has failed. All else is stopped within a minute (see
@@ -62,9 +64,12 @@ def execute(plan: Plan, runner: Runner, observers: Sequence[Observer]) -> dict[s
         StageFailedError: some steps failed. MomeError: exactly one did, with its own error; a :class:`FaultError` where
             that was none that a person can mend.
     """
-    execution = Execution(plan, runner, observers)
+    execution = Execution(plan, runner, observers, say)
     done = execution.run()
-    _raise_if_failed(execution.failed, [p.name for p in plan.missing if p.name not in {*done, *execution.failed}])
+    missing = [p.name for p in plan.missing if p.name not in {*done, *execution.failed}]
+    if execution.failed and missing:
+        say(f"not made: {', '.join(missing)}; the same command goes on from what is there")
+    _raise_if_failed(execution.failed, missing)
     return done
 
 
@@ -83,7 +88,7 @@ class Execution:
     """A plan at work, which may grow meanwhile.
 
     Attributes:
-        plan, runner: what is run, and where. observers: are told, in the thread of :meth:`run`.
+        plan, runner: what is run, and where. observers: are told, in the thread of :meth:`run`. say: takes a line.
         at_once: last steps that are begun at the same time, in the order of the plan and after all that they rest on;
             0: all steps that are ready.
         more: whether steps may still be added. failed: by step, why.
@@ -92,6 +97,7 @@ class Execution:
     plan: Plan
     runner: Runner
     observers: Sequence[Observer]
+    say: Callable[[str], None] = _say
     at_once: int = 0
     more: Callable[[], bool] = lambda: False
     failed: dict[str, MomeError] = field(default_factory=dict)
@@ -153,13 +159,12 @@ class Execution:
     def _start_ready(self) -> None:
         to_be_read = {name for p in self.waiting.values() for name in p.step.inputs.values()} - self.done.keys()
         leading = {name for name in to_be_read if not self.stopping.is_useless(name)}
-        for planned in [p for p in self.waiting.values() if self._is_ready(p)]:
+        for planned in list(self.waiting.values()):
+            if self.stopping.is_useless(planned.name) or set(planned.step.inputs.values()) - self.done.keys():
+                continue
             full = len(self.working) >= self.at_once
             if not self.at_once or planned.name in leading or not (leading or full):
                 self._start(self.waiting.pop(planned.name))
-
-    def _is_ready(self, planned: PlannedStep) -> bool:
-        return self.done.keys() >= set(planned.step.inputs.values()) and not self.stopping.is_useless(planned.name)
 
     def _start(self, planned: PlannedStep) -> None:
         inputs = {role: self.done[name] for role, name in planned.step.inputs.items()}
@@ -231,9 +236,9 @@ class Execution:
                 self.stopping.doom(name, self.working[name].work, PATIENCE if name in self.begun else 0)
         going = [name for name in (*self.working, *self.waiting) if not self.stopping.is_useless(name)]
         if going:
-            _say(f"meanwhile goes on: {', '.join(going[:_TOLD])}{', …' * (len(going) > _TOLD)}")
+            self.say(f"meanwhile goes on: {', '.join(going[:_TOLD])}{', …' * (len(going) > _TOLD)}")
         if ending:
-            _say(f"stops within a minute, because nothing that is wanted can use it: {', '.join(ending)}")
+            self.say(f"stops within a minute, because nothing that is wanted can use it: {', '.join(ending)}")
 
     def _next_event(self) -> tuple[PlannedStep, Artifact | MomeError | None] | None:
         """Wait a moment for a step to begin (None), fail or finish; observers are told of it, and of metrics."""
@@ -275,15 +280,12 @@ class Execution:
     def _follow(self) -> None:
         for name in self.begun & self.working.keys():  # rows may be there before word that their step has begun
             if rows := self.working[name].follower.read():
-                self._tell(partial(_give, name, rows))
+                for observer in self.observers:
+                    observer.metrics(name, rows)
 
     def _tell(self, call: Callable[[Observer], None]) -> None:
         for observer in self.observers:
             call(observer)
-
-
-def _give(step: str, rows: list[dict[str, Any]], observer: Observer) -> None:
-    observer.metrics(step, rows)
 
 
 def _raise_if_failed(failed: Mapping[str, MomeError], missing: Sequence[str]) -> None:
@@ -291,8 +293,6 @@ def _raise_if_failed(failed: Mapping[str, MomeError], missing: Sequence[str]) ->
         return
     if not failed:
         raise StoppedEarlyError(f"stopped before the end: {', '.join(missing)}")
-    if missing:
-        _say(f"not made: {', '.join(missing)}; the same command goes on from what is there")
     if len(failed) == 1:
         raise next(iter(failed.values()))
     error = StageFailedError("\n".join(f"stage {name} failed: {error}" for name, error in failed.items()))

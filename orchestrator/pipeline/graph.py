@@ -69,7 +69,7 @@ def main_line(recipe: Recipe) -> tuple[Step, ...]:
     code = tuple(name for name, config in recipe.corpus.languages.items() if config.kind == "code")
     router = RouterStage(router=recipe.router, languages=languages, code_languages=code, seed=seed)
     teaching = _teaching(recipe)
-    making = _joint(recipe) if build("models.setups", recipe.mixture).joint else _experts(recipe)
+    making = _joint(recipe) if build("models.setups", recipe.setup).joint else _experts(recipe)
     return (
         *_data(recipe),
         *teaching,
@@ -77,7 +77,7 @@ def main_line(recipe: Recipe) -> tuple[Step, ...]:
         Step("router", router, {**DATA, "corpus": "corpus"}),
         Step(
             "mixture",
-            MixtureStage(setup=recipe.mixture, languages=languages),
+            MixtureStage(setup=recipe.setup, languages=languages),
             {"router": "router", **{step.name: step.name for step in making}},
         ),
         Step(
@@ -137,7 +137,7 @@ def _experts(recipe: Recipe) -> tuple[Step, ...]:
 def _joint(recipe: Recipe) -> tuple[Step, ...]:
     languages = tuple(recipe.corpus.languages)
     stage = JointStage(
-        setup=recipe.mixture,
+        setup=recipe.setup,
         experts=recipe.experts,
         languages=languages,
         learn=languages,

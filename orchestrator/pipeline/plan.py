@@ -182,6 +182,7 @@ def expected_of(recipe: Recipe) -> Expected:
         languages=len(recipe.corpus.languages),
         tokens_per_language=recipe.blocks.balance.tokens_per_language,
         teacher=recipe.teacher.model,
+        expert=recipe.experts.model,
         tokenizer=Path(recipe.tokenizer.path) if recipe.tokenizer.path else None,
     )
 

@@ -103,13 +103,13 @@ def _experts(languages: Iterable[str]) -> list[str]:
 
 def _apart(recipe: Recipe) -> Recipe:
     """The recipe with independent experts."""
-    return recipe.model_copy(update={"mixture": PluginSpec(type="ple")})
+    return recipe.model_copy(update={"setup": PluginSpec(type="ple")})
 
 
 def _setups(builder: _Builder, recipe: Recipe, study: StudyConfig, seed: int, suffix: str) -> None:
     for name, setup in study.setups.items():
-        own = "" if setup == recipe.mixture else f"-{name}"
-        names = builder.add_line(main_line(recipe.model_copy(update={"mixture": setup})), own + suffix, named=["joint"])
+        own = "" if setup == recipe.setup else f"-{name}"
+        names = builder.add_line(main_line(recipe.model_copy(update={"setup": setup})), own + suffix, named=["joint"])
         builder.note(names["evaluation"], "evaluation", seed, name)
         builder.note(names["mixture"], "mixture", seed, name)
         for step in ("joint", *_experts(recipe.corpus.languages)):

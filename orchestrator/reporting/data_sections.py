@@ -10,12 +10,11 @@ import yaml
 from orchestrator.reporting.document import Listing, Section
 from orchestrator.reporting.figures import Figure, draw, grouped_bars
 from orchestrator.reporting.formats import GAP, compact, count, duration, memory, significant
+from orchestrator.reporting.run_results import RunResults
 from orchestrator.reporting.tables import Cell, Table, table
 
-Results = dict[str, Any]
 
-
-def corpus(results: Results) -> Section:
+def corpus(results: RunResults) -> Section:
     """The balanced corpus by language and split (the paper's Table 1 and Figure 1)."""
     counts = results["corpus"]
     train = {language: splits["train"]["tokens"] for language, splits in counts.items()}
@@ -30,7 +29,7 @@ def corpus(results: Results) -> Section:
     return Section("corpus", "Corpus", (sentence,), (*tables, splits_figure(results["corpus"])))
 
 
-def tokenizer(results: Results) -> Section:
+def tokenizer(results: RunResults) -> Section:
     """How the tokenizer fits each language."""
     facts = results["tokenizer"]
     rows = [
@@ -49,13 +48,13 @@ def tokenizer(results: Results) -> Section:
     return Section("tokenizer", "Tokenizer", (sentence,), (table(caption, ("language", "characters", "bytes"), rows),))
 
 
-def recipe(results: Results) -> Section:
+def recipe(results: RunResults) -> Section:
     """The recipe as it was run."""
     text = yaml.safe_dump(results["recipe"], sort_keys=False, allow_unicode=True, width=100)
     return Section("recipe", "Recipe", (), (Listing("The recipe in full, with its defaults", text),))
 
 
-def lineage(results: Results) -> Section:
+def lineage(results: RunResults) -> Section:
     """Where each artifact comes from, what it took, and with which software."""
     rows = [
         (
@@ -80,7 +79,7 @@ def lineage(results: Results) -> Section:
     return Section("lineage", "Lineage and versions", drift, (steps, versions))
 
 
-def _corpus_table(results: Results) -> Table:
+def _corpus_table(results: RunResults) -> Table:
     rows = [
         (language, split, *(count(entry.get(key)) for key in ("documents", "characters", "tokens", "blocks")))
         for language, splits in results["corpus"].items()
@@ -91,7 +90,7 @@ def _corpus_table(results: Results) -> Table:
     return table("Corpus by language and split", columns, rows, words=(1,), note=note)
 
 
-def _removed_table(results: Results) -> Table:
+def _removed_table(results: RunResults) -> Table:
     reasons = list(dict.fromkeys(reason for removed in results["removed"].values() for reason in removed))
     rows = [(lang, *(count(removed.get(key, 0)) for key in reasons)) for lang, removed in results["removed"].items()]
     return table("Documents removed", ("language", *(reason.replace("_", " ") for reason in reasons)), rows)

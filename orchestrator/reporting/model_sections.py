@@ -4,38 +4,41 @@ from __future__ import annotations
 
 from typing import Any
 
+from orchestrator.records import Bounds
 from orchestrator.reporting import prompt_section, sentences
 from orchestrator.reporting.document import Section
 from orchestrator.reporting.figures import Figure, confusion, draw, intervals, legend
 from orchestrator.reporting.formats import compact, count, duration, interval, perplexity, share, significant
 from orchestrator.reporting.prompt_section import CLASSIFIERS
+from orchestrator.reporting.run_results import ByLanguage, RouterFacts, RunResults
 from orchestrator.reporting.tables import Cell, Table, low_is_warm, table
 
-Results = dict[str, Any]
 Row = list[Cell | str]
+Paper = dict[str, Any]
+"""The figures in `paper.json`."""
 SCORES = {"accuracy": "accuracy", "precision": "precision", "recall": "recall", "f1": "F1"}
 
 
-def perplexities(results: Results) -> Section:
+def perplexities(results: RunResults) -> Section:
     """The expert-by-language matrix, the teacher, and bits per byte."""
     return Section("perplexity", "Perplexity", (), (_matrix(results), _interval_figure(results), _bits(results)))
 
 
-def beside_paper(results: Results, paper: Results) -> Section:
+def beside_paper(results: RunResults, paper: Paper) -> Section:
     """Table 4, and why its two rows can't be compared."""
     said = (sentences.not_comparable(results, paper),)
     return Section("paper", "Perplexity beside the paper's", said, (_table4(results, paper),))
 
 
-def router(results: Results, paper: Results) -> Section:
-    """Table 3 and Figure 9, and the prompt router where there is one."""
+def router(results: RunResults | dict[str, Any], paper: Paper) -> Section:
+    """Table 3 and Figure 9, and the prompt router where there is one; of a run, or of what a study has in common."""
     facts = results["router"]
     said = (sentences.router(facts), *prompt_section.sentences(facts, results["recipe"].get("router", {})))
     tables = (_table3(results, paper), _by_length(facts))
     return Section("router", "Router", said, (*tables, _confusion(facts), *prompt_section.blocks(facts)))
 
 
-def models(results: Results) -> Section:
+def models(results: RunResults) -> Section:
     """Sizes, costs and losses of the teacher and the experts."""
     rows = [
         (
@@ -55,7 +58,7 @@ def models(results: Results) -> Section:
     return Section("models", "Models", (), (table("Models and their training", columns, rows, note=note),))
 
 
-def _matrix(results: Results) -> Table:
+def _matrix(results: RunResults) -> Table:
     ppl, bounds, languages = results["expert_perplexity"], results["expert_perplexity_interval"], results["languages"]
     columns = {lang: [ppl[expert][lang] for expert in languages] for lang in languages}
     heat = {lang: dict(zip(languages, low_is_warm(values), strict=True)) for lang, values in columns.items()}
@@ -64,7 +67,7 @@ def _matrix(results: Results) -> Table:
         best = ppl[expert][lang] == min(columns[lang])
         return Cell(perplexity(ppl[expert][lang]), interval(bounds[expert][lang]), best, heat[lang][expert])
 
-    def plain(label: str, values: Results, around: Results) -> Row:
+    def plain(label: str, values: ByLanguage, around: dict[str, Bounds | None]) -> Row:
         return [label, *(Cell(perplexity(values[lang]), interval(around[lang])) for lang in languages)]
 
     setup = results["setup"]
@@ -88,7 +91,7 @@ SETUPS = {
 """Setup -> its name, and that of its row of Table 4 in `paper.json`."""
 
 
-def _bits(results: Results) -> Table:
+def _bits(results: RunResults) -> Table:
     bits, languages = results["bits_per_byte"], results["languages"]
     labels = {"teacher": "teacher", "own_expert": "own expert", "routed": "experts, routed"}
     rows = [[label, *(significant(bits[key][lang], 4) for lang in languages)] for key, label in labels.items()]
@@ -96,7 +99,7 @@ def _bits(results: Results) -> Table:
     return table("Bits per byte", ("model", *languages), rows, note=note)
 
 
-def _table4(results: Results, paper: Results) -> Table:
+def _table4(results: RunResults, paper: Paper) -> Table:
     setup = results["setup"]
     name, key = SETUPS.get(setup, (setup, setup))
     ours, theirs = results["table4_perplexity"][setup], paper["table4_perplexity"].get(key, {})
@@ -108,7 +111,7 @@ def _table4(results: Results, paper: Results) -> Table:
     return table(f"{name}, as in the paper's Table 4", ("set-up", *results["languages"]), rows, note=note)
 
 
-def _table3(results: Results, paper: Results) -> Table:
+def _table3(results: RunResults | dict[str, Any], paper: Paper) -> Table:
     used, same_languages = (
         results["router"]["used"],
         set(results["languages"]) == set(paper["table4_perplexity"]["ple"]),
@@ -126,7 +129,7 @@ def _table3(results: Results, paper: Results) -> Table:
     return table("Router, as in the paper's Table 3", ("classifier", *SCORES.values()), rows, note=note)
 
 
-def _by_length(facts: Results) -> Table:
+def _by_length(facts: RouterFacts) -> Table:
     lengths = list(facts["classifiers"][facts["used"]])
     rows: list[Row] = []
     for name, by_length in facts["classifiers"].items():
@@ -139,7 +142,7 @@ def _by_length(facts: Results) -> Table:
     return table("Accuracy on the beginnings of blocks", columns, rows, note=note)
 
 
-def _confusion(facts: Results) -> Figure:
+def _confusion(facts: RouterFacts) -> Figure:
     counts, languages = facts["classifiers"][facts["used"]]["full"]["confusion"], facts["languages"]
     alt = "Confusion matrix: " + "; ".join(
         f"{lang} routed to " + ", ".join(f"{other} {n}" for other, n in zip(languages, row, strict=True) if n)
@@ -153,11 +156,12 @@ def _confusion(facts: Results) -> Figure:
     return draw("confusion", caption, alt, lambda canvas: confusion(canvas.subplots(), languages, counts), (size, size))
 
 
-def _interval_figure(results: Results) -> Figure:
+def _interval_figure(results: RunResults) -> Figure:
     languages, ppl, bounds = results["languages"], results["expert_perplexity"], results["expert_perplexity_interval"]
 
-    def points(values: Results, around: Results) -> list[tuple[float, float, float]]:
-        return [(values[lang], *(around[lang] or (values[lang],) * 2)) for lang in languages]
+    def points(values: ByLanguage, around: dict[str, Bounds | None]) -> list[tuple[float, float, float]]:
+        found = [(values[lang], around[lang] or (values[lang],) * 2) for lang in languages]
+        return [(value, low, high) for value, (low, high) in found]
 
     series = {f"expert {expert}": points(ppl[expert], bounds[expert]) for expert in languages}
     series["teacher"] = points(results["teacher_perplexity"], results["teacher_perplexity_interval"])

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from orchestrator.records import Ratio
+from orchestrator.reporting.run_results import Comparisons
 from orchestrator.works import by_work, independent
 
 Losses = Mapping[str, NDArray[Any]]
@@ -25,7 +27,7 @@ def paired_ratio(
     works: NDArray[np.int64],
     context: int,
     confidence: float,
-) -> dict[str, Any]:
+) -> Ratio:
     """Ratio of the perplexity of `losses` to that of `others`, with its interval.
 
     Args:
@@ -48,14 +50,14 @@ def paired_ratio(
     return {"ratio": math.exp(mean), "interval": [math.exp(mean - half), math.exp(mean + half)]}
 
 
-def comparisons(tensors: Losses, languages: Sequence[str], context: int, confidence: float) -> dict[str, Any]:
+def comparisons(tensors: Losses, languages: Sequence[str], context: int, confidence: float) -> Comparisons:
     """What the summary's sentences rest on, by language.
 
     Returns:
         "next_best_to_own": the best other expert ("rival") against the language's own, empty with a single language;
         "routed_to_teacher": through the router against the teacher. Each is a :func:`paired_ratio`.
     """
-    found: dict[str, Any] = {"next_best_to_own": {}, "routed_to_teacher": {}}
+    found: Comparisons = {"next_best_to_own": {}, "routed_to_teacher": {}}
     for language in languages:
         experts = {expert: tensors[f"loss/{expert}/{language}"] for expert in languages}
         own, routes, works = experts[language], tensors[f"route/{language}"], tensors[f"works/{language}"]

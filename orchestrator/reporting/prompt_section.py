@@ -7,6 +7,7 @@ from typing import Any
 
 from orchestrator.reporting.figures import RULE, Figure, confusion, curves, draw, legend
 from orchestrator.reporting.formats import GAP, compact, count, listing, memory, share, significant
+from orchestrator.reporting.run_results import RouterFacts
 from orchestrator.reporting.tables import Cell, Table, table
 
 Results = dict[str, Any]
@@ -30,7 +31,7 @@ _LEARNED = {
 }
 
 
-def sentences(facts: Results, policy: Results) -> tuple[str, ...]:
+def sentences(facts: RouterFacts, policy: Results) -> tuple[str, ...]:
     """How good the prompt router is and what a rejection is, for someone new; none where there is no such router.
 
     Args:
@@ -52,9 +53,10 @@ def sentences(facts: Results, policy: Results) -> tuple[str, ...]:
     )
 
 
-def blocks(facts: Results) -> tuple[Table | Figure, ...]:
+def blocks(facts: RouterFacts) -> tuple[Table | Figure, ...]:
     """Tables and figures of `results["router"]`; the prompt router's where the run has one."""
-    costs = (_costs(facts["timing"]),) if facts.get("timing") else ()
+    timing = facts.get("timing")
+    costs = (_costs(timing),) if timing else ()
     found = facts.get("prompt")
     if not found:
         return costs

@@ -12,6 +12,7 @@ from orchestrator.reporting.document import Document, write
 from orchestrator.reporting.formats import compact, duration, memory, share
 from orchestrator.reporting.learning_section import learning
 from orchestrator.reporting.results import collect
+from orchestrator.reporting.run_results import RunResults
 
 _ROOM = Path(__file__).parent
 
@@ -36,7 +37,7 @@ def write_report(inputs: Mapping[str, Path], recipe: dict[str, Any], out: Path) 
     return document.summary
 
 
-def report(results: dict[str, Any], paper: dict[str, Any]) -> Document:
+def report(results: RunResults, paper: dict[str, Any]) -> Document:
     """The document of a run's results, with the paper's figures where they can stand beside them."""
     experts = [results["models"][lang]["parameters"] for lang in results["languages"]]
     facts = (

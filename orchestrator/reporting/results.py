@@ -1,7 +1,7 @@
-"""From artifact folders to one plain dictionary of results: the only place of this room that reads artifacts.
+"""From artifact folders to one record of results: the only place of this room that reads artifacts of a run.
 
-The dictionary is `results.json`. Where a number is one of the paper's it has the name and shape of the paper's tables
-(`table3_router`, `table4_perplexity`).
+The record is `results.json`, see :class:`orchestrator.reporting.run_results.RunResults`. Where a number is one of the
+paper's it has the name and shape of the paper's tables (`table3_router`, `table4_perplexity`).
 """
 
 from __future__ import annotations
@@ -13,14 +13,26 @@ from typing import Any
 
 from orchestrator.errors import ArtifactError
 from orchestrator.provenance import drift, told
+from orchestrator.records import Evaluation, Measured, TrainingFacts
 from orchestrator.reporting.facts import damaged, parse, plain, read_json, read_tensors
 from orchestrator.reporting.figures import thin
 from orchestrator.reporting.paired import comparisons
+from orchestrator.reporting.run_results import (
+    ByLanguage,
+    Corpus,
+    Curves,
+    Evaluated,
+    Intervals,
+    Lineage,
+    Router,
+    RouterFacts,
+    RunResults,
+)
 
 Json = dict[str, Any]
 
 
-def collect(inputs: Mapping[str, Path], recipe: Json) -> Json:
+def collect(inputs: Mapping[str, Path], recipe: Json) -> RunResults:
     """Every number of the report, from the artifacts `inputs` (role -> folder) of one run.
 
     Args:
@@ -30,35 +42,39 @@ def collect(inputs: Mapping[str, Path], recipe: Json) -> Json:
     Raises:
         ArtifactError: an artifact, a file of it, or a value in it is missing.
     """
-    found: Json = plain(_collect(inputs, recipe))
+    found: RunResults = plain(_collect(inputs, recipe))
     return found
 
 
-def _collect(inputs: Mapping[str, Path], recipe: Json) -> Json:
+def _collect(inputs: Mapping[str, Path], recipe: Json) -> RunResults:
     blocks = read_json(folder(inputs, "blocks") / "blocks.json")
     languages = [str(language) for language in blocks["languages"]]
     joint = inputs.get("joint")  # one training of all experts
     experts = {lang: joint or folder(inputs, f"expert-{lang}") for lang in languages}
     models = {"teacher": folder(inputs, "teacher"), **experts}
     manifests = {role: read_json(path / "manifest.json") for role, path in inputs.items()}
-    results: Json = {"name": recipe.get("name", ""), "languages": languages, "recipe": recipe}
-    results |= _corpus(read_json(folder(inputs, "corpus") / "corpus.json"), blocks, languages)
-    results["blocks"] = {key: blocks[key] for key in ("context", "dtype", "vocab_size")}
-    results["tokenizer"] = _tokenizer(folder(inputs, "tokenizer"), blocks, languages)
-    results["models"] = {name: _training(path / "training.json") for name, path in models.items()}
-    results["learning_curves"] = {
-        name: learning_curves(path / "metrics.jsonl", languages) for name, path in models.items()
-    }
-    results |= _router(folder(inputs, "router"))
     setup = read_json(folder(inputs, "mixture") / "mixture.json")["setup"]["type"]
-    results |= _evaluation(folder(inputs, "evaluation"), languages, setup)
-    return results | _lineage(manifests)
+    return {
+        "name": recipe.get("name", ""),
+        "languages": languages,
+        "recipe": recipe,
+        **_corpus(read_json(folder(inputs, "corpus") / "corpus.json"), blocks, languages),
+        "blocks": {"context": blocks["context"], "dtype": blocks["dtype"], "vocab_size": blocks["vocab_size"]},
+        "tokenizer": _tokenizer(folder(inputs, "tokenizer"), blocks, languages),
+        "models": {name: _training(path / "training.json") for name, path in models.items()},
+        "learning_curves": {name: learning_curves(path / "metrics.jsonl", languages) for name, path in models.items()},
+        **_router(folder(inputs, "router")),
+        **_evaluation(folder(inputs, "evaluation"), languages, setup),
+        **_lineage(manifests),
+    }
 
 
-def _training(path: Path) -> Json:
+def _training(path: Path) -> TrainingFacts:
     """Facts of a training; where experts were trained together, `parameters` are those of one."""
     facts = read_json(path)
-    return facts | {"parameters": facts.get("expert_parameters", facts["parameters"])}
+    found: Any = facts | {"parameters": facts.get("expert_parameters", facts["parameters"])}
+    training: TrainingFacts = found
+    return training
 
 
 def folder(inputs: Mapping[str, Path], role: str) -> Path:
@@ -72,7 +88,7 @@ def folder(inputs: Mapping[str, Path], role: str) -> Path:
     return inputs[role]
 
 
-def learning_curves(path: Path, languages: Sequence[str], most: int = 200) -> Json:
+def learning_curves(path: Path, languages: Sequence[str], most: int = 200) -> Curves:
     """Curves over the optimizer step from a training's `metrics.jsonl`; a missing file has none.
 
     Args:
@@ -117,7 +133,7 @@ def _read_lines(path: Path) -> list[Json]:
         raise damaged(path, str(error)) from None
 
 
-def _corpus(corpus: Json, blocks: Json, languages: list[str]) -> Json:
+def _corpus(corpus: Json, blocks: Json, languages: list[str]) -> Corpus:
     """Language -> split -> counts: the cleaned corpus, and the balanced tokens and blocks of it that models see."""
     counts = corpus["languages"]
     splits = {
@@ -131,15 +147,21 @@ def _corpus(corpus: Json, blocks: Json, languages: list[str]) -> Json:
     return {"corpus": splits, "removed": {language: counts[language]["removed"] for language in languages}}
 
 
-def _router(path: Path) -> Json:
+def _router(path: Path) -> Router:
     """Table 3 on whole blocks; by length of the text, metrics with confusion matrices (rows: truth)."""
     chosen, metrics = read_json(path / "router.json"), read_json(path / "metrics.json")
-    facts = {"used": chosen["classifier"], "languages": metrics["languages"], "averaging": metrics["averaging"]}
-    facts |= {key: metrics[key] for key in ("confidence", "sequence_tokens", "training_sequences")}
-    facts["classifiers"] = {name: _by_length(found) for name, found in metrics["classifiers"].items()}
-    facts["prompt"] = metrics.get("prompt")
     timing = path / "timing.json"
-    facts["timing"] = read_json(timing) if timing.exists() else None
+    facts: RouterFacts = {
+        "used": chosen["classifier"],
+        "languages": metrics["languages"],
+        "averaging": metrics["averaging"],
+        "confidence": metrics["confidence"],
+        "sequence_tokens": metrics["sequence_tokens"],
+        "training_sequences": metrics["training_sequences"],
+        "classifiers": {name: _by_length(found) for name, found in metrics["classifiers"].items()},
+        "prompt": metrics.get("prompt"),
+        "timing": read_json(timing) if timing.exists() else None,
+    }
     return {"table3_router": metrics["table3_router"], "router": facts}
 
 
@@ -149,9 +171,11 @@ def _by_length(metrics: Json) -> Json:
     return {**metrics.get("lengths", {}), "full": whole}
 
 
-def _evaluation(path: Path, languages: Sequence[str], setup: str) -> Json:
+def _evaluation(path: Path, languages: Sequence[str], setup: str) -> Evaluated:
     """Perplexities with their intervals, bits per byte, and the paired comparisons."""
-    found, tensors = read_json(path / "evaluation.json"), read_tensors(path / "block_losses.safetensors")
+    read: Any = read_json(path / "evaluation.json")
+    found: Evaluation = read
+    tensors = read_tensors(path / "block_losses.safetensors")
     teacher, experts, routed = found["teacher"], found["experts"], found["routed"]
     return {
         "setup": setup,
@@ -176,11 +200,11 @@ def _evaluation(path: Path, languages: Sequence[str], setup: str) -> Json:
     }
 
 
-def _perplexity(entries: Json) -> Json:
+def _perplexity(entries: Mapping[str, Measured]) -> ByLanguage:
     return {language: entry["perplexity"] for language, entry in entries.items()}
 
 
-def _interval(entries: Json) -> Json:
+def _interval(entries: Mapping[str, Measured]) -> Intervals:
     return {language: entry["interval"] for language, entry in entries.items()}
 
 
@@ -195,12 +219,12 @@ def _tokenizer(path: Path, blocks: Json, languages: list[str]) -> Json:
     }
 
 
-def _lineage(manifests: Mapping[str, Json]) -> Json:
+def _lineage(manifests: Mapping[str, Json]) -> Lineage:
     """Steps with their fingerprints, the seconds and memory of each, and the versions that made them."""
     keys = ("step", "stage", "fingerprint", "inputs", "seconds", "peak_memory_bytes", "created")
     whole = max((int(manifest.get("run_peak_memory_bytes") or 0) for manifest in manifests.values()), default=0)
     seconds = {role: float(manifest["seconds"]) for role, manifest in manifests.items()}
-    memory = {role: int(manifest["peak_memory_bytes"] or 0) for role, manifest in manifests.items()}
+    memory = {role: int(m["peak_memory_bytes"] or 0) for role, m in manifests.items()}
     versions: dict[str, list[str]] = {}
     for manifest in manifests.values():
         for name, version in manifest.get("versions", {}).items():
@@ -209,7 +233,7 @@ def _lineage(manifests: Mapping[str, Json]) -> Json:
     return {
         "steps": [{key: manifest.get(key) for key in keys} | {"step": role} for role, manifest in manifests.items()],
         "seconds": seconds | {"total": sum(seconds.values())},
-        "peak_memory_bytes": memory | {"largest": max(memory.values(), default=0), "run": whole or None},
+        "peak_memory_bytes": {**memory, "largest": max(memory.values(), default=0), "run": whole or None},
         "versions": {name: ", ".join(found) for name, found in sorted(versions.items())},
         "drift": told({role: drift(manifest) for role, manifest in manifests.items()}),
     }

@@ -17,13 +17,14 @@ from orchestrator.reporting.formats import (
     share,
     significant,
 )
+from orchestrator.reporting.run_results import RunResults
 
 Perplexities = Mapping[str, Mapping[str, float]]
 Ratios = Mapping[str, Mapping[str, Any]]
 """Language -> {"ratio" of two perplexities, "interval": [low, high], or None of too few documents}."""
 
 
-def summary(results: Mapping[str, Any]) -> tuple[str, ...]:
+def summary(results: RunResults) -> tuple[str, ...]:
     """What came out of a run, in sentences."""
     found, confidence = results["comparisons"], results["confidence"]
     return (
@@ -111,7 +112,7 @@ def router(facts: Mapping[str, Any]) -> str:
     )
 
 
-def effort(seconds: Mapping[str, float], peak: Mapping[str, int]) -> str:
+def effort(seconds: Mapping[str, float], peak: Mapping[str, int | None]) -> str:
     """What it took."""
     steps = {step: value for step, value in seconds.items() if step != "total"}
     longest = max(steps, key=lambda step: steps[step])
@@ -125,7 +126,7 @@ def effort(seconds: Mapping[str, float], peak: Mapping[str, int]) -> str:
     return text
 
 
-def not_comparable(results: Mapping[str, Any], paper: Mapping[str, Any]) -> str:
+def not_comparable(results: RunResults | dict[str, Any], paper: Mapping[str, Any]) -> str:
     """Why the paper's absolute perplexities are no yardstick for ours."""
     expert = results["models"][results["languages"][0]]
     tokens = sum(splits["train"]["tokens"] for splits in results["corpus"].values())

@@ -83,15 +83,14 @@ def distilling_cost(
     Raises:
         ModelError, TrainingError, ArtifactError: see :func:`orchestrator.stages._training.training_cost`.
     """
-    from orchestrator.models import build_model, head
+    from orchestrator.models import counts
     from orchestrator.models.vocabulary import check_vocabulary
 
     size, distillation, blocks = 0, experts.distillation, inputs.get("blocks")
     if distillation.soft is not None:
         vocab_size, context, _ = training_data(blocks, expected, languages)
-        teacher = build_model(expected.teacher, vocab_size, context, 0, "meta")
-        # With a cache at most the teacher's head is applied.
-        size = head(teacher)[0].numel() if distillation.cached else sum(p.numel() for p in teacher.parameters())
+        teacher = counts(expected.teacher, vocab_size, context)
+        size = teacher.head if distillation.cached else teacher.parameters  # of a cache at most the head is applied
     cost = training_cost(model or experts.model, training, blocks, expected, languages, size)
     check_vocabulary(model or experts.model, inputs.get("tokenizer") or expected.tokenizer)
     return cost

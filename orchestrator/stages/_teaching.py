@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.config.base import PluginSpec
+from orchestrator.records import TrainingFacts
 from orchestrator.tokens.blocks import TokenBlocks
 from orchestrator.tokens.storage import read_json
 
@@ -27,13 +28,15 @@ def teacher_model(
     return TeacherModel(partial(load_model, folder / "model", device), hidden_states, head, vocab_size, caches or {})
 
 
-def teacher_facts(folder: Path) -> dict[str, Any]:
-    """`training.json` of the teacher's artifact: parameters, weights_sha256, …
+def teacher_facts(folder: Path) -> TrainingFacts:
+    """`training.json` of the teacher's artifact.
 
     Raises:
         ArtifactError: it is damaged.
     """
-    return read_json(folder / "training.json", "teacher")
+    found: Any = read_json(folder / "training.json", "teacher")
+    facts: TrainingFacts = found
+    return facts
 
 
 def cache_identity(source: PluginSpec, teacher: Path, blocks: TokenBlocks, language: str) -> dict[str, Any]:

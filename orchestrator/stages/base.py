@@ -39,7 +39,7 @@ class Expected:
 
     Attributes:
         vocab_size, context: of blocks. languages: how many. tokens_per_language: of the training split; None: not
-            known before they are counted. teacher: its architecture.
+            known before they are counted. teacher, expert: their architectures.
         blocks: of each language by split, about; empty: nobody can tell before the text is read.
         tokenizer: folder of a given one; None: it is trained.
     """
@@ -51,6 +51,7 @@ class Expected:
     teacher: PluginSpec
     blocks: Mapping[str, int] = field(default_factory=dict)
     tokenizer: Path | None = None
+    expert: PluginSpec | None = None
 
 
 class Stage(Section):

@@ -81,17 +81,16 @@ class CacheStage(Stage):
 
     def cost(self, inputs: Mapping[str, Path | None], expected: Expected) -> Cost:
         """A forward pass of the teacher over the training blocks: 2 · N FLOPs a token."""
-        from orchestrator.models import build_model, head
+        from orchestrator.models import counts
 
-        model = build_model(expected.teacher, expected.vocab_size, expected.context, 0, "meta")
-        parameters, width = sum(parameter.numel() for parameter in model.parameters()), head(model)[0].shape[1]
-        per_token = build("teacher", self.teacher).bytes_per_token(width, expected.vocab_size)
+        teacher = counts(expected.teacher, expected.vocab_size, expected.context)
+        per_token = build("teacher", self.teacher).bytes_per_token(teacher.width, expected.vocab_size)
         folder = inputs.get("blocks")
         tokens = expected.tokens_per_language or expected.blocks.get("train", 0) * expected.context
         if folder is not None:
             blocks = TokenBlocks.open(folder, "train")
             tokens = blocks.count(self.language) * blocks.context
-        return Cost(tokens=tokens, flops=2.0 * parameters * tokens, disk_bytes=per_token * tokens)
+        return Cost(tokens=tokens, flops=2.0 * teacher.parameters * tokens, disk_bytes=per_token * tokens)
 
     def _shards(self, inputs: Mapping[str, Path], blocks: TokenBlocks, env: Environment) -> list[_Shard]:
         """The parts of the work: the same however many workers there are."""

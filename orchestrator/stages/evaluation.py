@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -20,6 +21,7 @@ from orchestrator.evaluation.perplexity import block_bytes, block_counts, block_
 from orchestrator.evaluation.summary import TEACHER, LanguageLosses, summarise
 from orchestrator.models import load_model
 from orchestrator.models.mixture_files import load_mixture
+from orchestrator.records import Evaluation
 from orchestrator.routers import Router
 from orchestrator.stages._held_out import held_out_tokens
 from orchestrator.stages._mixing import ROUTER
@@ -34,13 +36,12 @@ PARALLEL_TOKENS = 2**21
 class EvaluationStage(Stage):
     """Measures every model on every language's held-out blocks.
 
-    Writes `evaluation.json`: {"split", "context", "confidence", "bootstrap"} and the tables of
-    :func:`orchestrator.evaluation.summary.summarise`; and `block_losses.safetensors`, so that any other use of the
-    mixture can be evaluated without computing again: "loss/<model>/<lang>" (float64 [n], nats summed over a block; the
-    model is "teacher" or a name of :func:`orchestrator.evaluation.mixtures.mixture_losses`), "probabilities/<lang>"
-    (float64 [n, E], the router's), "route/<lang>" (int64 [n], index into the languages), "bytes/<lang>" (int64 [n]),
-    "works/<lang>" (int64 [n], the document, or larger work, that a block is of: blocks of one are no independent
-    samples).
+    Writes `evaluation.json`, an :class:`orchestrator.records.Evaluation`; and `block_losses.safetensors`, so that any
+    other use of the mixture can be evaluated without computing again: "loss/<model>/<lang>" (float64 [n], nats summed
+    over a block; the model is "teacher" or a name of :func:`orchestrator.evaluation.mixtures.mixture_losses`),
+    "probabilities/<lang>" (float64 [n, E], the router's), "route/<lang>" (int64 [n], index into the languages),
+    "bytes/<lang>" (int64 [n]), "works/<lang>" (int64 [n], the document, or larger work, that a block is of: blocks of
+    one are no independent samples).
 
     Routing is by block, on the block's own tokens, as the paper routes a sequence.
     """
@@ -77,15 +78,24 @@ class EvaluationStage(Stage):
         }
         save_file(_tensors(measured, probabilities), out / "block_losses.safetensors")
         options = self.evaluation
-        head = {"split": options.split, "context": blocks.context, "confidence": options.confidence}
-        tables = summarise(measured, options.bootstrap, options.confidence, self.seed)
-        result = {**head, "bootstrap": options.bootstrap, **tables}
+        result: Evaluation = {
+            "split": options.split,
+            "context": blocks.context,
+            "confidence": options.confidence,
+            "bootstrap": options.bootstrap,
+            **summarise(measured, options.bootstrap, options.confidence, self.seed),
+        }
         (out / "evaluation.json").write_text(json.dumps(result, indent=1, allow_nan=False), encoding="utf-8")
 
     def cost(self, inputs: Mapping[str, Path | None], expected: Expected) -> Cost:
-        """Tokens read: those of the split, by the teacher and by every expert."""
+        """Tokens read, those of the split by the teacher and by every expert, and 2 · N FLOPs for each."""
+        from orchestrator.models import parameter_count
+
         tokens = held_out_tokens(self.evaluation, self.languages, inputs.get("blocks"), expected)
-        return Cost(tokens=tokens * (1 + len(self.languages)))
+        size = partial(parameter_count, vocab_size=expected.vocab_size, context=expected.context)
+        experts = len(self.languages) * size(expected.expert) if expected.expert else 0
+        flops = 2.0 * (size(expected.teacher) + experts) * tokens
+        return Cost(tokens=tokens * (1 + len(self.languages)), flops=flops)
 
     def _losses(
         self,

@@ -15,8 +15,8 @@ from orchestrator.config.recipe import Recipe
 from orchestrator.config.sweep import Sweep, base_recipe
 from orchestrator.errors import StageFailedError
 from orchestrator.pipeline.execute import Execution, Runner
-from orchestrator.pipeline.place import runs_folder
 from orchestrator.pipeline.plan import Plan, run_folder
+from orchestrator.place import runs_folder
 from orchestrator.reporting.comparison import Trial
 from orchestrator.reporting.sweep import write_sweep_report
 from orchestrator.sweeps.agenda import Agenda

@@ -40,7 +40,7 @@ teacher:
     {{tokens: 3_200, batch_tokens: 320, micro_batch: 10, eval_every: 5, eval_blocks: 2, checkpoint_every: 5,
      precision: fp32, optimizer: {{type: adamw, lr: 1.0e-2}}}}
 experts: {{model: *model, training: *training, distillation: {{teacher: hidden_cache}}}}
-mixture: {mixture}
+setup: {setup}
 router: {{sequences_per_language: 60}}
 evaluation: {{bootstrap: 100, max_blocks: 4, batch: 4}}
 resources: {{cpus: 1}}
@@ -116,7 +116,7 @@ def finished(texts, tmp_path_factory):
     """The folder of the runs, with a finished one that nobody changes."""
     torch.set_num_threads(1)
     runs = tmp_path_factory.mktemp("runs")
-    (runs / "tiny.yaml").write_text(RECIPE.format(name="tiny", texts=texts, mixture="ple"))
+    (runs / "tiny.yaml").write_text(RECIPE.format(name="tiny", texts=texts, setup="ple"))
     done("run", runs / "tiny.yaml", "--local", runs=runs)
     return runs
 
@@ -256,7 +256,7 @@ def test_an_unfinished_run_can_not_grow(finished, texts, tmp_path):
 def test_the_prompt_router_learns_a_language_and_forgets_it(runs, texts, monkeypatch):
     monkeypatch.setattr("orchestrator.stages.router.TEST_PIECES", 30)
     router = "router: {type: {type: prompt, bits: 12, pieces: 200, calibration_pieces: 50}, reject: fr,"
-    recipe = RECIPE.format(name="prompts", texts=texts, mixture="ple").replace("router: {", router)
+    recipe = RECIPE.format(name="prompts", texts=texts, setup="ple").replace("router: {", router)
     (runs / "prompts.yaml").write_text(recipe)
     done("run", runs / "prompts.yaml", "--local", runs=runs)
 
@@ -281,7 +281,7 @@ def test_the_prompt_router_learns_a_language_and_forgets_it(runs, texts, monkeyp
 
 @pytest.mark.parametrize("setup", ["jeet", "{type: moe_ce, combiner: gate}"])
 def test_experts_of_joint_mixtures_are_added_removed_and_replaced(runs, texts, setup):
-    (runs / "joint.yaml").write_text(RECIPE.format(name="joint", texts=texts, mixture=setup))
+    (runs / "joint.yaml").write_text(RECIPE.format(name="joint", texts=texts, setup=setup))
     done("run", runs / "joint.yaml", "--local", runs=runs)
     first = current(runs, "joint")
     source = ("--source", f"files:{texts / 'es.jsonl'}")

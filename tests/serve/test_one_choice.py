@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from orchestrator.api.routing import RunRouter
 from orchestrator.artifacts import Store
-from orchestrator.cli.route import RunRouter, route_lines
+from orchestrator.cli.route import route_lines
 from orchestrator.config.routing import COMMON
 from orchestrator.errors import ArtifactError
 from orchestrator.routers import NONE, Chooser, Policy, Router, TextRouter

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from orchestrator.config.recipe import ResourcesConfig
 from orchestrator.errors import ResourceError
-from orchestrator.resources import Allocation, allocate
+from orchestrator.resources import Allocation, allocate, allocate_here, choose_device, expected_here, for_step
 
 
 def allocation(cpus: float, gpus: float, /, **resources: Any) -> Allocation:
@@ -79,3 +79,34 @@ def test_a_worker_wants_no_more_than_a_node_has(
     cpus, gpus = (sum(node[kind] for node in nodes) for kind in (0, 1))
     found = allocate(ResourcesConfig(**resources), cpus, gpus, nodes)
     assert (found.cpus_per_worker, found.threads) == expected
+
+
+def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert choose_device("auto") == "cpu"
+    with pytest.raises(ResourceError, match="GPU"):
+        choose_device("cuda")
+
+
+def test_a_process_of_its_own_gives_a_step_all_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    here = allocate_here(ResourcesConfig(cpus=3, slots=2))
+    assert (here.slots, here.threads, here.device, here.strategy.type) == (1, 3, "cpu", "single")
+    assert allocate_here(ResourcesConfig(cpus=3, threads=2)).threads == 2
+    with pytest.raises(ResourceError, match="2 training workers need Ray"):
+        allocate_here(ResourcesConfig(workers=2))
+
+
+def test_a_step_alone_has_every_slots_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    each, alone = expected_here(ResourcesConfig(slots=4, device="cuda"), local=False)
+    assert (each.threads, alone.threads, each.device) == (2, 8, "cpu")  # the plan of a recipe for GPUs, on a laptop
+    each, alone = expected_here(ResourcesConfig(slots=4), local=True)
+    assert each == alone
+
+
+def test_a_strategy_for_parts_is_for_models_of_parts() -> None:
+    resources = ResourcesConfig(strategy="expert_parallel")
+    assert for_step(resources, alone=False, by_parts=True) is resources
+    assert for_step(resources, alone=False, by_parts=False).strategy == "auto"

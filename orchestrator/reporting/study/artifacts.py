@@ -11,6 +11,7 @@ from typing import Any
 from orchestrator.reporting.comparison import FINISHED, Trial
 from orchestrator.reporting.facts import read_json, read_tensors
 from orchestrator.reporting.results import folder, learning_curves
+from orchestrator.reporting.run_results import Curves
 from orchestrator.reporting.study.data import Baseline, Evaluation, Json, Session, Setup, Study
 from orchestrator.works import by_work
 
@@ -152,6 +153,6 @@ def _mean_curve(curves: Sequence[Sequence[Sequence[float]]]) -> list[tuple[float
     return [(step, fmean(curve[step] for curve in found)) for step in sorted(set.intersection(*map(set, found)))]
 
 
-def _weights(curves: Json) -> list[tuple[int, float, float]]:
+def _weights(curves: Curves) -> list[tuple[int, float, float]]:
     beta = {step: value for step, value in curves["beta"]}  # noqa: C416
     return [(round(step), alpha, beta[step]) for step, alpha in curves["alpha"] if step in beta]

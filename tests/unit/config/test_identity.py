@@ -22,7 +22,7 @@ def of(*overrides):
         "experts.distillation.schedule={type: fixed}",
         "experts.distillation.soft={type: reverse_kl, temperature: 1.0}",
         "teacher.model={type: gpt2_nano}",
-        "mixture=ple",
+        "setup=ple",
         "tokenizer.path=null",
     ],
 )
@@ -38,7 +38,7 @@ def test_a_default_that_is_written_out_changes_nothing(default):
         "experts.distillation.soft=forward_kl",
         "experts.distillation.soft=null",
         "teacher.model=gpt2-tiny-teacher",
-        "mixture=jeet",
+        "setup=jeet",
     ],
 )
 def test_whatever_differs_from_the_defaults_is_in_it(other):

@@ -104,7 +104,7 @@ def test_shipped_recipes_are_valid(path):
         ("router.reject=best",),
         ("router.reject=error",),
         ("router.reject=en",),
-        ("router.reject=common", "mixture=moe_ce"),
+        ("router.reject=common", "setup=moe_ce"),
     ],
 )
 def test_policies_for_rejected_text(write, overrides):
@@ -115,7 +115,7 @@ def test_rejected_text_must_have_somewhere_to_go(write):
     assert "'es' is no policy and no language here; one of best, common, error, en" in refusal(
         write(MINIMAL), "router.reject=es"
     )
-    assert "ple has no common expert; set mixture: moe_ce" in refusal(write(MINIMAL), "router.reject=common")
+    assert "ple has no common expert; set setup: moe_ce" in refusal(write(MINIMAL), "router.reject=common")
 
 
 class TestBase:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from orchestrator.evaluation.summary import LanguageLosses, summarise
+from orchestrator.records import Tables
 
 CONTEXT = 10
 
@@ -26,6 +27,7 @@ def measured() -> dict[str, LanguageLosses]:
 
 def test_entries_means_and_routing(measured: dict[str, LanguageLosses]) -> None:
     result = summarise(measured, bootstrap=500, confidence=0.95, seed=3)
+    assert list(result) == list(Tables.__annotations__)  # and in this order: the file's
     losses = measured["py"].losses
     entry = result["experts"]["en"]["py"]
     assert entry["loss"] == pytest.approx(losses["en"].mean() / CONTEXT)

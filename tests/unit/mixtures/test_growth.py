@@ -36,7 +36,7 @@ def write_blocks(out):
 
 def version_of(store, recipe):
     """A version whose parts are empty but for what planning reads."""
-    joint = recipe["mixture"]["type"] != "ple"
+    joint = recipe["setup"]["type"] != "ple"
     experts = ["joint"] if joint else [f"expert-{language}" for language in recipe["corpus"]["languages"]]
     parts = {
         name: store.publish(name, name.ljust(64, "0"), {}, write_blocks if name == "blocks" else lambda out: None)
@@ -122,7 +122,7 @@ def test_an_expert_from_other_text_gets_a_new_router(store, version, spanish):
 
 @pytest.mark.parametrize("setup", ["jeet", "moe_ce"])
 def test_joint_mixtures_learn_the_new_language_and_nothing_else(store, spanish, setup):
-    version = version_of(store, recipe(mixture=setup))
+    version = version_of(store, recipe(setup=setup))
     made = steps(plan_growth(Change("add", "es", spanish), version, store))
     stage = made["joint"].stage
     assert (stage.learn, stage.freeze_shared, stage.languages) == (("es",), True, ("en", "fr", "de", "es"))
@@ -133,7 +133,7 @@ def test_joint_mixtures_learn_the_new_language_and_nothing_else(store, spanish, 
 
 
 def test_joint_mixtures_are_taken_apart_to_lose_or_replace_an_expert(store):
-    version = version_of(store, recipe(mixture="jeet"))
+    version = version_of(store, recipe(setup="jeet"))
     growth = plan_growth(Change("remove", "fr"), version, store)
     assert list(steps(growth)) == ["corpus", "blocks", "joint", *END]
     assert steps(growth)["joint"].stage.languages == ("en", "de")
@@ -211,7 +211,7 @@ def test_a_teacher_of_another_tokenizer_is_refused(store, spanish, tmp_path):
         (Change("add", "es", {"source": "miniwiki"}, overrides=("blocks.context=32",)), "blocks.context is the same"),
         (Change("replace", "fr", overrides=("teacher.training.tokens=9999",)), "teacher is the same"),
         (Change("replace", "fr", overrides=("corpus.languages.de.kind=code",)), "corpus is the same"),
-        (Change("replace", "fr", overrides=("mixture=jeet",)), "mixture is the same"),
+        (Change("replace", "fr", overrides=("setup=jeet",)), "setup is the same"),
         (Change("replace", "fr", teacher="x", overrides=("experts.distillation={soft: null}",)), "without a teacher"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -230,7 +230,7 @@ def test_the_last_expert_stays(store):
 def test_joint_experts_have_one_width_and_independent_ones_any(store, version, tmp_path, spanish):
     change = Change("add", "es", spanish, overrides=("experts.model.width=32",))
     assert plan_growth(change, version, store)
-    joint = version_of(Store(tmp_path / "joint"), recipe(mixture="jeet"))
+    joint = version_of(Store(tmp_path / "joint"), recipe(setup="jeet"))
     with pytest.raises(RecipeError, match=r"experts\.model is the same"):
         plan_growth(change, joint, store)
 

@@ -242,7 +242,7 @@ def test_experts_are_whatever_makes_the_experts_of_a_recipe():
 
 @pytest.mark.parametrize("setup", ["jeet", "moe_ce"])
 def test_a_plan_until_experts_that_are_trained_together_ends_with_them(tmp_path, setup):
-    recipe = load_recipe(RECIPES / "smoke.yaml", [f"mixture={setup}"])
+    recipe = load_recipe(RECIPES / "smoke.yaml", [f"setup={setup}"])
     plan = make_plan(recipe, Store(tmp_path), until=["experts"], force=["experts"])
     assert plan.missing[-1].name == "joint"
     assert plan.missing[-1].forced

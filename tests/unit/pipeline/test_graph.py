@@ -61,7 +61,7 @@ def test_a_stage_depends_on_the_source_of_its_plugins_alone():
 
 
 def test_a_joint_setup_trains_its_experts_in_one_step():
-    steps = {step.name: step for step in steps_of(load_recipe(SMOKE, ["mixture=jeet"]))}
+    steps = {step.name: step for step in steps_of(load_recipe(SMOKE, ["setup=jeet"]))}
     assert set(steps) == {*ALL, *CACHES, "joint", "router", *END}
     assert steps["mixture"].inputs == {"joint": "joint", "router": "router"}
     assert set(steps["joint"].inputs) == {"blocks", "tokenizer", "teacher", *CACHES}

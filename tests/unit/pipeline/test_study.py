@@ -83,11 +83,11 @@ def test_a_study_of_less_has_fewer_steps():
 
 
 def test_the_main_line_may_be_of_another_setup():
-    steps = study("mixture=jeet", "study.setups={jeet: jeet, ple: ple}")
+    steps = study("setup=jeet", "study.setups={jeet: jeet, ple: ple}")
     assert steps["mixture"].inputs["joint"] == "joint"
     assert steps["merged"].inputs["expert-fr"] == "expert-fr"
     assert set(steps["mixture-ple"].inputs) == {"router", "expert-en", "expert-fr", "expert-de", "expert-py"}
-    alone = study("mixture=jeet", "study.setups={jeet: jeet}")
+    alone = study("setup=jeet", "study.setups={jeet: jeet}")
     assert alone["merged"].inputs["expert-fr"] == "expert-fr"
     assert [name for name in alone if name.startswith("evaluation")] == ["evaluation"]
 

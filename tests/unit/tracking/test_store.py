@@ -83,9 +83,9 @@ def test_a_server_that_is_away_and_its_password_leave_no_trace_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("mlflow")
-    from orchestrator.cli.progress import LogProgress
     from orchestrator.pipeline.execute import execute
     from orchestrator.tracking import RunFacts, mlflow_tracker
+    from orchestrator.tracking.lines import LogLines
 
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
@@ -96,7 +96,7 @@ def test_a_server_that_is_away_and_its_password_leave_no_trace_of_it(
     step = PlannedStep(Step("teacher", Logs()), "f" * 64, None)
     plan = Plan(Store(tmp_path), (step,), Expected(512, 64, 1, None, PluginSpec(type="gpt2_nano")))
     runner = LocalRunner(ResourcesConfig(cpus=1))
-    execute(plan, runner, [LogProgress(), tracker])
+    execute(plan, runner, [LogLines(), tracker])
     runner.close()
     tracker.close(None)
     said = "".join(capfd.readouterr())

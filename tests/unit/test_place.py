@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import ResourceError
-from orchestrator.pipeline.place import runs_folder
+from orchestrator.place import runs_folder
 
 
 @pytest.mark.parametrize(

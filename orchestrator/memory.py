@@ -28,6 +28,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import psutil
 
 from orchestrator.environment import ParallelMap
+from orchestrator.records import MemoryFacts
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -46,7 +47,7 @@ class Used(NamedTuple):
     here: bool
 
 
-def memory_facts(used: Used | None, watch: MemoryWatch) -> dict[str, int | None]:
+def memory_facts(used: Used | None, watch: MemoryWatch) -> MemoryFacts:
     """What a manifest says of memory; `used` is None where a runner does not measure."""
     if used is not None and used.here:
         watch.note(used.peak)

@@ -8,15 +8,16 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator import memory
 from orchestrator.artifacts import Store
 from orchestrator.config.base import PluginSpec
 from orchestrator.config.recipe import ResourcesConfig
-from orchestrator.pipeline import memory
+from orchestrator.memory import MeasuredMap, MemoryWatch, PeakMemory, Used, memory_facts
 from orchestrator.pipeline.execute import execute
 from orchestrator.pipeline.graph import Step
-from orchestrator.pipeline.local import LocalRunner, ProcessMap
-from orchestrator.pipeline.memory import MeasuredMap, MemoryWatch, PeakMemory, Used, memory_facts
+from orchestrator.pipeline.local import LocalRunner
 from orchestrator.pipeline.plan import Plan, PlannedStep
+from orchestrator.processes import ProcessMap
 from orchestrator.stages.base import Expected, Stage
 
 MB = 10**6

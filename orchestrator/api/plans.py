@@ -1,0 +1,139 @@
+"""What a run would do, as a record that a person can print and a program can read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.api.running import Wanted, drift_line
+from orchestrator.artifacts import Store
+from orchestrator.config.recipe import Recipe
+from orchestrator.pipeline.plan import Plan, run_folder
+from orchestrator.place import runs_folder
+from orchestrator.stages.base import Cost
+
+
+@dataclass(frozen=True)
+class StepPlan:
+    """A step of a run to come.
+
+    Attributes:
+        name: of the step. cached: it is there and is not made again.
+        cost: what it is expected to take; of a cached one nothing. seconds: the same as wall time, by itself.
+    """
+
+    name: str
+    cached: bool
+    cost: Cost
+    seconds: float
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """What a run would do. `str()` of it is a table.
+
+    Example:
+        >>> from orchestrator import plan
+        >>> print(plan("quickstart"))
+
+    Attributes:
+        name: of the run. steps: in the order of the data.
+        seconds: expected from the start to the report, with trainings side by side where there are slots for them.
+        grounds: what the seconds rest on ("from 5 earlier trainings on this machine"); "": nothing is trained.
+        memory_bytes: of the largest worker. disk_bytes: of large results, all together.
+        device: "cpu" or "cuda". slots: trainings at the same time.
+        drift: what differs between what made the cached steps and what is installed; "": nothing.
+    """
+
+    name: str
+    steps: tuple[StepPlan, ...]
+    seconds: float
+    grounds: str
+    memory_bytes: int
+    disk_bytes: int
+    device: str
+    slots: int
+    drift: str
+
+    @property
+    def missing(self) -> tuple[StepPlan, ...]:
+        """The steps that have to run."""
+        return tuple(step for step in self.steps if not step.cached)
+
+    @property
+    def title(self) -> str:
+        """How many of the steps have to run."""
+        return f"{self.name}: {len(self.missing)} of {len(self.steps)} stages to run"
+
+    @property
+    def outlook(self) -> tuple[str, ...]:
+        """Sentences on the time of all steps; none where nothing has to run."""
+        if not self.missing:
+            return ()
+        at_once = f"{self.slots} trainings at a time" if self.slots > 1 else "one training at a time"
+        said = f"expected in all: about {duration(self.seconds)}, {at_once} on the {self.device} of this machine"
+        return (said, f"times of trainings: {self.grounds}") if self.grounds else (said,)
+
+    def __str__(self) -> str:
+        rows = [("stage", "state", "time")]
+        rows += [
+            (s.name, "cached" if s.cached else "to run", "" if s.cached else duration(s.seconds)) for s in self.steps
+        ]
+        width = max(len(row[0]) for row in rows)
+        lines = [f"{name:<{width}}  {state:<6}  {time:>8}".rstrip() for name, state, time in rows]
+        return "\n".join([self.title, *lines, *self.outlook, *filter(None, [self.drift])])
+
+
+def run_plan(recipe: Recipe, runs: Path, wanted: Wanted, local: bool) -> RunPlan:
+    """The plan of a recipe, see :func:`orchestrator.api.plan`.
+
+    Raises:
+        MomeError: the recipe can't work.
+    """
+    store = Store(run_folder(runs_folder(runs), recipe))
+    return planned_run(recipe, wanted.plan(recipe, store), local)
+
+
+def planned_run(recipe: Recipe, plan: Plan, local: bool) -> RunPlan:
+    """What running a plan would do and take on this machine.
+
+    Raises:
+        MomeError: the configuration can't work.
+    """
+    costs: dict[str, Cost] = {}
+    seconds, grounds, device, slots, total = dict[str, float](), "", "", 1, 0.0
+    if plan.missing:
+        from orchestrator.pipeline.estimate import estimate, expecting
+        from orchestrator.resources import expected_here
+
+        plan = expecting(plan, recipe)
+        costs = {planned.name: plan.cost(planned) for planned in plan.missing}
+        each, _ = expected_here(recipe.resources, local)
+        device, slots = each.device, each.slots
+        found = estimate(plan, costs, recipe, local)
+        seconds, total = dict(found.seconds), found.total
+        grounds = found.grounds if any(cost.training for cost in costs.values()) else ""
+    steps = [
+        StepPlan(p.name, p.artifact is not None, costs.get(p.name, Cost()), seconds.get(p.name, 0.0))
+        for p in plan.steps
+        if p.wanted
+    ]
+    return RunPlan(
+        name=recipe.name,
+        steps=tuple(steps),
+        seconds=total,
+        grounds=grounds,
+        memory_bytes=max((step.cost.memory_bytes for step in steps), default=0),
+        disk_bytes=sum(step.cost.disk_bytes for step in steps),
+        device=device,
+        slots=slots,
+        drift=drift_line(plan),
+    )
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them."""
+    for size, unit in ((86400, "days"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds:.0f} s"
