@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from orchestrator.artifacts import Artifact
 from orchestrator.disk import disk_errors
@@ -153,13 +153,12 @@ class Execution:
     def _start_ready(self) -> None:
         to_be_read = {name for p in self.waiting.values() for name in p.step.inputs.values()} - self.done.keys()
         leading = {name for name in to_be_read if not self.stopping.is_useless(name)}
-        for planned in [p for p in self.waiting.values() if self._is_ready(p)]:
+        for planned in list(self.waiting.values()):
+            if self.stopping.is_useless(planned.name) or set(planned.step.inputs.values()) - self.done.keys():
+                continue
             full = len(self.working) >= self.at_once
             if not self.at_once or planned.name in leading or not (leading or full):
                 self._start(self.waiting.pop(planned.name))
-
-    def _is_ready(self, planned: PlannedStep) -> bool:
-        return self.done.keys() >= set(planned.step.inputs.values()) and not self.stopping.is_useless(planned.name)
 
     def _start(self, planned: PlannedStep) -> None:
         inputs = {role: self.done[name] for role, name in planned.step.inputs.items()}
@@ -275,15 +274,12 @@ class Execution:
     def _follow(self) -> None:
         for name in self.begun & self.working.keys():  # rows may be there before word that their step has begun
             if rows := self.working[name].follower.read():
-                self._tell(partial(_give, name, rows))
+                for observer in self.observers:
+                    observer.metrics(name, rows)
 
     def _tell(self, call: Callable[[Observer], None]) -> None:
         for observer in self.observers:
             call(observer)
-
-
-def _give(step: str, rows: list[dict[str, Any]], observer: Observer) -> None:
-    observer.metrics(step, rows)
 
 
 def _raise_if_failed(failed: Mapping[str, MomeError], missing: Sequence[str]) -> None:
