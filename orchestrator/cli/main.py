@@ -101,8 +101,6 @@ def sweep(
         mome sweep jobs/recipes/sweep.yaml
 
         mome sweep jobs/recipes/sweep.yaml seeds=[1,2,3] --plan
-
-        mome sweep jobs/recipes/sweep.yaml --force trial-02
     """
     from orchestrator.cli import sweep as command
 

@@ -189,15 +189,15 @@ def test_a_sweep_without_ray(runs: Path, tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setitem(sys.modules, "ray", None)
     events = Events()
     configurations = {"fine": {}, "diverges": {LR: 1e30}, "other": {LR: 4e-3}}
-    file = written(runs, "local", configurations=configurations)
+    file = written(runs, "local", seeds=[7], configurations=configurations)
     with pytest.raises(StageFailedError, match="1 of 3 trials failed"):
         swept(file, runs, events, local=True)
     assert [end.split(":")[0] for end in events.ends.values()] == ["finished", "TrainingError", "finished"]
     again = Events()
-    written(runs, "local", configurations={name: configurations[name] for name in ("fine", "other")})
+    written(runs, "local", seeds=[7], configurations={name: configurations[name] for name in ("fine", "other")})
     swept(file, runs, again, local=True, force=["trial-02"])
     assert again.ends == {"trial-02-en": "finished"}
-    written(runs, "local", configurations=configurations, asha={"grace_steps": 4})
+    written(runs, "local", seeds=[7], configurations=configurations, asha={"grace_steps": 4})
     with pytest.raises(ResourceError, match="early stopping needs Ray Tune"):
         swept(file, runs, events, local=True)
 
