@@ -63,7 +63,7 @@ class Sweep:
         """The sweep's file; every repeat has seeds of its own, so that none finds its trials done."""
         tree: dict[str, Any] = {
             "name": f"sweep-{repeat}",
-            "base": str(Path(__file__).resolve().parents[2] / "jobs" / "recipes" / "quickstart.yaml"),
+            "base": str(Path(__file__).resolve().parents[1] / "jobs" / "recipes" / "quickstart.yaml"),
             "overrides": {
                 "teacher.training.tokens": self.teacher_tokens,
                 "experts.training.tokens": self.tokens,
