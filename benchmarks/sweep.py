@@ -17,13 +17,12 @@ import yaml
 
 from benchmarks._rows import Row, compare
 from orchestrator.artifacts import Store
-from orchestrator.cluster.sweep.trials import Planner, read_facts
-from orchestrator.config.loading import load_model
 from orchestrator.config.recipe import ResourcesConfig
-from orchestrator.config.sweep import Sweep as SweepFile
 from orchestrator.pipeline.execute import execute
 from orchestrator.pipeline.local import LocalRunner
 from orchestrator.pipeline.plan import make_plan
+from orchestrator.sweeps.run import read_sweep
+from orchestrator.sweeps.trials import read_facts
 
 GOAL_FACTOR, GOAL_SECONDS = 1.25, 20.0
 
@@ -64,7 +63,7 @@ class Sweep:
         """The sweep's file; every repeat has seeds of its own, so that none finds its trials done."""
         tree: dict[str, Any] = {
             "name": f"sweep-{repeat}",
-            "base": str(Path(__file__).resolve().parents[2] / "jobs" / "recipes" / "quickstart.yaml"),
+            "base": str(Path(__file__).resolve().parents[1] / "jobs" / "recipes" / "quickstart.yaml"),
             "overrides": {
                 "teacher.training.tokens": self.teacher_tokens,
                 "experts.training.tokens": self.tokens,
@@ -82,9 +81,9 @@ class Sweep:
 def _make_upstream(file: Path) -> None:
     """What all trials rest on, in a run beside the sweeps, which adopt it."""
     store = Store(file.parent / "upstream")
-    trial = Planner(load_model(SweepFile, file), file, store).known()[0]
+    trial = read_sweep(file, (), file.parent, adopt=False).agenda.trials[0]
     runner = LocalRunner(ResourcesConfig(device="cpu"))
-    execute(make_plan(trial.recipe, store, until=tuple(trial.upstream)), runner, [])
+    execute(make_plan(trial.recipe, store, until=tuple(trial.names.keys() - trial.trained.keys())), runner, [])
     runner.close()
 
 

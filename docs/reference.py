@@ -11,13 +11,13 @@ from collections.abc import Iterator
 from typing import Any, get_args, get_type_hints
 
 import python_reference
-from orchestrator.plugin_options import Option, options_of
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from orchestrator import plugins
 from orchestrator.config.recipe import Recipe
 from orchestrator.config.sweep import Sweep
+from orchestrator.plugin_options import Option, options_of
 
 INTRODUCTIONS = {
     "recipe": "A recipe is a YAML file with these sections. `mome run FILE section.field=value` changes a field. "

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.api.extras import needs_cluster
 from orchestrator.api.plans import RunPlan as RunPlan
 from orchestrator.api.plans import StepPlan as StepPlan
 from orchestrator.api.plans import run_plan
@@ -23,7 +22,7 @@ from orchestrator.tracking import Observer
 from orchestrator.tracking.lines import LogLines
 
 if TYPE_CHECKING:
-    from orchestrator.cluster.sweep.run import Display
+    from orchestrator.sweeps.run import Display
 
 DEFAULT_RUNS = "runs"
 
@@ -116,8 +115,19 @@ def load_run(folder_or_name: Path | str, runs: Path | str = DEFAULT_RUNS) -> Run
     return Run(open_run(str(folder_or_name), Path(runs)).root)
 
 
-def sweep(file: Path | str, *overrides: str, runs: Path | str = DEFAULT_RUNS, display: Display | None = None) -> Path:
-    """Run the trials of a sweep that are not done yet, on Ray Tune, and write its report.
+def sweep(
+    file: Path | str,
+    *overrides: str,
+    runs: Path | str = DEFAULT_RUNS,
+    force: Sequence[str] | str = (),
+    strict: bool = False,
+    accept: bool = False,
+    local: bool = False,
+    display: Display | None = None,
+) -> Path:
+    """Run the trials of a sweep that are not done yet, and write its report.
+
+    Ray Tune searches and stops early where the sweep asks for that; every other sweep works without Ray too.
 
     Example:
         >>> from orchestrator.api import sweep
@@ -127,6 +137,10 @@ def sweep(file: Path | str, *overrides: str, runs: Path | str = DEFAULT_RUNS, di
     Args:
         file: of the sweep, or the name of one that comes with MoME. overrides: fields of the sweep to change.
         runs: folder that holds the runs.
+        force: steps to run again, with all that depends on them; ``"trials"`` stands for the trainings of all trials.
+        strict: run steps again whose code or libraries have changed since they were made.
+        accept: record that steps made with other code or libraries are as good.
+        local: run in this process, without Ray.
         display: makes an observer that shows the trials, of which it is given a mapping by name; None: plain lines.
 
     Returns:
@@ -136,6 +150,7 @@ def sweep(file: Path | str, *overrides: str, runs: Path | str = DEFAULT_RUNS, di
         StageFailedError: trials failed; the others are in the report. ResourceError: Ray is not installed.
         MomeError: the sweep, or a recipe of it, can't work.
     """
-    with needs_cluster():
-        from orchestrator.cluster.sweep.run import run_sweep
-    return run_sweep(recipe_file(file), overrides, Path(runs), display or (lambda _: LogLines()))
+    from orchestrator.api.sweeping import run_sweep
+
+    wanted, shown = Wanted.of((), force, strict), display or (lambda _: LogLines())
+    return run_sweep(recipe_file(file), overrides, Path(runs), wanted, shown, accept=accept, local=local)

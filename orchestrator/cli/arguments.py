@@ -18,4 +18,23 @@ Runs = Annotated[Path, typer.Option(help="Folder that holds the runs.")]
 RunName = Annotated[str, typer.Argument(help="Name of a run, or its folder.", show_default=False)]
 Local = Annotated[bool, typer.Option("--local", help="Run in this process, without Ray.")]
 PlanOnly = Annotated[bool, typer.Option("--plan", help="Print the stages, what is cached, and what the rest costs.")]
+Strict = Annotated[bool, typer.Option(help="Run stages again whose code or libraries have changed.")]
+Accept = Annotated[bool, typer.Option(help="Record that stages made with other code are as good.")]
+Experts = Annotated[str | None, typer.Option(help="Only these experts may serve (en,py): the most probable of them.")]
+Force = Annotated[list[str] | None, typer.Option(help="Run this stage again, and all that depends on it.")]
 DEFAULT_RUNS = Path("runs")
+_BESIDE = Path(__file__).parents[2]
+"""Where the package lies: in a clone, the benchmarks lie there too."""
+BENCHES = ", ".join(sorted(file.stem for file in (_BESIDE / "benchmarks").glob("[!_]*.py"))) or "in a clone only"
+
+
+def check_together(plan: bool, strict: bool, accept: bool) -> None:
+    """Make sure that options make sense together.
+
+    Raises:
+        BadParameter: they don't.
+    """
+    if plan and accept:
+        raise typer.BadParameter("--plan changes nothing: give --accept without it")
+    if strict and accept:
+        raise typer.BadParameter("--strict makes again what --accept takes as it is: give one of them")

@@ -10,7 +10,21 @@ from typing import Annotated
 import typer
 
 from orchestrator.cli import data, expert, mixture, plugins
-from orchestrator.cli.arguments import DEFAULT_RUNS, Local, Overrides, PlanOnly, RecipeFile, RunName, Runs
+from orchestrator.cli.arguments import (
+    BENCHES,
+    DEFAULT_RUNS,
+    Accept,
+    Experts,
+    Force,
+    Local,
+    Overrides,
+    PlanOnly,
+    RecipeFile,
+    RunName,
+    Runs,
+    Strict,
+    check_together,
+)
 from orchestrator.cli.ending import exit_code
 
 app = typer.Typer(
@@ -25,13 +39,8 @@ app.add_typer(data.app, name="data")
 app.add_typer(expert.app, name="expert")
 app.add_typer(mixture.app, name="mixture")
 
-Experts = Annotated[str | None, typer.Option(help="Only these experts may serve (en,py): the most probable of them.")]
-Force = Annotated[list[str] | None, typer.Option(help="Run this stage again, and all that depends on it.")]
 _INTERRUPTED = 130
 """Exit code of a program that Ctrl-C has ended: 128 and the number of SIGINT."""
-_BESIDE = Path(__file__).parents[2]
-"""Where the package lies: in a clone, the benchmarks lie there too."""
-BENCHES = ", ".join(sorted(file.stem for file in (_BESIDE / "benchmarks").glob("[!_]*.py"))) or "in a clone only"
 
 
 @app.command()
@@ -42,8 +51,8 @@ def run(
     local: Local = False,
     until: Annotated[list[str] | None, typer.Option(help="Stop after this stage.")] = None,
     force: Force = None,
-    strict: Annotated[bool, typer.Option(help="Run stages again whose code or libraries have changed.")] = False,
-    accept: Annotated[bool, typer.Option(help="Record that stages made with other code are as good.")] = False,
+    strict: Strict = False,
+    accept: Accept = False,
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
     """Run an experiment, from text to its report. What is done already is not done again.
@@ -58,10 +67,7 @@ def run(
 
         mome run jobs/recipes/quickstart.yaml --until teacher
     """
-    if plan and accept:
-        raise typer.BadParameter("--plan changes nothing: give --accept without it")
-    if strict and accept:
-        raise typer.BadParameter("--strict makes again what --accept takes as it is: give one of them")
+    check_together(plan, strict, accept)
     if plan:
         from orchestrator import api
         from orchestrator.cli.plan import show_plan
@@ -79,19 +85,31 @@ def run(
 def sweep(
     recipe: Annotated[Path, typer.Argument(help="A sweep, for example jobs/recipes/sweep.yaml.", show_default=False)],
     overrides: Overrides = None,
+    plan: PlanOnly = False,
+    local: Local = False,
+    force: Force = None,
+    strict: Strict = False,
+    accept: Accept = False,
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
-    """Run a sweep over recipe fields and seeds on Ray Tune, and write its table and plot.
+    """Train configurations of a recipe with paired seeds, and compare them in a report.
+
+    Ray Tune searches and stops early, where the sweep asks for that; everything else works without Ray too (--local).
 
     Examples:
 
         mome sweep jobs/recipes/sweep.yaml
 
-        mome sweep jobs/recipes/sweep.yaml seeds=[1,2,3]
+        mome sweep jobs/recipes/sweep.yaml seeds=[1,2,3] --plan
     """
     from orchestrator.cli import sweep as command
 
-    command.sweep(recipe, overrides or (), runs)
+    check_together(plan, strict, accept)
+    more, again = overrides or (), force or ()
+    if plan:
+        command.print_sweep_plan(recipe, more, runs, force=again, strict=strict, local=local)
+    else:
+        command.sweep(recipe, more, runs, force=again, strict=strict, accept=accept, local=local)
 
 
 @app.command()

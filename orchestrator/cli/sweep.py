@@ -6,18 +6,19 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
 from orchestrator import api
+from orchestrator.api.running import Wanted
+from orchestrator.api.sweeping import sweep_plan
+from orchestrator.cli.plan import show_plan
 from orchestrator.errors import StoppedEarlyError
+from orchestrator.sweeps.trials import PlannedTrial
 from orchestrator.tracking import Observer
-
-if TYPE_CHECKING:
-    from orchestrator.cluster.sweep.trials import PlannedTrial
 
 _STATUS = {
     "running": "cyan",
@@ -29,13 +30,43 @@ _STATUS = {
 """Colours, in the order in which a live table shows its rows: what does not fit on the screen is cut off below."""
 
 
-def sweep(file: Path, overrides: Sequence[str], runs: Path) -> Path:
-    """Run a sweep under the terminal's eyes. Returns the report's folder.
+def sweep(
+    file: Path,
+    overrides: Sequence[str],
+    runs: Path,
+    *,
+    force: Sequence[str] = (),
+    strict: bool = False,
+    accept: bool = False,
+    local: bool = False,
+) -> Path:
+    """Run a sweep under the terminal's eyes. Returns the folder of the report.
 
     Raises:
         MomeError: see :func:`orchestrator.api.sweep`.
     """
-    return api.sweep(file, *overrides, runs=runs, display=sweep_display)
+    options = {"strict": strict, "accept": accept, "local": local}
+    return api.sweep(file, *overrides, runs=runs, force=force, display=sweep_display, **options)
+
+
+def print_sweep_plan(
+    file: Path,
+    overrides: Sequence[str],
+    runs: Path,
+    *,
+    force: Sequence[str] = (),
+    strict: bool = False,
+    local: bool = False,
+) -> None:
+    """Print the steps of all trials that are known, and what those that are missing are expected to cost.
+
+    Raises:
+        MomeError: the sweep can't work.
+    """
+    plan, notes = sweep_plan(file, overrides, runs, Wanted.of((), force, strict), local)
+    show_plan(plan)
+    for line in notes:
+        print(line)
 
 
 def sweep_display(trials: Mapping[str, PlannedTrial], console: Console | None = None) -> Observer:
@@ -86,7 +117,8 @@ class TrialTable:
         """See :class:`orchestrator.tracking.Observer`. The reason is printed above the table."""
         stopped = isinstance(error, StoppedEarlyError)
         self._end(step, "stopped" if stopped else "failed")
-        self._console.print(f"{step}: {error}", style=None if stopped else "red", highlight=False, markup=False)
+        told, style = (error.what, None) if isinstance(error, StoppedEarlyError) else (error, "red")
+        self._console.print(f"{step}: {told}", style=style, highlight=False, markup=False)
 
     def close(self, report: Path | None) -> None:  # noqa: ARG002
         """Leave the whole table on the screen."""
@@ -151,7 +183,7 @@ class TrialLines:
 
     def failed(self, step: str, error: Exception) -> None:
         """See :class:`orchestrator.tracking.Observer`."""
-        _say(f"{step}: {error}" if isinstance(error, StoppedEarlyError) else f"{step}: failed: {error}")
+        _say(f"{step}: {error.what}" if isinstance(error, StoppedEarlyError) else f"{step}: failed: {error}")
 
     def close(self, report: Path | None) -> None:
         """Nothing is left open."""

@@ -20,9 +20,9 @@ from orchestrator.cluster.errors import WorkerDiedError, sendable, translate
 from orchestrator.cluster.lean import make_trainer
 from orchestrator.cluster.session import is_own_cluster
 from orchestrator.cluster.shared import check_shared, clear
-from orchestrator.environment import Environment
 from orchestrator.errors import StoppedEarlyError
 from orchestrator.memory import PeakMemory
+from orchestrator.pipeline.local import Stoppable
 from orchestrator.resources import Allocation
 from orchestrator.stages.base import Stage
 
@@ -31,6 +31,7 @@ _MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 * 2**20), "MALLOC_TRIM_THRESHOLD_": 
 """Large tensors are made and dropped in every operation. Memory that glibc does not give back each time saves 11,000
 page faults a step of the quickstart's teacher, 8 % of its time."""
 _LOOK_SECONDS = 1.0
+_GRACE_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -147,29 +148,38 @@ def work(training: Training) -> None:
         clear(training.out)
     allocation, context = training.allocation, ray.train.get_context()
     torch.set_num_threads(allocation.threads)
-    environment = Environment(
+    told = threading.Event()
+    environment = Stoppable(
         work=training.work,
         device=allocation.device,
         threads=allocation.threads,
         strategy=allocation.strategy,
         rank=context.get_world_rank(),
         world_size=context.get_world_size(),
+        is_stopped=told.is_set,
     )
-    with _ends_when_stopped(training), PeakMemory() as memory:
+    alone = environment.world_size == 1  # of several workers, those that go on would wait for one that has ended
+    with _ends_when_stopped(training, told if alone else None), PeakMemory() as memory:
         training.stage.run(training.inputs, training.out, environment)
     with suppress(OSError):  # no reason to lose a training
         _memory_file(training, environment.rank).write_text(str(memory.bytes))
 
 
 @contextmanager
-def _ends_when_stopped(training: Training) -> Iterator[None]:
-    """End this worker when its training is stopped. Ray Train has no way to, but for Ctrl-C in the main thread."""
+def _ends_when_stopped(training: Training, told: threading.Event | None) -> Iterator[None]:
+    """End this worker when its training is stopped. Ray Train has no way to, but for Ctrl-C in the main thread.
+
+    Where it is `told`, its training has a moment to end by itself: then the worker lives on for the next one.
+    """
     over = threading.Event()
 
     def look() -> None:
         while not over.wait(_LOOK_SECONDS):
             if training.stopped:
-                os._exit(1)
+                if told:
+                    told.set()
+                if not (told and over.wait(_GRACE_SECONDS)):
+                    os._exit(1)
 
     threading.Thread(target=look, daemon=True).start()
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -235,16 +235,6 @@ def trial_recipe(sweep: Sweep, file: Path, configuration: Configuration, seed: i
     """
     changes = {**configuration.changes, f"{sweep.train}.training.seed": seed}
     return _recipe(sweep, file, changes, f"configuration {configuration.name!r}")
-
-
-def combinations(sweep: Sweep, file: Path) -> Iterator[tuple[Configuration, int, Recipe]]:
-    """(configuration, seed, recipe) of each trial known beforehand, every configuration of one seed before the next.
-
-    Raises:
-        RecipeError: a combination that is not a valid recipe.
-    """
-    for seed, configuration in itertools.product(sweep.seeds, configurations(sweep)):
-        yield configuration, seed, trial_recipe(sweep, file, configuration, seed)
 
 
 def _recipe(sweep: Sweep, file: Path, changes: Mapping[str, Any], what: str) -> Recipe:

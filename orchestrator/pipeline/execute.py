@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import queue
 import shutil
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from orchestrator.artifacts import Artifact
 from orchestrator.disk import disk_errors
@@ -22,15 +20,15 @@ from orchestrator.errors import FaultError, MomeError, StageFailedError, Stopped
 from orchestrator.faults import FOLDER, explained
 from orchestrator.memory import MemoryWatch, Used, memory_facts
 from orchestrator.pipeline.following import Follower
-from orchestrator.pipeline.graph import Step, code_of
+from orchestrator.pipeline.graph import Step
 from orchestrator.pipeline.plan import Plan, PlannedStep
 from orchestrator.pipeline.stopping import PATIENCE, Stopping
-from orchestrator.provenance import provenance
 from orchestrator.tracking import Observer
 
 _POLL_SECONDS = 0.3
 _say = partial(print, flush=True)
 METRICS = "metrics.jsonl"
+_TOLD = 12  # steps of many
 
 
 class Runner(Protocol):
@@ -69,7 +67,13 @@ def execute(
         StageFailedError: some steps failed. MomeError: exactly one did, with its own error; a :class:`FaultError` where
             that was none that a person can mend.
     """
-    return _Execution(plan, runner, observers, say).run()
+    execution = Execution(plan, runner, observers, say)
+    done = execution.run()
+    missing = [p.name for p in plan.missing if p.name not in {*done, *execution.failed}]
+    if execution.failed and missing:
+        say(f"not made: {', '.join(missing)}; the same command goes on from what is there")
+    _raise_if_failed(execution.failed, missing)
+    return done
 
 
 @dataclass
@@ -83,50 +87,91 @@ class _Working:
 
 
 @dataclass
-class _Execution:
+class Execution:
+    """A plan at work, which may grow meanwhile.
+
+    Attributes:
+        plan, runner: what is run, and where. observers: are told, in the thread of :meth:`run`. say: takes a line.
+        at_once: last steps that are begun at the same time, in the order of the plan and after all that they rest on;
+            0: all steps that are ready.
+        more: whether steps may still be added. failed: by step, why.
+    """
+
     plan: Plan
     runner: Runner
     observers: Sequence[Observer]
-    say: Callable[[str], None]
+    say: Callable[[str], None] = _say
+    at_once: int = 0
+    more: Callable[[], bool] = lambda: False
+    failed: dict[str, MomeError] = field(default_factory=dict)
+    waiting: dict[str, PlannedStep] = field(default_factory=dict)
+    requests: queue.SimpleQueue[Callable[[], None]] = field(default_factory=queue.SimpleQueue)
     events: queue.Queue[tuple[PlannedStep, Artifact | MomeError | None]] = field(default_factory=queue.Queue)
     working: dict[str, _Working] = field(default_factory=dict)
     begun: set[str] = field(default_factory=set)
     memory: MemoryWatch = field(default_factory=MemoryWatch)
 
     def __post_init__(self) -> None:
-        self.stopping = Stopping([planned.step for planned in self.plan.missing], self.runner.stop)
+        self.stopping = Stopping([], self.runner.stop)
+        self.done: dict[str, Artifact] = {}
+
+    def add(self, steps: Sequence[PlannedStep]) -> None:
+        """Let steps be run too, whose inputs are here or among them. For any thread."""
+        self.requests.put(partial(self._add, steps))
+
+    def stop(self, name: str, why: str) -> None:
+        """Let a step end that is at work; observers are told why. For any thread."""
+        self.requests.put(partial(self._stop, name, why))
 
     def run(self) -> dict[str, Artifact]:
-        done = {p.name: p.artifact for p in self.plan.steps if p.artifact is not None}
-        waiting = {p.name: p for p in self.plan.missing}
-        failed: dict[str, MomeError] = {}
-        for planned in waiting.values():
+        """Run what is missing, and what is added meanwhile; the artifact of every step that is done."""
+        self._add(self.plan.steps)
+        with self.memory:
+            while True:
+                more = self.more()  # asked first: what is added just before the last word counts
+                while not self.requests.empty():
+                    self.requests.get()()
+                self._start_ready()
+                if not (self.working or more):
+                    break  # what still waits depends on a step that failed
+                if event := self._next_event():
+                    self._note(*event)
+        return self.done
+
+    def _add(self, steps: Sequence[PlannedStep]) -> None:
+        self.done |= {p.name: p.artifact for p in steps if p.artifact is not None}
+        missing = {p.name: p for p in steps if p.wanted and p.artifact is None}
+        for planned in missing.values():
             if planned.forced:
                 self.plan.store.remove(planned.place, planned.fingerprint)
-        with self.memory:
-            self.runner.expect([planned.step for planned in waiting.values()])
-            while waiting or self.working:
-                for planned in [p for p in waiting.values() if self._is_ready(p, done)]:
-                    self._start(waiting.pop(planned.name), done)
-                if not self.working:
-                    break  # what still waits depends on a step that failed
-                planned, outcome = self._next_event()
-                if isinstance(outcome, Artifact):
-                    done[planned.name] = outcome
-                elif outcome is not None and not isinstance(outcome, StoppedEarlyError):
-                    failed[planned.name] = outcome
-                    self._doom(waiting)
-        missing = [p.name for p in self.plan.missing if p.name not in {*done, *failed}]
-        if failed and missing:
-            self.say(f"not made: {', '.join(missing)}; the same command goes on from what is there")
-        _raise_if_failed(failed, missing)
-        return done
+        self.waiting |= missing
+        self.stopping.add(planned.step for planned in missing.values())
+        self.runner.expect([planned.step for planned in missing.values()])
 
-    def _is_ready(self, planned: PlannedStep, done: Mapping[str, Artifact]) -> bool:
-        return done.keys() >= set(planned.step.inputs.values()) and not self.stopping.is_useless(planned.name)
+    def _stop(self, name: str, why: str) -> None:
+        if name in self.working and not self.stopping.is_doomed(name):
+            self.stopping.doom(name, self.working[name].work, 0, why)
+            self._look_after()
 
-    def _start(self, planned: PlannedStep, done: Mapping[str, Artifact]) -> None:
-        inputs = {role: done[name] for role, name in planned.step.inputs.items()}
+    def _note(self, planned: PlannedStep, outcome: Artifact | MomeError | None) -> None:
+        if isinstance(outcome, Artifact):
+            self.done[planned.name] = outcome
+        elif outcome is not None and not isinstance(outcome, StoppedEarlyError):
+            self.failed[planned.name] = outcome
+            self._doom()
+
+    def _start_ready(self) -> None:
+        to_be_read = {name for p in self.waiting.values() for name in p.step.inputs.values()} - self.done.keys()
+        leading = {name for name in to_be_read if not self.stopping.is_useless(name)}
+        for planned in list(self.waiting.values()):
+            if self.stopping.is_useless(planned.name) or set(planned.step.inputs.values()) - self.done.keys():
+                continue
+            full = len(self.working) >= self.at_once
+            if not self.at_once or planned.name in leading or not (leading or full):
+                self._start(self.waiting.pop(planned.name))
+
+    def _start(self, planned: PlannedStep) -> None:
+        inputs = {role: self.done[name] for role, name in planned.step.inputs.items()}
         work = self.plan.store.work(planned.place, planned.fingerprint)
         # Daemon threads: after Ctrl-C the process must be able to end while a step is still at work.
         thread = threading.Thread(target=self._work, args=(planned, inputs, work), name=planned.name, daemon=True)
@@ -143,7 +188,7 @@ class _Execution:
 
     def _work(self, planned: PlannedStep, inputs: Mapping[str, Artifact], work: Path) -> None:
         folders = {role: artifact.folder for role, artifact in inputs.items()}
-        manifest = _identity(planned, inputs)
+        manifest = planned.manifest(inputs)
         start = time.perf_counter()
 
         def begun() -> None:
@@ -182,37 +227,36 @@ class _Execution:
     def _failure(self, name: str, error: BaseException) -> MomeError:
         """The error as it is told."""
         if self.stopping.was_told(name):
-            return StoppedEarlyError("stopped; what it has done is kept", name)
+            return StoppedEarlyError(self.stopping.reason(name), name)
         if not isinstance(error, StoppedEarlyError):
             self.stopping.failed(name)
         return explained(error, f"stage {name}", self.plan.store.root / FOLDER)
 
-    def _doom(self, waiting: Collection[str]) -> None:
+    def _doom(self) -> None:
         """Let steps end that have become useless, and say what goes on and what does not."""
         ending = [name for name in self.working if self.stopping.is_useless(name)]
         for name in ending:
             if not self.stopping.is_doomed(name):
                 self.stopping.doom(name, self.working[name].work, PATIENCE if name in self.begun else 0)
-        going = [name for name in (*self.working, *waiting) if not self.stopping.is_useless(name)]
+        going = [name for name in (*self.working, *self.waiting) if not self.stopping.is_useless(name)]
         if going:
-            self.say(f"meanwhile goes on: {', '.join(going)}")
+            self.say(f"meanwhile goes on: {', '.join(going[:_TOLD])}{', …' * (len(going) > _TOLD)}")
         if ending:
             self.say(f"stops within a minute, because nothing that is wanted can use it: {', '.join(ending)}")
 
-    def _next_event(self) -> tuple[PlannedStep, Artifact | MomeError | None]:
-        """Wait for a step to begin (None), fail or finish; observers are told of it, and of metrics meanwhile."""
-        while True:
-            try:
-                planned, outcome = self.events.get(timeout=_POLL_SECONDS)
-            except queue.Empty:
-                self._follow()
-                self._look_after()
-                continue
-            if planned.name not in self.working:  # it was given up, and has ended after all
-                continue
+    def _next_event(self) -> tuple[PlannedStep, Artifact | MomeError | None] | None:
+        """Wait a moment for a step to begin (None), fail or finish; observers are told of it, and of metrics."""
+        try:
+            planned, outcome = self.events.get(timeout=_POLL_SECONDS)
+        except queue.Empty:
             self._follow()
-            self._pass_on(planned, outcome)
-            return planned, outcome
+            self._look_after()
+            return None
+        if planned.name not in self.working:  # it was given up, and has ended after all
+            return None
+        self._follow()
+        self._pass_on(planned, outcome)
+        return planned, outcome
 
     def _look_after(self) -> None:
         """See to steps that are to end, and to threads that ended without a word."""
@@ -240,27 +284,12 @@ class _Execution:
     def _follow(self) -> None:
         for name in self.begun & self.working.keys():  # rows may be there before word that their step has begun
             if rows := self.working[name].follower.read():
-                self._tell(partial(_give, name, rows))
+                for observer in self.observers:
+                    observer.metrics(name, rows)
 
     def _tell(self, call: Callable[[Observer], None]) -> None:
         for observer in self.observers:
             call(observer)
-
-
-def _give(step: str, rows: list[dict[str, Any]], observer: Observer) -> None:
-    observer.metrics(step, rows)
-
-
-def _identity(planned: PlannedStep, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
-    """What a manifest says of where its artifact comes from."""
-    return {
-        "step": planned.name,
-        "stage": type(planned.step.stage).__name__,
-        "config": planned.step.stage.model_dump(mode="json"),
-        "inputs": {role: artifact.fingerprint for role, artifact in inputs.items()},
-        **provenance(code_of(planned.step.stage)),
-        "machine": {"platform": platform.platform(), "cpus": os.cpu_count()},
-    }
 
 
 def _raise_if_failed(failed: Mapping[str, MomeError], missing: Sequence[str]) -> None:

@@ -36,6 +36,7 @@ class Step:
         name: of the step. stage: its configuration. inputs: which step fills each input (role -> step name).
         alone: no other training runs beside this one, so it may use the CPUs of every slot.
         kind: what sort of step it is, which its artifacts are kept under: steps of a study have names of their own.
+        origin: its name in the graph of its recipe, where it has another name in the graph of a sweep.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Step:
     inputs: Mapping[str, str] = field(default_factory=dict)
     alone: bool = False
     kind: str = ""
+    origin: str = ""
 
     @property
     def place(self) -> str:

@@ -45,7 +45,7 @@ class LocalRunner:
             begun()
             share = allocate_here(self._resources, by_parts=step.stage.by_parts)
             torch.set_num_threads(share.threads)
-            environment = _Stoppable(
+            environment = Stoppable(
                 work=work,
                 map=self._map,
                 device=share.device,
@@ -67,7 +67,7 @@ class LocalRunner:
 
 
 @dataclass(frozen=True)
-class _Stoppable(Environment):
+class Stoppable(Environment):
     """Ends a stage at its next metrics once it is to stop."""
 
     is_stopped: Callable[[], bool] = lambda: False

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from orchestrator.artifacts import Artifact, Store
 from orchestrator.config.recipe import Recipe
@@ -22,7 +25,7 @@ class PlannedStep:
 
     Attributes:
         step, fingerprint: which. artifact: its result where it is cached. wanted: the plan is to have it made.
-        forced: it is made again from nothing.
+        forced: it is made again from nothing. expected: of its cost, where that is not as the whole plan has it.
     """
 
     step: Step
@@ -30,6 +33,7 @@ class PlannedStep:
     artifact: Artifact | None
     wanted: bool = True
     forced: bool = False
+    expected: Expected | None = None
 
     @property
     def name(self) -> str:
@@ -40,6 +44,17 @@ class PlannedStep:
     def place(self) -> str:
         """Where the store keeps its artifacts."""
         return self.step.place
+
+    def manifest(self, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
+        """What the manifest of its artifact says of where that comes from: it is made now, of these inputs."""
+        return {
+            "step": self.step.origin or self.name,
+            "stage": type(self.step.stage).__name__,
+            "config": self.step.stage.model_dump(mode="json"),
+            "inputs": {role: artifact.fingerprint for role, artifact in inputs.items()},
+            **provenance(code_of(self.step.stage)),
+            "machine": {"platform": platform.platform(), "cpus": os.cpu_count()},
+        }
 
 
 @dataclass(frozen=True)
@@ -73,9 +88,8 @@ class Plan:
             MomeError: the configuration can't work (a model that does not fit its context, say).
         """
         folders = {p.name: p.artifact.folder if p.artifact else None for p in self.steps}
-        return planned.step.stage.cost(
-            {role: folders[name] for role, name in planned.step.inputs.items()}, self.expected
-        )
+        expected = replace(planned.expected or self.expected, blocks=self.expected.blocks)
+        return planned.step.stage.cost({role: folders[name] for role, name in planned.step.inputs.items()}, expected)
 
 
 def make_plan(
@@ -103,7 +117,7 @@ def make_plan(
     wanted = ancestors(steps, select(steps, until)) if until else {step.name for step in steps}
     known = fingerprints(steps)
     forced = descendants(steps, select(steps, force))  # whatever is there of these may be damaged
-    made = {s.name: None if s.name in forced else _made(store, s.place, known[s.name], adopt) for s in steps}
+    made = {s.name: None if s.name in forced else find_made(store, s.place, known[s.name], adopt) for s in steps}
     if strict:
         forced |= descendants(steps, _changed(store, {name: made[name] for name in wanted}))
 
@@ -112,7 +126,7 @@ def make_plan(
         artifact = None if name in forced else made[name]
         return PlannedStep(step, fingerprint, artifact, name in wanted, name in forced)
 
-    return Plan(store, tuple(map(planned, steps)), _expected(recipe))
+    return Plan(store, tuple(map(planned, steps)), expected_of(recipe))
 
 
 def plan_around(
@@ -129,8 +143,8 @@ def plan_around(
     """
     known = fingerprints(steps, {name: artifact.fingerprint for name, artifact in given.items()})
     there = [PlannedStep(Step(name, Given()), known[name], artifact) for name, artifact in given.items()]
-    made = [PlannedStep(s, known[s.name], _made(store, s.place, known[s.name], adopt)) for s in steps]
-    return Plan(store, (*there, *made), _expected(recipe))
+    made = [PlannedStep(s, known[s.name], find_made(store, s.place, known[s.name], adopt)) for s in steps]
+    return Plan(store, (*there, *made), expected_of(recipe))
 
 
 def drifts(store: Store, artifacts: Mapping[str, Artifact]) -> dict[str, Drift]:
@@ -152,7 +166,7 @@ class Given(Stage):
     """Stands in a plan for an artifact that is there; it never runs."""
 
 
-def _made(store: Store, name: str, fingerprint: str, adopt: bool) -> Artifact | None:
+def find_made(store: Store, name: str, fingerprint: str, adopt: bool) -> Artifact | None:
     """A step's artifact, of this run or of another one beside it."""
     artifact = store.find(name, fingerprint)
     if artifact is None and (made := store.elsewhere(name, fingerprint)):
@@ -160,7 +174,8 @@ def _made(store: Store, name: str, fingerprint: str, adopt: bool) -> Artifact | 
     return artifact
 
 
-def _expected(recipe: Recipe) -> Expected:
+def expected_of(recipe: Recipe) -> Expected:
+    """What costs of a recipe's steps rest on."""
     return Expected(
         vocab_size=recipe.tokenizer.vocab_size,
         context=recipe.blocks.context,

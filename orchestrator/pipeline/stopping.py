@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,12 +35,13 @@ class _Doomed:
 
     Attributes:
         work: where it writes its checkpoints. until: when its time is up. checkpoints: that it had before.
-        told: to end.
+        why: it is told. told: to end.
     """
 
     work: Path
     until: float
     checkpoints: frozenset[str]
+    why: str
     told: bool = False
 
 
@@ -60,6 +61,12 @@ class Stopping:
     _doomed: dict[str, _Doomed] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
+    def add(self, steps: Iterable[Step]) -> None:
+        """Know more steps that are to be run."""
+        with self._lock:
+            self.steps = (*self.steps, *steps)
+            self._useless = useless(self.steps, self._failed)
+
     def failed(self, name: str) -> None:
         """A step has failed. For any thread: what it makes useless must not begin a moment later."""
         with self._lock:
@@ -78,9 +85,15 @@ class Stopping:
         """Whether a step's end is our doing. For any thread."""
         return name in self._doomed and self._doomed[name].told
 
-    def doom(self, name: str, work: Path, patience: float = PATIENCE) -> None:
+    def reason(self, name: str) -> str:
+        """Why a step was told to end. For any thread."""
+        return self._doomed[name].why
+
+    def doom(
+        self, name: str, work: Path, patience: float = PATIENCE, why: str = "stopped; what it has done is kept"
+    ) -> None:
         """Let a step end, in so many seconds at most."""
-        self._doomed[name] = _Doomed(work, self.now() + patience, _checkpoints(work))
+        self._doomed[name] = _Doomed(work, self.now() + patience, _checkpoints(work), why)
 
     def look(self) -> list[str]:
         """Tell the steps whose time is up to end, and name those that were told and have not ended in time.

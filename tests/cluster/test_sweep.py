@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,14 @@ import pytest
 import yaml
 
 from orchestrator.artifacts import Store
-from orchestrator.cluster.sweep.trials import PlannedTrial, Planner
-from orchestrator.config.loading import load_model, load_recipe
-from orchestrator.config.sweep import Sweep
-from orchestrator.errors import StageFailedError
+from orchestrator.cli import sweep as command_line
+from orchestrator.config.loading import load_recipe
+from orchestrator.errors import ResourceError, StageFailedError
 from orchestrator.pipeline.execute import execute
 from orchestrator.pipeline.local import LocalRunner
 from orchestrator.pipeline.plan import make_plan
+from orchestrator.sweeps.run import read_sweep
+from orchestrator.sweeps.trials import PlannedTrial
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 
@@ -61,19 +63,26 @@ def written(folder: Path, name: str, overrides: Mapping[str, Any] = {}, **fields
     return file
 
 
-def planned(file: Path, name: str, root: Path) -> PlannedTrial:
-    planner = Planner(load_model(Sweep, file), file, Store(root))
-    return next(trial for trial in planner.known() if trial.configuration.name == name)
+def planned(file: Path, name: str, runs: Path) -> PlannedTrial:
+    """A trial by its configuration; `runs` holds the sweep's folder."""
+    agenda = read_sweep(file, (), runs, adopt=False).agenda
+    return next(trial for trial in agenda.trials if trial.configuration.name == name)
 
 
 def weights_alone(file: Path, name: str, runs: Path, folder: Path) -> str:
     """Digest of what a configuration's expert learns in this process, with nothing before it."""
     shutil.copytree(runs / "upstream", folder / "upstream")
-    trial = planned(file, name, folder / "alone")
+    trial = planned(file, name, folder)
     runner = LocalRunner(trial.recipe.resources)
     execute(make_plan(trial.recipe, trial.store, until=tuple(trial.trained)), runner, [])
     runner.close()
     return str(trial.facts()[0]["weights_sha256"])
+
+
+def is_worker(process: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return process.cmdline()[:1] != [] and process.cmdline()[0].startswith("ray::RayTrainWorker")
+    return False
 
 
 class Events:
@@ -83,17 +92,19 @@ class Events:
         self.ends: dict[str, str] = {}
         self.validated: list[tuple[str, int]] = []
         self.victim = victim
+        self.workers: set[int] = set()
 
     def started(self, step: str) -> None:
         pass
 
     def metrics(self, step: str, rows: Sequence[Mapping[str, Any]]) -> None:
         self.validated += [(step, row["step"]) for row in rows if "validation_loss" in row]
+        working = [each for each in psutil.Process().children(recursive=True) if is_worker(each)]
+        self.workers |= {process.pid for process in working}
         if step == self.victim:
             self.victim = ""
-            for process in psutil.Process().children(recursive=True):
-                if process.cmdline()[:1] and process.cmdline()[0].startswith("ray::ImplicitFunc"):
-                    process.kill()
+            for process in working:
+                process.kill()
 
     def finished(self, step: str, manifest: Mapping[str, Any], folder: Path) -> None:
         self.ends[step] = "finished"
@@ -105,14 +116,14 @@ class Events:
         pass
 
 
-def swept(file: Path, runs: Path, events: Events) -> dict[str, Any]:
+def swept(file: Path, runs: Path, events: Events, **options: Any) -> dict[str, Any]:
     """The results of a sweep's report."""
-    from orchestrator.cluster.sweep.run import run_sweep
-
-    try:
-        run_sweep(file, (), runs, lambda trials: events)
-    finally:
-        results = json.loads((runs / file.stem / "report" / "results.json").read_text())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(command_line, "sweep_display", lambda trials: events)
+        try:
+            command_line.sweep(file, (), runs, **options)
+        finally:
+            results = json.loads((runs / file.stem / "report" / "results.json").read_text())
     return {each["label"]: each for each in results["configurations"]}
 
 
@@ -135,7 +146,7 @@ def test_bad_trials_are_told_and_the_others_go_on(runs: Path, tmp_path: Path, ra
     assert kinds == ["finished", "TrainingError", "finished", "WorkerDiedError", "finished"]
     results = json.loads((runs / "bad" / "report" / "results.json").read_text())["configurations"]
     assert [each["mean"] is None for each in results] == [False, True, False, True, False]
-    inherited = planned(file, "inherits", runs / "bad").facts()[0]["weights_sha256"]
+    inherited = planned(file, "inherits", runs).facts()[0]["weights_sha256"]
     assert inherited == weights_alone(file, "inherits", runs, tmp_path)
 
 
@@ -144,7 +155,7 @@ def test_early_stopping_and_equal_time(runs: Path, ray_session: None) -> None:
     file = written(
         runs,
         "early",
-        {"experts.training.tokens": 40 * 1024, "resources": {"slots": 1, "cpus": 2}},  # the good one goes first
+        {"experts.training.tokens": 300 * 1024, "resources": {"slots": 1, "cpus": 2}},  # the good one goes first
         configurations={"good": {LR: 3e-3}, "bad": {LR: 1e-6}},
         asha={"grace_steps": 8, "reduction_factor": 2},
         equal_time={"good": "good"},
@@ -155,9 +166,41 @@ def test_early_stopping_and_equal_time(runs: Path, ray_session: None) -> None:
     assert found["bad"]["trials"][0]["curve"][0][0] == 4
     assert found["good, equal time"]["trials"][0]["tokens"] == found["good"]["trials"][0]["tokens"]
     assert not list((runs / "early" / "work").glob("*"))
+    assert len(events.workers) == 1  # a stopped training leaves its worker to the next one
     again = Events()
     swept(file, runs, again)
     assert again.ends == {}
+
+
+def test_optuna_searches_while_trials_run(runs: Path, ray_session: None) -> None:
+    events = Events()
+    search = {"type": "optuna", "samples": 3, "space": {LR: {"low": 1e-4, "high": 1e-2, "log": True}}, "seed": 1}
+    file = written(runs, "searched", {"resources": {"slots": 2, "cpus": 2}}, search=search)
+    found = swept(file, runs, events)
+    assert {end for step, end in events.ends.items() if step.startswith("trial")} == {"finished"}
+    assert [each["trials"][0]["status"] for each in found.values()] == ["finished"] * 3
+    (points,) = json.loads((runs / "searched" / "sweep.json").read_text())["suggestions"].values()
+    assert [f"lr={point[LR]}" for point in points] == list(found)
+
+
+def test_a_sweep_without_ray(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "ray"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "ray", None)
+    events = Events()
+    configurations = {"fine": {}, "diverges": {LR: 1e30}, "other": {LR: 4e-3}}
+    file = written(runs, "local", seeds=[7], configurations=configurations)
+    with pytest.raises(StageFailedError, match="1 of 3 trials failed"):
+        swept(file, runs, events, local=True)
+    ends = [events.ends[f"trial-0{number}-en"].split(":")[0] for number in (1, 2, 3)]
+    assert ends == ["finished", "TrainingError", "finished"]
+    again = Events()
+    written(runs, "local", seeds=[7], configurations={name: configurations[name] for name in ("fine", "other")})
+    swept(file, runs, again, local=True, force=["trial-02"])
+    assert again.ends == {"trial-02-en": "finished"}
+    written(runs, "local", seeds=[7], configurations=configurations, asha={"grace_steps": 4})
+    with pytest.raises(ResourceError, match="early stopping needs Ray Tune"):
+        swept(file, runs, events, local=True)
 
 
 @pytest.mark.slow

@@ -8,10 +8,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 from rich.console import Console
 
+from orchestrator.api.plans import RunPlan
+from orchestrator.cli import sweep as command
 from orchestrator.cli.sweep import TrialLines, TrialTable, sweep_display
-from orchestrator.errors import StoppedEarlyError, TrainingError
+from orchestrator.errors import ResourceError, StoppedEarlyError, TrainingError
+
+RECIPES = Path(__file__).resolve().parents[3] / "jobs" / "recipes"
 
 
 def trials(*names: str) -> dict[str, Any]:
@@ -53,6 +58,40 @@ def test_the_table_holds_every_trial_those_at_work_first() -> None:
     assert "trial-1-en: hello" in text
     assert "trial-3-en: not finite" in text
     assert "stopped early by ASHA at step 8" in text
+
+
+def test_a_plan_has_the_steps_of_all_trials_and_says_what_results_will_add(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[RunPlan] = []
+    monkeypatch.setattr(command, "show_plan", shown.append)
+    file = tmp_path / "tiny.yaml"
+    tree = {"name": "tiny", "base": str(RECIPES / "smoke.yaml"), "seeds": [1, 2]}
+    soft = "experts.distillation.soft"
+    file.write_text(
+        yaml.safe_dump({**tree, "configurations": {"KD": {}, "CE": {soft: None}}, "equal_time": {"CE": "KD"}})
+    )
+    command.print_sweep_plan(file, (), tmp_path, force=["trials"])
+    names = [step.name for step in shown[0].missing]
+    assert {f"trial-0{n}-en" for n in range(1, 5)} == {name for name in names if name.startswith("trial")}
+    assert names.count("teacher") == 1
+    assert not (tmp_path / "tiny").exists()
+    search = {"type": "optuna", "samples": 3, "space": {soft: {"choices": [None, "reverse_kl"]}}}
+    file.write_text(yaml.safe_dump({**tree, "search": search}))
+    command.print_sweep_plan(file, (), tmp_path)
+    assert capsys.readouterr().out.splitlines() == [
+        "then, with as many tokens as results tell: CE, equal time",
+        "then 3 configurations that Optuna suggests, with each seed",
+    ]
+
+
+def test_what_ray_tune_does_needs_ray(tmp_path: Path) -> None:
+    file = tmp_path / "tiny.yaml"
+    tree = {"name": "tiny", "base": str(RECIPES / "smoke.yaml"), "configurations": {"one": {}}}
+    file.write_text(yaml.safe_dump({**tree, "asha": {"grace_steps": 4}}))
+    with pytest.raises(ResourceError, match="early stopping needs Ray Tune") as caught:
+        command.sweep(file, (), tmp_path, local=True)
+    assert caught.value.fix == "leave out --local, or asha"
 
 
 def test_lines_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:

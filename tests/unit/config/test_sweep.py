@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,8 @@ import pytest
 import yaml
 
 from orchestrator.config.loading import load_model
-from orchestrator.config.sweep import Range, Sweep, base_recipe, combinations, configurations, draw
+from orchestrator.config.recipe import Recipe
+from orchestrator.config.sweep import Configuration, Range, Sweep, base_recipe, configurations, draw, trial_recipe
 from orchestrator.errors import RecipeError
 
 RECIPES = Path(__file__).resolve().parents[3] / "jobs" / "recipes"
@@ -22,6 +25,11 @@ def written(folder: Path, **changes: Any) -> tuple[Sweep, Path]:
     file = folder / "sweep.yaml"
     file.write_text(yaml.safe_dump(tree, sort_keys=False))
     return load_model(Sweep, file), file
+
+
+def combinations(sweep: Sweep, file: Path) -> Iterator[tuple[Configuration, int, Recipe]]:
+    for seed, configuration in itertools.product(sweep.seeds, configurations(sweep)):
+        yield configuration, seed, trial_recipe(sweep, file, configuration, seed)
 
 
 def test_every_configuration_with_every_seed_and_nothing_else_changed(tmp_path: Path) -> None:

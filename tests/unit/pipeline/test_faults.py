@@ -117,11 +117,11 @@ def test_a_thread_that_is_ended_is_a_failed_step(tmp_path, error):
 
 
 def test_a_thread_that_ends_without_a_word_is_a_failed_step(tmp_path, monkeypatch):
-    class Silent(room._Execution):
+    class Silent(room.Execution):
         def _work(self, planned, inputs, work):
             pass
 
-    monkeypatch.setattr(room, "_Execution", Silent)
+    monkeypatch.setattr(room, "Execution", Silent)
     found, _ = run(tmp_path, Acts(a=nothing))
     assert "its thread ended without a word" in str(found)
 

@@ -1,4 +1,4 @@
-"""The trials of a sweep: what each trains, what that rests on, and what came of it."""
+"""The trials of a sweep: which steps each trial trains, and the row of a trial in the report."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from orchestrator.artifacts import Artifact, Store, digest
 from orchestrator.config.recipe import Recipe
 from orchestrator.config.sweep import (
     Configuration,
-    Search,
     Sweep,
     base_recipe,
     configuration_name,
@@ -23,10 +22,9 @@ from orchestrator.config.sweep import (
     trial_recipe,
 )
 from orchestrator.errors import RecipeError
-from orchestrator.pipeline.graph import fingerprints, steps_of
-from orchestrator.pipeline.plan import ancestors
 from orchestrator.reporting.comparison import FINISHED, Trial
 from orchestrator.reporting.results import is_number
+from orchestrator.sweeps.steps import Line, Steps
 
 STOPPED = "stopped"
 FAILED = "failed"
@@ -37,8 +35,13 @@ class PlannedTrial:
     """One configuration with one seed.
 
     Attributes:
-        name: "trial-01". configuration, seed, recipe: what it is. store: where it publishes.
-        trained, upstream: the steps that it trains, and those they rest on, each with its fingerprint.
+        name: "trial-01".
+        configuration: the configuration.
+        seed: the seed.
+        recipe: the base recipe with the changes of the configuration and the seed.
+        store: the store of the sweep.
+        trained: name in the recipe -> fingerprint, of the steps that the trial trains.
+        names: name in the recipe -> name in the plan, of all steps that the trial needs.
     """
 
     name: str
@@ -47,62 +50,69 @@ class PlannedTrial:
     recipe: Recipe
     store: Store
     trained: Mapping[str, str]
-    upstream: Mapping[str, str]
+    names: Mapping[str, str]
 
     @property
     def key(self) -> str:
-        """Identity of what it trains, whatever its name."""
+        """The identity of the trial's trainings; trials of other sweeps that train the same have the same key."""
         return digest(self.trained)
 
-    def event_name(self, step: str) -> str:
-        """What observers know one of its trainings by: "trial-01-en"."""
-        return f"{self.name}-{step.removeprefix('expert-')}"
+    @property
+    def trainings(self) -> tuple[str, ...]:
+        """Names in the plan of the steps that the trial trains: "trial-01-en"."""
+        return tuple(self.names[step] for step in self.trained)
+
+    @property
+    def upstream(self) -> frozenset[str]:
+        """Names in the plan of the steps that the trainings rest on."""
+        return frozenset(self.names.values()) - set(self.trainings)
 
     def artifacts(self) -> list[Artifact] | None:
-        """What it trained; None while that is not all there."""
+        """The artifacts of all trainings; None while one is missing."""
         found = [self.store.find(*step) or self.store.elsewhere(*step) for step in self.trained.items()]
         whole = [artifact for artifact in found if artifact]
         return whole if len(whole) == len(found) else None
 
     def facts(self) -> list[dict[str, Any]]:
-        """`training.json` of each of its trainings; none while it is not finished."""
+        """`training.json` of each training; empty while one is missing."""
         return [read_facts(artifact.folder) for artifact in self.artifacts() or ()]
 
 
 @dataclass
 class Planner:
-    """Makes trials out of configurations; `file` is where the sweep was read from."""
+    """Makes trials out of configurations, and adds their steps to the plan of the sweep.
+
+    Attributes:
+        sweep: the sweep.
+        file: the file that the sweep was read from.
+        steps: the plan of the sweep.
+        stopped: keys of trials that an earlier command stopped early; their steps are not wanted.
+    """
 
     sweep: Sweep
     file: Path
-    store: Store
+    steps: Steps
+    stopped: Mapping[str, Any] = field(default_factory=dict)
     _count: int = field(default=0, init=False)
 
     def plan(self, configuration: Configuration, seed: int) -> PlannedTrial:
-        """The trial of a configuration and a seed.
+        """The trial of a configuration and a seed; the call adds its steps to the plan.
 
         Raises:
             MomeError: not a valid recipe; a source is missing; early stopping would begin after the end.
         """
-        recipe = trial_recipe(self.sweep, self.file, configuration, seed)
-        self._check_grace(recipe)
-        steps = steps_of(recipe)
-        known, trained = fingerprints(steps), self.sweep.trained(recipe)
-        inputs = {name for step in steps if step.name in trained for name in step.inputs.values()}
-        upstream = ancestors(steps, inputs)
+        recipe, line, trained = self._line(configuration, seed)
         self._count += 1
-        return PlannedTrial(
-            f"trial-{self._count:02d}",
-            configuration,
-            seed,
-            recipe,
-            self.store,
-            trained={name: known[name] for name in trained},
-            upstream={step.name: known[step.name] for step in steps if step.name in upstream},
-        )
+        name = f"trial-{self._count:02d}"
+        named = {step: f"{name}-{step.removeprefix('expert-')}" for step in trained}
+        names = self.steps.add(line, recipe, named)
+        trial = PlannedTrial(name, configuration, seed, recipe, self.steps.store, trained, names)
+        if trial.key not in self.stopped or self.steps.is_forced(trial.trainings):
+            self.steps.want(names.values())
+        return trial
 
     def identity(self) -> dict[str, Any]:
-        """What all trials share: suggestions of other sweeps are none of ours."""
+        """The parts of the sweep that all trials share; suggestions are kept for a sweep of these parts."""
         recipe = base_recipe(self.sweep, self.file)
         shared = recipe.model_dump(mode="json", exclude={"name", "description", "resources", "tracking"})
         return {"train": self.sweep.train, "metric": self.sweep.metric, "recipe": shared}
@@ -111,51 +121,47 @@ class Planner:
         """The trials known before anything runs, every configuration of one seed before the next.
 
         Raises:
-            RecipeError: two configurations train the same. MomeError: see `plan`.
+            RecipeError: two configurations train the same. MomeError: see :meth:`plan`.
         """
         found = [self.plan(c, seed) for seed, c in itertools.product(self.sweep.seeds, configurations(self.sweep))]
-        first: dict[str, Configuration] = {}
-        for trial in found[: len(found) // len(self.sweep.seeds)]:
-            same = first.setdefault(trial.key, trial.configuration)
-            if same is not trial.configuration:
-                raise self._same(same, trial.configuration)
+        first = found[: len(found) // len(self.sweep.seeds)]
+        self._check_different([(trial.configuration, trial.key) for trial in first])
         return found
 
-    def probes(self, search: Search) -> list[PlannedTrial]:
-        """Trials, not to be run: all fields at their lowest, and one at a time at its other choices or its highest.
-
-        Together they rest on all that trials of the search can rest on.
+    def check_search(self) -> None:
+        """Make sure that every field of the search changes what is trained.
 
         Raises:
-            RecipeError: a field changes nothing; or with Optuna, which suggests while trials run, it changes a step
-                that trials rest on. MomeError: see `plan`.
+            RecipeError: one changes nothing.
         """
-        planner = Planner(self.sweep, self.file, self.store)
-        low = {name: draw(values, 0.0) for name, values in search.space.items()}
+        if search := self.sweep.search:
+            low = {name: draw(values, 0.0) for name, values in search.space.items()}
+            for name, values in search.space.items():
+                others = values.choices[1:] or (draw(values, 1 - 1e-9),)
+                points = [low, *({**low, name: value} for value in others)]
+                probes = [Configuration(configuration_name(point), point) for point in points]
+                self._check_different([(p, digest(self._line(p, self.sweep.seeds[0])[2])) for p in probes])
 
-        def probe(changes: dict[str, Any]) -> PlannedTrial:
-            return planner.plan(Configuration(configuration_name(changes), changes), self.sweep.seeds[0])
+    def _line(self, configuration: Configuration, seed: int) -> tuple[Recipe, Line, dict[str, str]]:
+        """The recipe of a trial, the steps that lead to its trainings, and the fingerprints of the trainings."""
+        recipe = trial_recipe(self.sweep, self.file, configuration, seed)
+        self._check_grace(recipe)
+        trained = self.sweep.trained(recipe)
+        line = Line.to(recipe, trained)
+        return recipe, line, {step: line.fingerprints[step] for step in trained}
 
-        found = [probe(low)]
-        for name, values in search.space.items():
-            for value in values.choices[1:] or (draw(values, 1 - 1e-9),):
-                other = probe({**low, name: value})
-                found.append(other)
-                if other.key == found[0].key:
-                    raise self._same(found[0].configuration, other.configuration)
-                changed = [s for s, made in other.upstream.items() if found[0].upstream.get(s, made) != made]
-                if search.type == "optuna" and changed:
-                    what = f"{name} changes {', '.join(changed)}, which trials rest on"
-                    fix = "use type: random, which makes what trials rest on beforehand"
-                    raise RecipeError(what, f"{self.file}: search.space", fix)
-        return found
-
-    def _same(self, one: Configuration, other: Configuration) -> RecipeError:
-        fields = [f for f in {**one.changes, **other.changes} if one.changes.get(f) != other.changes.get(f)]
-        what = f"{one.name!r} and {other.name!r} train the same"
-        if fields:
-            what += f": {', '.join(fields)} changes nothing in the training of {self.sweep.train}"
-        return RecipeError(what, str(self.file), "sweep over fields that change what is trained, each value once")
+    def _check_different(self, found: Sequence[tuple[Configuration, str]]) -> None:
+        """Refuse configurations that have the same key."""
+        first: dict[str, Configuration] = {}
+        for other, key in found:
+            one = first.setdefault(key, other)
+            if one is other:
+                continue
+            fields = [f for f in {**one.changes, **other.changes} if one.changes.get(f) != other.changes.get(f)]
+            what = f"{one.name!r} and {other.name!r} train the same"
+            if fields:
+                what += f": {', '.join(fields)} changes nothing in the training of {self.sweep.train}"
+            raise RecipeError(what, str(self.file), "sweep over fields that change what is trained, each value once")
 
     def _check_grace(self, recipe: Recipe) -> None:
         training, asha = getattr(recipe, self.sweep.train).training, self.sweep.asha

@@ -1,0 +1,90 @@
+"""Run a sweep, or plan it: on Ray or in this process, with Ray Tune where the sweep searches or stops early."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from orchestrator.api.extras import needs_cluster
+from orchestrator.api.plans import RunPlan, planned_run
+from orchestrator.api.running import Wanted, drift_line
+from orchestrator.artifacts import locked
+from orchestrator.config.recipe import Recipe
+from orchestrator.config.sweep import equal_time_name
+from orchestrator.errors import ResourceError
+from orchestrator.pipeline.execute import Runner
+from orchestrator.pipeline.local import LocalRunner
+from orchestrator.sweeps.run import Display, SweepRun, Tune, read_sweep
+
+
+def run_sweep(
+    file: Path, overrides: Sequence[str], runs: Path, wanted: Wanted, display: Display, *, accept: bool, local: bool
+) -> Path:
+    """Run a sweep, see :func:`orchestrator.api.sweep`.
+
+    Raises:
+        MomeError: see :meth:`orchestrator.sweeps.run.SweepRun.work`; Ray is not installed.
+    """
+    run = read_sweep(file, overrides, runs, force=wanted.force, strict=wanted.strict)
+    tune = _tune(run, local)
+    with locked(run.store.root):
+        run.store.clean()
+        plan = run.plan
+        if accept:
+            print(f"accepted: {', '.join(plan.accept()) or 'nothing, as nothing differs'}")
+        if line := drift_line(plan):
+            print(line)
+        return run.work(_here if local else _on_ray, tune, display)
+
+
+def sweep_plan(
+    file: Path, overrides: Sequence[str], runs: Path, wanted: Wanted, local: bool
+) -> tuple[RunPlan, list[str]]:
+    """The plan of all trials that are known, and sentences on the trials that results will add.
+
+    Raises:
+        MomeError: the sweep can't work.
+    """
+    run = read_sweep(file, overrides, runs, force=wanted.force, strict=wanted.strict, adopt=False)
+    plan, notes = planned_run(run.base, run.plan, local), []
+    if run.agenda.unasked:
+        notes.append(f"then {run.agenda.unasked} configurations that Optuna suggests, with each seed")
+    if controls := run.agenda.undecided:
+        notes.append(f"then, with as many tokens as results tell: {', '.join(map(equal_time_name, controls))}")
+    return plan, notes
+
+
+def _tune(run: SweepRun, local: bool) -> Tune | None:
+    """What searches and stops early, where the sweep asks for that.
+
+    Raises:
+        ResourceError: without Ray nothing does.
+    """
+    search = run.sweep.search
+    optuna = search is not None and search.type == "optuna"
+    if not (optuna or run.sweep.asha):
+        return None
+    if local:
+        what, field = ("a search by Optuna", "search") if optuna else ("early stopping", "asha")
+        raise ResourceError(f"{what} needs Ray Tune", f"{run.file}: {field}", f"leave out --local, or {field}")
+    with needs_cluster():
+        from orchestrator.cluster.tuning import check_optuna, tuning
+    if optuna:
+        check_optuna()
+    return tuning
+
+
+@contextmanager
+def _here(recipe: Recipe) -> Iterator[tuple[Runner, int]]:
+    with closing(LocalRunner(recipe.resources)) as runner:
+        yield runner, 1
+
+
+@contextmanager
+def _on_ray(recipe: Recipe) -> Iterator[tuple[Runner, int]]:
+    with needs_cluster(", or add --local"):
+        from orchestrator.cluster.runner import RayRunner
+        from orchestrator.cluster.session import session
+    with session(recipe.resources), closing(RayRunner(recipe.resources)) as runner:
+        yield runner, runner.slots
