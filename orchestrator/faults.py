@@ -6,10 +6,11 @@ import os
 import re
 import tempfile
 import traceback
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from orchestrator.errors import FaultError, MomeError, ResourceError
+from orchestrator.errors import FaultError, MomeError, ResourceError, StageFailedError, StoppedEarlyError
 
 FOLDER = "errors"
 """Of a run, where the tracebacks of its faults are kept."""
@@ -54,3 +55,23 @@ def _keep(error: BaseException, doing: str, folder: Path) -> str:
             continue
         return str(path)
     return "nowhere, no folder could be written to"
+
+
+def raise_if_failed(failed: Mapping[str, MomeError], missing: Sequence[str]) -> None:
+    """End a run that has not come to its end: one failure as it is, several as one.
+
+    Args:
+        failed: errors by the names of steps. missing: steps that were not made.
+
+    Raises:
+        MomeError: unless both are empty.
+    """
+    if not (failed or missing):
+        return
+    if not failed:
+        raise StoppedEarlyError(f"stopped before the end: {', '.join(missing)}")
+    if len(failed) == 1:
+        raise next(iter(failed.values()))
+    error = StageFailedError("\n".join(f"stage {name} failed: {error}" for name, error in failed.items()))
+    error.exit_code = max((each.exit_code for each in failed.values()), key=lambda code: code == FaultError.exit_code)
+    raise error

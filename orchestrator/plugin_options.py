@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, get_type_hints
 
-from pydantic import BaseModel, TypeAdapter
+from pydantic import TypeAdapter
+from pydantic_core import to_jsonable_python
 
 _BOUNDS = {
     "minimum": "at least",
@@ -98,14 +99,10 @@ def _schema(hint: Any) -> dict[str, Any]:
 
 def _default(field: dataclasses.Field[Any]) -> tuple[bool, Any]:
     if field.default_factory is not dataclasses.MISSING:
-        return False, _plain(field.default_factory())
-    return field.default is dataclasses.MISSING, None if field.default is dataclasses.MISSING else _plain(field.default)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, BaseModel):
-        return value.model_dump(mode="json")
-    return list(value) if isinstance(value, tuple) else value
+        return False, to_jsonable_python(field.default_factory())
+    return field.default is dataclasses.MISSING, None if field.default is dataclasses.MISSING else to_jsonable_python(
+        field.default
+    )
 
 
 def _docs(cls: type) -> dict[str, str]:

@@ -16,8 +16,8 @@ from typing import Protocol
 
 from orchestrator.artifacts import Artifact
 from orchestrator.disk import disk_errors
-from orchestrator.errors import FaultError, MomeError, StageFailedError, StoppedEarlyError
-from orchestrator.faults import FOLDER, explained
+from orchestrator.errors import MomeError, StoppedEarlyError
+from orchestrator.faults import FOLDER, explained, raise_if_failed
 from orchestrator.memory import MemoryWatch, Used, memory_facts
 from orchestrator.pipeline.following import Follower
 from orchestrator.pipeline.graph import Step
@@ -72,7 +72,7 @@ def execute(
     missing = [p.name for p in plan.missing if p.name not in {*done, *execution.failed}]
     if execution.failed and missing:
         say(f"not made: {', '.join(missing)}; the same command goes on from what is there")
-    _raise_if_failed(execution.failed, missing)
+    raise_if_failed(execution.failed, missing)
     return done
 
 
@@ -290,15 +290,3 @@ class Execution:
     def _tell(self, call: Callable[[Observer], None]) -> None:
         for observer in self.observers:
             call(observer)
-
-
-def _raise_if_failed(failed: Mapping[str, MomeError], missing: Sequence[str]) -> None:
-    if not (failed or missing):
-        return
-    if not failed:
-        raise StoppedEarlyError(f"stopped before the end: {', '.join(missing)}")
-    if len(failed) == 1:
-        raise next(iter(failed.values()))
-    error = StageFailedError("\n".join(f"stage {name} failed: {error}" for name, error in failed.items()))
-    error.exit_code = max((each.exit_code for each in failed.values()), key=lambda code: code == FaultError.exit_code)
-    raise error

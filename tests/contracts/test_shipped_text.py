@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.data.tags import FOLDER as TAGS
 from orchestrator.routers.text import shipped
 from orchestrator.routers.text.shipped import SPACES, learned, sections
-from orchestrator.routers.text.tags import CODE, DATA, NATURAL, names
+from orchestrator.routers.text.tags import CODE, NATURAL, names
 
 DIGEST = "19985bd602c38fb7c0d0d97cebc8e5c0ae07d903bd2b38219f1a0ebddfa1fd38"
 """Of all text that ships, and of the names of languages, as routers of RouterStage.version are made of it."""
-FILES = [(space, path) for space, folder in SPACES.items() for path in sorted(folder.iterdir())]
+FILES = [(space, path) for space, folder in SPACES.items() for path in sorted(folder.glob("*.txt"))]
 
 
 def bare(text: str) -> str:
@@ -49,7 +50,7 @@ def test_a_file_is_named_by_a_tag_and_says_what_it_holds(space: str, path: Path)
 @pytest.mark.parametrize("space", [NATURAL, CODE])
 def test_a_tag_is_a_name_of_itself_first(space: str) -> None:
     """`fa` is Persian whatever else is called so: a code that is taken names nothing else alone."""
-    lines = (DATA / "tags" / f"{SPACES[space].name}.txt").read_text(encoding="utf-8").splitlines()
+    lines = (TAGS / f"{SPACES[space].name}.txt").read_text(encoding="utf-8").splitlines()
     tags = [line.split()[0] for line in lines if not line.startswith("#")]
     assert len(set(tags)) == len(tags)
     assert [tag for tag in tags if tag not in names(space)[tag]] == []

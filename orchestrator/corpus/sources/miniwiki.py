@@ -6,14 +6,12 @@ import bz2
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import xxhash
 
 from orchestrator.corpus.document import Document, Lost, refuse
+from orchestrator.data.miniwiki import FOLDER
 from orchestrator.errors import CorpusError
-
-_FOLDER = Path(__file__).parents[2] / "data" / "miniwiki"
 
 
 @dataclass(frozen=True)
@@ -43,11 +41,11 @@ class Miniwiki:
     def _content(self, language: str) -> bytes:
         """The articles as JSON lines: a clone has them readable, the wheel compressed."""
         name = f"miniwiki.{self.language or language}.jsonl"
-        if (_FOLDER / name).is_file():
-            return (_FOLDER / name).read_bytes()
-        if (_FOLDER / f"{name}.bz2").is_file():
-            return bz2.decompress((_FOLDER / f"{name}.bz2").read_bytes())
-        known = ", ".join(sorted(path.suffixes[0][1:] for path in _FOLDER.glob("miniwiki.*.jsonl*")))
+        if (FOLDER / name).is_file():
+            return (FOLDER / name).read_bytes()
+        if (FOLDER / f"{name}.bz2").is_file():
+            return bz2.decompress((FOLDER / f"{name}.bz2").read_bytes())
+        known = ", ".join(sorted(path.suffixes[0][1:] for path in FOLDER.glob("miniwiki.*.jsonl*")))
         raise CorpusError(
             f"miniwiki has no language {self.language or language!r}",
             where="source miniwiki",

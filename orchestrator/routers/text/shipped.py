@@ -15,10 +15,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import orchestrator.data
 from orchestrator.errors import CorpusError
-from orchestrator.routers.text.tags import CODE, DATA, NATURAL, names, shown
+from orchestrator.routers.text.tags import CODE, NATURAL, names, shown
 
-FOLDER = DATA / "router"
+FOLDER = Path(orchestrator.data.__file__ or "").parent / "router"
 SPACES = {NATURAL: FOLDER / "natural", CODE: FOLDER / "code"}
 LEARNED, TESTED = "learned", "tested"
 """Uses of a section. Nothing of a section that is tested is learned from, by a router or by its calibration."""
@@ -56,6 +57,11 @@ class Section(NamedTuple):
 
 def installed() -> bool:
     """Whether the text is there: it is a distribution of its own, and a clone has it."""
+    try:
+        # Data beside a module that a step imports is part of the step's code: see orchestrator.provenance.
+        from orchestrator.data.router import code, natural  # noqa: F401
+    except ImportError:
+        return False
     return all(folder.is_dir() for folder in SPACES.values())
 
 

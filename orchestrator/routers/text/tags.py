@@ -9,12 +9,11 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from functools import cache
-from pathlib import Path
+
+from orchestrator.data.tags import FOLDER
 
 NATURAL, CODE = "phrases", "code"
 """The namespaces of tags: natural languages and code. Artifacts of routers hold these words."""
-DATA = Path(__file__).parents[2] / "data"
-"""What ships beside the code."""
 _TABLES = {NATURAL: "natural.txt", CODE: "code.txt"}
 _WORDS = frozenset(("am", "an", "as", "be", "by", "he", "in", "is", "it", "me", "my", "no", "or", "so", "to", "us"))
 """Codes that are words too: `my-corpus` is not in Burmese, `my-mm` is."""
@@ -63,7 +62,7 @@ def tags(name: str, space: str) -> tuple[str, ...]:
 def names(space: str) -> Mapping[str, tuple[str, ...]]:
     """Tags by name: each line of a namespace's table is a tag and its names, which other lines may have too."""
     found: dict[str, tuple[str, ...]] = {}
-    for line in (DATA / "tags" / _TABLES[space]).read_text(encoding="utf-8").splitlines():
+    for line in (FOLDER / _TABLES[space]).read_text(encoding="utf-8").splitlines():
         if not line.startswith("#"):
             for name in (folded := list(map(_folded, line.split()))):
                 found[name] = (*found.get(name, ()), folded[0])

@@ -59,6 +59,9 @@ class Threads:
         time.sleep(0.05)
         self._working.remove(step.name)
 
+    def expect(self, steps):
+        pass
+
     def stop(self, name: str) -> None:
         self._stopped.add(name)
 

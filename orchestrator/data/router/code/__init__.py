@@ -1,0 +1,1 @@
+"""Snippets, a file a tag."""

@@ -1,0 +1,1 @@
+"""Sentences, a file a tag."""
