@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.artifacts import MANIFEST, Artifact, Store, write_json
+from orchestrator.config.renames import by_new_names
 from orchestrator.disk import file_digest, link_or_copy, place_folder
 from orchestrator.errors import ArtifactError
 
@@ -62,7 +63,8 @@ class Version:
             if (found := about.pop("format")) != _FORMAT:
                 what = f"version {folder.name} can't be read: its format is {found}, this release reads {_FORMAT}"
                 raise ArtifactError(what, str(folder / ABOUT), "take the release that wrote it, or a newer one")
-            return cls(folder=folder, **{**about, "languages": tuple(about["languages"])})
+            about |= {"languages": tuple(about["languages"]), "recipe": by_new_names(about["recipe"])}
+            return cls(folder=folder, **about)
         except (OSError, ValueError, KeyError, TypeError):
             fix = f"use another version: mome mixture list {folder.parents[1].name}"
             raise ArtifactError(f"version {folder.name} can't be read", str(folder / ABOUT), fix) from None
@@ -263,7 +265,7 @@ def recipe_of(store: Store) -> dict[str, Any]:
     """
     path = store.root / "recipe.json"
     try:
-        recipe = json.loads(path.read_text(encoding="utf-8"))
+        recipe = by_new_names(json.loads(path.read_text(encoding="utf-8")))
         return {**recipe, "corpus": {**recipe["corpus"], "languages": dict(recipe["corpus"]["languages"])}}
     except (OSError, ValueError, KeyError, TypeError):
         raise ArtifactError("this is no run of a recipe: it has none", str(path), "mome run RECIPE makes one") from None

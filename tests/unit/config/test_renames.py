@@ -39,3 +39,14 @@ def test_a_key_below_a_language_keeps_the_language(monkeypatch: pytest.MonkeyPat
     assert renames.new_name("Recipe", ("corpus", "languages", "de", "sort")) == "corpus.languages.de.kind"
     assert renames.new_name("Recipe", ("corpus", "languages", "de")) is None
     assert renames.new_name("SweepConfig", ("corpus", "languages", "de", "sort")) is None
+
+
+def test_what_an_earlier_release_recorded_with_a_run_is_read() -> None:
+    recorded = {"name": "mine", "mixture": {"type": "ple"}, "study": {"seeds": [1]}}
+    assert renames.by_new_names(recorded) == {
+        "name": "mine",
+        "setup": {"type": "ple"},
+        "study": {"type": "paper", "seeds": [1]},
+    }
+    now = {"name": "mine", "setup": {"type": "ple"}, "study": {"type": "low_rank"}}
+    assert renames.by_new_names(now) == now
