@@ -63,14 +63,14 @@ def allocate(
         slots = min(
             slots, fitting
         )  # workers of one training can't share a GPU; a single worker may, with other trainings
-    share = _floor(cpus / (slots * workers))
-    share = _fitting(share, slots * workers, [node[0] for node in nodes if device == "cpu" or node[1] > 0])
+    gpu_share = min(1.0, _floor(gpus / (slots * workers))) if device == "cuda" else 0.0
+    share = _fitting(_floor(cpus / (slots * workers)), gpu_share, slots * workers, nodes)
     return Allocation(
         slots=slots,
         workers=workers,
         cpus=max(1, int(cpus)),
         cpus_per_worker=int(share) or share,
-        gpus_per_worker=min(1.0, _floor(gpus / (slots * workers))) if device == "cuda" else 0.0,
+        gpus_per_worker=gpu_share,
         threads=resources.threads or max(1, int(share)),
         device=device,
         strategy=_strategy(resources, device),
@@ -162,10 +162,15 @@ def _strategy(resources: ResourcesConfig, device: str) -> PluginSpec:
     return PluginSpec(type="deepspeed" if device == "cuda" or resources.workers > 1 else "single")
 
 
-def _fitting(share: float, workers: int, nodes: Sequence[float]) -> float:
-    """The share, or the largest below it that so many workers can have at once, each on one node."""
-    fitting = (each for each in range(int(share), 0, -1) if sum(cpus // each for cpus in nodes) >= workers)
-    return next(fitting, share) if nodes else share
+def _fitting(share: float, gpu_share: float, workers: int, nodes: Sequence[tuple[float, float]]) -> float:
+    """The share of CPUs, or the largest below it that so many workers can have at once, each on one node."""
+
+    def places(each: int) -> int:
+        """Workers that find a place with so many CPUs and their share of GPUs."""
+        by_cpus = [(cpus // each, gpus) for cpus, gpus in nodes]
+        return sum(int(min(count, gpus // gpu_share) if gpu_share else count) for count, gpus in by_cpus)
+
+    return next((each for each in range(int(share), 0, -1) if places(each) >= workers), share) if nodes else share
 
 
 def _floor(share: float) -> float:

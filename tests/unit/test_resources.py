@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orchestrator.config.loading import load_recipe
 from orchestrator.config.recipe import ResourcesConfig
 from orchestrator.errors import ResourceError
 from orchestrator.resources import Allocation, allocate, allocate_here, choose_device, expected_here, for_step
@@ -110,3 +113,35 @@ def test_a_strategy_for_parts_is_for_models_of_parts() -> None:
     resources = ResourcesConfig(strategy="expert_parallel")
     assert for_step(resources, alone=False, by_parts=True) is resources
     assert for_step(resources, alone=False, by_parts=False).strategy == "auto"
+
+
+RECIPES = Path(__file__).parents[2] / "jobs" / "recipes"
+CLUSTER = yaml.safe_load((Path(__file__).parents[2] / "cluster.yaml").read_text(encoding="utf-8"))
+NODES = {
+    name: (kind["resources"]["CPU"], kind["resources"]["GPU"]) for name, kind in CLUSTER["available_node_types"].items()
+}
+SHAPES = {
+    "two nodes": [(2, 0), (2, 0)],
+    "a head and three nodes": [(0, 0), (2, 0), (2, 0), (1, 0)],
+    "cluster.yaml at its least": [NODES["head"], NODES["gpu"]],
+    "cluster.yaml at its most": [NODES["head"], NODES["gpu"], NODES["gpu"]],
+    "many CPUs where few GPUs are": [(4, 3), (64, 1)],
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("alone", [False, True])
+@pytest.mark.parametrize(
+    "recipe", [file.stem for file in sorted(RECIPES.glob("*.yaml")) if "base:" not in file.read_text()]
+)
+def test_every_training_of_a_shipped_recipe_finds_a_place_on_a_node(recipe: str, alone: bool, shape: str) -> None:
+    resources = for_step(load_recipe(RECIPES / f"{recipe}.yaml").resources, alone=alone, by_parts=True)
+    nodes = SHAPES[shape]
+    if resources.device == "cuda" and not any(gpus for _, gpus in nodes):
+        pytest.skip("a recipe for GPUs")
+    a = allocate(resources, sum(cpus for cpus, _ in nodes), sum(gpus for _, gpus in nodes), nodes)
+    free = [list(node) for node in nodes]
+    for _ in range(a.workers):  # of one training: others wait
+        node = next(n for n in free if n[0] >= a.cpus_per_worker and n[1] >= a.gpus_per_worker)
+        node[0] -= a.cpus_per_worker
+        node[1] -= a.gpus_per_worker
