@@ -34,7 +34,8 @@ class Job:
     Attributes:
         way: "ours", a Hugging Face "trainer" with dense losses, or "trl".
         teacher: "live" or "hidden_cache"; the others' is always live.
-        alpha: weight of cross-entropy, the rest is reverse KL's. folder: written by `_distill_inputs`.
+        alpha: weight of cross-entropy, the rest is reverse KL's.
+        folder: written by `_distill_inputs`.
         shares: measure where our time goes, too.
     """
 

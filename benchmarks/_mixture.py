@@ -106,7 +106,9 @@ class TrainingStep:
     """An optimizer step on a balanced batch: cross-entropy, reverse KL from a cached teacher, AdamW.
 
     Args:
-        model: a mixture or a dense student. shape: of the batch. micro_batch: blocks at once.
+        model: a mixture or a dense student.
+        shape: of the batch.
+        micro_batch: blocks at once.
     """
 
     def __init__(self, model: nn.Module, shape: Shape, micro_batch: int) -> None:

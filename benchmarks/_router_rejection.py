@@ -67,7 +67,9 @@ def rejection(
     """Shares rejected: by length, over all lengths with one threshold (as a recipe has it), and by kind.
 
     Args:
-        router: trained on `trained`. inside: pieces of the languages by length. no_language: of no language, by length.
+        router: trained on `trained`.
+        inside: pieces of the languages by length.
+        no_language: of no language, by length.
     """
     kept = {length: router.route(texts)[1] for length, texts in inside.items() if length in no_language}
     found = {length: router.route(no_language[length].texts)[1] for length in kept}

@@ -14,7 +14,9 @@ class Row:
     """One figure beside its baseline; the ratio is ours / baseline, each the median of its repeats.
 
     Attributes:
-        case: what was measured. metric, unit: for example "speed", "tokens/s". ours, baseline: medians.
+        case: what was measured.
+        metric, unit: for example "speed", "tokens/s".
+        ours, baseline: medians.
         spread: (largest − smallest) / median of our repeats.
     """
 

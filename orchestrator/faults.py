@@ -61,7 +61,8 @@ def raise_if_failed(failed: Mapping[str, MomeError], missing: Sequence[str]) -> 
     """End a run that has not come to its end: one failure as it is, several as one.
 
     Args:
-        failed: errors by the names of steps. missing: steps that were not made.
+        failed: errors by the names of steps.
+        missing: steps that were not made.
 
     Raises:
         MomeError: unless both are empty.

@@ -40,7 +40,8 @@ class Used(NamedTuple):
     """What a runner says of a step.
 
     Attributes:
-        peak: memory of the step's own processes, in bytes. here: whether they were below this process.
+        peak: memory of the step's own processes, in bytes.
+        here: whether they were below this process.
     """
 
     peak: int

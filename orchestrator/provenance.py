@@ -62,7 +62,8 @@ def drift(made: Mapping[str, Any], accepted: Iterable[Mapping[str, Any]] = ()) -
     """How what is installed differs from a manifest; from the nearest of it and what was accepted for it.
 
     Args:
-        made: manifest of an artifact. accepted: what :func:`provenance` said when it was accepted.
+        made: manifest of an artifact.
+        accepted: what :func:`provenance` said when it was accepted.
     """
     found = [_drift(each) for each in (made, *accepted)]
     return min(found, key=lambda each: (each.reaches, each.package, len(each.libraries)))

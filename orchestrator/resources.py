@@ -20,10 +20,13 @@ class Allocation:
     """Shares of a cluster's CPUs and GPUs.
 
     Attributes:
-        slots: trainings at the same time. workers: of one training.
+        slots: trainings at the same time.
+        workers: of one training.
         cpus_per_worker, gpus_per_worker: what Ray is asked for, may be fractions.
-        threads: compute threads of a training worker. cpus: all there are to use.
-        device: "cpu" or "cuda". strategy: with its options, never "auto".
+        threads: compute threads of a training worker.
+        cpus: all there are to use.
+        device: "cpu" or "cuda".
+        strategy: with its options, never "auto".
     """
 
     slots: int
@@ -42,7 +45,8 @@ def allocate(
     """Divide `cpus` and `gpus`, all that a cluster has, as the recipe says.
 
     Args:
-        resources: of the recipe. cpus, gpus: of all nodes.
+        resources: of the recipe.
+        cpus, gpus: of all nodes.
         nodes: CPUs and GPUs of each; a worker is given no more than a node can give. Empty: there is one.
 
     Raises:
@@ -81,7 +85,8 @@ def allocate_here(resources: ResourcesConfig, *, by_parts: bool = True) -> Alloc
     """What this process gives each step without Ray: all CPUs of the machine, or as many as the recipe says.
 
     Args:
-        resources: of the recipe. by_parts: the step trains a model of parts (see :func:`for_step`).
+        resources: of the recipe.
+        by_parts: the step trains a model of parts (see :func:`for_step`).
 
     Raises:
         ResourceError: several workers, or a GPU that is not there.
@@ -103,7 +108,8 @@ def expected_here(resources: ResourcesConfig, local: bool) -> tuple[Allocation, 
     The plan of a recipe for GPUs is of use on a laptop, too.
 
     Args:
-        resources: of the recipe. local: run without Ray.
+        resources: of the recipe.
+        local: run without Ray.
 
     Raises:
         ResourceError: see :func:`allocate`.
@@ -119,7 +125,8 @@ def for_step(resources: ResourcesConfig, *, alone: bool, by_parts: bool) -> Reso
     """The resources as one step is given them.
 
     Args:
-        resources: of the recipe. alone: no other training runs beside the step, so it has the CPUs of every slot.
+        resources: of the recipe.
+        alone: no other training runs beside the step, so it has the CPUs of every slot.
         by_parts: the step trains a model of parts; what has none is not trained by a strategy that spreads parts.
     """
     changes: dict[str, object] = {"slots": 1} if alone and resources.slots != 1 else {}

@@ -21,7 +21,8 @@ def by_work(values: ArrayLike, works: ArrayLike) -> NDArray[np.float64]:
     Linear in `values`: differences and means over models may be taken before or after.
 
     Args:
-        values: float64 [n], of blocks. works: int64 [n], the work of each.
+        values: float64 [n], of blocks.
+        works: int64 [n], the work of each.
 
     Returns:
         float64 [works], in the order of their numbers.
@@ -54,7 +55,8 @@ def expanded(confidence: float, works: float) -> float:
     What Teachers Should Know About the Bootstrap, 2015, section 5.1).
 
     Args:
-        confidence: coverage. works: how many independent ones were drawn from, 2 or more.
+        confidence: coverage.
+        works: how many independent ones were drawn from, 2 or more.
     """
     from scipy.special import ndtr, stdtrit
 

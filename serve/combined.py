@@ -22,7 +22,9 @@ def open_expert(folder: Path, device: str = "cpu", common: bool = True) -> PreTr
     """An expert's model: with the common expert of the mixture whose `experts/<language>` the folder is, if it has one.
 
     Args:
-        folder: of the expert. device: to load it on. common: False: the expert alone.
+        folder: of the expert.
+        device: to load it on.
+        common: False: the expert alone.
 
     Raises:
         ArtifactError: a file is missing or damaged.

@@ -11,7 +11,8 @@ class RequestError(ServingError):
     """The request can't be answered as it is.
 
     Class attributes:
-        status: HTTP status. kind, code, param: `type`, `code` and `param` of OpenAI's error object.
+        status: HTTP status.
+        kind, code, param: `type`, `code` and `param` of OpenAI's error object.
     """
 
     status: ClassVar[int] = 400

@@ -21,7 +21,8 @@ class Generation:
     """A continued prompt and how it came about.
 
     Attributes:
-        text: the continuation, without the prompt. expert: who wrote it.
+        text: the continuation, without the prompt.
+        expert: who wrote it.
         probabilities: the router's probability of each language; None where the expert was named.
         prompt_tokens, completion_tokens, finish_reason: see :class:`serve.messages.Completion`.
     """
@@ -38,7 +39,8 @@ class Mixture:
     """Router and experts of a run, each loaded when it is first needed.
 
     Attributes:
-        files: where they are. device: "cpu" or "cuda".
+        files: where they are.
+        device: "cpu" or "cuda".
         common: experts compute beside the common expert, where there is one.
     """
 

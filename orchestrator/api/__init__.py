@@ -135,7 +135,8 @@ def sweep(
         PosixPath('runs/sweep/report')
 
     Args:
-        file: of the sweep, or the name of one that comes with MoME. overrides: fields of the sweep to change.
+        file: of the sweep, or the name of one that comes with MoME.
+        overrides: fields of the sweep to change.
         runs: folder that holds the runs.
         force: steps to run again, with all that depends on them; ``"trials"`` stands for the trainings of all trials.
         strict: run steps again whose code or libraries have changed since they were made.

@@ -18,8 +18,10 @@ class StepPlan:
     """A step of a run to come.
 
     Attributes:
-        name: of the step. cached: it is there and is not made again.
-        cost: what it is expected to take; of a cached one nothing. seconds: the same as wall time, by itself.
+        name: of the step.
+        cached: it is there and is not made again.
+        cost: what it is expected to take; of a cached one nothing.
+        seconds: the same as wall time, by itself.
     """
 
     name: str
@@ -37,11 +39,14 @@ class RunPlan:
         >>> print(plan("quickstart"))
 
     Attributes:
-        name: of the run. steps: in the order of the data.
+        name: of the run.
+        steps: in the order of the data.
         seconds: expected from the start to the report, with trainings side by side where there are slots for them.
         grounds: what the seconds rest on ("from 5 earlier trainings on this machine"); "": nothing is trained.
-        memory_bytes: of the largest worker. disk_bytes: of large results, all together.
-        device: "cpu" or "cuda". slots: trainings at the same time.
+        memory_bytes: of the largest worker.
+        disk_bytes: of large results, all together.
+        device: "cpu" or "cuda".
+        slots: trainings at the same time.
         drift: what differs between what made the cached steps and what is installed; "": nothing.
     """
 

@@ -38,7 +38,9 @@ class Wanted:
     """Which steps a plan is to have.
 
     Attributes:
-        until: stop after these; none: to the report. force: run these again. strict: and those whose code has changed.
+        until: stop after these; none: to the report.
+        force: run these again.
+        strict: and those whose code has changed.
     """
 
     until: tuple[str, ...] = ()
@@ -60,7 +62,8 @@ class Audience:
     """Who watches a run.
 
     Attributes:
-        display: is told of events. say: takes a line.
+        display: is told of events.
+        say: takes a line.
     """
 
     display: Observer
@@ -102,8 +105,11 @@ def execute_plan(recipe: Recipe, plan: Plan, local: bool, settle: Settle, audien
     """Run what a plan lacks, on Ray or in this process, under the eyes of the audience and the tracker.
 
     Args:
-        recipe: says where things run and are tracked. plan: of steps. local: without Ray.
-        settle: is given the artifacts. audience: is told of events.
+        recipe: says where things run and are tracked.
+        plan: of steps.
+        local: without Ray.
+        settle: is given the artifacts.
+        audience: is told of events.
 
     Raises:
         MomeError: see :func:`orchestrator.pipeline.execute.execute`.

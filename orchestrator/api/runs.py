@@ -145,9 +145,13 @@ class Run:
             >>> made.generate("The history of the", temperature=0).text
 
         Args:
-            text: to go on from. model: an expert's language, or "auto": the router chooses.
-            max_tokens: to generate, at most. temperature: 0 takes the most probable token. seed: of the sampling.
-            experts: those that may serve; None: all. common: compute beside the common expert, where there is one.
+            text: to go on from.
+            model: an expert's language, or "auto": the router chooses.
+            max_tokens: to generate, at most.
+            temperature: 0 takes the most probable token.
+            seed: of the sampling.
+            experts: those that may serve; None: all.
+            common: compute beside the common expert, where there is one.
 
         Returns:
             The continuation, which expert wrote it, and the router's probabilities.

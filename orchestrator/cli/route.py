@@ -28,8 +28,11 @@ def route_text(name: str, text: str, runs: Path, as_json: bool = False, experts:
     """Print the label of a text, the probabilities, its spans and the features that decided.
 
     Args:
-        name: of the run. text: to route; "-": what comes on the standard input. runs: folder of the runs.
-        as_json: one line of JSON instead. experts: those that may serve; None: all.
+        name: of the run.
+        text: to route; "-": what comes on the standard input.
+        runs: folder of the runs.
+        as_json: one line of JSON instead.
+        experts: those that may serve; None: all.
 
     Raises:
         ArtifactError: no such run, or it has no router yet. UnknownModelError: there is no such expert.

@@ -15,7 +15,8 @@ class _Parts(NamedTuple):
     """What is private: the trainer below TorchTrainer, and the callbacks that start a process each.
 
     Attributes:
-        base: TorchTrainer's base class. data: manages Ray Data sets, which no stage uses.
+        base: TorchTrainer's base class.
+        data: manages Ray Data sets, which no stage uses.
         cleaner: removes the placement group of a controller that died while its cluster lives on.
     """
 
@@ -28,7 +29,8 @@ def make_trainer(function: Callable[..., None], *, process_group: bool, own_clus
     """A trainer of Ray Train whose `fit` runs `function` on every worker.
 
     Args:
-        function: the train function. arguments: as TorchTrainer takes them.
+        function: the train function.
+        arguments: as TorchTrainer takes them.
         process_group: the workers need one. Without it the controller is spared torch: 3 s and 150 MB.
         own_cluster: the cluster ends with this process, so nothing of it needs cleaning.
     """

@@ -23,7 +23,9 @@ class RayMap:
     """Maps over Ray tasks. With one worker, or one item, no task is started.
 
     Attributes:
-        workers: tasks that run at the same time. step: named in errors. options: of each task, its resources.
+        workers: tasks that run at the same time.
+        step: named in errors.
+        options: of each task, its resources.
     """
 
     workers: int

@@ -131,7 +131,8 @@ class RayRunner:
         """Workers that stand ready for a step with this share, if they can.
 
         Args:
-            share: of the step. leave: where they can't, they leave: they hold CPUs that this step's own workers need.
+            share: of the step.
+            leave: where they can't, they leave: they hold CPUs that this step's own workers need.
         """
         from orchestrator.cluster.standing import StandingWorkers, can_stand
 

@@ -68,7 +68,10 @@ def train(name: str, training: Training, max_failures: int, say: Callable[[str],
     A stage's own error ends it at once: a restart would only meet it again.
 
     Args:
-        name: of the step. training: what its workers do. max_failures: restarts. say: is told of them.
+        name: of the step.
+        training: what its workers do.
+        max_failures: restarts.
+        say: is told of them.
         fit: has workers do it, once; None: workers of its own do.
 
     Raises:

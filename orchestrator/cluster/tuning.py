@@ -48,7 +48,9 @@ def tuning(agenda: Agenda, execution: Execution, folder: Path) -> Iterator[None]
     """Let Tune watch the trainings of an execution, which is run in the block.
 
     Args:
-        agenda: knows the trials. execution: runs the plan. folder: for Tune's files.
+        agenda: knows the trials.
+        execution: runs the plan.
+        folder: for Tune's files.
 
     Raises:
         MomeError: a suggestion of Optuna does not make a valid recipe. Whatever else ended Tune.

@@ -13,7 +13,8 @@ def new_name(model: str, keys: Sequence[str | int]) -> str | None:
     """The new dotted key of one that was renamed; None: this one was not.
 
     Args:
-        model: name of the class that the file holds. keys: the path of an unknown key.
+        model: name of the class that the file holds.
+        keys: the path of an unknown key.
     """
     parts = [str(key) for key in keys]
     for old, new in RENAMED.get(model, {}).items():

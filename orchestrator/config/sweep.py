@@ -180,7 +180,8 @@ class Configuration:
     """What sets some trials apart from the others of a sweep.
 
     Attributes:
-        name: for people, unique in the sweep. changes: dotted recipe field -> value.
+        name: for people, unique in the sweep.
+        changes: dotted recipe field -> value.
     """
 
     name: str

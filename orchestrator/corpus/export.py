@@ -29,7 +29,9 @@ def export_parquet(corpus: Path, out: Path, chosen: Chosen | None = None) -> lis
     """Write ``<split>.parquet`` with every language's documents and a column `language`; returns the files.
 
     Args:
-        corpus: folder of the corpus stage. out: folder to write to. chosen: which documents; None: all.
+        corpus: folder of the corpus stage.
+        out: folder to write to.
+        chosen: which documents; None: all.
 
     Raises:
         ArtifactError: `corpus` holds no readable corpus.
@@ -56,7 +58,9 @@ def export_paper_json(corpus: Path, out: Path, chosen: Chosen | None = None) -> 
     An article is an object with id, title, text, source and licence. Texts are read from disk as they are needed.
 
     Args:
-        corpus: folder of the corpus stage. out: folder to write to. chosen: which documents; None: all.
+        corpus: folder of the corpus stage.
+        out: folder to write to.
+        chosen: which documents; None: all.
 
     Raises:
         ArtifactError: `corpus` holds no readable corpus.

@@ -52,7 +52,9 @@ def check_splits(language: str, codes: Codes, works: int) -> None:
     """Every split holds a document.
 
     Args:
-        language: whose documents they are. codes: of each of them. works: how many works they are of.
+        language: whose documents they are.
+        codes: of each of them.
+        works: how many works they are of.
 
     Raises:
         CorpusError: one does not.

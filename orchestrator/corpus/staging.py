@@ -107,7 +107,9 @@ class Staged:
     """A language after the first pass: its documents on disk, and per document [N] what decides their fate.
 
     Attributes:
-        ids: hash of the id. works: seeded hash of the work it is part of. keys: hash of the text's words.
+        ids: hash of the id.
+        works: seeded hash of the work it is part of.
+        keys: hash of the text's words.
         splits: index into SPLITS, or UNASSIGNED.
         filtered: number of documents that cleaning and filters dropped, by the `splits` code they would have had;
             unreadable rows are among them.

@@ -18,7 +18,8 @@ def reliability(confidence: NDArray[np.float64], correct: NDArray[np.bool_]) -> 
     """Mean confidence, accuracy and count of the answers in each of BINS equal bins of confidence; empty bins left out.
 
     Args:
-        confidence: float64 [n] in 0..1, of the answer given. correct: bool [n].
+        confidence: float64 [n] in 0..1, of the answer given.
+        correct: bool [n].
     """
     bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
     return [
@@ -40,7 +41,8 @@ def coverage(
     """What is left and what is kept away when texts above a threshold of rejection are refused.
 
     Args:
-        rejected: float64 [n], rejection of texts of the languages. correct: bool [n], of their language.
+        rejected: float64 [n], rejection of texts of the languages.
+        correct: bool [n], of their language.
         no_language: float64 [m], rejection of texts of no language.
 
     Returns:
@@ -70,7 +72,10 @@ def bucket_metrics(
     """Accuracy with its interval, calibration error, share rejected, and the confusion matrix of pieces of one length.
 
     Args:
-        probabilities: float64 [n, L]. rejected: float64 [n]. labels: int64 [n]. threshold: of rejection.
+        probabilities: float64 [n, L].
+        rejected: float64 [n].
+        labels: int64 [n].
+        threshold: of rejection.
     """
     predicted = probabilities.argmax(axis=1)
     correct = predicted == labels

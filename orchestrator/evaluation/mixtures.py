@@ -22,8 +22,11 @@ def mixture_losses(
     """Summed negative log-likelihood, in nats, of each of a language's first N blocks.
 
     Args:
-        mixture: in evaluation mode. blocks: the packed split. language: of the blocks.
-        probabilities_NE: the router's, by the mixture's languages. batch: blocks in memory at once.
+        mixture: in evaluation mode.
+        blocks: the packed split.
+        language: of the blocks.
+        probabilities_NE: the router's, by the mixture's languages.
+        batch: blocks in memory at once.
 
     Returns:
         float64 [N] by name: each expert's language (with the common expert, where there is one); "alone:<language>" and

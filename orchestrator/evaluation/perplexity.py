@@ -92,7 +92,9 @@ def head_losses(hidden_BTD: Tensor, weight: Tensor, bias: Tensor | None, targets
     """As :func:`token_losses`, from hidden states and a head.
 
     Args:
-        hidden_BTD: last hidden states. weight, bias: of the head, [V, D] and [V]. targets_BT: int64.
+        hidden_BTD: last hidden states.
+        weight, bias: of the head, [V, D] and [V].
+        targets_BT: int64.
 
     Returns:
         float32 [B, T].

@@ -45,7 +45,9 @@ def measure_prompts(
         routers: by classifier; `used` is the prompt router.
         documents: test documents of a language, about so many characters at most.
         encode: texts to the token ids that the paper's classifiers read.
-        own: of each language. threshold: of rejection. rng: of the choice of pieces.
+        own: of each language.
+        threshold: of rejection.
+        rng: of the choice of pieces.
 
     Returns:
         What :func:`prompt_metrics` does, and "classifiers" {classifier: {length: {accuracy, accuracy_interval}}},
@@ -83,7 +85,8 @@ def prompt_metrics(
     """Measure a router.
 
     Args:
-        route: the router. languages: its labels, in order.
+        route: the router.
+        languages: its labels, in order.
         pieces: of test documents.
         no_language: kind -> texts of no language.
         threshold: of rejection.
@@ -116,7 +119,8 @@ def accuracy_by_length(
     """Length -> "accuracy" and its 95 % Wilson "accuracy_interval", of a router that may know no rejection.
 
     Args:
-        probabilities: pieces to float64 [n, L]. languages: its labels, in order.
+        probabilities: pieces to float64 [n, L].
+        languages: its labels, in order.
         pieces: of test documents, as :data:`Pieced`, in whatever form the router reads: their tokens, say.
     """
     found = {}

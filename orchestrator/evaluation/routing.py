@@ -20,7 +20,8 @@ def block_metrics(routers: Mapping[str, Router], blocks: Mapping[str, NDArray[np
     """Measure every router on whole test blocks, and on their first SHORT_LENGTHS tokens.
 
     Args:
-        routers: by classifier. blocks: test blocks of each language, int64 [n, context], in the routers' order.
+        routers: by classifier.
+        blocks: test blocks of each language, int64 [n, context], in the routers' order.
 
     Returns:
         {"languages", "averaging": "macro", "confidence", "table3_router": {classifier: {accuracy, precision, recall,

@@ -22,7 +22,9 @@ def routing_cost(
     """Measure every router on this machine.
 
     Args:
-        routers: by classifier. blocks: test blocks, int64 [context] each. sizes: bytes on disk, by classifier.
+        routers: by classifier.
+        blocks: test blocks, int64 [context] each.
+        sizes: bytes on disk, by classifier.
 
     Returns:
         Classifier -> "microseconds" of a block in a batch, "alone" of one by itself, and "bytes"; of a router that

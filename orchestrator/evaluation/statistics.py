@@ -54,7 +54,8 @@ def percentile_interval(resamples: NDArray[np.float64], confidence: float, works
     """An interval of resampled values, as (low, high): percentiles, further out where works are few.
 
     Args:
-        resamples: of :func:`resampled_means`, or what is computed of each. confidence: coverage.
+        resamples: of :func:`resampled_means`, or what is computed of each.
+        confidence: coverage.
         works: how many independent ones were drawn from, see :func:`orchestrator.works.independent`; None is returned
             where that is 0.
     """
@@ -71,7 +72,8 @@ def share_of_blocks(hits: ArrayLike, works: ArrayLike, confidence: float) -> Int
     Where all blocks agree, each work counts as one trial.
 
     Args:
-        hits: bool [n]. works: int64 [n], the work of each block.
+        hits: bool [n].
+        works: int64 [n], the work of each block.
     """
     right = np.asarray(hits, np.float64)
     share, values = float(right.mean()), by_work(right, works)
@@ -106,7 +108,9 @@ class Difference:
     """A mean paired difference with its interval.
 
     Attributes:
-        mean: of the differences. low, high: ends of its interval. count: number of pairs.
+        mean: of the differences.
+        low, high: ends of its interval.
+        count: number of pairs.
     """
 
     mean: float

@@ -49,7 +49,8 @@ class SampledLogits(NamedTuple):
     """What is known of a teacher's logits from samples.
 
     Attributes:
-        ids: tokens drawn from its distribution, int64 [N, K] or [B, T, K]. entropy: of the distribution, [N] or [B, T].
+        ids: tokens drawn from its distribution, int64 [N, K] or [B, T, K].
+        entropy: of the distribution, [N] or [B, T].
     """
 
     ids: Tensor
@@ -64,7 +65,9 @@ class LossSums(NamedTuple):
     """Sums over the valid tokens, scalars in fp32; only `loss` carries a gradient.
 
     Attributes:
-        loss: alpha · ce + beta · soft. ce: cross-entropy with the targets. soft: the soft loss (0 without a teacher).
+        loss: alpha · ce + beta · soft.
+        ce: cross-entropy with the targets.
+        soft: the soft loss (0 without a teacher).
         tokens: number of valid ones, int64. One place divides by its global sum.
         ce_slope, soft_slope: squared norm of each loss's own gradient in the logits; 0 where not asked for.
         hidden: the loss between hidden states (0 without one).

@@ -24,7 +24,8 @@ class Change:
     """What is to change.
 
     Attributes:
-        kind: add an expert, remove one, or train one anew. language: of the expert.
+        kind: add an expert, remove one, or train one anew.
+        language: of the expert.
         text: the recipe's entry for the language (source, kind), as plain data; None: the text that is there.
         teacher: folder or hub name of a pretrained teacher; None: the run's.
         overrides: ``section.field=value``, of what is done now.

@@ -30,7 +30,10 @@ class Growth:
     """A change of a version, planned.
 
     Attributes:
-        change: of what. version: that it begins from. recipe: of what is done. plan: of the steps.
+        change: of what.
+        version: that it begins from.
+        recipe: of what is done.
+        plan: of the steps.
         kept: parts of the version that stay, by name.
     """
 
@@ -57,8 +60,10 @@ def plan_growth(change: Change, version: Version, store: Store, *, adopt: bool =
     """The plan of a change: nothing of the version is made again, even where code or recipe have changed since.
 
     Args:
-        change: to be made. version: to begin from. store: of its run. adopt: see
-            :func:`orchestrator.pipeline.plan.make_plan`.
+        change: to be made.
+        version: to begin from.
+        store: of its run.
+        adopt: see :func:`orchestrator.pipeline.plan.make_plan`.
 
     Raises:
         RecipeError: the language is there, or is not; the last expert is to go; an override touches what is fixed.

@@ -36,9 +36,13 @@ class Version:
     """One version.
 
     Attributes:
-        folder: its folder. number: its name. action: what made it: "trained", "add es", …
+        folder: its folder.
+        number: its name.
+        action: what made it: "trained", "add es", …
         parent: number of the version it was made from; None: it was trained from text.
-        created: time, UTC. languages: of its experts. recipe: that describes it, as plain data.
+        created: time, UTC.
+        languages: of its experts.
+        recipe: that describes it, as plain data.
         parts: name -> {"fingerprint", "sha256" (of the part's manifest)}.
     """
 

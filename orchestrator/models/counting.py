@@ -26,7 +26,9 @@ class Counts:
     """Of an architecture.
 
     Attributes:
-        parameters: all, tied ones once. head: of the head alone. width: of hidden states.
+        parameters: all, tied ones once.
+        head: of the head alone.
+        width: of hidden states.
     """
 
     parameters: int
@@ -38,7 +40,9 @@ def counts(spec: PluginSpec, vocab_size: int, context: int) -> Counts:
     """Counts of a model, without allocating it, and without building it where that was done before.
 
     Args:
-        spec: architecture, as a recipe names it. vocab_size: rows of the embedding. context: in tokens.
+        spec: architecture, as a recipe names it.
+        vocab_size: rows of the embedding.
+        context: in tokens.
 
     Raises:
         ModelError: the model does not exist or does not fit the vocabulary or context.

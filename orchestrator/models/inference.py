@@ -45,7 +45,9 @@ class Inference:
         """Weights of the experts for each sequence, float64 [B, E]; all 0 where the common expert is alone.
 
         Args:
-            probabilities_BE: the router's. languages: of the columns. has_common: whether there is a common expert.
+            probabilities_BE: the router's.
+            languages: of the columns.
+            has_common: whether there is a common expert.
 
         Raises:
             ModelError: an expert that is not there, or none left to serve.
@@ -92,7 +94,8 @@ def routed_logits(mixture: Mixture, ids_BT: Tensor, weights_BE: Tensor, common: 
     none gets the common expert alone.
 
     Args:
-        mixture: in evaluation mode. ids_BT: token ids, int64.
+        mixture: in evaluation mode.
+        ids_BT: token ids, int64.
         weights_BE: not negative, each row sums to 1 or is all 0; see :meth:`Inference.weights`.
         common: combine with the common expert, where there is one.
     """

@@ -38,7 +38,9 @@ def branch_train_mix(experts: Sequence[nn.Module], top: int = 2, balance: float 
     routers begin random, so the model is to be finetuned.
 
     Args:
-        experts: dense models. top: experts of a token. balance: weight of the load-balancing loss.
+        experts: dense models.
+        top: experts of a token.
+        balance: weight of the load-balancing loss.
         seed: of the routers; torch's global generator is left as it was.
 
     Raises:

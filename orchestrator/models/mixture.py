@@ -88,7 +88,8 @@ class Branch:
     states and a head. A view: the modules belong to the mixture.
 
     Attributes:
-        expert: whose head it is. common, combiner: None where the expert is alone.
+        expert: whose head it is.
+        common, combiner: None where the expert is alone.
     """
 
     def __init__(self, expert: nn.Module, common: nn.Module | None = None, combiner: nn.Module | None = None) -> None:

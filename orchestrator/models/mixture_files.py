@@ -61,7 +61,9 @@ def save_mixture(mixture: Mixture, setup: PluginSpec, tokenizer: Path, out: Path
     """Write a mixture's folder.
 
     Args:
-        mixture: on any device. setup: that it was assembled by. tokenizer: folder of the tokenizer's files.
+        mixture: on any device.
+        setup: that it was assembled by.
+        tokenizer: folder of the tokenizer's files.
         out: folder to write to.
 
     Raises:
@@ -82,7 +84,9 @@ def load_mixture(folder: Path, device: str | torch.device = "cpu", languages: Se
     """Open a mixture's folder, in evaluation mode.
 
     Args:
-        folder: of the mixture. device: to load it on. languages: whose experts are wanted; None: all.
+        folder: of the mixture.
+        device: to load it on.
+        languages: whose experts are wanted; None: all.
 
     Raises:
         ArtifactError: a file is missing or damaged, or experts disagree on a layer they share.

@@ -57,7 +57,8 @@ def load_balancing_loss(logits_NE: Tensor, sent_E: Tensor) -> Tensor:
     """E · Σₑ fₑ · Pₑ (Switch Transformer, arXiv:2101.03961, equations 4 to 6): K, the least, when all are used alike.
 
     Args:
-        logits_NE: of the router; gets the gradient. sent_E: how many tokens went to each expert, N · K in all.
+        logits_NE: of the router; gets the gradient.
+        sent_E: how many tokens went to each expert, N · K in all.
     """
     tokens, experts = logits_NE.shape
     probabilities_E = logits_NE.softmax(dim=-1).mean(0)

@@ -18,7 +18,9 @@ def quicken(model: nn.Module, context: int, *, bf16: bool) -> None:
       gradient.
 
     Args:
-        model: a transformers model, or one of several. context: longest sequence. bf16: what products are computed in.
+        model: a transformers model, or one of several.
+        context: longest sequence.
+        bf16: what products are computed in.
     """
     from transformers import PreTrainedModel
     from transformers.activations import NewGELUActivation

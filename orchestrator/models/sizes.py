@@ -39,7 +39,8 @@ def model_size(spec: PluginSpec | Architecture, vocab_size: int, context: int) -
     count.
 
     Args:
-        spec: architecture. vocab_size, context: of the blocks, in tokens.
+        spec: architecture.
+        vocab_size, context: of the blocks, in tokens.
 
     Raises:
         ModelError: the model does not fit the vocabulary or context.
@@ -70,7 +71,9 @@ def mixture_size(expert: Size, experts: int, common: Size | None = None, shared:
     """Size of a mixture of which every sequence uses one expert, and the common expert where there is one.
 
     Args:
-        expert: each of them. experts: how many. common: the common expert, run beside each.
+        expert: each of them.
+        experts: how many.
+        common: the common expert, run beside each.
         shared: embedding and head (:func:`outer_size`) where all have them in common: held, and the head applied, once.
     """
     held, used = experts + (common is not None), 1 + (common is not None)

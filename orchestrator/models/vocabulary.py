@@ -102,7 +102,8 @@ def advice(folder: Path, rows: int | None = None) -> str:
     """What to type: a model's own tokenizer, where a run can have it.
 
     Args:
-        folder: of the model's tokenizer. rows: of the model's vocabulary, where that is to be checked too.
+        folder: of the model's tokenizer.
+        rows: of the model's vocabulary, where that is to be checked too.
     """
     try:
         size = load_tokenizer(folder).get_vocab_size()

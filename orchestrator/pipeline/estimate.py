@@ -39,7 +39,8 @@ class Estimate:
     """Expected wall time in seconds: of each missing step by itself, and of all as they will run.
 
     Attributes:
-        seconds: by step. total: from the command to its end.
+        seconds: by step.
+        total: from the command to its end.
         told_by: how many earlier steps on this machine the times of trainings rest on; 0: none.
         guessed: trainings of which no earlier step tells anything.
     """
@@ -72,7 +73,10 @@ def estimate(plan: Plan, costs: Mapping[str, Cost], recipe: Recipe, local: bool)
     """How long the missing steps of a plan take on this machine.
 
     Args:
-        plan: see :func:`expecting`. costs: of its missing steps. recipe: says what they are given. local: without Ray.
+        plan: see :func:`expecting`.
+        costs: of its missing steps.
+        recipe: says what they are given.
+        local: without Ray.
     """
     each, _ = expected_here(recipe.resources, local)
     timing = _Timing(plan, costs, recipe, local, each, noted())
@@ -161,7 +165,10 @@ def matmul_flops_per_second(device: str = "cpu", kind: str = "fp32", threads: in
     """Operations a second of a matrix product.
 
     Args:
-        device: "cpu" or "cuda". kind: "fp32" or "bf16". threads: on a CPU. repeats: the fastest of so many counts.
+        device: "cpu" or "cuda".
+        kind: "fp32" or "bf16".
+        threads: on a CPU.
+        repeats: the fastest of so many counts.
     """
     import torch
 

@@ -91,10 +91,13 @@ class Execution:
     """A plan at work, which may grow meanwhile.
 
     Attributes:
-        plan, runner: what is run, and where. observers: are told, in the thread of :meth:`run`. say: takes a line.
+        plan, runner: what is run, and where.
+        observers: are told, in the thread of :meth:`run`.
+        say: takes a line.
         at_once: last steps that are begun at the same time, in the order of the plan and after all that they rest on;
             0: all steps that are ready.
-        more: whether steps may still be added. failed: by step, why.
+        more: whether steps may still be added.
+        failed: by step, why.
     """
 
     plan: Plan

@@ -33,7 +33,9 @@ class Step:
     """A stage in the graph.
 
     Attributes:
-        name: of the step. stage: its configuration. inputs: which step fills each input (role -> step name).
+        name: of the step.
+        stage: its configuration.
+        inputs: which step fills each input (role -> step name).
         alone: no other training runs beside this one, so it may use the CPUs of every slot.
         kind: what sort of step it is, which its artifacts are kept under: steps of a study have names of their own.
         origin: its name in the graph of its recipe, where it has another name in the graph of a sweep.
@@ -153,7 +155,8 @@ def fingerprints(steps: Sequence[Step], given: Mapping[str, str] | None = None) 
     """Step name -> SHA-256 of the stage with its version and configuration, what it reads from outside, and its inputs.
 
     Args:
-        steps: each after its inputs. given: fingerprints of the inputs that are no step of these.
+        steps: each after its inputs.
+        given: fingerprints of the inputs that are no step of these.
 
     Raises:
         MomeError: something that a stage reads from outside (a source, a pretrained model) is missing.

@@ -24,8 +24,11 @@ class PlannedStep:
     """A step of a plan.
 
     Attributes:
-        step, fingerprint: which. artifact: its result where it is cached. wanted: the plan is to have it made.
-        forced: it is made again from nothing. expected: of its cost, where that is not as the whole plan has it.
+        step, fingerprint: which.
+        artifact: its result where it is cached.
+        wanted: the plan is to have it made.
+        forced: it is made again from nothing.
+        expected: of its cost, where that is not as the whole plan has it.
     """
 
     step: Step
@@ -104,7 +107,8 @@ def make_plan(
     """The plan of a recipe in a store.
 
     Args:
-        recipe: the experiment. store: of its run.
+        recipe: the experiment.
+        store: of its run.
         until: stop after these steps ("experts" stands for every expert); empty: all steps.
         force: run these again, and everything that depends on them. The run removes what they have made, not this.
         strict: run steps again, and what depends on them, whose code or libraries have changed since.
@@ -135,8 +139,10 @@ def plan_around(
     """The plan of steps that rest on given artifacts, which are not made again whatever code and recipe they are of.
 
     Args:
-        given: by the names that inputs of `steps` have. steps: to be done; no name is that of a given one.
-        recipe: says what to expect of costs. store, adopt: see :func:`make_plan`.
+        given: by the names that inputs of `steps` have.
+        steps: to be done; no name is that of a given one.
+        recipe: says what to expect of costs.
+        store, adopt: see :func:`make_plan`.
 
     Raises:
         MomeError: a source is missing; an artifact is damaged.

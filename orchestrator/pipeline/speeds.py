@@ -41,8 +41,10 @@ class Work:
     """How much a step has to do.
 
     Attributes:
-        kind: of step, and of the plug-ins that decide its speed. unit: "flops", "tokens", "seconds" or "steps".
-        amount: in this unit. size: of one token where the unit is "flops", else 1: steps of like sizes run alike.
+        kind: of step, and of the plug-ins that decide its speed.
+        unit: "flops", "tokens", "seconds" or "steps".
+        amount: in this unit.
+        size: of one token where the unit is "flops", else 1: steps of like sizes run alike.
     """
 
     kind: str
@@ -67,7 +69,8 @@ class Note:
 
     Attributes:
         kind, unit, size: of its work. conditions: that it ran under.
-        speed: amount of work a second. start: seconds of it before and after the work (a training's loop).
+        speed: amount of work a second.
+        start: seconds of it before and after the work (a training's loop).
     """
 
     kind: str
@@ -86,7 +89,9 @@ class Speed:
     """What earlier steps tell of one to come.
 
     Attributes:
-        speed: amount of work a second. start: seconds beside it. notes: of the earlier steps.
+        speed: amount of work a second.
+        start: seconds beside it.
+        notes: of the earlier steps.
     """
 
     speed: float
@@ -98,7 +103,9 @@ def work_of(planned: PlannedStep, cost: Cost, text_tokens: float) -> Work:
     """How much a step has to do.
 
     Args:
-        planned: the step. cost: its cost. text_tokens: of all languages and splits, about; 0: nobody knows.
+        planned: the step.
+        cost: its cost.
+        text_tokens: of all languages and splits, about; 0: nobody knows.
     """
     kind = kind_of(planned.step.stage)
     if cost.flops:
@@ -171,7 +178,10 @@ class SpeedNotes:
     """An observer that notes how fast the steps of a run were. Steps of other machines are left out.
 
     Attributes:
-        plan: of the run. costs: of its steps, as they were expected. resources: of its recipe. local: without Ray.
+        plan: of the run.
+        costs: of its steps, as they were expected.
+        resources: of its recipe.
+        local: without Ray.
     """
 
     plan: Plan
@@ -255,7 +265,10 @@ def conditions_of(step: Step, cost: Cost, resources: ResourcesConfig, local: boo
     """What a step computes on, on this machine.
 
     Args:
-        step: which. cost: of it. resources: of the recipe. local: without Ray.
+        step: which.
+        cost: of it.
+        resources: of the recipe.
+        local: without Ray.
     """
     import torch
 

@@ -34,8 +34,11 @@ class _Doomed:
     """A step that is to end.
 
     Attributes:
-        work: where it writes its checkpoints. until: when its time is up. checkpoints: that it had before.
-        why: it is told. told: to end.
+        work: where it writes its checkpoints.
+        until: when its time is up.
+        checkpoints: that it had before.
+        why: it is told.
+        told: to end.
     """
 
     work: Path
@@ -50,7 +53,9 @@ class Stopping:
     """Ends steps that are of no use any more, in less than a minute: after their next checkpoint, where they write any.
 
     Attributes:
-        steps: see :func:`useless`. stop: tells a step at work, or in a queue, to end. now: seconds.
+        steps: see :func:`useless`.
+        stop: tells a step at work, or in a queue, to end.
+        now: seconds.
     """
 
     steps: Sequence[Step]

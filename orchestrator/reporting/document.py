@@ -45,7 +45,8 @@ class Document:
     """A whole report.
 
     Attributes:
-        facts: a few (label, value) pairs shown at the top. summary: what came out, in sentences.
+        facts: a few (label, value) pairs shown at the top.
+        summary: what came out, in sentences.
     """
 
     title: str
@@ -60,7 +61,8 @@ class Page:
     """One page of a report of several.
 
     Attributes:
-        name: file name without suffix; the first page's is "index". label: what the navigation calls it.
+        name: file name without suffix; the first page's is "index".
+        label: what the navigation calls it.
     """
 
     name: str
@@ -73,7 +75,8 @@ class Link:
     """A place in the navigation.
 
     Attributes:
-        href: relative to the report. current: the page that it is shown on.
+        href: relative to the report.
+        current: the page that it is shown on.
     """
 
     href: str
@@ -94,7 +97,8 @@ def write_pages(pages: Sequence[Page], results: Mapping[str, Any], out: Path, li
 
     Args:
         pages: the first one is the way in. Figures of all pages have different names.
-        results: for `results.json`. out: folder to write into.
+        results: for `results.json`.
+        out: folder to write into.
         links: other places that the navigation leads to, after the pages.
     """
     out.mkdir(parents=True, exist_ok=True)
@@ -123,9 +127,11 @@ def render(
     """The text of `document` in one of the templates; HTML is escaped by jinja2, Markdown by :func:`markdown_text`.
 
     Args:
-        document: what to show. template: "report.html.j2" or "report.md.j2".
+        document: what to show.
+        template: "report.html.j2" or "report.md.j2".
         navigation: links to the report's pages, in HTML.
-        depth: in Markdown, how many levels its headings are below a title. last: whether the report ends with it.
+        depth: in Markdown, how many levels its headings are below a title.
+        last: whether the report ends with it.
     """
     environment = Environment(
         loader=PackageLoader("orchestrator.reporting"),

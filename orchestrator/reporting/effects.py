@@ -118,7 +118,8 @@ def ratio(part: Runs, whole: Runs, confidence: float) -> Effect | None:
     """The share that a mean is of another one, linearised for its intervals (Cochran, Sampling Techniques, chapter 6).
 
     Args:
-        part, whole: losses or differences of the same seeds, languages and works. confidence: coverage.
+        part, whole: losses or differences of the same seeds, languages and works.
+        confidence: coverage.
 
     Returns:
         None where the whole may be nothing: its interval does not lie above zero.

@@ -35,7 +35,9 @@ class Figure:
     """A drawn figure.
 
     Attributes:
-        name: file name without suffix. caption: shown under it. alt: what it shows, for those who can't see it.
+        name: file name without suffix.
+        caption: shown under it.
+        alt: what it shows, for those who can't see it.
         svg: a whole SVG document on a white ground.
     """
 

@@ -31,7 +31,8 @@ def sentences(facts: RouterFacts, policy: Results) -> tuple[str, ...]:
     """How good the prompt router is and what a rejection is, for someone new; none where there is no such router.
 
     Args:
-        facts: `results["router"]`. policy: the recipe's section on routing.
+        facts: `results["router"]`.
+        policy: the recipe's section on routing.
     """
     found = facts.get("prompt")
     if not found:

@@ -41,7 +41,8 @@ class RouterResults:
     """How well the router finds the language.
 
     Attributes:
-        used: the classifier that routes. scores: of every classifier, by its name.
+        used: the classifier that routes.
+        scores: of every classifier, by its name.
         routed_right: share of each language's evaluated blocks that its own expert got.
     """
 
@@ -55,12 +56,17 @@ class Results:
     """What a run has measured.
 
     Attributes:
-        name: of the run. languages: in the recipe's order. setup: how the experts make a mixture.
-        split: that was evaluated on. confidence: coverage of the intervals.
-        experts: expert -> language -> perplexity, the matrix. teacher: language -> perplexity.
+        name: of the run.
+        languages: in the recipe's order.
+        setup: how the experts make a mixture.
+        split: that was evaluated on.
+        confidence: coverage of the intervals.
+        experts: expert -> language -> perplexity, the matrix.
+        teacher: language -> perplexity.
         routed: language -> perplexity through the router.
         router: how well it finds the language.
-        parameters: of each model, by its name. seconds: of each step, and "total".
+        parameters: of each model, by its name.
+        seconds: of each step, and "total".
         settings: the recipe as plain data, without resources and tracking.
     """
 

@@ -22,7 +22,8 @@ def sentences(found: Results, text: Results | None) -> tuple[str, ...]:
     """The training set that ships, and the languages of which it has nothing.
 
     Args:
-        found: `results["router"]["prompt"]`. text: `results["router"]["text"]`.
+        found: `results["router"]["prompt"]`.
+        text: `results["router"]["text"]`.
     """
     without = [name for name, row in found["shipped"].items() if not row["kinds"]]
     warning = f"Warning: no text ships for {listing(without)}; the last tables say what follows from that."

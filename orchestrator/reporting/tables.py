@@ -12,10 +12,12 @@ class Cell:
     """One cell.
 
     Attributes:
-        text: what it says. note: said smaller beside it, such as an interval.
+        text: what it says.
+        note: said smaller beside it, such as an interval.
         strong: the best of its group, or the matter of the table.
         heat: shade from 0 (none) to 1 (full); None: not shaded.
-        code: set in a fixed-width face. link: page of the report that the text leads to, in HTML.
+        code: set in a fixed-width face.
+        link: page of the report that the text leads to, in HTML.
     """
 
     text: str
@@ -31,7 +33,8 @@ class Table:
     """A table whose first column names the rows.
 
     Attributes:
-        columns: headings, that of the first column included. rows: as many cells as there are columns in each.
+        columns: headings, that of the first column included.
+        rows: as many cells as there are columns in each.
         words: columns of words rather than numbers, by index; these are aligned to the left (the first always is).
         note: a sentence on how to read it.
     """

@@ -47,14 +47,16 @@ class Chooser:
     policy (`router.reject`); where it names an expert that is not among these, the most probable one takes it.
 
     Attributes:
-        router, policy: what was loaded. experts: what may be chosen.
+        router, policy: what was loaded.
+        experts: what may be chosen.
     """
 
     def __init__(self, folder: Path, encode: Encode, experts: Sequence[str] | None = None) -> None:
         """Load a router.
 
         Args:
-            folder: its artifact. encode: asked for the tokens of texts where it reads tokens.
+            folder: its artifact.
+            encode: asked for the tokens of texts where it reads tokens.
             experts: names, COMMON among them where there is a common expert; None: all that the router may name.
 
         Raises:

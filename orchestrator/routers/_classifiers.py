@@ -34,7 +34,9 @@ class Linear:
     """Linear scores with a softmax (logistic regression) or normalised sigmoids (one-vs-rest SGD).
 
     Attributes:
-        weights: float64 [L, F]. bias: float64 [L]. link: how scores become probabilities.
+        weights: float64 [L, F].
+        bias: float64 [L].
+        link: how scores become probabilities.
     """
 
     kind: ClassVar[str] = "linear"
@@ -69,7 +71,9 @@ class Forest:
     A leaf is its own child, so all trees descend together for as many steps as the deepest has.
 
     Attributes:
-        roots: int32 [trees]. left, right, feature: int32 [nodes]. threshold: float64 [nodes].
+        roots: int32 [trees].
+        left, right, feature: int32 [nodes].
+        threshold: float64 [nodes].
         shares: float64 [nodes, L], the share of each label among the training sequences of a node.
     """
 

@@ -18,7 +18,9 @@ class SparseRows:
     """Sparse features of `count` sequences, as coordinates sorted by row and then by column.
 
     Attributes:
-        rows, columns: int64 [nnz]. values: float64 [nnz]. count: number of rows, empty ones included.
+        rows, columns: int64 [nnz].
+        values: float64 [nnz].
+        count: number of rows, empty ones included.
     """
 
     rows: NDArray[np.int64]
@@ -46,7 +48,8 @@ class Tfidf:
     pattern keeps words of two characters and more, so ids 0 to 9 are no features, as in the paper's released code.
 
     Attributes:
-        tokens: int64 [F], the token id of each feature. idf: float64 [F], its inverse document frequency.
+        tokens: int64 [F], the token id of each feature.
+        idf: float64 [F], its inverse document frequency.
     """
 
     tokens: NDArray[np.int64]

@@ -172,7 +172,8 @@ class Prompt:
         """How often each bucket's n-grams and words occur in the training pieces, as a logarithm: float32 [2^bits].
 
         Args:
-            texts: the pieces. words: theirs, first of all.
+            texts: the pieces.
+            words: theirs, first of all.
         """
         own = words.hashes[: words.counts[: len(texts)].sum()]
         counts = np.bincount(highest(own, self.bits), minlength=1 << self.bits)

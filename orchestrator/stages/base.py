@@ -18,8 +18,11 @@ class Cost:
     """What a stage is expected to take, before it runs; 0 where it is not known or not worth saying.
 
     Attributes:
-        parameters: of the model in training. tokens: to be read. flops: floating-point operations.
-        memory_bytes: largest resident memory of a worker. disk_bytes: of a large result.
+        parameters: of the model in training.
+        tokens: to be read.
+        flops: floating-point operations.
+        memory_bytes: largest resident memory of a worker.
+        disk_bytes: of a large result.
         training: the run, where the stage is one, on `tokens` tokens.
         seconds: about, on one core, of a stage that works long without a model.
     """
@@ -38,8 +41,10 @@ class Expected:
     """What the recipe says of artifacts that may not exist yet, for costs.
 
     Attributes:
-        vocab_size, context: of blocks. languages: how many. tokens_per_language: of the training split; None: not
-            known before they are counted. teacher, expert: their architectures.
+        vocab_size, context: of blocks.
+        languages: how many.
+        tokens_per_language: of the training split; None: not known before they are counted.
+        teacher, expert: their architectures.
         blocks: of each language by split, about; empty: nobody can tell before the text is read.
         tokenizer: folder of a given one; None: it is trained.
     """

@@ -55,7 +55,9 @@ def for_languages(
     """An expert's training, for one that learns `count` languages at once with as many tokens of each.
 
     Args:
-        training: of an expert. count: languages. tokens: in all; None: an expert's, times the languages.
+        training: of an expert.
+        count: languages.
+        tokens: in all; None: an expert's, times the languages.
         batches: batches grow by the languages and the number of steps stays; otherwise it is the other way round.
     """
     if tokens is None and training.tokens is not None:

@@ -47,7 +47,8 @@ class Study(ABC):
         """The options with the content of files that they name, before they are validated.
 
         Args:
-            options: as the recipe has them. folder: the recipe's, which the names of files are relative to.
+            options: as the recipe has them.
+            folder: the recipe's, which the names of files are relative to.
 
         Raises:
             RecipeError: a file can't be read.

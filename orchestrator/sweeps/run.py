@@ -83,7 +83,9 @@ class SweepRun:
         """Run the missing steps, and write the report. Returns the folder of the report.
 
         Args:
-            place: opens the runner. tune: searches and stops early. display: makes the display.
+            place: opens the runner.
+            tune: searches and stops early.
+            display: makes the display.
 
         Raises:
             StageFailedError: trials failed; the others are finished and in the report.

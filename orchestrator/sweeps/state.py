@@ -15,8 +15,10 @@ class State:
     """Decisions that artifacts don't hold.
 
     Attributes:
-        path: of the file. stopped: trial's key -> "step" it was stopped at and "curve", its validation losses.
-        tokens: equal-time control -> tokens that it gets. suggestions: search -> what Optuna suggested, in order.
+        path: of the file.
+        stopped: trial's key -> "step" it was stopped at and "curve", its validation losses.
+        tokens: equal-time control -> tokens that it gets.
+        suggestions: search -> what Optuna suggested, in order.
         kept: decisions are written.
     """
 

@@ -17,7 +17,9 @@ class TeacherStates(NamedTuple):
     """A batch of the teacher's hidden states, with its head; no gradient flows into any of them.
 
     Attributes:
-        hidden: last hidden states after the final norm [B, T, D]. weight: head [V, D]. bias: [V] or None.
+        hidden: last hidden states after the final norm [B, T, D].
+        weight: head [V, D].
+        bias: [V] or None.
     """
 
     hidden: Tensor
@@ -29,7 +31,8 @@ class TeacherSamples(NamedTuple):
     """Tokens drawn from the teacher's distribution at every position: an unbiased estimate of it.
 
     Attributes:
-        ids: int64 [B, T, K], drawn with replacement. entropy: of the whole distribution, in nats, fp32 [B, T].
+        ids: int64 [B, T, K], drawn with replacement.
+        entropy: of the whole distribution, in nats, fp32 [B, T].
     """
 
     ids: Tensor
@@ -43,7 +46,8 @@ class Teacher(Protocol):
         """What it says of a batch of blocks.
 
         Args:
-            ids_BT: token ids, int64, on the device of the student. rows_B2: (language, block) indices, on the CPU.
+            ids_BT: token ids, int64, on the device of the student.
+            rows_B2: (language, block) indices, on the CPU.
         """
         ...
 
@@ -54,7 +58,8 @@ class TeacherModel:
 
     Attributes:
         load: the model in evaluation mode, on the student's device.
-        hidden_states: last hidden states [B, T, D] of ids [B, T]. head: its weight [V, D] and bias [V] or None.
+        hidden_states: last hidden states [B, T, D] of ids [B, T].
+        head: its weight [V, D] and bias [V] or None.
         vocab_size: of the student.
         caches: what it said of each block, by language index; empty for a live teacher.
     """

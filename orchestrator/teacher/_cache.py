@@ -30,7 +30,8 @@ class Cache:
     """A language's blocks as a teacher saw them, read one by one.
 
     Args:
-        folder: of the artifact. identity: what the cache has to be of, as its `cache.json` was given.
+        folder: of the artifact.
+        identity: what the cache has to be of, as its `cache.json` was given.
 
     Raises:
         ArtifactError: it is of another teacher, of other tokens or of another source, or a file is missing.

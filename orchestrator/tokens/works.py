@@ -37,8 +37,10 @@ def block_works(works: np.ndarray, selection: Selection, context: int, blocks: i
     """The work in which the middle of each block lies: one that fills more than half of a block is always it.
 
     Args:
-        works: of every document of the corpus, uint64 [documents]. selection: documents in the order they are packed.
-        context: tokens of a block. blocks: how many.
+        works: of every document of the corpus, uint64 [documents].
+        selection: documents in the order they are packed.
+        context: tokens of a block.
+        blocks: how many.
 
     Returns:
         uint64 [blocks].

@@ -20,7 +20,8 @@ class Background:
         open_observer: makes the observer behind; called in the thread, again after it failed. Its methods may raise.
         where: what to call it in messages.
         say: takes a line to print.
-        retry_seconds: time between tries. rest_seconds: how long metrics are collected before they are handed over.
+        retry_seconds: time between tries.
+        rest_seconds: how long metrics are collected before they are handed over.
         patience: longest wait for what is still queued when the run is over, in seconds.
         hide: masks secrets in what an error says.
     """

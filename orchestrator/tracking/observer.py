@@ -32,7 +32,9 @@ class RunFacts:
     """What a tracker knows of a run before it begins.
 
     Attributes:
-        name: of the run. folder: its folder. experiment: that it belongs to.
+        name: of the run.
+        folder: its folder.
+        experiment: that it belongs to.
         parameters: the recipe without what changes no result; a run with the same ones goes on where it stopped.
         fingerprints, configs: of each step, by its name.
     """

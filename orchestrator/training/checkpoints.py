@@ -31,10 +31,14 @@ class Progress:
     """How far a run has come: what a checkpoint knows beside weights and optimizer.
 
     Attributes:
-        step: optimizer steps taken. tokens: targets learned from.
-        seconds: spent on steps and validation, over all attempts. training_seconds: those of the steps alone.
-        history: losses of the last steps, for the schedule. best_step, best_loss: of the lowest validation loss so far.
-        validation_loss: the last one. since_row: sums of the figures of steps that no row of metrics has told of yet.
+        step: optimizer steps taken.
+        tokens: targets learned from.
+        seconds: spent on steps and validation, over all attempts.
+        training_seconds: those of the steps alone.
+        history: losses of the last steps, for the schedule.
+        best_step, best_loss: of the lowest validation loss so far.
+        validation_loss: the last one.
+        since_row: sums of the figures of steps that no row of metrics has told of yet.
     """
 
     step: int = 0
@@ -53,7 +57,9 @@ class Checkpoints:
     """The checkpoints of one training run.
 
     Attributes:
-        folder: where they are. fingerprint: of what is trained; another's are refused. keep: how many are kept.
+        folder: where they are.
+        fingerprint: of what is trained; another's are refused.
+        keep: how many are kept.
     """
 
     folder: Path

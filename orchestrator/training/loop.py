@@ -39,8 +39,12 @@ class Task:
     """What is trained, on what, towards what.
 
     Attributes:
-        new_model: builds the model in its initial state, fp32, on the CPU. objective: the loss. config: of the run.
-        train, validation: blocks. languages: those to learn. seed: of everything random.
+        new_model: builds the model in its initial state, fp32, on the CPU.
+        objective: the loss.
+        config: of the run.
+        train, validation: blocks.
+        languages: those to learn.
+        seed: of everything random.
         fingerprint: of all that decides the result; a checkpoint of another is refused.
         parts: of the model, where a step trains those of its languages only.
         validated: languages to validate on; None: those to learn.

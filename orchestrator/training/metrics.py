@@ -28,7 +28,8 @@ class Metrics:
     """Writes the metrics of one run through ``env.log``; nothing on ranks other than 0.
 
     Args:
-        env: where the rows go. steps: optimizer steps of the run.
+        env: where the rows go.
+        steps: optimizer steps of the run.
     """
 
     def __init__(self, env: Environment, steps: int) -> None:

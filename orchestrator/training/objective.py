@@ -65,7 +65,9 @@ class DistillationObjective:
     """alpha · CE + beta · soft (paper, equation 1), and a loss between hidden states where there is one.
 
     Attributes:
-        soft: loss between the two distributions. schedule: alpha and beta. teacher: an opened teacher.
+        soft: loss between the two distributions.
+        schedule: alpha and beta.
+        teacher: an opened teacher.
         hidden: loss between last hidden states, added with its own weight.
     """
 

@@ -23,7 +23,10 @@ class Clock:
     """Where in a run a step is: what seeds, schedules and workers depend on.
 
     Attributes:
-        step: from 0. steps: in all. seed: of the run. rank, world_size: place among the workers.
+        step: from 0.
+        steps: in all.
+        seed: of the run.
+        rank, world_size: place among the workers.
         selected: parts of the model that the step trains; None: all of it.
     """
 
@@ -50,7 +53,8 @@ class StepResult:
 
     Attributes:
         soft, ce_slope, soft_slope, hidden: see :class:`orchestrator.losses.LossSums`; None: not computed in this step.
-        tokens: valid ones. counts: those that a figure of :data:`OPTIONAL` is the mean over, where it was computed.
+        tokens: valid ones.
+        counts: those that a figure of :data:`OPTIONAL` is the mean over, where it was computed.
     """
 
     loss: float

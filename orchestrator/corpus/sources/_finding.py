@@ -49,7 +49,8 @@ class Found:
     """Files at a place.
 
     Attributes:
-        files: to be read, sorted. left_out: suffix -> number of files there that the source does not read.
+        files: to be read, sorted.
+        left_out: suffix -> number of files there that the source does not read.
     """
 
     files: tuple[Path, ...]

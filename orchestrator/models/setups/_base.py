@@ -26,7 +26,8 @@ class Setup(ABC):
         """The mixture of models, whose layers it may replace by shared ones.
 
         Args:
-            experts: by language. common: the common expert, exactly where the setup has one.
+            experts: by language.
+            common: the common expert, exactly where the setup has one.
 
         Raises:
             ModelError: the models don't fit together.

@@ -18,7 +18,8 @@ def check_folder(folder: Path, name: str) -> None:
     """Make sure that a folder's weights are all of the model, and in files that can't run code.
 
     Args:
-        folder: of a model. name: as the recipe has it.
+        folder: of a model.
+        name: as the recipe has it.
 
     Raises:
         ModelError: they are not.
@@ -65,7 +66,8 @@ def check_adapter_file(path: Path | None, name: str) -> None:
     """The same of a model on the hub.
 
     Args:
-        path: of its adapter's configuration, fetched; None: it has none. name: of the model.
+        path: of its adapter's configuration, fetched; None: it has none.
+        name: of the model.
 
     Raises:
         ModelError: it has an adapter.

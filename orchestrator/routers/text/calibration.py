@@ -69,8 +69,10 @@ def signals(
     these also tell languages that were in no training text.
 
     Args:
-        scores: float64 [n, L], of the languages. none: float64 [n, classes of text of no language].
-        familiar: float64 [n, 2], of n-grams. known: float64 [n], of words.
+        scores: float64 [n, L], of the languages.
+        none: float64 [n, classes of text of no language].
+        familiar: float64 [n, 2], of n-grams.
+        known: float64 [n], of words.
     """
     ordered = np.sort(scores, axis=1)
     best = ordered[:, -1]
@@ -117,8 +119,11 @@ def fit_rejection(
     Those of a language are drawn to the ones that fit all languages together, and are these where it has no examples.
 
     Args:
-        found: float64 [n, SIGNALS]. no_language: bool [n], what is to be rejected. lengths: int64 [n].
-        best: int64 [n], the most probable language. weights: float64 [n]; both sides are made to weigh the same.
+        found: float64 [n, SIGNALS].
+        no_language: bool [n], what is to be rejected.
+        lengths: int64 [n].
+        best: int64 [n], the most probable language.
+        weights: float64 [n]; both sides are made to weigh the same.
         languages: their number.
 
     Returns:

@@ -85,7 +85,9 @@ class AdaGrad:
         """Go against the gradient of some rows; that of all others is 0 and would change nothing.
 
         Args:
-            rows: int64 [R]. values: float32 [R, M], what they hold. gradient: float32 [R, M].
+            rows: int64 [R].
+            values: float32 [R, M], what they hold.
+            gradient: float32 [R, M].
             rate: the learning rate. Both arrays are overwritten.
         """
         squares = self._squares.take(rows, axis=0)

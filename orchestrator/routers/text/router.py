@@ -82,10 +82,12 @@ class TextRouter(Router):
 
     Attributes:
         languages: the labels.
-        weights: float32 [2^bits, L + N + 1], of languages, of N classes of text of no language, familiarity of
-            each n-gram and word; :func:`~orchestrator.routers.text.linear.exact` ones.
+        weights: float32 [2^bits, L + N + 1], of languages, of N classes of text of no language, familiarity of each
+            n-gram and word; :func:`~orchestrator.routers.text.linear.exact` ones.
         bias: float32 [L + N + 1].
-        calibration: of both probabilities. vocabulary: words of the languages. tokens: to read token ids.
+        calibration: of both probabilities.
+        vocabulary: words of the languages.
+        tokens: to read token ids.
     """
 
     reads: ClassVar[str] = "text"

@@ -41,7 +41,10 @@ class Section(NamedTuple):
     """Texts of one tag, one register and one use.
 
     Attributes:
-        kind: namespace and tag. use: LEARNED or TESTED. register: which sort of text. date: of the last change.
+        kind: namespace and tag.
+        use: LEARNED or TESTED.
+        register: which sort of text.
+        date: of the last change.
         licence, origin: of the file that the section stands in.
         texts: sentences or snippets, in order.
     """

@@ -69,7 +69,8 @@ def report(
     """The page and its numbers.
 
     Args:
-        losses: by what is kept of an expert: "base", "4" (a rank) …, "expert". sizes: numbers to store it, likewise.
+        losses: by what is kept of an expert: "base", "4" (a rank) …, "expert".
+        sizes: numbers to store it, likewise.
         recipe: as plain data.
     """
     confidence = float(recipe["evaluation"]["confidence"])

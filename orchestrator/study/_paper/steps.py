@@ -35,7 +35,8 @@ class Builder:
     a sweep's trial may be an expert of a mixture.
 
     Attributes:
-        steps: by name. entries: what the report is told of them.
+        steps: by name.
+        entries: what the report is told of them.
     """
 
     steps: dict[str, Step] = field(default_factory=dict)
@@ -93,8 +94,11 @@ def seed_steps(
     """Add all that is trained with one seed.
 
     Args:
-        builder: what they are added to. recipe: the experiment. setups, baselines, sweeps, forgetting: the study's.
-        seed: of the experts. suffix: of the names of steps that an earlier seed has taken.
+        builder: what they are added to.
+        recipe: the experiment.
+        setups, baselines, sweeps, forgetting: the study's.
+        seed: of the experts.
+        suffix: of the names of steps that an earlier seed has taken.
 
     Raises:
         RecipeError: a sweep's configuration is not valid.

@@ -181,7 +181,8 @@ class _Gradients:
     """The gradients of a part's parameters, side by side in one flat tensor, so that one call sums all of them.
 
     Args:
-        parameters: of the part. group: the workers that hold it; None: this one alone.
+        parameters: of the part.
+        group: the workers that hold it; None: this one alone.
     """
 
     def __init__(self, parameters: list[nn.Parameter], group: torch.distributed.ProcessGroup | None) -> None:

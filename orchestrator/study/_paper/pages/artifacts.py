@@ -24,7 +24,8 @@ def read_study(inputs: Mapping[str, Path], entries: Sequence[Entry], recipe: Jso
     """Read what the pages need.
 
     Args:
-        inputs: role -> artifact folder. recipe: as plain data.
+        inputs: role -> artifact folder.
+        recipe: as plain data.
         entries: what the roles are, see :class:`orchestrator.study._paper.report.StudyEntry`.
 
     Raises:

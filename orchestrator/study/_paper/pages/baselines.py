@@ -27,8 +27,12 @@ class System:
     """A row of the table.
 
     Attributes:
-        key: in `results.json`. label: for people. runs: losses. size: None where it can't be known.
-        tokens: trained on; None where that was not kept. built_on: tokens that its experts had been trained on before.
+        key: in `results.json`.
+        label: for people.
+        runs: losses.
+        size: None where it can't be known.
+        tokens: trained on; None where that was not kept.
+        built_on: tokens that its experts had been trained on before.
         baseline: whether it is one, and not a setup of the study or the teacher.
     """
 

@@ -36,10 +36,12 @@ class Claim:
     """A claim of the paper, or a promise of its idea, as a region that a number should lie in.
 
     Attributes:
-        question: that it belongs to: "RQ1". text: what it says, without a full stop.
+        question: that it belongs to: "RQ1".
+        text: what it says, without a full stop.
         number: what the number is, in a few words.
         paper: the paper's number as text; "" for what the paper did not measure.
-        effect: ours; None where it was not asked. missing: why.
+        effect: ours; None where it was not asked.
+        missing: why.
         least, most: ends of the region, themselves not in it.
         unit: of the numbers.
     """
@@ -166,8 +168,13 @@ def answer(
     """A page about a question: the verdicts, what would change them, and the numbers behind them.
 
     Args:
-        name: of the file. label: in the navigation. question: in words. claims: judged on the page.
-        sections: tables and figures. numbers: for `results.json`. summary: sentences after the verdicts.
+        name: of the file.
+        label: in the navigation.
+        question: in words.
+        claims: judged on the page.
+        sections: tables and figures.
+        numbers: for `results.json`.
+        summary: sentences after the verdicts.
     """
     told = (*(claim.sentence for claim in claims if claim.effect and claim.leads), *summary)
     missing = tuple(dict.fromkeys(f"Not asked: {claim.missing}." for claim in claims if not claim.effect))
@@ -180,7 +187,9 @@ def claims_table(caption: str, claims: Sequence[Claim], pages: Mapping[str, str]
     """Claims with the paper's number, ours, and the verdict.
 
     Args:
-        caption: of the table. claims: in their order. pages: question -> its page, to lead to.
+        caption: of the table.
+        claims: in their order.
+        pages: question -> its page, to lead to.
     """
     rows = [[Cell(claim.question, link=pages.get(claim.question, "")), *_cells(claim)] for claim in claims]
     return table(caption, ("question", "claim", "the paper", "here", "verdict"), rows, words=(1, 4), note=_NOTE)

@@ -22,7 +22,8 @@ class Session:
     """One training.
 
     Attributes:
-        learned: languages trained on. facts: of `training.json`.
+        learned: languages trained on.
+        facts: of `training.json`.
         curves: language -> (tokens, validation loss in nats a token) in order.
     """
 
@@ -42,7 +43,8 @@ class Evaluation:
 
     Attributes:
         languages: the experts', as the columns of the router's probabilities.
-        tensors: see :class:`orchestrator.stages.evaluation.EvaluationStage`. context: tokens of a block.
+        tensors: see :class:`orchestrator.stages.evaluation.EvaluationStage`.
+        context: tokens of a block.
     """
 
     languages: tuple[str, ...]
@@ -68,7 +70,9 @@ class Setup:
     """A mixture of the study.
 
     Attributes:
-        name: in the study. type: of its setup. evaluations: by seed.
+        name: in the study.
+        type: of its setup.
+        evaluations: by seed.
         trainings: seed -> trainings of its experts: one for each language, or one of all together.
         joint: whether they were trained together, and share layers.
     """
@@ -105,9 +109,12 @@ class Findings:
     """Everything that a study has trained and measured.
 
     Attributes:
-        main: the numbers of the main line's report. recipe: as plain data. seeds: in order.
+        main: the numbers of the main line's report.
+        recipe: as plain data.
+        seeds: in order.
         chains: kind of session of the study of forgetting -> seed -> sessions, each going on from the one before.
-        trials: sweep -> its trials. seconds: of all artifacts here, one after the other.
+        trials: sweep -> its trials.
+        seconds: of all artifacts here, one after the other.
     """
 
     main: Json

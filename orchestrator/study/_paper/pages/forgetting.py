@@ -59,7 +59,9 @@ class Experiment:
     """One way to learn all languages.
 
     Attributes:
-        key: in `results.json`. part: the paper's letter, and D for a language that is added. label: for people.
+        key: in `results.json`.
+        part: the paper's letter, and D for a language that is added.
+        label: for people.
         chains: by seed; empty where nothing had to be run.
         paper: its key in the paper's Table 6; "" where the paper has no such row.
         by_construction: nothing can be forgotten, as no parameter of an earlier language changes.

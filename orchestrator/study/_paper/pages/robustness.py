@@ -17,7 +17,8 @@ def robustness(used: Mapping[str, tuple[Setup, bool]], confidence: float) -> Sec
     """The section.
 
     Args:
-        used: label -> a mixture, and whether its common expert is used. confidence: coverage of the intervals.
+        used: label -> a mixture, and whether its common expert is used.
+        confidence: coverage of the intervals.
     """
     rows: list[list[Cell | str]] = []
     for label, (setup, common) in used.items():

@@ -27,7 +27,9 @@ class Variant:
     """A row of the paper's Table 4.
 
     Attributes:
-        key: in `results.json`. label: for people. common: whether the common expert is used, where there is one.
+        key: in `results.json`.
+        label: for people.
+        common: whether the common expert is used, where there is one.
         paper: its key in the paper's Table 4; "" where the paper has no such row.
     """
 
