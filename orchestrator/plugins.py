@@ -131,9 +131,9 @@ def near(word: str, known: Iterable[str]) -> str:
 
 
 def _presets(room: str) -> Mapping[str, type]:
-    name = f"{package(room).__name__}._presets"
     presets: Mapping[str, type] = {}
-    return importlib.import_module(name).PRESETS if importlib.util.find_spec(name) else presets
+    there = any(module.name == "_presets" for module in pkgutil.iter_modules(package(room).__path__))
+    return importlib.import_module(f"{package(room).__name__}._presets").PRESETS if there else presets
 
 
 def _by_name(room: str, name: str) -> type:

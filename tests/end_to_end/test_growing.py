@@ -254,7 +254,7 @@ def test_an_unfinished_run_can_not_grow(finished, texts, tmp_path):
 
 
 def test_the_prompt_router_learns_a_language_and_forgets_it(runs, texts, monkeypatch):
-    monkeypatch.setattr("orchestrator.stages.router.TEST_PIECES", 30)
+    monkeypatch.setattr("orchestrator.evaluation.prompts.TEST_PIECES", 30)
     router = "router: {type: {type: prompt, bits: 12, pieces: 200, calibration_pieces: 50}, reject: fr,"
     recipe = RECIPE.format(name="prompts", texts=texts, setup="ple").replace("router: {", router)
     (runs / "prompts.yaml").write_text(recipe)
