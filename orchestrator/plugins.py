@@ -165,7 +165,11 @@ def _by_name(room: str, name: str) -> type:
 
 def _by_path(room: str, path: str) -> type:
     if not re.fullmatch(IMPORT_PATH, path):
-        raise PluginError(f"{path!r} is no import path", where=room, fix="write it as package.module:Class")
+        ours = path.partition(":")[0]
+        fix = "write it as package.module:Class"
+        if ours.replace("-", "_") in available(room):
+            fix = f"{ours} with options is written as {{type: {ours}, …}}"
+        raise PluginError(f"{path!r} is no import path", where=room, fix=fix)
     module_name, _, name = path.partition(":")
     module = _imported(room, module_name)
     found = getattr(module, name, None)

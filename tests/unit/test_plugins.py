@@ -95,6 +95,7 @@ def test_names_may_have_hyphens():
         ("losses", "nobody.has.this:Loss", {}, "there is no module 'nobody'"),
         ("losses", "orchestrator.losses.jds:JSD", {}, 'did you mean "orchestrator.losses.jsd"?'),
         ("losses", "mypackage.losses.Mine", {}, 'with a colon before its class: "mypackage.losses:Mine"'),
+        ("corpus.sources", "files:data/es", {}, "files with options is written as {type: files, …}"),
         ("losses", "nobody has:Loss", {}, "write it as package.module:Class"),
         ("losses", "orchestrator.losses.jsd:JDS", {}, 'did you mean "JSD"?'),
         ("schedules", "orchestrator.losses.jsd:JSD", {}, "it lacks weights(step, steps, history, micro)\n"),
