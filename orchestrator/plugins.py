@@ -186,10 +186,11 @@ def _imported(room: str, name: str) -> Any:
     try:
         return importlib.import_module(name)
     except Exception as error:
-        if isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}."):
-            what = f"there is no module {error.name!r}"
-            if beside := _modules_beside(error.name):
-                raise PluginError(what, where=room, fix=suggest(error.name, beside)) from None
+        absent = error.name if isinstance(error, ModuleNotFoundError) else None
+        if absent and f"{name}.".startswith(f"{absent}."):
+            what = f"there is no module {absent!r}"
+            if beside := _modules_beside(absent):
+                raise PluginError(what, where=room, fix=suggest(absent, beside)) from None
             fix = f"install its package into this environment, or lay it in {os.getcwd()}, where the command runs"  # noqa: PTH109
             raise PluginError(what, where=room, fix=fix) from None
         fix = f"python -c 'import {name}' says more"

@@ -147,7 +147,8 @@ class Run:
 
         Args:
             text: to go on from. model: an expert's language, or "auto": the router chooses.
-            max_tokens: to generate, at most; None: 64, or what the context has room for. temperature: 0 takes the most probable token. seed: of the sampling.
+            max_tokens: to generate, at most; None: 64, or what the context has room for.
+            temperature: 0 takes the most probable token. seed: of the sampling.
             experts: those that may serve; None: all. common: compute beside the common expert, where there is one.
 
         Returns:
