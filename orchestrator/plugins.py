@@ -140,6 +140,8 @@ def _by_name(room: str, name: str) -> type:
     plain = name.replace("-", "_")
     if plain not in available(room):
         fix = suggest(name, available(room)) + "; one of your own is named by its import path, package.module:Class"
+        if re.fullmatch(IMPORT_PATH, colon := ":".join(name.rsplit(".", 1))):
+            fix = f'one of your own is written with a colon before its class: "{colon}"'
         raise PluginError(f"there is no {room} plug-in {name!r}", where=room, fix=fix)
     if plain in (presets := _presets(room)):
         return presets[plain]
@@ -163,7 +165,11 @@ def _by_name(room: str, name: str) -> type:
 
 def _by_path(room: str, path: str) -> type:
     if not re.fullmatch(IMPORT_PATH, path):
-        raise PluginError(f"{path!r} is no import path", where=room, fix="write it as package.module:Class")
+        ours = path.partition(":")[0]
+        fix = "write it as package.module:Class"
+        if ours.replace("-", "_") in available(room):
+            fix = f"{ours} with options is written as {{type: {ours}, …}}"
+        raise PluginError(f"{path!r} is no import path", where=room, fix=fix)
     module_name, _, name = path.partition(":")
     module = _imported(room, module_name)
     found = getattr(module, name, None)
@@ -180,12 +186,22 @@ def _imported(room: str, name: str) -> Any:
     try:
         return importlib.import_module(name)
     except Exception as error:
-        if isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}."):
-            what = f"there is no module {error.name!r}"
+        absent = error.name if isinstance(error, ModuleNotFoundError) else None
+        if absent and f"{name}.".startswith(f"{absent}."):
+            what = f"there is no module {absent!r}"
+            if beside := _modules_beside(absent):
+                raise PluginError(what, where=room, fix=suggest(absent, beside)) from None
             fix = f"install its package into this environment, or lay it in {os.getcwd()}, where the command runs"  # noqa: PTH109
             raise PluginError(what, where=room, fix=fix) from None
         fix = f"python -c 'import {name}' says more"
         raise PluginError(f"{name} can't be imported: {type(error).__name__}: {error}", where=room, fix=fix) from error
+
+
+def _modules_beside(name: str) -> list[str]:
+    """Modules of the package that a module would lie in; none where there is no such package."""
+    package_name = name.rpartition(".")[0]
+    inside = getattr(sys.modules.get(package_name), "__path__", ())
+    return [f"{package_name}.{module.name}" for module in pkgutil.iter_modules(inside)]
 
 
 def _lacking(room: str, cls: type) -> tuple[str, str] | None:
@@ -201,7 +217,12 @@ def _lacking(room: str, cls: type) -> tuple[str, str] | None:
     lacking = [m for m in _members(base) if m in abstract or not (hasattr(cls, m) or m in fields)]
     if not lacking:
         return None
+    asked: frozenset[str] = getattr(base, "__abstractmethods__", frozenset())
+    if not getattr(base, "_is_protocol", False) and base not in cls.__mro__:  # the base brings what it does not ask for
+        lacking = [member for member in lacking if member in asked]
     written = ", ".join(f"{member}{_signature(getattr(base, member, None))}" for member in lacking)
+    if not written:
+        return f"is not derived from {told(base)}", f"write class {cls.__name__}({base.__name__})"
     return f"lacks {written}", f"derive it from {told(base)} and write what is lacking"
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from serve.mixture import Generation
 
 _NO_REPORT = "type its mome run command again: it goes on"
+_TOKENS = 64  # of a generation, where the context has room and the caller doesn't say
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ class Run:
         text: str,
         model: str = "auto",
         *,
-        max_tokens: int = 64,
+        max_tokens: int | None = None,
         temperature: float = 0.8,
         seed: int | None = None,
         experts: Sequence[str] | None = None,
@@ -147,7 +148,7 @@ class Run:
         Args:
             text: to go on from.
             model: an expert's language, or "auto": the router chooses.
-            max_tokens: to generate, at most.
+            max_tokens: to generate, at most; None: 64, or what the context has room for.
             temperature: 0 takes the most probable token.
             seed: of the sampling.
             experts: those that may serve; None: all.
@@ -159,11 +160,20 @@ class Run:
         Raises:
             MomeError: no such expert, an empty or too long text, a value out of range.
         """
+        from serve.errors import ContextLengthError
         from serve.messages import Sampling
         from serve.mixture import Mixture
 
-        sampling = Sampling(max_tokens=max_tokens, temperature=temperature, seed=seed)
-        return Mixture.open(self.folder, experts=experts, common=common).generate(text, model, sampling)
+        def sampling(tokens: int | None) -> Sampling:
+            return Sampling(max_tokens=tokens, temperature=temperature, seed=seed)
+
+        opened = Mixture.open(self.folder, experts=experts, common=common)
+        try:
+            return opened.generate(text, model, sampling(_TOKENS if max_tokens is None else max_tokens))
+        except ContextLengthError:
+            if max_tokens is not None:
+                raise
+            return opened.generate(text, model, sampling(None))
 
     @cached_property
     def _router(self) -> RunRouter:

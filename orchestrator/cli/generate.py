@@ -17,7 +17,7 @@ def generate_text(
     model: str,
     runs: Path,
     *,
-    max_tokens: int,
+    max_tokens: int | None,
     temperature: float,
     seed: int | None,
     experts: Sequence[str] | None = None,

@@ -143,7 +143,7 @@ def generate(
     name: RunName,
     prompt: Annotated[str, typer.Argument(help="Text to go on from.", show_default=False)],
     model: Annotated[str, typer.Option(help="An expert's language, or auto: let the router choose.")] = "auto",
-    max_tokens: Annotated[int, typer.Option(min=1, help="Tokens to generate, at most.")] = 64,
+    max_tokens: Annotated[int | None, typer.Option(min=1, help="Tokens at most; left out: 64, or what fits.")] = None,
     temperature: Annotated[float, typer.Option(min=0, help="0: always the most probable token.")] = 0.8,
     seed: Annotated[int | None, typer.Option(help="Seed of the sampling.")] = None,
     experts: Experts = None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -14,6 +15,9 @@ from orchestrator.api import load_run
 from orchestrator.artifacts import Artifact, Store
 from orchestrator.pipeline.plan import drifts
 from orchestrator.provenance import told
+
+_FIGURE = re.compile(r"^!\[.*\]\(.*\)\n+", re.MULTILINE)
+"""A figure with its description: a terminal shows tables of the same numbers."""
 
 
 def show_run(name: str, runs: Path) -> None:
@@ -53,6 +57,7 @@ def show_report(name: str, runs: Path) -> None:
     """
     page = load_run(name, runs).report
     console = Console()
-    console.print(Markdown((page.parent / "report.md").read_text(encoding="utf-8")))
+    text = (page.parent / "report.md").read_text(encoding="utf-8")
+    console.print(Markdown(_FIGURE.sub("", text)))
     console.print(f"page: {page}", markup=False)
     console.print(f"numbers: {page.parent / 'results.json'}", markup=False)

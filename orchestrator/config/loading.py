@@ -57,11 +57,13 @@ class Lines(dict[Key, int]):
 
     Attributes:
         texts: numbers and truth values as they are written, by their keys.
+        overridden: keys that overrides set, whose values are in no file.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.texts: dict[Key, str] = {}
+        self.overridden: set[Key] = set()
 
 
 def _based(path: Path) -> tuple[dict[str, Any], Lines]:
@@ -130,7 +132,9 @@ def _text(path: Path) -> str:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise RecipeError(f"the recipe can't be read: {error.strerror}", str(path), "ls jobs/recipes") from None
+        there = sorted(other.name for pattern in ("*.yaml", "*.yml") for other in path.parent.glob(pattern))
+        fix = f"{suggest(path.name, there)} in {path.parent}" if there else "give a recipe's file"
+        raise RecipeError(f"the recipe can't be read: {error.strerror}", str(path), fix) from None
     try:
         return data.decode()
     except UnicodeDecodeError as error:
@@ -157,6 +161,7 @@ def apply_override(tree: dict[str, Any], override: str, lines: Lines | None = No
     keys = dotted.split(".")
     if lines is not None:
         lines.texts[tuple(keys)] = text.strip()
+        lines.overridden.add(tuple(keys))
     return set_dotted(tree, keys, value)
 
 
@@ -183,6 +188,7 @@ def validate(model: type[Model], tree: Mapping[str, Any], path: Path, lines: Map
         if written is not None:
             numbered = Lines()
             numbered.update(lines)
+            numbered.overridden = getattr(lines, "overridden", set())
             return validate(model, written, path, numbered)
         problems = [_problem(model, item, path, lines) for item in error.errors()]
     raise RecipeError("\n".join(problems), str(path), "mome schema prints every field with its documentation")
@@ -207,10 +213,7 @@ def _problem(model: type[BaseModel], error: Any, path: Path, lines: Mapping[Key,
     for key in error["loc"]:  # "function-after[…]" and union members are pydantic's steps, not the user's keys
         if isinstance(key, int) or (*keys, key) in lines or re.fullmatch(r"[\w.-]+", key):
             keys = (*keys, key)
-    known = keys
-    while known and known not in lines:
-        known = known[:-1]
-    place = f"{path}:{lines[known]}" if known else str(path)
+    place = _place(keys, path, lines)
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
         renamed = new_name(model.__name__, keys)
@@ -219,6 +222,19 @@ def _problem(model: type[BaseModel], error: Any, path: Path, lines: Mapping[Key,
     elif error["type"] not in ("plugin", "field", "missing") and not isinstance(error["input"], Mapping):
         message += f", not {error['input']!r}"
     return ": ".join(filter(None, (place, ".".join(map(str, keys)), message)))
+
+
+def _place(keys: Key, path: Path, lines: Mapping[Key, int]) -> str:
+    """Where the value of a key comes from: a line of the file, an override, or a line that an override adds to."""
+    known = next((keys[:end] for end in range(len(keys), 0, -1) if keys[:end] in lines), ())
+    place = f"{path}:{lines[known]}" if known else str(path)
+    for given in sorted(getattr(lines, "overridden", ()), key=str):
+        told = f"override {'.'.join(map(str, given))}=…"
+        if given == keys[: len(given)]:
+            return told
+        if keys and keys == given[: len(keys)]:
+            return f"{place}, with the {told}"
+    return place
 
 
 def fields_at(model: type[BaseModel], keys: Sequence[str | int]) -> list[str]:

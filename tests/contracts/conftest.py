@@ -25,6 +25,8 @@ from orchestrator.errors import PluginError
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "examples" / "mome-example"))
 
+_REFUSED, _HELD = pytest.StashKey[str](), pytest.StashKey[bool]()
+
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     marked = [mark for mark in metafunc.definition.iter_markers("parametrize") if "name" in mark.args[0]]
@@ -34,9 +36,21 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             try:
                 plugins.find(metafunc.module.ROOM, given)
             except PluginError as error:
-                raise pytest.UsageError(str(error)) from None
+                metafunc.config.stash[_REFUSED] = str(error)
+                return metafunc.parametrize("name", [])
+            metafunc.config.stash[_HELD] = True
             metafunc.module.OPTIONS[given] = json.loads(metafunc.config.getoption("options"))
         metafunc.parametrize("name", [given] if given else metafunc.module.NAMES)
+    return None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Say here, in a line without pytest's own frames, that the plug-in can't be held, or that no law asks for one."""
+    stash = config.stash
+    if _REFUSED in stash:
+        raise pytest.UsageError(stash[_REFUSED])
+    if items and config.getoption("plugin") and _HELD not in stash:
+        raise pytest.UsageError("no law of these files is one of a plug-in: give tests/contracts/test_ROOM.py")
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import json
 import pickle
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.errors import PluginError
@@ -15,6 +15,8 @@ from orchestrator.schedules import LossHistory, Schedule, StepLosses
 
 ROOM, OPTIONS = "schedules", {}
 NAMES = (*available(ROOM), "mome_example.schedules:HalfCosine")
+PHASES = (Phase.explicit, Phase.reuse, Phase.generate)
+"""Without shrinking: a failure is told at once, and lists of this length take minutes to shrink."""
 losses = st.lists(st.tuples(st.floats(0, 20), st.floats(0, 20)), min_size=200, max_size=200)
 
 
@@ -30,7 +32,7 @@ def filled(schedule: Schedule, steps: int, pairs: list[tuple[float, float]], ste
 
 
 @given(pairs=losses, step=st.integers(0, 199))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20, deadline=None, phases=PHASES)
 def test_weights_are_a_pure_function_in_the_unit_interval(
     name: str, pairs: list[tuple[float, float]], step: int
 ) -> None:
@@ -46,7 +48,7 @@ def test_weights_are_a_pure_function_in_the_unit_interval(
 
 
 @given(pairs=losses, step=st.integers(1, 199))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20, deadline=None, phases=PHASES)
 def test_a_checkpoint_of_the_history_gives_the_same_weights(
     name: str, pairs: list[tuple[float, float]], step: int
 ) -> None:

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator import load_run
 from orchestrator.artifacts import Store
 from orchestrator.errors import ArtifactError
-from serve.errors import UnknownModelError
+from serve.errors import ContextLengthError, UnknownModelError
 from serve.expert import ExpertReplica
 from serve.files import MixtureFiles
 from serve.messages import Sampling
@@ -36,6 +37,14 @@ def test_a_named_expert_answers_without_the_router(mixture: Mixture) -> None:
     answer = mixture.generate("la maison", model="en", sampling=GREEDY)
     assert (answer.expert, answer.probabilities) == ("en", None)
     assert answer.text != mixture.generate("la maison", model="fr", sampling=GREEDY).text
+
+
+def test_a_run_generates_what_the_context_has_room_for_unless_told_how_much(run_folder: Path) -> None:
+    run = load_run(run_folder)
+    made = run.generate("the house near a river", model="en", temperature=0)
+    assert 0 < made.completion_tokens <= 64
+    with pytest.raises(ContextLengthError):
+        run.generate("the house near a river", model="en", max_tokens=100_000)
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones(mixture: Mixture) -> None:

@@ -151,6 +151,9 @@ def _refusal(place: Path, others: Iterable[Path], suffixes: Sequence[str], *, na
     if place.exists() and not place.is_dir() and not place.is_file():
         fix = "write what comes out of it to a file, and name that"
         return CorpusError("this is a pipe, a socket or a device, which can't be read twice", where=str(place), fix=fix)
+    if not place.exists() and not _PATTERN.intersection(str(place)):
+        fix = "check the source's path" + ("" if place.is_absolute() else f"; it begins in {Path.cwd()}")
+        return CorpusError("there is no such file or folder", where=str(place), fix=fix)
     if not left_out:
         return CorpusError(f"there are no files{kinds} to read", where=str(place), fix="check the source's path")
     told = ", ".join(f"{count:,} {suffix or 'without suffix'}" for suffix, count in left_out.most_common())

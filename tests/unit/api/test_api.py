@@ -63,16 +63,20 @@ class TestRecipes:
             changed = read_recipe(recipe, ["seed=9", "experts.distillation.soft.temperature=2", "name=007"])
             assert (changed.seed, changed.name) == (9, "007")
             assert changed.experts.distillation.soft.options == {"temperature": 2}
-        with pytest.raises(RecipeError, match="recipe smoke: sead: unknown key"):
+        with pytest.raises(RecipeError, match="override sead=…: sead: unknown key"):
             read_recipe(load_recipe(SHIPPED / "smoke.yaml"), ["sead=9"])
 
     def test_a_file_of_ones_own_goes_before(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(tmp_path)
         (tmp_path / "smoke").write_text("name: mine")
         assert recipe_file("smoke") == Path("smoke")
-        assert recipe_file("none") == Path("none")
+        assert recipe_file("none.yaml") == Path("none.yaml")
         with pytest.raises(RecipeError, match="can't be read"):
-            run("none", runs=tmp_path)
+            run("none.yaml", runs=tmp_path)
+
+    def test_a_name_that_is_misspelt(self) -> None:
+        with pytest.raises(RecipeError, match='did you mean "smoke"'):
+            run("smoek")
 
 
 def in_a_notebook(work: Any) -> tuple[Any, str]:

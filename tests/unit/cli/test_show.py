@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.cli.show import show_report
+
 
 @pytest.mark.parametrize("command", [["show", "third"], ["report", "third"], ["generate", "third", "Hello"]], ids=str)
 def test_unknown_run_is_answered_with_the_known_ones(mome, runs: Path, command: list[str]) -> None:
@@ -26,3 +28,16 @@ def test_run_without_report(mome, runs: Path) -> None:
     ended = mome("report", "first", "--runs", runs)
     assert ended.code == 2
     assert "no report yet" in ended.err
+
+
+def test_a_report_as_text_has_no_figures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "one" / "report"
+    folder.mkdir(parents=True)
+    (tmp_path / "one" / "artifacts.json").write_text('{"steps": {}}')
+    (folder / "index.html").touch()
+    (folder / "report.md").write_text("Before.\n\n![Expert en: 3.](figures/a.svg)\n\n*Perplexity.*\n")
+    show_report("one", tmp_path)
+    said = capsys.readouterr().out
+    assert "Expert en: 3." not in said
+    assert "Before." in said
+    assert "Perplexity." in said

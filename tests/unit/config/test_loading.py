@@ -206,3 +206,15 @@ def test_files_that_are_no_recipes(tmp_path, data, said):
 def test_a_folder_is_no_recipe(tmp_path):
     with pytest.raises(RecipeError, match="can't be read: Is a directory"):
         load_recipe(tmp_path)
+
+
+def test_what_an_override_sets_is_not_blamed_on_the_file(write):
+    path = write("name: a\nexperts: {model: gpt2-nano}\n")
+    assert "override seed=…: seed:" in refusal(path, "seed=x")
+    said = refusal(path, "experts.model.wdth=3")
+    assert f"{path}:2, with the override experts.model.wdth=…: experts.model:" in said
+
+
+def test_a_misspelt_file_is_told_with_those_beside_it(write):
+    path = write("name: a\n")
+    assert f'did you mean "{path.name}"? in {path.parent}' in refusal(path.with_name(path.name.replace(".", "s.")))

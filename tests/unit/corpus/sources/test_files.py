@@ -74,6 +74,13 @@ def test_missing_path(tmp_path: Path) -> None:
     assert error.value.fix
 
 
+def test_a_path_that_leads_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CorpusError, match="no such file or folder") as error:
+        list(Files(path="data/es").documents("es"))
+    assert error.value.fix.endswith(f"it begins in {tmp_path}")
+
+
 def test_not_utf8_text_names_line_and_byte(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"good\nbad \xe9t\xe9\n")
     with pytest.raises(CorpusError, match="not UTF-8") as error:
