@@ -21,6 +21,7 @@ from orchestrator.faults import FOLDER, explained, raise_if_failed
 from orchestrator.memory import MemoryWatch, Used, memory_facts
 from orchestrator.pipeline.following import Follower
 from orchestrator.pipeline.graph import Step
+from orchestrator.pipeline.journal import Journal
 from orchestrator.pipeline.plan import Plan, PlannedStep
 from orchestrator.pipeline.stopping import PATIENCE, Stopping
 from orchestrator.tracking import Observer
@@ -114,6 +115,8 @@ class Execution:
     def __post_init__(self) -> None:
         self.stopping = Stopping([], self.runner.stop)
         self.done: dict[str, Artifact] = {}
+        self.journal = Journal(self.plan.store.root)
+        self.observers = [self.journal, *self.observers]
 
     def add(self, steps: Sequence[PlannedStep]) -> None:
         """Let steps be run too, whose inputs are here or among them. For any thread."""
@@ -145,6 +148,7 @@ class Execution:
             if planned.forced:
                 self.plan.store.remove(planned.place, planned.fingerprint)
         self.waiting |= missing
+        self.journal.plan({p.name: p.folder(self.plan.store) for p in steps if p.wanted})
         self.stopping.add(planned.step for planned in missing.values())
         self.runner.expect([planned.step for planned in missing.values()])
 
