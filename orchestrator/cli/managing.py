@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,8 +12,8 @@ from orchestrator.cli.arguments import DEFAULT_RUNS, RunName, Runs
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from orchestrator.runs.garbage import Garbage, Item
-    from orchestrator.runs.states import RunState
+    from orchestrator.housekeeping.garbage import Garbage, Item
+    from orchestrator.housekeeping.states import RunState
 
 
 def ps(
@@ -29,7 +28,7 @@ def ps(
 
         mome ps --json --runs /shared/runs
     """
-    from orchestrator.runs.states import run_states
+    from orchestrator.housekeeping.states import run_states
 
     if json:
         from json import dumps
@@ -62,8 +61,8 @@ def logs(
 
         mome logs quickstart -f
     """
-    from orchestrator.runs import logs as of
-    from orchestrator.runs.finding import find_run
+    from orchestrator.housekeeping import logs as of
+    from orchestrator.housekeeping.finding import find_run
 
     root = find_run(name, runs)
     for line in of.follow(root, step) if follow else of.log_lines(root, step):
@@ -77,8 +76,8 @@ def stop(name: RunName, runs: Runs = DEFAULT_RUNS) -> None:
 
         mome stop quickstart
     """
-    from orchestrator.runs.ending import stop_run
-    from orchestrator.runs.finding import find_run
+    from orchestrator.housekeeping.ending import stop_run
+    from orchestrator.housekeeping.finding import find_run
 
     root = find_run(name, runs)
     has_ended = stop_run(root, print)
@@ -106,8 +105,8 @@ def gc(
 
         mome gc quickstart --yes
     """
-    from orchestrator.runs.finding import find_run, run_folders
-    from orchestrator.runs.garbage import delete_garbage, find_garbage, freed
+    from orchestrator.housekeeping.finding import find_run, run_folders
+    from orchestrator.housekeeping.garbage import delete_garbage, find_garbage, freed
 
     found = []
     for root in [find_run(name, runs) for name in names] if names else run_folders(runs):
@@ -146,7 +145,7 @@ def _state(run: RunState) -> str:
 
 
 def _print_garbage(garbage: Garbage, deleted: bool) -> None:
-    from orchestrator.runs.garbage import freed
+    from orchestrator.housekeeping.garbage import freed
 
     name = garbage.root.name
     if garbage.left_alone:
