@@ -8,7 +8,7 @@ Layout of a run, ``runs/NAME/``::
     accepted.json                  artifacts that are as good as ones made with other code (`mome run --accept`)
     mixtures/                      versions of the mixture (see orchestrator/mixtures/versions.py)
     report/                        the report of the current one
-    steps.jsonl                    steps of the latest plan that something was missing of (orchestrator/pipeline/journal.py)
+    steps.jsonl                    what became of the steps of the latest plan (see orchestrator/pipeline/journal.py)
     run.lock                       held by the process at work (orchestrator/locks.py)
 """
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import signal
 import sys
 import time
@@ -29,6 +30,8 @@ _TRIES, _PAUSE = 5, 0.02
 """Whoever asks for a run's holder may hold the lock for a moment (see :func:`holder`)."""
 _CLOCK_SECONDS = 2.0
 """What a process is said to have started at moves with the machine's clock."""
+_LOGIN = re.compile(r"://[^/@\s]+@")
+"""Name and password in an address."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +52,9 @@ class Holder:
 
     @classmethod
     def this(cls) -> Holder:
-        """This process."""
+        """The process that asks."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        command = tuple(sys.orig_argv)
+        command = tuple(_LOGIN.sub("://…@", word) for word in sys.orig_argv)
         return cls(os.uname().nodename, os.getpid(), psutil.Process().create_time(), now, command)
 
     @property

@@ -55,7 +55,12 @@ def find_run(name: str, runs: Path) -> Path:
 
 @dataclass(frozen=True)
 class Found:
-    """A file: bytes on the disk, when it last changed (seconds since 1970), its names, and what tells it from others."""
+    """A file or a folder.
+
+    Attributes:
+        bytes: on the disk. changed: when, in seconds since 1970. names: how many it has (hard links).
+        inode: what tells it from others.
+    """
 
     bytes: int
     changed: float

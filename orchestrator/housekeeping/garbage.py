@@ -15,9 +15,10 @@ from typing import Literal
 
 from orchestrator.disk import disk_errors
 from orchestrator.errors import ArtifactError, RunLockedError
-from orchestrator.housekeeping.finding import Found, bytes_of, files_in, run_folders
+from orchestrator.housekeeping.finding import INDEX, Found, bytes_of, files_in, run_folders
 from orchestrator.housekeeping.references import References, references
 from orchestrator.locks import holder, locked
+from orchestrator.pipeline.journal import JOURNAL
 
 Kind = Literal["artifact", "checkpoints", "leftover"]
 _CHECKPOINTS = "--checkpoints includes it"
@@ -47,8 +48,8 @@ class Garbage:
     """What of a run may be deleted, and what stays.
 
     Attributes:
-        root: the run's folder. items: artifacts, work folders and leftovers. left_alone: why nothing may be deleted; "":
-            it may.
+        root: the run's folder. items: artifacts, work folders and leftovers. left_alone: why nothing may be
+            deleted; "": the items say what may.
     """
 
     root: Path
@@ -116,7 +117,13 @@ def _garbage(root: Path, checkpoints: bool) -> Garbage:
 def _artifacts(root: Path, known: References) -> Iterator[Item]:
     for folder in sorted(root.glob("stages/*/[!.]*")):
         who = known.to((folder.parent.name, folder.name))
+        if not (who or (root / JOURNAL).exists()) and _is_newer(folder, root / INDEX):
+            who = ["a run that is not finished"]  # by a release that wrote no plans
         yield _item(folder, "artifact", ", ".join(who))
+
+
+def _is_newer(folder: Path, file: Path) -> bool:
+    return not file.exists() or folder.stat().st_mtime > file.stat().st_mtime
 
 
 def _works(root: Path, known: References, checkpoints: bool) -> Iterator[Item]:

@@ -14,7 +14,7 @@ from orchestrator.artifacts import MANIFEST, Artifact
 from orchestrator.errors import ArtifactError
 from orchestrator.faults import FOLDER as ERRORS
 from orchestrator.housekeeping.finding import INDEX, bytes_of, files_in, run_folders
-from orchestrator.locks import Holder, holder
+from orchestrator.locks import LOCK, Holder, holder
 from orchestrator.pipeline.following import Follower
 from orchestrator.pipeline.journal import JOURNAL, JournalReader, Noted
 
@@ -137,7 +137,7 @@ def _facts(root: Path) -> dict[str, Any]:
     next(root.iterdir(), None)
     at = holder(root)
     steps = steps_of_run(root)
-    if at is not None and at.since and _started_before(root, at):
+    if at is not None and _began_before(root):
         return {"state": "running", "holder": at}  # it is still planning
     is_done = _is_whole if at is None else _is_there  # a step that is made again goes away meanwhile
     done = [name for name, noted in steps.items() if is_done(root / noted.folder)]
@@ -152,10 +152,14 @@ def _facts(root: Path) -> dict[str, Any]:
     return {"state": "unfinished", **known}
 
 
-def _started_before(root: Path, at: Holder) -> bool:
-    """Whether the run's steps were planned before its process came."""
-    newest = max((_changed(path) for path in (root / JOURNAL, root / INDEX) if path.exists()), default=0.0)
-    return newest < datetime.fromisoformat(at.since).timestamp()
+def _began_before(root: Path) -> bool:
+    """Whether the run's steps were planned before its process came: by times of one clock, the file system's."""
+    return _told(root) < _changed(root / LOCK)
+
+
+def _told(root: Path) -> float:
+    """When the folder last said what becomes of its steps."""
+    return max((_changed(path) for path in (root / JOURNAL, root / INDEX) if path.exists()), default=0.0)
 
 
 def _is_there(folder: Path) -> bool:
@@ -183,7 +187,7 @@ def _failure(root: Path, steps: Mapping[str, Noted]) -> str:
     for name, noted in steps.items():
         if noted.failed:
             return f"{name}: {noted.failed}"
-    begun = max((_changed(path) for path in (root / JOURNAL, root / INDEX) if path.exists()), default=0.0)
+    begun = _told(root)
     for file in sorted((root / ERRORS).glob("*.txt"), key=_changed):
         with suppress(OSError):
             if _changed(file) >= begun and (lines := file.read_text("utf-8", errors="replace").split("\n")):

@@ -41,6 +41,11 @@ def test_a_second_process_is_refused_and_a_killed_one_lets_go(tmp_path):
     assert holder(tmp_path) is None
 
 
+def test_no_password_is_written(monkeypatch):
+    monkeypatch.setattr(sys, "orig_argv", ["mome", "run", "a.yaml", "tracking.uri=https://me:word@host/x"])
+    assert Holder.this().command[-1] == "tracking.uri=https://…@host/x"
+
+
 def test_nobody_holds_what_nobody_has_locked(tmp_path):
     assert holder(tmp_path) is None
     for text in ("", "process 1 on machine", "[]", '{"host": 3}', "\x00\xff"):

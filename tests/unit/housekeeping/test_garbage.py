@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -146,3 +148,15 @@ def test_where_nothing_says_what_is_needed_all_stays(tmp_path: Path, text: str |
     assert found.left_alone
     assert found.items == ()
     assert list(tmp_path.glob("stages/teacher/*/text"))
+
+
+def test_what_a_release_without_plans_left_unfinished(tmp_path: Path) -> None:
+    old = finish(tmp_path, "teacher", text="old")["teacher"]
+    finish(tmp_path, "teacher", text="now")
+    (tmp_path / "steps.jsonl").unlink()
+    os.utime(old.folder, (0, 0))
+    newer = make(tmp_path, "teacher", "newer")
+    os.utime(newer.folder, (time.time() + 60,) * 2)
+    found = find_garbage(tmp_path)
+    assert deletable(found) == {name(old, tmp_path)}
+    assert kept(found)[name(newer, tmp_path)] == "a run that is not finished"
