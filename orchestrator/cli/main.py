@@ -27,7 +27,7 @@ from orchestrator.cli.arguments import (
     check_together,
     named,
 )
-from orchestrator.cli.ending import exit_code
+from orchestrator.cli.ending import INTERRUPTED, exit_code, say_interrupted
 
 app = typer.Typer(
     name="mome",
@@ -40,9 +40,6 @@ app = typer.Typer(
 app.add_typer(data.app, name="data")
 app.add_typer(expert.app, name="expert")
 app.add_typer(mixture.app, name="mixture")
-
-_INTERRUPTED = 130
-"""Exit code of a program that Ctrl-C has ended: 128 and the number of SIGINT."""
 
 
 @app.command()
@@ -291,8 +288,8 @@ def main() -> None:
     except Exception as error:
         sys.exit(exit_code(error))
     except SystemExit as end:
-        if end.code == _INTERRUPTED:  # typer's answer to Ctrl-C, without a word
-            print("mome: interrupted; a run goes on from here with the same command", file=sys.stderr)
+        if end.code == INTERRUPTED:  # typer's answer to Ctrl-C, without a word
+            say_interrupted()
         raise
 
 

@@ -178,7 +178,7 @@ class Execution:
         inputs = {role: self.done[name] for role, name in planned.step.inputs.items()}
         work = self.plan.store.work(planned.place, planned.fingerprint)
         # Daemon threads: after Ctrl-C the process must be able to end while a step is still at work.
-        thread = threading.Thread(target=self._work, args=(planned, inputs, work), name=planned.name, daemon=True)
+        thread = threading.Thread(None, self._work, f"step {planned.name}", (planned, inputs, work), daemon=True)
         working = self.working[planned.name] = _Working(planned, work, Follower(work / METRICS), thread)
         try:
             with disk_errors(work):

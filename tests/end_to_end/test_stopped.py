@@ -43,7 +43,7 @@ def test_a_run_is_listed_followed_and_stopped(tmp_path: Path) -> None:
             assert "tiny: left alone, at work" in mome("gc", "--yes", runs=runs).stdout
             stopped = mome("stop", "tiny", runs=runs)
             assert (stopped.returncode, "stopped: tiny" in stopped.stdout) == (0, True), stopped.text
-            process.wait(10)
+            assert process.wait(10) == 130
         finally:
             process.kill()
     assert "interrupted; a run goes on from here" in log.read_text()
