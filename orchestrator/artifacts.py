@@ -8,24 +8,24 @@ Layout of a run, ``runs/NAME/``::
     accepted.json                  artifacts that are as good as ones made with other code (`mome run --accept`)
     mixtures/                      versions of the mixture (see orchestrator/mixtures/versions.py)
     report/                        the report of the current one
-    run.lock                       held by the process at work
+    steps.jsonl                    what became of the steps of the latest plan (see orchestrator/pipeline/journal.py)
+    run.lock                       held by the process at work (orchestrator/locks.py)
 """
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from orchestrator.disk import disk_errors, file_digest, known_digest, link_or_copy, place_folder, remember_digest
-from orchestrator.errors import ArtifactError, ResourceError, RunLockedError
+from orchestrator.errors import ArtifactError
 
 MANIFEST, ACCEPTED = "manifest.json", "accepted.json"
 CHECKED_BY_BLOCK = "shard-*.safetensors"
@@ -267,31 +267,3 @@ def check_files(path: Path) -> None:
             if isinstance(manifest, dict) and "fingerprint" in manifest and isinstance(manifest.get("files"), dict):
                 Artifact(folder, manifest).check(within=path)
             return
-
-
-@contextmanager
-def locked(root: Path) -> Iterator[None]:
-    """Hold the run folder: a second process is refused, a killed one lets go by dying.
-
-    Raises:
-        RunLockedError: another process holds it. ResourceError: the folder can't be written to, or not be locked.
-    """
-    with disk_errors(root):
-        root.mkdir(parents=True, exist_ok=True)
-        lock = (root / "run.lock").open("a+")
-    with lock as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if not isinstance(error, BlockingIOError):
-                fix = "choose a folder on another file system: --runs FOLDER"
-                raise ResourceError(f"files can't be locked here: {error.strerror}", str(root), fix) from None
-            file.seek(0)
-            holder = file.read().strip() or "another process"
-            raise RunLockedError(
-                f"this run is at work already ({holder})", str(root), "wait for it, or give this run another name"
-            ) from None
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {os.uname().nodename}")
-        file.flush()
-        yield

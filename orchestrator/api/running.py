@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.api.extras import needs_cluster
-from orchestrator.artifacts import MANIFEST, Artifact, Store, locked, write_json
+from orchestrator.artifacts import MANIFEST, Artifact, Store, write_json
 from orchestrator.config.recipe import Recipe
 from orchestrator.disk import place_folder
+from orchestrator.locks import locked
 from orchestrator.mixtures.versions import Versions, record_run
 from orchestrator.pipeline.plan import Plan, make_plan, run_folder
 from orchestrator.pipeline.speeds import SpeedNotes

@@ -9,10 +9,10 @@ from pathlib import Path
 from orchestrator.api.extras import needs_cluster
 from orchestrator.api.plans import RunPlan, planned_run
 from orchestrator.api.running import Wanted, drift_line
-from orchestrator.artifacts import locked
 from orchestrator.config.recipe import Recipe
 from orchestrator.config.sweep import equal_time_name
 from orchestrator.errors import ResourceError
+from orchestrator.locks import locked
 from orchestrator.pipeline.execute import Runner
 from orchestrator.pipeline.local import LocalRunner
 from orchestrator.sweeps.run import Display, SweepRun, Tune, read_sweep

@@ -38,3 +38,8 @@ def check_together(plan: bool, strict: bool, accept: bool) -> None:
         raise typer.BadParameter("--plan changes nothing: give --accept without it")
     if strict and accept:
         raise typer.BadParameter("--strict makes again what --accept takes as it is: give one of them")
+
+
+def named(experts: str | None) -> list[str] | None:
+    """The experts of the option `experts`; None: all."""
+    return None if experts is None else [part.strip() for part in experts.split(",") if part.strip()]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 import tempfile
+import threading
 import traceback
 from pathlib import Path
 
@@ -12,6 +14,10 @@ from orchestrator.faults import explained
 
 TRACEBACK = "MOME_TRACEBACK"
 """Environment variable that, set to anything, has tracebacks printed too."""
+INTERRUPTED = 130
+"""Exit code of a program that Ctrl-C has ended: 128 and the number of SIGINT."""
+STEP_THREAD = "step "
+"""What names of threads begin with that run the steps of a plan (orchestrator/pipeline/execute.py)."""
 
 
 def exit_code(error: Exception) -> int:
@@ -21,3 +27,15 @@ def exit_code(error: Exception) -> int:
         traceback.print_exception(said)
     print(f"mome: {said}", file=sys.stderr, flush=True)
     return said.exit_code
+
+
+def say_interrupted() -> None:
+    """Say that the command goes on later. Where a step is still at work in a thread, end the process here.
+
+    Python would end such a thread in the middle of torch, which aborts the process: with a core dump and another code.
+    """
+    print("mome: interrupted; a run goes on from here with the same command", file=sys.stderr, flush=True)
+    if any(thread.name.startswith(STEP_THREAD) for thread in threading.enumerate()):
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        os._exit(INTERRUPTED)

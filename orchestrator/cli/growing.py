@@ -16,12 +16,13 @@ from rich.table import Table
 from orchestrator.api.plans import planned_run
 from orchestrator.api.running import Audience, execute_plan, place_report
 from orchestrator.api.runs import open_run
-from orchestrator.artifacts import Artifact, Store, locked
+from orchestrator.artifacts import Artifact, Store
 from orchestrator.cli.plan import show_plan
 from orchestrator.cli.progress import progress_display
 from orchestrator.cli.show import artifact_table
 from orchestrator.config.yaml_text import parse
 from orchestrator.errors import ArtifactError, RecipeError
+from orchestrator.locks import locked
 from orchestrator.mixtures.versions import Version, Versions, recipe_of, record_run, unfinished
 
 if TYPE_CHECKING:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from io import TextIOWrapper
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli import data, expert, mixture, plugins
+from orchestrator.cli import data, expert, managing, mixture, plugins
 from orchestrator.cli.arguments import (
     BENCHES,
     DEFAULT_RUNS,
@@ -24,8 +25,9 @@ from orchestrator.cli.arguments import (
     Runs,
     Strict,
     check_together,
+    named,
 )
-from orchestrator.cli.ending import exit_code
+from orchestrator.cli.ending import INTERRUPTED, exit_code, say_interrupted
 
 app = typer.Typer(
     name="mome",
@@ -38,9 +40,6 @@ app = typer.Typer(
 app.add_typer(data.app, name="data")
 app.add_typer(expert.app, name="expert")
 app.add_typer(mixture.app, name="mixture")
-
-_INTERRUPTED = 130
-"""Exit code of a program that Ctrl-C has ended: 128 and the number of SIGINT."""
 
 
 @app.command()
@@ -170,7 +169,7 @@ def generate(
         max_tokens=max_tokens,
         temperature=temperature,
         seed=seed,
-        experts=_names(experts),
+        experts=named(experts),
         common=common,
     )
 
@@ -205,9 +204,9 @@ def route(
     from orchestrator.cli.route import route_lines, route_text
 
     if text is not None:
-        route_text(name, text, runs, json, _names(experts))
+        route_text(name, text, runs, json, named(experts))
     elif file is not None:
-        route_lines(name, file, runs, _names(experts))
+        route_lines(name, file, runs, named(experts))
 
 
 @app.command()
@@ -259,7 +258,8 @@ def doctor() -> None:
     examine()
 
 
-app.command("plugins")(plugins.tell)
+for name, command in {"plugins": plugins.tell, **managing.COMMANDS}.items():
+    app.command(name)(command)
 
 
 @app.command()
@@ -277,22 +277,19 @@ def schema() -> None:
     print(json.dumps(Recipe.model_json_schema(), indent=1))
 
 
-def _names(experts: str | None) -> list[str] | None:
-    return None if experts is None else [part.strip() for part in experts.split(",") if part.strip()]
-
-
 def main() -> None:
     """Run the command line: what a person can mend ends in a message and exit code 2, a fault in a line and code 1."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")  # what a terminal can't show is no reason to end
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # `mome stop`, where Ctrl-C is ignored
     try:
         app(prog_name="mome")
     except Exception as error:
         sys.exit(exit_code(error))
     except SystemExit as end:
-        if end.code == _INTERRUPTED:  # typer's answer to Ctrl-C, without a word
-            print("mome: interrupted; a run goes on from here with the same command", file=sys.stderr)
+        if end.code == INTERRUPTED:  # typer's answer to Ctrl-C, without a word
+            say_interrupted()
         raise
 
 

@@ -21,6 +21,7 @@ from orchestrator.faults import FOLDER, explained, raise_if_failed
 from orchestrator.memory import MemoryWatch, Used, memory_facts
 from orchestrator.pipeline.following import Follower
 from orchestrator.pipeline.graph import Step
+from orchestrator.pipeline.journal import Journal
 from orchestrator.pipeline.plan import Plan, PlannedStep
 from orchestrator.pipeline.stopping import PATIENCE, Stopping
 from orchestrator.tracking import Observer
@@ -117,6 +118,8 @@ class Execution:
     def __post_init__(self) -> None:
         self.stopping = Stopping([], self.runner.stop)
         self.done: dict[str, Artifact] = {}
+        self.journal = Journal(self.plan.store.root)
+        self.observers = [self.journal, *self.observers]
 
     def add(self, steps: Sequence[PlannedStep]) -> None:
         """Let steps be run too, whose inputs are here or among them. For any thread."""
@@ -148,6 +151,7 @@ class Execution:
             if planned.forced:
                 self.plan.store.remove(planned.place, planned.fingerprint)
         self.waiting |= missing
+        self.journal.plan({p.name: p.folder(self.plan.store) for p in steps if p.wanted})
         self.stopping.add(planned.step for planned in missing.values())
         self.runner.expect([planned.step for planned in missing.values()])
 
@@ -177,7 +181,7 @@ class Execution:
         inputs = {role: self.done[name] for role, name in planned.step.inputs.items()}
         work = self.plan.store.work(planned.place, planned.fingerprint)
         # Daemon threads: after Ctrl-C the process must be able to end while a step is still at work.
-        thread = threading.Thread(target=self._work, args=(planned, inputs, work), name=planned.name, daemon=True)
+        thread = threading.Thread(None, self._work, f"step {planned.name}", (planned, inputs, work), daemon=True)
         working = self.working[planned.name] = _Working(planned, work, Follower(work / METRICS), thread)
         try:
             with disk_errors(work):

@@ -48,6 +48,10 @@ class PlannedStep:
         """Where the store keeps its artifacts."""
         return self.step.place
 
+    def folder(self, store: Store) -> Path:
+        """Where its artifact is, or will be."""
+        return self.artifact.folder if self.artifact else store.folder(self.place, self.fingerprint)
+
     def manifest(self, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
         """What the manifest of its artifact says of where that comes from: it is made now, of these inputs."""
         return {

@@ -27,6 +27,16 @@ def described(row: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
+def progress(row: Mapping[str, Any]) -> str:
+    """A metrics row as the text of a line; "": it has no figures of a step."""
+    return f"{row['step']}/{row['steps']} {described(row)}".rstrip() if "step" in row and "steps" in row else ""
+
+
+def done(manifest: Mapping[str, Any], folder: Path) -> str:
+    """What is said of a step that is done."""
+    return f"done in {manifest['seconds']:.0f} s: {folder}"
+
+
 def ended(error: Exception) -> str:
     """How a step ended that did not finish."""
     return error.what if isinstance(error, StoppedEarlyError) else f"failed: {error}"
@@ -48,15 +58,14 @@ class LogLines:
         for row in rows:
             if "message" in row:
                 self._line(step, str(row["message"]))
-        figures = [row for row in rows if "step" in row and "steps" in row]
+        figures = [text for row in rows if (text := progress(row))]
         if figures and time.monotonic() - self.last.get(step, -_LINE_SECONDS) >= _LINE_SECONDS:
             self.last[step] = time.monotonic()
-            row = figures[-1]
-            self._line(step, f"{row['step']}/{row['steps']} {described(row)}")
+            self._line(step, figures[-1])
 
     def finished(self, step: str, manifest: Mapping[str, Any], folder: Path) -> None:
         """Say how long it took and where the result is."""
-        self._line(step, f"done in {manifest['seconds']:.0f} s: {folder}")
+        self._line(step, done(manifest, folder))
 
     def failed(self, step: str, error: Exception) -> None:
         """Say why."""

@@ -1,14 +1,13 @@
 import errno
 import json
-import multiprocessing
 import os
 import shutil
 
 import pytest
 from safetensors import SafetensorError
 
-from orchestrator.artifacts import Artifact, Store, check_files, digest, locked, write_json
-from orchestrator.errors import ArtifactError, ResourceError, RunLockedError
+from orchestrator.artifacts import Artifact, Store, check_files, digest, write_json
+from orchestrator.errors import ArtifactError, ResourceError
 
 FINGERPRINT = "ab" * 32
 
@@ -204,23 +203,3 @@ def test_write_json_replaces_whole(tmp_path):
     write_json(tmp_path / "a.json", {"a": 2})
     assert json.loads((tmp_path / "a.json").read_text()) == {"a": 2}
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
-
-
-def _hold(root, ready, leave):
-    with locked(root):
-        ready.set()
-        leave.wait(30)
-
-
-def test_a_second_process_is_refused_and_a_killed_one_lets_go(tmp_path):
-    context = multiprocessing.get_context("spawn")
-    ready, leave = context.Event(), context.Event()
-    holder = context.Process(target=_hold, args=(tmp_path, ready, leave))
-    holder.start()
-    assert ready.wait(30)
-    with pytest.raises(RunLockedError, match=str(holder.pid)), locked(tmp_path):
-        pass
-    holder.kill()
-    holder.join()
-    with locked(tmp_path):
-        assert str(os.getpid()) in (tmp_path / "run.lock").read_text()

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.artifacts import Store, disk_errors, locked, write_json
+from orchestrator.artifacts import Store, disk_errors, write_json
 from orchestrator.errors import ResourceError, RunLockedError
+from orchestrator.locks import locked
 
 
 def refuse(monkeypatch, name, number):

@@ -12,6 +12,7 @@ from orchestrator.errors import ArtifactError, CorpusError, MomeError, StageFail
 from orchestrator.pipeline.execute import _POLL_SECONDS, METRICS, execute
 from orchestrator.pipeline.following import Follower
 from orchestrator.pipeline.graph import Step
+from orchestrator.pipeline.journal import JournalReader
 from orchestrator.pipeline.plan import Plan, PlannedStep, ancestors, descendants, make_plan, select
 from orchestrator.stages.base import Expected, Stage
 
@@ -257,3 +258,16 @@ def test_force_makes_anew_what_is_damaged(tmp_path):
     with pytest.raises(MomeError, match="no readable manifest"):
         make_plan(recipe, store)
     assert make_plan(recipe, store, force=["corpus"]).steps[0].forced
+
+
+def test_the_folder_says_which_steps_are_planned_at_work_and_failed(tmp_path):
+    steps = (Step("a", Write(text="a")), Step("b", Write(fail=True), {"a": "a"}), Step("c", Write(), {"b": "b"}))
+    with pytest.raises(CorpusError):
+        execute(plan_of(Store(tmp_path), *steps), ThreadRunner(), [])
+    found = JournalReader(tmp_path).read()
+    assert {name: (bool(noted.began), noted.failed) for name, noted in found.items()} == {
+        "a": (True, ""),
+        "b": (True, "no text"),
+        "c": (False, ""),
+    }
+    assert (tmp_path / found["a"].folder / "text").read_text() == "a"

@@ -133,7 +133,7 @@ def test_a_thread_that_can_not_start_is_a_failed_step(tmp_path, monkeypatch):
     runner = Acts(a=nothing, b=nothing)
     with monkeypatch.context() as patch:
         watch = threading.Thread.start
-        patch.setattr(threading.Thread, "start", lambda t: refused(t) if t.name in "ab" else watch(t))
+        patch.setattr(threading.Thread, "start", lambda t: refused(t) if t.name in ("step a", "step b") else watch(t))
         found, _ = run(tmp_path, runner)
     assert isinstance(found, StageFailedError)
     assert "can't start new thread" in str(found)
