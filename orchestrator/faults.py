@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sysconfig
 import tempfile
 import traceback
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ from orchestrator.errors import FaultError, MomeError, ResourceError, StageFaile
 FOLDER = "errors"
 """Of a run, where the tracebacks of its faults are kept."""
 _LONGEST = 300
+_FRAME = re.compile(r'^ *File "(.+?)", line (\d+)', re.MULTILINE)
 
 
 def explained(error: BaseException, doing: str, folder: Path) -> MomeError:
@@ -38,7 +40,22 @@ def explained(error: BaseException, doing: str, folder: Path) -> MomeError:
 def _in_a_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     line = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
-    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]} …"
+    return (line if len(line) <= _LONGEST else f"{line[:_LONGEST]} …") + _in_own_code(error)
+
+
+def _in_own_code(error: BaseException) -> str:
+    """Where in a plug-in of somebody else it was raised, deepest first; "" where no such code was at work.
+
+    A worker sends its traceback as text, in a note.
+    """
+    told = "".join([*traceback.format_exception(error), *getattr(error, "__notes__", ())])
+    root = Path(__file__).parents[1]
+    ours = (
+        *(str(root / name) + os.sep for name in ("orchestrator", "serve", "jobs")),
+        *filter(None, {*sysconfig.get_paths().values()}),
+    )
+    frames = [frame for frame in _FRAME.findall(told) if not frame[0].startswith(ours) and Path(frame[0]).is_file()]
+    return f" ({':'.join(frames[-1])})" if frames else ""
 
 
 def _keep(error: BaseException, doing: str, folder: Path) -> str:

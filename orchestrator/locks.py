@@ -39,8 +39,10 @@ class Holder:
     """The process that holds a run's lock.
 
     Attributes:
-        host: name of its machine. pid: its number there; 0: not known.
-        started: seconds since 1970 when the process began. since: when it took the lock, UTC, ISO 8601.
+        host: name of its machine.
+        pid: its number there; 0: not known.
+        started: seconds since 1970 when the process began.
+        since: when it took the lock, UTC, ISO 8601.
         command: its command line.
     """
 

@@ -20,7 +20,9 @@ def stop_run(root: Path, say: Callable[[str], None], patience: float = 120.0) ->
     """Interrupt the process that holds a run's lock, and wait until it has ended. What it has made stays.
 
     Args:
-        root: the run's folder. say: is told what is waited for. patience: seconds.
+        root: the run's folder.
+        say: is told what is waited for.
+        patience: seconds.
 
     Returns:
         Whether the process has ended; False: it has let go of the run, and does something else (a notebook).

@@ -58,7 +58,9 @@ class Found:
     """A file or a folder.
 
     Attributes:
-        bytes: on the disk. changed: when, in seconds since 1970. names: how many it has (hard links).
+        bytes: on the disk.
+        changed: when, in seconds since 1970.
+        names: how many it has (hard links).
         inode: what tells it from others.
     """
 

@@ -29,7 +29,10 @@ class Item:
     """A folder or a file of a run.
 
     Attributes:
-        path: of it. kind: what it is. kept: why it stays; "": it may be deleted. files: in it.
+        path: of it.
+        kind: what it is.
+        kept: why it stays; "": it may be deleted.
+        files: in it.
     """
 
     path: Path
@@ -48,8 +51,9 @@ class Garbage:
     """What of a run may be deleted, and what stays.
 
     Attributes:
-        root: the run's folder. items: artifacts, work folders and leftovers. left_alone: why nothing may be
-            deleted; "": the items say what may.
+        root: the run's folder.
+        items: artifacts, work folders and leftovers.
+        left_alone: why nothing may be deleted; "": the items say what may.
     """
 
     root: Path
@@ -66,8 +70,9 @@ def find_garbage(root: Path, *, checkpoints: bool = False) -> Garbage:
     """What of a run may be deleted. Nothing is written.
 
     Args:
-        root: the run's folder; runs beside it may refer to it. checkpoints: work folders of steps that are not planned
-            count as garbage too: what they have trained is lost with them.
+        root: the run's folder; runs beside it may refer to it.
+        checkpoints: work folders of steps that are not planned count as garbage too: what they have trained is lost
+            with them.
     """
     try:
         if at := holder(root):

@@ -24,7 +24,8 @@ def log_lines(root: Path, step: str | None = None) -> Iterator[str]:
     """Lines of a step, or of those at work; where no process is at work, of those that were left unfinished.
 
     Args:
-        root: the run's folder. step: name of a step; None: those at work.
+        root: the run's folder.
+        step: name of a step; None: those at work.
 
     Raises:
         ArtifactError: there is no such step, or it has written nothing.
@@ -50,7 +51,8 @@ def follow(root: Path, step: str | None = None) -> Iterator[str]:
     Where no process is at work, these are the lines of :func:`log_lines`.
 
     Args:
-        root: the run's folder. step: name of a step; None: all.
+        root: the run's folder.
+        step: name of a step; None: all.
 
     Raises:
         ArtifactError: there is no such step.

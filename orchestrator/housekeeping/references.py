@@ -26,7 +26,8 @@ class References:
     """What refers to artifacts of one run.
 
     Attributes:
-        by_place: artifact -> who refers to it, in words. by_fingerprint: the same, for references to any step.
+        by_place: artifact -> who refers to it, in words.
+        by_fingerprint: the same, for references to any step.
         planned: artifacts that the latest plan of the run is to make.
     """
 
@@ -43,7 +44,8 @@ def references(root: Path, others: Iterable[Path]) -> References:
     """What refers to the artifacts of a run.
 
     Args:
-        root: the run's folder. others: folders of the runs whose recipes may name a path in this one.
+        root: the run's folder.
+        others: folders of the runs whose recipes may name a path in this one.
 
     Raises:
         ArtifactError: a file that would tell is damaged, or there is none: all artifacts are to stay.

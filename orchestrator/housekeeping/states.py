@@ -27,7 +27,8 @@ class StepAtWork:
     """A step at work.
 
     Attributes:
-        name: of the step. optimizer_step: how far its training is, by its metrics; None: it has written none yet.
+        name: of the step.
+        optimizer_step: how far its training is, by its metrics; None: it has written none yet.
         optimizer_steps: of how many.
     """
 
@@ -45,9 +46,14 @@ class RunState:
     """A run as it is now.
 
     Attributes:
-        name, folder: of the run. state: what it does, or has come to. why: of a failure, or of damage: its first line.
-        holder: the process at work. done, steps: how many steps of all are done; None: not known.
-        at_work: steps at work. bytes: on the disk. changed: when something in the folder last changed, UTC, ISO 8601.
+        name, folder: of the run.
+        state: what it does, or has come to.
+        why: of a failure, or of damage: its first line.
+        holder: the process at work.
+        done, steps: how many steps of all are done; None: not known.
+        at_work: steps at work.
+        bytes: on the disk.
+        changed: when something in the folder last changed, UTC, ISO 8601.
     """
 
     name: str

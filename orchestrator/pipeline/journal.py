@@ -79,7 +79,9 @@ class Noted:
     """A step of a journal.
 
     Attributes:
-        folder: of its artifact, relative to the run's. began: when, UTC; "": it has not. failed: why; "": it has not.
+        folder: of its artifact, relative to the run's.
+        began: when, UTC; "": it has not.
+        failed: why; "": it has not.
     """
 
     folder: str

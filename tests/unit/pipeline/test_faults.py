@@ -1,14 +1,18 @@
 """Faults of the program in a step: a line, a file, exit code 1, and an end."""
 
 import pickle
+import re
+import runpy
 import sys
 import threading
 import time
+import traceback
 from pathlib import Path
 
 import pytest
 import torch
 
+from orchestrator import artifacts
 from orchestrator.artifacts import Store, digest
 from orchestrator.config.base import PluginSpec
 from orchestrator.errors import CorpusError, FaultError, MomeError, ResourceError, StageFailedError, StoppedEarlyError
@@ -100,7 +104,9 @@ def test_a_fault_is_told_in_a_line_and_its_traceback_kept(tmp_path):
     error, ends = run(tmp_path, Acts(a=bug))
     assert isinstance(error, FaultError)
     assert error.exit_code == 1
-    assert str(error).startswith("stage a: KeyError: 'languages' (a fault of the program; traceback: ")
+    assert re.match(
+        r"stage a: KeyError: 'languages' \(\S+test_faults\.py:\d+\) \(a fault of the program; traceback: ", str(error)
+    )
     assert len(str(error).splitlines()) == 1
     kept = Path(error.where)
     assert kept.parent == tmp_path / "errors"
@@ -246,6 +252,19 @@ def test_want_of_memory_is_called_so(tmp_path, action):
     assert isinstance(error, ResourceError)
     assert error.what.startswith("out of memory")
     assert "micro_batch" in error.fix
+
+
+def test_code_of_somebody_else_is_named_with_its_line_from_a_worker_too(tmp_path):
+    (tmp_path / "mine.py").write_text("def definition():\n    return None.sum()\n")
+    with pytest.raises(AttributeError) as caught:
+        runpy.run_path(str(tmp_path / "mine.py"))["definition"]()
+    assert f"({tmp_path / 'mine.py'}:2)" in str(explained(caught.value, "stage a", tmp_path))
+    sent = AttributeError("no sum")
+    sent.add_note("".join(traceback.format_exception(caught.value)))
+    assert f"({tmp_path / 'mine.py'}:2)" in str(explained(sent, "stage a", tmp_path))
+    within = ValueError("ours")
+    within.add_note(f'  File "{artifacts.__file__}", line 3, in publish\n')
+    assert "artifacts.py" not in str(explained(within, "stage a", tmp_path))
 
 
 def test_what_a_person_can_mend_stays_as_it_is(tmp_path):
