@@ -122,7 +122,9 @@ def test_only_experts_load_torch_and_everything_scales_by_itself(client: httpx.C
 def test_serve_run_takes_the_builder_and_its_arguments(client: httpx.Client, run_folder: Path) -> None:
     command = [str(Path(sys.executable).with_name("serve")), "run", "serve.app:build", f"run={run_folder}",
                "expert_cpus=0.1", "--name", "second", "--route-prefix", "/second"]  # fmt: skip
-    process = subprocess.Popen(command, cwd=REPOSITORY, env={**os.environ}, start_new_session=True)
+    # Ray's commands replace 127.0.0.1 by the machine's other address, where this Ray does not listen.
+    environment = {**os.environ, "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+    process = subprocess.Popen(command, cwd=REPOSITORY, env=environment, start_new_session=True)
     try:
         answer = None
         for _ in range(90):
