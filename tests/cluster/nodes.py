@@ -26,6 +26,7 @@ def started(shapes: Sequence[dict[str, Any]]) -> Iterator[dict[str, str]]:
     clean = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
     with tempfile.TemporaryDirectory(prefix="mn", ignore_cleanup_errors=True) as folder:
         own = {"RAY_TMPDIR": folder, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+        own["RAY_worker_niceness"] = "0"  # as this machine's other tests: 15 starves beside them
         shell = {**clean, **own, "OMP_NUM_THREADS": "1", "RAY_DISABLE_IMPORT_WARNING": "1"}
         command = [sys.executable, __file__, json.dumps(list(shapes))]
         with subprocess.Popen(command, env=shell, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
