@@ -9,8 +9,8 @@ override TORCH := torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu
 endif
 # Where runs lie: make run RUNS=/data/runs
 RUNS ?= runs
-# Processes that share the tests.
-JOBS ?= 2
+# Processes that share the tests: tests of Ray wait more than they compute, so three keep two cores busy.
+JOBS ?= 3
 
 .PHONY: run test test-slow check docs format clean torch
 

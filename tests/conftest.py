@@ -1,12 +1,26 @@
 """Options of the whole suite, and its order where several processes share it."""
 
+import signal
+import threading
+
 # Who ends early takes what is left: the longest files come first, so that nobody waits for one of them in the end.
 LONGEST = (
     *("end_to_end/test_smoke.py", "cluster/test_runner.py", "end_to_end/test_growing.py", "contracts/test_parts.py"),
     *("end_to_end/test_machine.py", "serve/test_app.py", "cluster/test_sweep.py", "cluster/test_stopping.py"),
-    *("cluster/test_memory.py", "end_to_end/test_transformers_4.py", "contracts/test_strategies.py"),
+    *(
+        "cluster/test_memory.py",
+        "end_to_end/test_notebooks.py",
+        "end_to_end/test_example.py",
+        "contracts/test_strategies.py",
+    ),
     *("golden/test_golden.py", "benchmarks/test_cache.py", "unit/pipeline/test_estimate.py"),
 )
+
+
+def pytest_configure() -> None:
+    """Let commands that tests interrupt hear it: what a shell starts in the background ignores Ctrl-C, as all below do."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser):

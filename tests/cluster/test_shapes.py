@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from nodes import started
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 
 ROOT = Path(__file__).resolve().parents[2]
 TWO_NODES = [{"num_cpus": 2}, {"num_cpus": 2}]
@@ -26,13 +26,7 @@ def run(environment: dict[str, str], recipe: str, runs: Path, *overrides: str) -
     return done
 
 
-@pytest.mark.parametrize(
-    "shapes",
-    [
-        pytest.param(TWO_NODES, id="two nodes"),
-        pytest.param(A_HEAD_AND_THREE, id="a head and three nodes", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.parametrize("shapes", [TWO_NODES, A_HEAD_AND_THREE], ids=["two nodes", "a head and three nodes"])
 def test_the_smoke_recipe_runs_to_its_report(shapes: list[dict[str, int]], tmp_path: Path) -> None:
     with started(shapes) as environment:
         run(environment, "smoke", tmp_path, "tracking.type=none")
