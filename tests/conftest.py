@@ -18,7 +18,7 @@ LONGEST = (
 
 
 def pytest_configure() -> None:
-    """Let commands that tests interrupt hear it: what a shell starts in the background ignores Ctrl-C, as all below do."""
+    """Let commands that tests interrupt hear it: what a shell starts in the background ignores Ctrl-C."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
