@@ -115,7 +115,8 @@ class RayRunner:
             self._prepare()
         with self._admission.admit(step.name, alone=step.alone):
             share = self._share(step)
-            workers = self._standing_workers(share, leave=step.stage.distributed)
+            started = step.stage.distributed or self._standing is not None
+            workers = self._standing_workers(share, leave=step.stage.distributed) if started else None
             if not (step.stage.distributed or workers):
                 begun()
                 return self._task(step, inputs, out, work, share.threads)

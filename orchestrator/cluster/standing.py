@@ -39,12 +39,14 @@ class StandingWorkers:
         self._folder, self._allocation = folder, allocation
         self._lock = threading.Lock()
         self._idle: list[_Worker] = []
+        self._busy = 0
         self._closed = False
 
     def get_ready(self, count: int) -> None:
-        """Start workers before there is something to do, until there are so many."""
+        """Start workers before there is something to do, until there are so many, those at work included."""
         with self._lock:
-            self._idle += [_Worker(self._folder, self._allocation) for _ in range(count - len(self._idle))]
+            missing = count - len(self._idle) - self._busy
+            self._idle += [_Worker(self._folder, self._allocation) for _ in range(missing)]
 
     def fit(self, name: str, training: Training) -> None:
         """Run a training to its end in a worker that is free, or in a new one.
@@ -54,9 +56,16 @@ class StandingWorkers:
         """
         with self._lock:
             worker = self._idle.pop() if self._idle else None
-        worker = worker or _Worker(self._folder, self._allocation)
-        error = worker.do(name, training)
+            self._busy += 1
+        try:
+            worker = worker or _Worker(self._folder, self._allocation)
+            error = worker.do(name, training)
+        except BaseException:
+            with self._lock:
+                self._busy -= 1
+            raise
         with self._lock:
+            self._busy -= 1
             self._idle.append(worker)
         if self._closed:
             self.close()

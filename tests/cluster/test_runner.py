@@ -139,6 +139,28 @@ def test_a_step_that_only_computes_takes_the_worker_that_stands_ready(tmp_path: 
     assert not (tmp_path / "1" / "out" / "half").exists()
 
 
+def test_a_step_that_only_computes_starts_no_worker_of_a_training(tmp_path: Path) -> None:
+    with closing(RayRunner(ResourcesConfig(cpus=2, slots=1))) as runner:
+        before = {process.pid for process in processes("ray::RayTrainWorker")}
+        out = run(runner, cluster_stages.Measures(), tmp_path)
+        after = {process.pid for process in processes("ray::RayTrainWorker")}
+    assert after <= before
+    assert (out / "rank0.json").exists()
+
+
+def test_steps_that_are_added_while_all_slots_are_taken_start_no_further_worker(tmp_path: Path) -> None:
+    """One that waits for CPUs which those that stand ready hold would be given a training, and never begin it."""
+    with closing(RayRunner(ResourcesConfig(cpus=2, slots=1))) as runner:
+        stage = cluster_stages.Sleep(seconds=4)
+        thread = threading.Thread(target=run, args=(runner, stage, tmp_path))
+        thread.start()
+        wait_until(lambda: (tmp_path / "step" / "work" / "begun").exists())
+        runner.expect([Step("later", cluster_stages.Sleep())])
+        assert runner._standing is not None
+        assert not runner._standing._idle
+        thread.join()
+
+
 def test_workers_get_ready_before_there_is_something_to_do(tmp_path: Path) -> None:
     with closing(RayRunner(ResourcesConfig(cpus=2, slots=2))) as runner:
         runner.expect([Step(f"expert-{n}", cluster_stages.Sleep()) for n in range(3)])
