@@ -102,15 +102,6 @@ def find(path: str, language: str, suffixes: Sequence[str] = (), *, plain: bool 
     return Found(tuple(files), Counter(map(suffix_of, others)) + unreal)
 
 
-def find_files(path: str, language: str, suffixes: Sequence[str] = (), *, plain: bool = False) -> list[Path]:
-    """The files alone, sorted; see :func:`find`.
-
-    Raises:
-        CorpusError: no such file, none that can be read, a folder that can't be read.
-    """
-    return list(find(path, language, suffixes, plain=plain).files)
-
-
 def _is_read(path: Path, suffixes: Sequence[str]) -> bool:
     suffix = suffix_of(path)
     inner = suffix.removesuffix(GZIP)
