@@ -128,7 +128,7 @@ def _knock(address: str) -> None:
 
 
 def _only_on_loopback(address: str) -> bool:
-    """Whether a Ray at "127.0.0.1:port" listens there alone (`ray start --node-ip-address=127.0.0.1`)."""
+    """Whether a Ray at "127.0.0.1:port" listens there alone: ray.init would look for it at the other address."""
     host, _, port = address.rpartition(":")
     if host not in ("127.0.0.1", "localhost"):
         return False

@@ -37,6 +37,7 @@ def environment() -> Iterator[dict[str, str]]:
     """The environment of a shell beside a running cluster."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
     shell = {**clean, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "OMP_NUM_THREADS": "1"}
+    shell["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # or 127.0.0.1 is replaced: findings/ray-loopback-address.sh
     shell["PYTHONPATH"] = str(ROOT)  # the package is installed on every node, whatever a job brings along
     port, dashboard, agent, metrics, client = free_ports(5)
     with tempfile.TemporaryDirectory(prefix="mj", ignore_cleanup_errors=True) as folder:

@@ -126,3 +126,17 @@ def test_a_cluster_that_does_not_start_is_said(monkeypatch: pytest.MonkeyPatch, 
     assert "more" not in str(caught.value)
     assert not session.is_own_cluster()
     assert list(short_folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(("other", "alone"), [("127.0.0.2", True), ("127.0.0.1", False)])
+def test_a_ray_on_loopback_alone_is_told_from_one_on_every_address(
+    other: str, alone: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ray.init of 2.60 replaces 127.0.0.1 by the machine's other address, whoever listens there or not."""
+    from orchestrator.cluster import session
+
+    monkeypatch.setattr("ray.util.get_node_ip_address", lambda: other)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert session._only_on_loopback(f"127.0.0.1:{port}") is alone
+        assert not session._only_on_loopback(f"192.0.2.7:{port}")
