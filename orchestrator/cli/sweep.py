@@ -157,7 +157,7 @@ class TrialTable:
 
 
 @dataclass
-class TrialLines:
+class TrialLines(Observer):
     """An observer: a line for each beginning, validation and end."""
 
     trials: Mapping[str, PlannedTrial]
@@ -184,9 +184,6 @@ class TrialLines:
     def failed(self, step: str, error: Exception) -> None:
         """See :class:`orchestrator.tracking.Observer`."""
         _say(f"{step}: {error.what}" if isinstance(error, StoppedEarlyError) else f"{step}: failed: {error}")
-
-    def close(self, report: Path | None) -> None:
-        """Nothing is left open."""
 
 
 def _say(line: str) -> None:

@@ -27,6 +27,7 @@ from orchestrator.config.sweep import Asha, Search
 from orchestrator.errors import ResourceError
 from orchestrator.pipeline.execute import METRICS, Execution
 from orchestrator.sweeps.agenda import Agenda, Point
+from orchestrator.tracking.observer import Observer
 
 _SETTINGS = {
     # Tune's own log files, progress tables and ways with Ctrl-C would stand beside ours.
@@ -74,7 +75,7 @@ def tuning(agenda: Agenda, execution: Execution, folder: Path) -> Iterator[None]
         raise watcher.error
 
 
-class _Watcher(Searcher):  # type: ignore[misc]
+class _Watcher(Searcher, Observer):  # type: ignore[misc]
     """Hands the trainings that have begun to Tune: the searcher of Tune, and an observer of the plan's steps.
 
     Attributes:
@@ -148,9 +149,6 @@ class _Watcher(Searcher):  # type: ignore[misc]
         if self._agenda.is_training(step):
             self._begun.put(step)
 
-    def metrics(self, step: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        """See :class:`orchestrator.tracking.Observer`."""
-
     def finished(self, step: str, manifest: Mapping[str, Any], folder: Path) -> None:  # noqa: ARG002 (an Observer's)
         """See :class:`orchestrator.tracking.Observer`."""
         self._ended(step).touch()
@@ -158,9 +156,6 @@ class _Watcher(Searcher):  # type: ignore[misc]
     def failed(self, step: str, error: Exception) -> None:  # noqa: ARG002 (an Observer's)
         """See :class:`orchestrator.tracking.Observer`."""
         self._ended(step).touch()
-
-    def close(self, report: Path | None) -> None:
-        """Nothing is left open."""
 
     def _ended(self, step: str) -> Path:
         """A file that is there when a step has ended."""

@@ -23,12 +23,13 @@ from typing import Any
 from orchestrator.disk import disk_errors
 from orchestrator.errors import StoppedEarlyError
 from orchestrator.pipeline.following import Follower
+from orchestrator.tracking.observer import Observer
 
 JOURNAL = "steps.jsonl"
 
 
 @dataclass
-class Journal:
+class Journal(Observer):
     """Writes the journal of a plan; an observer of its run. For the holder of the run's lock."""
 
     root: Path
@@ -50,19 +51,10 @@ class Journal:
         """Note when."""
         self._add(step, began=datetime.now(UTC).isoformat(timespec="seconds"))
 
-    def metrics(self, step: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        """The step's own file has them."""
-
-    def finished(self, step: str, manifest: Mapping[str, Any], folder: Path) -> None:
-        """The artifact says so."""
-
     def failed(self, step: str, error: Exception) -> None:
         """Note why, unless the step was only stopped."""
         if not isinstance(error, StoppedEarlyError):
             self._add(step, failed=str(error).strip().partition("\n")[0] or type(error).__name__)
-
-    def close(self, report: Path | None) -> None:
-        """Nothing is left open."""
 
     def _add(self, step: str, **facts: str) -> None:
         with suppress(OSError):  # nothing of the run rests on these rows

@@ -22,6 +22,7 @@ from orchestrator.records import TrainingFacts
 from orchestrator.resources import expected_here
 from orchestrator.stages.base import Cost, Expected, Stage
 from orchestrator.tokens.expected import counted_blocks
+from orchestrator.tracking.observer import Observer
 
 NAME = "speeds"
 """Under which :mod:`orchestrator.machine` keeps the notes: a file a processor and a version of torch."""
@@ -174,7 +175,7 @@ def _nearest(notes: Sequence[Note], work: Work, conditions: Conditions) -> list[
 
 
 @dataclass
-class SpeedNotes:
+class SpeedNotes(Observer):
     """An observer that notes how fast the steps of a run were. Steps of other machines are left out.
 
     Attributes:
@@ -190,18 +191,9 @@ class SpeedNotes:
     local: bool
     _ended: list[tuple[str, Mapping[str, Any], Path]] = field(default_factory=list)
 
-    def started(self, step: str) -> None:
-        """See :class:`orchestrator.tracking.Observer`."""
-
-    def metrics(self, step: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        """See :class:`orchestrator.tracking.Observer`."""
-
     def finished(self, step: str, manifest: Mapping[str, Any], folder: Path) -> None:
         """Keep in mind what has ended: the costs of what has read it are told when all is over."""
         self._ended.append((step, manifest, folder))
-
-    def failed(self, step: str, error: Exception) -> None:
-        """See :class:`orchestrator.tracking.Observer`."""
 
     def close(self, report: Path | None) -> None:  # noqa: ARG002
         """Note the speeds."""

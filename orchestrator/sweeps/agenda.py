@@ -16,6 +16,7 @@ from orchestrator.pipeline.plan import PlannedStep
 from orchestrator.reporting.comparison import Trial
 from orchestrator.sweeps.state import State
 from orchestrator.sweeps.trials import PlannedTrial, Planner, report_row, validation_curve
+from orchestrator.tracking.observer import Observer
 
 Point = dict[str, Any]
 """Field of the recipe -> number, or the index of a choice."""
@@ -23,7 +24,7 @@ Suggest = Callable[[Search, int, Sequence[tuple[Point, float]]], Point]
 """Makes a suggestion of a search, from its number (from 0) and (point, loss) of the finished suggestions."""
 
 
-class Agenda:
+class Agenda(Observer):
     """Knows the trials of a sweep and how each ended, and adds the trials that results ask for.
 
     The agenda observes the steps of the plan. The method `grow` takes the steps of added trials; whoever runs the plan
@@ -107,12 +108,6 @@ class Agenda:
     def stopping(self, training: str, step: int) -> None:
         """Note that a training is told to stop early, after `step` optimizer steps. For any thread."""
         self._stopping[training] = step
-
-    def started(self, step: str) -> None:
-        """See :class:`orchestrator.tracking.Observer`."""
-
-    def metrics(self, step: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        """See :class:`orchestrator.tracking.Observer`."""
 
     def finished(self, step: str, manifest: Mapping[str, Any], folder: Path) -> None:  # noqa: ARG002 (an Observer's)
         """See :class:`orchestrator.tracking.Observer`. A trial has ended when all of its trainings have."""

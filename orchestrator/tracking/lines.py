@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import StoppedEarlyError
+from orchestrator.tracking.observer import Observer
 
 _LINE_SECONDS = 10.0
 
@@ -43,7 +44,7 @@ def ended(error: Exception) -> str:
 
 
 @dataclass
-class LogLines:
+class LogLines(Observer):
     """Plain lines: a step's begin and end, its messages, and its state every ten seconds."""
 
     start: float = field(default_factory=time.monotonic)
@@ -71,27 +72,9 @@ class LogLines:
         """Say why."""
         self._line(step, ended(error))
 
-    def close(self, report: Path | None) -> None:
-        """Nothing is left open."""
-
     def _line(self, step: str, text: str) -> None:
         print(f"[{time.monotonic() - self.start:6.1f} s] {step}: {text}", file=sys.stdout, flush=True)
 
 
-class Silent:
+class Silent(Observer):
     """An observer that says nothing."""
-
-    def started(self, step: str) -> None:
-        """See :class:`orchestrator.tracking.Observer`."""
-
-    def metrics(self, step: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        """See :class:`orchestrator.tracking.Observer`."""
-
-    def finished(self, step: str, manifest: Mapping[str, Any], folder: Path) -> None:
-        """See :class:`orchestrator.tracking.Observer`."""
-
-    def failed(self, step: str, error: Exception) -> None:
-        """See :class:`orchestrator.tracking.Observer`."""
-
-    def close(self, report: Path | None) -> None:
-        """See :class:`orchestrator.tracking.Observer`."""

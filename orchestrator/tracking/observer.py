@@ -9,22 +9,30 @@ from typing import Any, Protocol
 
 
 class Observer(Protocol):
-    """Told of a run's events, one at a time, from one thread. Returns at once and raises nothing."""
+    """Told of a run's events, one at a time, from one thread. Returns at once and raises nothing.
+
+    Who derives from it hears only of the events that it has a method for.
+    """
 
     def started(self, step: str) -> None:
         """A step begins."""
+        return
 
     def metrics(self, step: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Rows that a step appended to its metrics: "step" of "steps", values by name, "message" to print."""
+        return
 
     def finished(self, step: str, manifest: Mapping[str, Any], folder: Path) -> None:
         """A step's artifact is published."""
+        return
 
     def failed(self, step: str, error: Exception) -> None:
         """A step ended with an error."""
+        return
 
     def close(self, report: Path | None) -> None:
         """The run is over; `report` is the report's folder where there is one."""
+        return
 
 
 @dataclass(frozen=True)
