@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -26,7 +26,7 @@ from orchestrator.tracking import Observer, RunFacts, mlflow_tracker
 from orchestrator.tracking.lines import LogLines, Silent
 
 if TYPE_CHECKING:
-    from orchestrator.pipeline.execute import Runner
+    from orchestrator.pipeline.runner import Runner
 
 Say = Callable[[str], None]
 """Takes a line for the person who watches."""
@@ -88,10 +88,7 @@ def run_recipe(recipe: Recipe, runs: Path, wanted: Wanted, audience: Audience, *
     with locked(store.root):
         store.clean()
         plan = wanted.plan(recipe, store, adopt=True)
-        if accept:
-            say(f"accepted: {', '.join(plan.accept()) or 'nothing, as nothing differs'}")
-        if line := drift_line(plan):
-            say(line)
+        tell_drift(plan, accept, say)
         settle = partial(_settle, recipe, store, say)
         if plan.missing:
             execute_plan(recipe, plan, local, settle, audience)
@@ -121,8 +118,7 @@ def execute_plan(recipe: Recipe, plan: Plan, local: bool, settle: Settle, audien
     with ExitStack() as stack:
         report: list[Path] = []  # filled when the run has come to one
         observers = stack.enter_context(_observers(recipe, plan, audience, report))
-        runner = _local_runner(recipe) if local else _ray_runner(recipe, stack, audience.say)
-        stack.callback(runner.close)
+        runner = stack.enter_context(opened_runner(recipe, local, audience.say))
         observers.append(SpeedNotes(plan, costs, recipe.resources, local))
         artifacts = execute(plan, runner, observers, audience.say)
         if found := settle(artifacts):
@@ -135,6 +131,14 @@ def _costs(plan: Plan) -> dict[str, Cost]:
     known = plan.expected.blocks or dict.fromkeys(SPLITS, 1)
     plan = replace(plan, expected=replace(plan.expected, blocks=known))
     return {planned.name: plan.cost(planned) for planned in plan.missing}
+
+
+def tell_drift(plan: Plan, accept: bool, say: Say) -> None:
+    """Say what differs from what cached steps were made with, or record that these are as good. The lock is held."""
+    if accept:
+        say(f"accepted: {', '.join(plan.accept()) or 'nothing, as nothing differs'}")
+    if line := drift_line(plan):
+        say(line)
 
 
 def drift_line(plan: Plan) -> str:
@@ -153,18 +157,24 @@ def place_report(root: Path, report: Artifact | None) -> Path | None:
     return place
 
 
-def _local_runner(recipe: Recipe) -> Runner:
-    from orchestrator.pipeline.local import LocalRunner
+@contextmanager
+def opened_runner(recipe: Recipe, local: bool, say: Say) -> Iterator[Runner]:
+    """What runs the steps, until the block ends: this process, or Ray.
 
-    return LocalRunner(recipe.resources)
+    Raises:
+        ResourceError: Ray is not installed, does not start, or can't be reached.
+    """
+    if local:
+        from orchestrator.pipeline.local import LocalRunner
 
-
-def _ray_runner(recipe: Recipe, stack: ExitStack, say: Say) -> Runner:
+        with closing(LocalRunner(recipe.resources)) as here:
+            yield here
+        return
     with needs_cluster(", or add --local"):
         from orchestrator.cluster.runner import RayRunner
         from orchestrator.cluster.session import session
-    stack.enter_context(session(recipe.resources))
-    return RayRunner(recipe.resources, say=say)
+    with session(recipe.resources), closing(RayRunner(recipe.resources, say=say)) as runner:
+        yield runner
 
 
 @contextmanager

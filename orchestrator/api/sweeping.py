@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from orchestrator.api.extras import needs_cluster
 from orchestrator.api.plans import RunPlan, planned_run
-from orchestrator.api.running import Wanted, drift_line
-from orchestrator.config.recipe import Recipe
+from orchestrator.api.running import Wanted, opened_runner, tell_drift
 from orchestrator.config.sweep import equal_time_name
 from orchestrator.errors import ResourceError
 from orchestrator.locks import locked
-from orchestrator.pipeline.execute import Runner
-from orchestrator.pipeline.local import LocalRunner
 from orchestrator.sweeps.run import Display, SweepRun, Tune, read_sweep
+
+_say = partial(print, flush=True)
 
 
 def run_sweep(
@@ -30,12 +29,8 @@ def run_sweep(
     tune = _tune(run, local)
     with locked(run.store.root):
         run.store.clean()
-        plan = run.plan
-        if accept:
-            print(f"accepted: {', '.join(plan.accept()) or 'nothing, as nothing differs'}")
-        if line := drift_line(plan):
-            print(line)
-        return run.work(_here if local else _on_ray, tune, display)
+        tell_drift(run.plan, accept, _say)
+        return run.work(partial(opened_runner, local=local, say=_say), tune, display)
 
 
 def sweep_plan(
@@ -73,18 +68,3 @@ def _tune(run: SweepRun, local: bool) -> Tune | None:
     if optuna:
         check_optuna()
     return tuning
-
-
-@contextmanager
-def _here(recipe: Recipe) -> Iterator[tuple[Runner, int]]:
-    with closing(LocalRunner(recipe.resources)) as runner:
-        yield runner, 1
-
-
-@contextmanager
-def _on_ray(recipe: Recipe) -> Iterator[tuple[Runner, int]]:
-    with needs_cluster(", or add --local"):
-        from orchestrator.cluster.runner import RayRunner
-        from orchestrator.cluster.session import session
-    with session(recipe.resources), closing(RayRunner(recipe.resources)) as runner:
-        yield runner, runner.slots

@@ -36,7 +36,7 @@ _ROOM_SECONDS = 1.0
 
 
 class RayRunner:
-    """A :class:`orchestrator.pipeline.execute.Runner` over the Ray session in use."""
+    """A :class:`orchestrator.pipeline.runner.Runner` over the Ray session in use."""
 
     def __init__(
         self,

@@ -12,17 +12,16 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 from orchestrator.artifacts import Artifact
 from orchestrator.disk import disk_errors
 from orchestrator.errors import MomeError, StoppedEarlyError
 from orchestrator.faults import FOLDER, explained, raise_if_failed
-from orchestrator.memory import MemoryWatch, Used, memory_facts
+from orchestrator.memory import MemoryWatch, memory_facts
 from orchestrator.pipeline.following import Follower
-from orchestrator.pipeline.graph import Step
 from orchestrator.pipeline.journal import Journal
 from orchestrator.pipeline.plan import Plan, PlannedStep
+from orchestrator.pipeline.runner import Runner
 from orchestrator.pipeline.stopping import PATIENCE, Stopping
 from orchestrator.tracking import Observer
 
@@ -30,30 +29,6 @@ _POLL_SECONDS = 0.3
 _say = partial(print, flush=True)
 METRICS = "metrics.jsonl"
 _TOLD = 12  # steps of many
-
-
-class Runner(Protocol):
-    """Where steps run: this process, or a Ray cluster."""
-
-    def expect(self, steps: Sequence[Step]) -> None:
-        """Hear of the steps that are to be run, before the first one is. Returns at once."""
-
-    def run(
-        self, step: Step, inputs: Mapping[str, Path], out: Path, work: Path, begun: Callable[[], None]
-    ) -> Used | None:
-        """Run one step to its end, and say what memory it took, if that is known.
-
-        Called from several threads at once; `begun` is called when its turn has come.
-
-        Raises:
-            MomeError: what a person can mend.
-        """
-
-    def stop(self, name: str) -> None:
-        """Let a step end soon, which waits for its turn or is at work; its `run` raises something. Returns at once."""
-
-    def close(self) -> None:
-        """Let go of everything that was started."""
 
 
 def execute(

@@ -27,6 +27,11 @@ class LocalRunner:
         self._stopped: set[str] = set()
         self._map = ProcessMap(int(resources.cpus or os.cpu_count() or 1))
 
+    @property
+    def slots(self) -> int:
+        """Steps run one at a time."""
+        return 1
+
     def expect(self, steps: Sequence[Step]) -> None:
         """Nothing needs to get ready."""
 

@@ -14,8 +14,9 @@ from orchestrator.config.loading import load_model
 from orchestrator.config.recipe import Recipe
 from orchestrator.config.sweep import Sweep, base_recipe
 from orchestrator.errors import StageFailedError
-from orchestrator.pipeline.execute import Execution, Runner
+from orchestrator.pipeline.execute import Execution
 from orchestrator.pipeline.plan import Plan, run_folder
+from orchestrator.pipeline.runner import Runner
 from orchestrator.place import runs_folder
 from orchestrator.reporting.comparison import Trial
 from orchestrator.reporting.sweep import write_sweep_report
@@ -28,8 +29,8 @@ from orchestrator.tracking import Observer, RunFacts, mlflow_tracker
 _say = partial(print, flush=True)
 Display = Callable[[Mapping[str, PlannedTrial]], Observer]
 """Makes an observer that shows trials. The mapping from training to trial grows when results ask for more trials."""
-Place = Callable[[Recipe], AbstractContextManager[tuple[Runner, int]]]
-"""Opens a runner, and says how many trainings run at the same time."""
+Place = Callable[[Recipe], AbstractContextManager[Runner]]
+"""Opens a runner."""
 Tune = Callable[[Agenda, Execution, Path], AbstractContextManager[None]]
 """Searches and stops trials early while the context is open; the folder is for temporary files."""
 
@@ -98,8 +99,8 @@ class SweepRun:
             else:
                 self._check_costs()
                 observers = self._observers(display, stack, ready)
-                with place(self.base) as (runner, slots):
-                    self._execute(runner, slots, tune, observers)
+                with place(self.base) as runner:
+                    self._execute(runner, tune, observers)
             agenda.close(None)
             agenda.remove_stopped_work()
             rows = [agenda.row(trial) for trial in agenda.trials]
@@ -114,9 +115,9 @@ class SweepRun:
         self._raise_if_failed(rows)
         return out
 
-    def _execute(self, runner: Runner, slots: int, tune: Tune | None, observers: Sequence[Observer]) -> None:
+    def _execute(self, runner: Runner, tune: Tune | None, observers: Sequence[Observer]) -> None:
         agenda = self.agenda
-        execution = Execution(self.plan, runner, [agenda, *observers], at_once=slots)
+        execution = Execution(self.plan, runner, [agenda, *observers], at_once=runner.slots)
         agenda.grow = execution.add
         if tune is None:
             execution.run()

@@ -142,10 +142,13 @@ def test_a_step_that_only_computes_takes_the_worker_that_stands_ready(tmp_path: 
 def test_a_step_that_only_computes_starts_no_worker_of_a_training(tmp_path: Path) -> None:
     with closing(RayRunner(ResourcesConfig(cpus=2, slots=1))) as runner:
         before = {process.pid for process in processes("ray::RayTrainWorker")}
-        out = run(runner, cluster_stages.Measures(), tmp_path)
-        after = {process.pid for process in processes("ray::RayTrainWorker")}
-    assert after <= before
-    assert (out / "rank0.json").exists()
+        thread = threading.Thread(target=run, args=(runner, cluster_stages.Measures(seconds=2), tmp_path))
+        thread.start()
+        wait_until(lambda: (tmp_path / "step" / "work" / "begun").exists())
+        during = {process.pid for process in processes("ray::RayTrainWorker")}
+        thread.join()
+    assert during <= before
+    assert (tmp_path / "step" / "out" / "rank0.json").exists()
 
 
 def test_steps_that_are_added_while_all_slots_are_taken_start_no_further_worker(tmp_path: Path) -> None:
