@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from orchestrator.artifacts import Artifact
 from orchestrator.disk import disk_errors
@@ -123,6 +124,7 @@ class Execution:
         self.done |= {p.name: p.artifact for p in steps if p.artifact is not None}
         missing = {p.name: p for p in steps if p.wanted and p.artifact is None}
         for planned in missing.values():
+            _ = planned.made_with
             if planned.forced:
                 self.plan.store.remove(planned.place, planned.fingerprint)
         self.waiting |= missing
@@ -170,7 +172,7 @@ class Execution:
 
     def _work(self, planned: PlannedStep, inputs: Mapping[str, Artifact], work: Path) -> None:
         folders = {role: artifact.folder for role, artifact in inputs.items()}
-        manifest = planned.manifest(inputs)
+        manifest: dict[str, Any] = {}
         start = time.perf_counter()
 
         def begun() -> None:
@@ -188,6 +190,7 @@ class Execution:
             manifest.update(memory_facts(used, self.memory))
 
         try:
+            manifest |= planned.manifest(inputs)
             for read in inputs.values():
                 read.check()
             artifact = self.plan.store.publish(planned.place, planned.fingerprint, manifest, write)

@@ -7,6 +7,7 @@ import platform
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,14 @@ class PlannedStep:
         """Where its artifact is, or will be."""
         return self.artifact.folder if self.artifact else store.folder(self.place, self.fingerprint)
 
+    @cached_property
+    def made_with(self) -> dict[str, Any]:
+        """The code and the libraries that it is made with now (:func:`orchestrator.provenance.provenance`).
+
+        Ask for it while no step is at work: Python 3.11 raises SystemError where two threads parse modules.
+        """
+        return provenance(code_of(self.step.stage))
+
     def manifest(self, inputs: Mapping[str, Artifact]) -> dict[str, Any]:
         """What the manifest of its artifact says of where that comes from: it is made now, of these inputs."""
         return {
@@ -59,7 +68,7 @@ class PlannedStep:
             "stage": type(self.step.stage).__name__,
             "config": self.step.stage.model_dump(mode="json"),
             "inputs": {role: artifact.fingerprint for role, artifact in inputs.items()},
-            **provenance(code_of(self.step.stage)),
+            **self.made_with,
             "machine": {"platform": platform.platform(), "cpus": os.cpu_count()},
         }
 

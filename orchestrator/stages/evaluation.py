@@ -16,11 +16,8 @@ from safetensors.numpy import save_file
 from orchestrator.config.recipe import EvaluationConfig
 from orchestrator.environment import Environment, serial_map
 from orchestrator.errors import ArtifactError
-from orchestrator.evaluation.mixtures import mixture_losses
-from orchestrator.evaluation.perplexity import block_bytes, block_counts, block_losses, works_of
+from orchestrator.evaluation.evaluated import block_bytes, block_counts, works_of
 from orchestrator.evaluation.summary import TEACHER, LanguageLosses, summarise
-from orchestrator.models import load_model
-from orchestrator.models.mixture_files import load_mixture
 from orchestrator.records import Evaluation
 from orchestrator.routers import Router, load_router
 from orchestrator.stages._mixing import ROUTER
@@ -153,6 +150,11 @@ class _Job:
 
 
 def _evaluate(job: _Job) -> dict[str, NDArray[np.float64]]:
+    from orchestrator.evaluation.mixtures import mixture_losses
+    from orchestrator.evaluation.perplexity import block_losses
+    from orchestrator.models import load_model
+    from orchestrator.models.mixture_files import load_mixture
+
     blocks = TokenBlocks.open(job.blocks, job.split)
     if job.role == TEACHER:
         model = load_model(job.folder / "model", job.device)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from orchestrator.config.recipe import EvaluationConfig
-from orchestrator.evaluation.perplexity import block_counts
+from orchestrator.evaluation.evaluated import block_counts
 from orchestrator.stages.base import Expected
 from orchestrator.tokens.blocks import TokenBlocks
 

@@ -11,7 +11,6 @@ from orchestrator.config.base import PluginSpec
 from orchestrator.disk import disk_errors, link_or_copy
 from orchestrator.environment import Environment
 from orchestrator.errors import ArtifactError, ModelError
-from orchestrator.models.mixture_files import ABOUT, COMBINERS, read_about, tokenizer_digest, write_about
 from orchestrator.stages._mixing import ROUTER
 from orchestrator.stages.base import Stage
 
@@ -35,6 +34,8 @@ class MixtureStage(Stage):
             ModelError: an expert has another vocabulary or tokenizer than the others.
             ArtifactError: a file is missing.
         """
+        from orchestrator.models.mixture_files import COMBINERS, read_about, write_about
+
         with disk_errors(out):
             if "joint" in inputs:
                 _check_languages(inputs["joint"], self.languages)
@@ -60,6 +61,8 @@ def check_experts(folders: Mapping[str, Path]) -> None:
     Raises:
         ModelError: vocabularies or tokenizers differ. ArtifactError: a file is missing or damaged.
     """
+    from orchestrator.models.mixture_files import tokenizer_digest
+
     facts = {name: (_vocabulary(folder), tokenizer_digest(folder)) for name, folder in folders.items()}
     (first, (vocabulary, tokenizer)), *others = facts.items()
     for name, (theirs, their_tokenizer) in others:
@@ -78,6 +81,8 @@ def check_experts(folders: Mapping[str, Path]) -> None:
 
 
 def _check_languages(joint: Path, languages: tuple[str, ...]) -> None:
+    from orchestrator.models.mixture_files import ABOUT, read_about
+
     _, there = read_about(joint)
     if there != languages:
         raise ArtifactError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,8 @@ from orchestrator.pipeline.graph import Step
 from orchestrator.pipeline.plan import Plan, PlannedStep
 from orchestrator.stages.base import Expected, Stage
 
-pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
+pytestmark = pytest.mark.ray
+Run = Callable[..., tuple[MomeError, "Ends"]]
 
 
 class Ends:
@@ -47,19 +48,25 @@ class Ends:
         pass
 
 
-def run(folder: Path, *steps: Step) -> tuple[MomeError, Ends]:
-    planned = tuple(PlannedStep(step, digest(step.name), None) for step in steps)
-    plan = Plan(Store(folder), planned, Expected(512, 64, 1, None, PluginSpec(type="gpt2_nano")))
-    ends = Ends()
-    resources = ResourcesConfig(cpus=2, slots=2, max_failures=0)
-    with closing(RayRunner(resources)) as runner, pytest.raises(MomeError) as caught:
-        room.execute(plan, runner, [ends])
-    return caught.value, ends
+@pytest.fixture(scope="module")
+def run(ray_session: None) -> Iterator[Run]:
+    """Runs steps until they fail. Workers that stand ready go from test to test."""
+    with closing(RayRunner(ResourcesConfig(cpus=2, slots=2, max_failures=0))) as runner:
+
+        def run(folder: Path, *steps: Step) -> tuple[MomeError, Ends]:
+            planned = tuple(PlannedStep(step, digest(step.name), None) for step in steps)
+            plan = Plan(Store(folder), planned, Expected(512, 64, 1, None, PluginSpec(type="gpt2_nano")))
+            ends = Ends()
+            with pytest.raises(MomeError) as caught:
+                room.execute(plan, runner, [ends])
+            return caught.value, ends
+
+        yield run
 
 
 @pytest.mark.parametrize("stage", [cluster_stages.Goes(), cluster_stages.GoesAsTask()], ids=["training", "task"])
 def test_what_nobody_needs_is_stopped_and_its_checkpoints_stay(
-    tmp_path: Path, stage: Stage, capfd: pytest.CaptureFixture[str]
+    run: Run, tmp_path: Path, stage: Stage, capfd: pytest.CaptureFixture[str]
 ) -> None:
     begun = str(tmp_path / "work" / "goes*" / "checkpoints" / "step-3").lstrip("/")
     steps = (Step("goes", stage), Step("fails", cluster_stages.WaitsThenFails(wait_for=begun)))
@@ -81,7 +88,7 @@ def test_what_nobody_needs_is_stopped_and_its_checkpoints_stay(
     ids=["training", "killed training", "task"],
 )
 def test_a_step_that_ends_its_process_has_failed(
-    tmp_path: Path, stage: cluster_stages.Exits, capfd: pytest.CaptureFixture[str]
+    run: Run, tmp_path: Path, stage: cluster_stages.Exits, capfd: pytest.CaptureFixture[str]
 ) -> None:
     error, ends = run(tmp_path, Step("exits", stage))
     assert ends.errors["exits"] is error
@@ -92,7 +99,7 @@ def test_a_step_that_ends_its_process_has_failed(
 
 @pytest.mark.parametrize("stage", [cluster_stages.Fails(bug=True), cluster_stages.FailsOddly()], ids=["bug", "odd"])
 def test_a_fault_is_a_line_and_the_workers_traceback_is_kept(
-    tmp_path: Path, stage: Stage, capfd: pytest.CaptureFixture[str]
+    run: Run, tmp_path: Path, stage: Stage, capfd: pytest.CaptureFixture[str]
 ) -> None:
     error, _ = run(tmp_path, Step("fails", stage))
     assert isinstance(error, FaultError)

@@ -16,7 +16,8 @@ from transformers import PreTrainedModel
 from orchestrator.artifacts import write_json
 from orchestrator.config.recipe import EvaluationConfig
 from orchestrator.environment import Environment
-from orchestrator.evaluation.perplexity import block_counts, block_losses, works_of
+from orchestrator.evaluation.evaluated import block_counts, works_of
+from orchestrator.evaluation.perplexity import block_losses
 from orchestrator.models import load_model
 from orchestrator.stages.base import Cost, Expected, Stage
 from orchestrator.stages.held_out import held_out_tokens

@@ -10,7 +10,8 @@ from transformers import GPT2Config, GPT2LMHeadModel, PhiConfig, PhiForCausalLM
 
 from orchestrator.errors import ModelError
 from orchestrator.evaluation import perplexity
-from orchestrator.evaluation.perplexity import block_bytes, block_losses
+from orchestrator.evaluation.evaluated import block_bytes
+from orchestrator.evaluation.perplexity import block_losses
 from orchestrator.tokens.blocks import TokenBlocks
 
 VOCABULARY, CONTEXT, BLOCKS = 60, 8, 11

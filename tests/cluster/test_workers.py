@@ -1,0 +1,79 @@
+"""Workers of trainings: how many at the same time, which processes they are, when they are started."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import cluster_stages
+import pytest
+from steps import begun, facts, pids, processes, run, run_together, wait_until
+
+from orchestrator.cluster.runner import RayRunner
+from orchestrator.config.recipe import ResourcesConfig
+from orchestrator.pipeline.graph import Step
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
+
+
+@contextmanager
+def opened(**resources: object) -> Iterator[RayRunner]:
+    """A runner that lets go of its workers, which would hold the next one's CPUs."""
+    with closing(RayRunner(ResourcesConfig.model_validate({"cpus": 2, **resources}))) as runner:
+        yield runner
+
+
+def test_a_step_that_only_computes_starts_none(tmp_path: Path) -> None:
+    with opened(slots=1) as runner:
+        thread = begun(runner, cluster_stages.Measures(seconds=2), tmp_path)
+        assert not processes("ray::RayTrainWorker")
+        thread.join()
+    assert facts(tmp_path / "step" / "out")
+
+
+def test_one_is_a_controller_a_worker_and_one_more_process(tmp_path: Path) -> None:
+    """Ray Train alone starts three more: for data sets, for cleaning up, and for their scaling."""
+    with opened(slots=1) as runner:
+        before = pids("ray::")
+        thread = begun(runner, cluster_stages.Sleep(seconds=4), tmp_path)
+        names = [process.cmdline()[0].split()[0] for process in processes("ray::") if process.pid not in before]
+        thread.join()
+    of_the_session = {"ray::_AutoscalingCoordinatorActor"}
+    assert sorted(set(names) - of_the_session) == [
+        "ray::RayTrainWorker",
+        "ray::SynchronizationActor",
+        "ray::TrainController.run",
+    ]
+
+
+def test_they_get_ready_before_there_is_something_to_do(tmp_path: Path) -> None:
+    with opened(slots=2) as runner:
+        runner.expect([Step(f"expert-{n}", cluster_stages.Sleep()) for n in range(3)])
+        wait_until(lambda: len(processes("RayTrainWorker")) == 2)
+        ready = pids("RayTrainWorker")
+        out = run(runner, cluster_stages.Sleep(), tmp_path)
+    assert facts(out)["pid"] in ready
+
+
+def test_two_cpus_as_three_slots_train_three_at_the_same_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with opened(slots=3) as runner:
+        found = run_together(runner, tmp_path, 3, cluster_stages.Sleep(seconds=60, together=3))
+    assert max(f["start"] for f in found) < min(f["end"] for f in found)
+    assert {f["strategy"] for f in found} == {"single"}
+    assert "running in slot 3 of 3" in capsys.readouterr().out
+
+
+def test_two_form_one_training(tmp_path: Path) -> None:
+    with opened(workers=2, strategy="single") as runner:
+        out = run(runner, cluster_stages.Sleep(), tmp_path)
+    assert [(r["rank"], r["world"]) for r in (facts(out, rank) for rank in range(2))] == [(0, 2), (1, 2)]
+
+
+def test_two_train_two_experts_at_once(tmp_path: Path) -> None:
+    with opened(workers=2, strategy="expert_parallel") as runner:
+        out = run(runner, cluster_stages.SpreadsExperts(), tmp_path)
+    first, second = (facts(out, rank) for rank in range(2))
+    assert (first["trained"], second["trained"]) == (["en"], ["fr"])
+    assert (first["weights"], second["weights"]) == (["en.weight", "fr.weight"], [])
+    assert first["norm"] == second["norm"] == pytest.approx(2**0.5)
