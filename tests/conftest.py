@@ -5,16 +5,9 @@ import threading
 
 # Who ends early takes what is left: the longest files come first, so that nobody waits for one of them in the end.
 LONGEST = (
-    *("end_to_end/test_smoke.py", "cluster/test_workers.py", "end_to_end/test_growing.py", "contracts/test_parts.py"),
-    *("end_to_end/test_machine.py", "serve/test_app.py", "cluster/test_sweep.py", "cluster/test_runner.py"),
-    *(
-        "cluster/test_stopping.py",
-        "cluster/test_memory.py",
-        "end_to_end/test_notebooks.py",
-        "end_to_end/test_example.py",
-        "contracts/test_strategies.py",
-    ),
-    *("golden/test_golden.py", "benchmarks/test_cache.py", "unit/pipeline/test_estimate.py"),
+    *("end_to_end/test_smoke.py", "cluster/test_workers.py", "contracts/test_parts.py", "cluster/test_sweep.py"),
+    *("serve/test_app.py", "cluster/test_runner.py", "end_to_end/test_growing.py", "cluster/test_stopping.py"),
+    *("cluster/test_memory.py", "contracts/test_strategies.py", "benchmarks/test_cache.py", "golden/test_golden.py"),
 )
 
 

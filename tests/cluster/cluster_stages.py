@@ -69,6 +69,7 @@ class SpreadsExperts(Stage):
         handle.backward(sum(module(ones(1)).sum() for module in model.values()))
         norm = float(handle.step(0.1, frozenset({"en", "fr"})))
         facts = {"trained": list(model), "norm": norm, "weights": sorted(handle.weights())}
+        facts |= {"rank": env.rank, "world": env.world_size}
         (out / f"rank{env.rank}.json").write_text(json.dumps(facts))
 
 

@@ -1,4 +1,4 @@
-"""Stages through Ray, one training at a time: in a queue, on the worker that stands ready, errors as they were raised."""
+"""Stages through Ray, one training at a time: a queue, a worker that stands ready, errors as they were raised."""
 
 from __future__ import annotations
 

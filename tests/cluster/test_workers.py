@@ -47,33 +47,26 @@ def test_one_is_a_controller_a_worker_and_one_more_process(tmp_path: Path) -> No
     ]
 
 
-def test_they_get_ready_before_there_is_something_to_do(tmp_path: Path) -> None:
-    with opened(slots=2) as runner:
-        runner.expect([Step(f"expert-{n}", cluster_stages.Sleep()) for n in range(3)])
-        wait_until(lambda: len(processes("RayTrainWorker")) == 2)
-        ready = pids("RayTrainWorker")
-        out = run(runner, cluster_stages.Sleep(), tmp_path)
-    assert facts(out)["pid"] in ready
-
-
-def test_two_cpus_as_three_slots_train_three_at_the_same_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_two_cpus_as_three_slots_train_three_at_once_on_workers_that_got_ready_before(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stage = cluster_stages.Sleep(seconds=60, together=3)
     with opened(slots=3) as runner:
-        found = run_together(runner, tmp_path, 3, cluster_stages.Sleep(seconds=60, together=3))
+        runner.expect([Step(f"expert-{n}", stage) for n in range(4)])
+        wait_until(lambda: len(processes("RayTrainWorker")) == 3)
+        ready = pids("RayTrainWorker")
+        found = run_together(runner, tmp_path, 3, stage)
+    assert {f["pid"] for f in found} == ready
     assert max(f["start"] for f in found) < min(f["end"] for f in found)
     assert {f["strategy"] for f in found} == {"single"}
     assert "running in slot 3 of 3" in capsys.readouterr().out
 
 
-def test_two_form_one_training(tmp_path: Path) -> None:
-    with opened(workers=2, strategy="single") as runner:
-        out = run(runner, cluster_stages.Sleep(), tmp_path)
-    assert [(r["rank"], r["world"]) for r in (facts(out, rank) for rank in range(2))] == [(0, 2), (1, 2)]
-
-
-def test_two_train_two_experts_at_once(tmp_path: Path) -> None:
+def test_two_form_one_training_and_train_two_experts_at_once(tmp_path: Path) -> None:
     with opened(workers=2, strategy="expert_parallel") as runner:
         out = run(runner, cluster_stages.SpreadsExperts(), tmp_path)
     first, second = (facts(out, rank) for rank in range(2))
+    assert [(each["rank"], each["world"]) for each in (first, second)] == [(0, 2), (1, 2)]
     assert (first["trained"], second["trained"]) == (["en"], ["fr"])
     assert (first["weights"], second["weights"]) == (["en.weight", "fr.weight"], [])
     assert first["norm"] == second["norm"] == pytest.approx(2**0.5)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.end_to_end import machine
 from tests.end_to_end.command import mome
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -69,6 +70,13 @@ def test_local_run_ends_with_a_report(local):
     assert 'src="http' not in page
 
 
+def test_another_machine_makes_the_same(local, tmp_path):
+    """One thing at a time: test_machine.py. The next test changes the local run."""
+    core = {min(os.sched_getaffinity(0))}
+    there = machine.run(tmp_path, recipe=(), umask="077", cores=core, **machine.elsewhere(tmp_path / "other"))
+    machine.assert_same(machine.made(local[0] / "smoke"), there)
+
+
 def test_second_run_does_nothing_and_a_change_reruns_what_depends_on_it(local):
     runs, _ = local
     assert "nothing to do" in mome("run", SMOKE, "--local", "tracking.type=none", runs=runs).stdout
@@ -103,7 +111,7 @@ def test_plan_starts_nothing(tmp_path):
 
 @pytest.mark.ray
 def test_ray_gives_the_losses_of_a_local_run(local, tmp_path):
-    done = elsewhere("run", SMOKE, FEW, runs=tmp_path, RAY_AUTH_MODE="disabled")
+    done = elsewhere("run", SMOKE, FEW, "resources.slots=2", runs=tmp_path, RAY_AUTH_MODE="disabled")
     assert done.returncode == 0, done.stderr
     here, there = validation_losses(local[0]), validation_losses(tmp_path)
     assert here == pytest.approx(there, rel=2e-3)
