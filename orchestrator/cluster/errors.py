@@ -6,16 +6,33 @@ import copy
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskError, WorkerCrashedError
-from ray.train import ControllerError, TrainingFailedError, WorkerGroupError
+from ray.exceptions import (
+    NodeDiedError,
+    OutOfMemoryError,
+    RayActorError,
+    RayError,
+    RayTaskError,
+    TaskUnschedulableError,
+    WorkerCrashedError,
+)
+from ray.train import ControllerError, PreemptionError, TrainingFailedError, WorkerGroupError
 
 from orchestrator.errors import MomeError, ResourceError
 
+_NODE_LOST = (NodeDiedError, PreemptionError, TaskUnschedulableError)
 _KILLED = (RayActorError, WorkerCrashedError, OutOfMemoryError)
 
 
 class WorkerDiedError(ResourceError):
     """A worker process died without an error of its own: killed, most often for want of memory."""
+
+
+class NodeLostError(WorkerDiedError):
+    """Its node was taken away, or is lost."""
+
+
+class NotStartedError(WorkerDiedError):
+    """Workers did not start in time: others held what they need, or a node was slow."""
 
 
 def translate(error: BaseException, step: str) -> BaseException:
@@ -24,6 +41,12 @@ def translate(error: BaseException, step: str) -> BaseException:
     for cause in causes:
         if isinstance(cause, MomeError):
             return cause
+    if any(_is_of_a_lost_node(cause) for cause in causes):
+        fix = "the same command goes on from the last checkpoint"
+        return NodeLostError("a node of the cluster was lost", step, fix)
+    if isinstance(error, RayActorError):  # that of Ray Train's controller, which we called ourselves
+        fix = "the same command goes on from the last checkpoint"
+        return WorkerDiedError("the process that directs the workers was killed", step, fix)
     if any(isinstance(cause, _KILLED) for cause in causes):
         return WorkerDiedError(
             "a worker process was killed, most likely for want of memory",
@@ -32,11 +55,15 @@ def translate(error: BaseException, step: str) -> BaseException:
         )
     if isinstance(error, ControllerError):
         fix = "set resources.slots, resources.workers or resources.cpus lower, or add nodes to the cluster"
-        return WorkerDiedError(f"the training workers could not be started: {error.controller_failure}", step, fix)
+        return NotStartedError(f"the training workers could not be started: {error.controller_failure}", step, fix)
     if causes and not isinstance(causes[-1], RayError):
         causes[-1].add_note(f"in stage {step}:\n{error}")  # a bug: keep the worker's traceback
         return causes[-1]
     return error
+
+
+def _is_of_a_lost_node(cause: BaseException) -> bool:
+    return isinstance(cause, _NODE_LOST) or getattr(cause, "preempted", False) is True
 
 
 @contextmanager

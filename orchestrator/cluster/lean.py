@@ -17,7 +17,7 @@ class _Parts(NamedTuple):
     Attributes:
         base: TorchTrainer's base class.
         data: manages Ray Data sets, which no stage uses.
-        cleaner: removes the placement group of a controller that died while its cluster lives on.
+        cleaner: removes the placement group of a controller that died, which :mod:`orchestrator.cluster.groups` does.
     """
 
     base: Any
@@ -25,19 +25,18 @@ class _Parts(NamedTuple):
     cleaner: Any
 
 
-def make_trainer(function: Callable[..., None], *, process_group: bool, own_cluster: bool, **arguments: Any) -> Any:
+def make_trainer(function: Callable[..., None], *, process_group: bool, **arguments: Any) -> Any:
     """A trainer of Ray Train whose `fit` runs `function` on every worker.
 
     Args:
         function: the train function.
         arguments: as TorchTrainer takes them.
         process_group: the workers need one. Without it the controller is spared torch: 3 s and 150 MB.
-        own_cluster: the cluster ends with this process, so nothing of it needs cleaning.
     """
     parts = _parts()
     if parts is None:
         return _torch_trainer()(function, **arguments)
-    unused = (parts.data, parts.cleaner) if own_cluster else (parts.data,)
+    unused = (parts.data, parts.cleaner)
     base: Any = _torch_trainer() if process_group else parts.base
 
     class Lean(base):  # type: ignore[misc, valid-type]

@@ -16,7 +16,7 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.cluster.admission import Admission
-from orchestrator.cluster.errors import sendable, translate
+from orchestrator.cluster.errors import WorkerDiedError, sendable, translate
 from orchestrator.cluster.map import RayMap
 from orchestrator.cluster.session import data_task, is_own_cluster, own_folder
 from orchestrator.cluster.shared import check_shared, clear
@@ -109,6 +109,7 @@ class RayRunner:
 
     def _compute(self, step: Step, inputs: Mapping[str, Path], out: Path, work: Path, begun: Callable[[], None]) -> int:
         """Run a step in workers of Ray Train, or in a task where it needs only one process and none stands ready."""
+        from orchestrator.cluster.retries import Retries
         from orchestrator.cluster.trainer import Training, train
 
         if step.stage.distributed:
@@ -122,11 +123,17 @@ class RayRunner:
                 return self._task(step, inputs, out, work, share.threads)
             self._wait_for_room(step.name, share)
             begun()
+
+            def again() -> Allocation:
+                there = self._share(step)  # nodes may have gone, or come
+                self._wait_for_room(step.name, there)
+                return there
+
             training = Training(step.stage, inputs, out, work, share)
             training.begin()
             self._ends_by(step.name, training.stop)
             fit = workers.fit if workers else None
-            return train(step.name, training, self._resources.max_failures, self._say, fit)
+            return train(step.name, training, Retries(self._resources.max_failures), self._say, again, fit)
 
     def _standing_workers(self, share: Allocation, *, leave: bool) -> StandingWorkers | None:
         """Workers that stand ready for a step with this share, if they can.
@@ -172,10 +179,13 @@ class RayRunner:
             if len(nodes) > 1:
                 pinned = (NodeAffinitySchedulingStrategy(node["NodeID"], soft=False) for node in nodes)
                 looks = [_look.options(num_cpus=0, scheduling_strategy=strategy).remote(out) for strategy in pinned]
-                try:
-                    ray.get(looks)
-                except RayError as error:
-                    raise translate(error, "nodes of the cluster") from None
+                for look in looks:
+                    try:
+                        ray.get(look)
+                    except RayError as error:
+                        cause = translate(error, "nodes of the cluster")
+                        if not isinstance(cause, WorkerDiedError):  # else the node has just gone
+                            raise cause from None
             self._checked = True
 
     def _ends_by(self, name: str, end: Callable[[], None]) -> None:
@@ -186,9 +196,7 @@ class RayRunner:
 
     def _share(self, step: Step) -> Allocation:
         resources = for_step(self._resources, alone=step.alone, by_parts=step.stage.by_parts)
-        if self._given or resources is self._resources:
-            return self.allocation
-        return allocate(resources, *cluster_size(), cluster_nodes())
+        return self._given or allocate(resources, *cluster_size(), cluster_nodes())
 
     def _task(self, step: Step, inputs: Mapping[str, Path], out: Path, work: Path, threads: int) -> int:
         allocation = self.allocation

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.cluster.errors import WorkerDiedError, sendable, translate
+from orchestrator.cluster.groups import claim
 from orchestrator.cluster.trainer import Training, begin_fit, work
 from orchestrator.errors import MomeError
 from orchestrator.resources import Allocation
@@ -139,6 +140,7 @@ class _Worker:
 
 def serve_trainings(config: Mapping[str, Any]) -> None:
     """The train function: do what comes over the line until it is closed."""
+    claim(Path(config["group"]))
     import transformers  # noqa: F401 (every training needs it, and the first one may not be there yet)
 
     with Client(config["address"], authkey=config["key"]) as line, suppress(EOFError):

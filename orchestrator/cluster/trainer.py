@@ -7,7 +7,7 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,9 @@ from ray.exceptions import RayError
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 
 from orchestrator.cluster.errors import WorkerDiedError, sendable, translate
+from orchestrator.cluster.groups import claim, removed_after_death
 from orchestrator.cluster.lean import make_trainer
+from orchestrator.cluster.retries import Retries
 from orchestrator.cluster.session import is_own_cluster
 from orchestrator.cluster.shared import check_shared, clear
 from orchestrator.errors import StoppedEarlyError
@@ -62,7 +64,14 @@ class Training:
 Fit = Callable[[str, Training], None]
 
 
-def train(name: str, training: Training, max_failures: int, say: Callable[[str], None], fit: Fit | None = None) -> int:
+def train(
+    name: str,
+    training: Training,
+    retries: Retries,
+    say: Callable[[str], None],
+    again: Callable[[], Allocation],
+    fit: Fit | None = None,
+) -> int:
     """Run a stage to its end, and say what memory its workers took, in bytes.
 
     A stage's own error ends it at once: a restart would only meet it again.
@@ -70,25 +79,23 @@ def train(name: str, training: Training, max_failures: int, say: Callable[[str],
     Args:
         name: of the step.
         training: what its workers do.
-        max_failures: restarts.
-        say: is told of them.
+        retries: what the training may meet.
+        say: is told of restarts.
+        again: waits until there is room for another attempt; what the workers get then, of what is there then.
         fit: has workers do it, once; None: workers of its own do.
 
     Raises:
-        WorkerDiedError: workers died more than `max_failures` times. StoppedEarlyError: it was stopped. Whatever the
-            stage raises.
+        WorkerDiedError: workers died too often. StoppedEarlyError: it was stopped. Whatever the stage raises.
     """
-    for attempt in range(max_failures + 1):
+    while True:
         try:
             (fit or fit_alone)(name, training)
         except (ray.train.TrainingFailedError, RayError, WorkerDiedError) as error:
             if training.stopped:
                 raise StoppedEarlyError("the training was stopped", name) from None
-            cause = translate(error, name)
-            if not isinstance(cause, WorkerDiedError) or attempt == max_failures:
-                raise cause from None
-            where = " from the last checkpoint" if training.stage.distributed else ""
-            say(f"{name}: {cause.what}; restart {attempt + 1} of {max_failures}{where}")
+            told = retries.spend(translate(error, name))
+            say(f"{name}: {told}{' from the last checkpoint' if training.stage.distributed else ''}")
+            training = replace(training, allocation=again())
         else:
             break
     return sum(_memory_of(training, rank) for rank in range(training.allocation.workers))
@@ -112,12 +119,12 @@ def begin_fit(
     `storage` is for Ray Train's own state, which nothing is read from: our loop resumes from its own checkpoints.
     """
     shutil.rmtree(storage, ignore_errors=True)
+    group = storage.with_name(f"{storage.name}-group")
     worker = {"CPU": allocation.cpus_per_worker, "GPU": allocation.gpus_per_worker}
     trainer = make_trainer(
         function,
         process_group=allocation.workers > 1 or allocation.strategy.type != "single",
-        own_cluster=is_own_cluster(),
-        train_loop_config=dict(config),
+        train_loop_config={**config, "group": str(group)},
         scaling_config=ScalingConfig(
             num_workers=allocation.workers, use_gpu=worker["GPU"] > 0, resources_per_worker=worker
         ),
@@ -128,12 +135,17 @@ def begin_fit(
             worker_runtime_env={"env_vars": _MEMORY},
         ),
     )
-    fit: Callable[[], object] = trainer.fit
+
+    def fit() -> object:
+        with removed_after_death(group, only_ours=is_own_cluster()):
+            return trainer.fit()
+
     return fit
 
 
 def run_worker(config: Mapping[str, Any]) -> None:
     """The train function: run the stage of a training."""
+    claim(Path(config["group"]))
     with sendable():
         work(ray.get(config["training"]))
 

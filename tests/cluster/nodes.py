@@ -1,6 +1,6 @@
 """A Ray cluster of several nodes on this machine, in a process of its own: `started([{"num_cpus": 0}, …])`.
 
-Run as a script it starts the nodes, prints the address, and ends with its standard input.
+Run as a script it starts the nodes, prints the address, replaces nodes as its standard input says, and ends with that.
 """
 
 from __future__ import annotations
@@ -13,7 +13,29 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """A cluster at work.
+
+    Attributes:
+        environment: of a shell in which RAY_ADDRESS is the cluster.
+        process: that keeps it.
+    """
+
+    environment: dict[str, str]
+    process: subprocess.Popen[str]
+
+    def replace(self, number: int) -> None:
+        """Kill a node, and start one like it: 1 is the first after the head. The number of the new one is the last."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(f"{number}\n")
+        self.process.stdin.flush()
+        assert next(line for line in self.process.stdout if line.startswith("replaced"))
 
 
 @contextmanager
@@ -23,6 +45,13 @@ def started(shapes: Sequence[dict[str, Any]]) -> Iterator[dict[str, str]]:
     Args:
         shapes: "num_cpus", "num_gpus" of each node; GPUs may be there by name only.
     """
+    with nodes(shapes) as cluster:
+        yield cluster.environment
+
+
+@contextmanager
+def nodes(shapes: Sequence[dict[str, Any]]) -> Iterator[Nodes]:
+    """The same, whose nodes can be replaced."""
     clean = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
     with tempfile.TemporaryDirectory(prefix="mn", ignore_cleanup_errors=True) as folder:
         own = {"RAY_TMPDIR": folder, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
@@ -35,7 +64,7 @@ def started(shapes: Sequence[dict[str, Any]]) -> Iterator[dict[str, str]]:
             try:
                 address = next((line for line in process.stdout if line.startswith("address ")), "")
                 assert address, "the cluster did not start"
-                yield {**shell, "RAY_ADDRESS": address.split()[1]}
+                yield Nodes({**shell, "RAY_ADDRESS": address.split()[1]}, process)
             finally:
                 process.stdin.close()
                 process.wait(60)
@@ -44,11 +73,20 @@ def started(shapes: Sequence[dict[str, Any]]) -> Iterator[dict[str, str]]:
 def _main() -> None:
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster()
+    cluster, there = Cluster(), []
+
+    def add(shape: dict[str, Any]) -> None:
+        node = cluster.add_node(**shape, node_ip_address="127.0.0.1", include_dashboard=False)
+        there.append((node, shape))
+
     for shape in json.loads(sys.argv[1]):
-        cluster.add_node(**shape, node_ip_address="127.0.0.1", include_dashboard=False)
+        add(shape)
     print("address", cluster.address, flush=True)
-    sys.stdin.read()
+    for line in sys.stdin:
+        node, shape = there.pop(int(line))
+        cluster.remove_node(node, allow_graceful=False)
+        add(shape)
+        print("replaced", flush=True)
     cluster.shutdown()
 
 

@@ -1,0 +1,51 @@
+"""Attempts at a training: which deaths cost one of its restarts, and which are nobody's fault."""
+
+from __future__ import annotations
+
+import ray
+
+from orchestrator.cluster.errors import NodeLostError, NotStartedError, WorkerDiedError
+
+_WAITS = 10
+"""Starts that came to nothing: each has waited a quarter of an hour for its workers."""
+
+
+class Retries:
+    """What a training may still meet.
+
+    A worker or a controller that was killed costs one restart. A node that was lost, or taken away, costs none: the
+    training goes on elsewhere. Nor does a start for which there was no room.
+
+    Args:
+        restarts: of the recipe (`resources.max_failures`).
+    """
+
+    def __init__(self, restarts: int) -> None:
+        self._restarts, self._spent, self._waited = restarts, 0, 0
+        self._nodes = _alive()
+
+    def spend(self, cause: BaseException) -> str:
+        """What is said of the next attempt.
+
+        Args:
+            cause: of the last one's end, in our terms.
+
+        Raises:
+            BaseException: `cause`, where another attempt would only meet it again, or costs more than is left.
+        """
+        before, self._nodes = self._nodes, _alive()
+        if not isinstance(cause, WorkerDiedError):
+            raise cause
+        if isinstance(cause, NodeLostError) or before - self._nodes:
+            return "a node of the cluster was lost; the training goes on from the last checkpoint on what is left"
+        if isinstance(cause, NotStartedError) and self._waited < _WAITS:
+            self._waited += 1
+            return f"{cause.what}; it waits again"
+        if isinstance(cause, NotStartedError) or self._spent == self._restarts:
+            raise cause
+        self._spent += 1
+        return f"{cause.what}; restart {self._spent} of {self._restarts}"
+
+
+def _alive() -> set[str]:
+    return {node["NodeID"] for node in ray.nodes() if node["Alive"]}

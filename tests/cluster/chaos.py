@@ -1,0 +1,267 @@
+"""Kills at seeded random moments while a run or a sweep is at work on a cluster of several nodes.
+
+    python tests/cluster/chaos.py [--scenario NAME] [--kills 12] [--seed 1]
+
+A scenario runs undisturbed first, and then with workers, controllers, tasks, nodes and its own command killed in turn.
+In the end no finished step was made twice, the weights are those of the undisturbed run, and nothing is left behind.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+import yaml
+from nodes import Nodes, nodes
+
+ROOT = Path(__file__).resolve().parents[2]
+SHAPES = [{"num_cpus": 0}, {"num_cpus": 1}, {"num_cpus": 1}]
+KINDS = ("worker", "controller", "node", "command", "task")
+TITLES = {"worker": "ray::RayTrainWorker", "controller": "ray::TrainController", "task": "ray::_run_stage"}
+TRAINING = ("tokens=60000", "checkpoint_every=5", "eval_every=10")
+SMALL = (
+    *(f"{who}.training.{each}" for who in ("teacher", "experts") for each in TRAINING),
+    *("corpus.max_documents=25", "tokenizer.vocab_size=512", "evaluation.max_blocks=4", "evaluation.bootstrap=100"),
+    *("router.type={type: prompt, pieces: 200, bits: 12, calibration_pieces: 50}", "router.sequences_per_language=50"),
+    *("tracking.type=none", "resources.threads=1", "resources.max_failures=1000"),
+)
+SECONDS = 900
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What is at work.
+
+    Attributes:
+        overrides: of the smoke recipe. sweep: fields of a sweep over it.
+    """
+
+    overrides: tuple[str, ...] = ("resources.slots=2",)
+    sweep: dict[str, object] = field(default_factory=dict)
+
+    def command(self, folder: Path) -> list[str]:
+        """The command that makes it in a folder of runs."""
+        recipe = ROOT / "jobs" / "recipes" / "smoke.yaml"
+        words, overrides = ["run", str(recipe), *SMALL, *self.overrides], {}
+        if self.sweep:
+            overrides = {key: yaml.safe_load(value) for key, value in (each.split("=", 1) for each in words[2:])}
+            tree = {"name": "smoke", "base": str(recipe), "seeds": [1], "overrides": overrides, **self.sweep}
+            file = folder.with_suffix(".yaml")
+            file.write_text(yaml.safe_dump(tree), encoding="utf-8")
+            words = ["sweep", str(file)]
+        return [sys.executable, "-m", "orchestrator.cli.main", *words, "--runs", str(folder)]
+
+
+def _zero(stage: int) -> Scenario:
+    strategy = f"resources.strategy={{type: deepspeed, zero: {stage}}}"
+    return Scenario((strategy, "resources.workers=2", "resources.slots=1"))
+
+
+SCENARIOS = {
+    "experts": Scenario(),
+    **{f"zero{stage}": _zero(stage) for stage in range(4)},
+    "joint": Scenario(("setup={type: moe_ce, combiner: gate}", "resources.slots=2")),
+    "sweep": Scenario(sweep={"configurations": {"slow": {}, "fast": {"experts.training.optimizer.lr": 4e-3}}}),
+}
+
+
+@dataclass
+class Storm:
+    """What happened.
+
+    Attributes:
+        kills: kind and seconds until the run worked on, of each.
+        remade: steps that were finished twice.
+        differs: steps whose weights are not those of the undisturbed run.
+        left: processes, placement groups and files that stayed.
+    """
+
+    kills: list[tuple[str, float]] = field(default_factory=list)
+    remade: list[str] = field(default_factory=list)
+    differs: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        seconds = sorted(seconds for _, seconds in self.kills)
+        middle, kinds = seconds[len(seconds) // 2], [kind for kind, _ in self.kills]
+        told = ", ".join(f"{kinds.count(kind)} {kind}" for kind in sorted(set(kinds)))
+        back = f"at work again after {middle:.1f} s in the median, {seconds[-1]:.1f} s at most"
+        return (
+            f"{len(kinds)} kills ({told}), {back}; made twice {self.remade}, differs {self.differs}, left {self.left}"
+        )
+
+
+class Work:
+    """The command, which is typed again whenever it was killed."""
+
+    def __init__(self, scenario: Scenario, folder: Path, cluster: Nodes) -> None:
+        self.command, self.folder, self.cluster = scenario.command(folder), folder, cluster
+        folder.mkdir()
+        self.log = folder.with_suffix(".txt")
+        self.process = self._typed()
+
+    def _typed(self) -> subprocess.Popen[bytes]:
+        with self.log.open("ab") as log:
+            return subprocess.Popen(
+                self.command, cwd=ROOT, env=self.cluster.environment, stdout=log, stderr=subprocess.STDOUT
+            )
+
+    def kill(self) -> None:
+        """Kill the command, and type it again at once."""
+        self.process.kill()
+        self.process.wait()
+        self.process = self._typed()
+
+    def ended(self) -> bool:
+        """Whether it has come to its end.
+
+        Raises:
+            AssertionError: with an error.
+        """
+        code = self.process.poll()
+        assert not code, f"exit code {code}: {self.log.read_text()[-4000:]}"
+        return code == 0
+
+    def progress(self) -> int:
+        """Grows as trainings write metrics and steps end."""
+        files = (*self.folder.glob("*/work/*/metrics.jsonl"), *self.folder.glob("*/stages/*/*/manifest.json"))
+        return sum(_size(file) for file in files)
+
+    def finish(self) -> None:
+        """Wait until it ends."""
+        end = time.monotonic() + SECONDS
+        while not self.ended():
+            assert time.monotonic() < end, f"does not end: {self.log.read_text()[-4000:]}"
+            time.sleep(0.2)
+
+
+def storm(scenario: Scenario, kills: int, seed: int, folder: Path) -> Storm:
+    """Run a scenario undisturbed and disturbed, in a folder; what happened."""
+    draw, found = random.Random(seed), Storm()
+    with nodes(SHAPES) as cluster:
+        calm = Work(scenario, folder / "calm", cluster)
+        calm.finish()
+        work, finished = Work(scenario, folder / "storm", cluster), dict[str, float]()
+        for number in range(kills):
+            kind = KINDS[(number + seed) % len(KINDS)]
+            if not _wait_until_at_work(work, draw.uniform(0.3, 3)):
+                break
+            _note_finished(work, finished, found)
+            if kind := _kill(kind, work, cluster, draw):
+                found.kills.append((kind, _seconds_until_at_work(work)))
+        work.finish()
+        _note_finished(work, finished, found)
+        found.differs = [step for step, weights in _weights(calm).items() if _weights(work).get(step) != weights]
+        found.left = _left(work, cluster)
+    return found
+
+
+def _wait_until_at_work(work: Work, seconds: float) -> bool:
+    """Let the work go on for a while from when it shows; False: it has ended."""
+    _seconds_until_at_work(work)
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and not work.ended():
+        time.sleep(0.05)
+    return not work.ended()
+
+
+def _seconds_until_at_work(work: Work) -> float:
+    begin, before = time.monotonic(), work.progress()
+    while not work.ended() and work.progress() <= before:
+        assert time.monotonic() < begin + 300, f"stands still: {work.log.read_text()[-4000:]}"
+        before = min(before, work.progress())  # a killed attempt's file was cut
+        time.sleep(0.05)
+    return time.monotonic() - begin
+
+
+def _kill(kind: str, work: Work, cluster: Nodes, draw: random.Random) -> str:
+    """Kill something of a kind, or a worker or the command where there is none of it; the kind."""
+    if kind == "node":
+        cluster.replace(draw.choice((1, 2)))
+        return kind
+    titles = [TITLES[kind], TITLES["worker"]] if kind in TITLES else []
+    for title in titles:
+        if there := list(_processes(cluster, title)):
+            draw.choice(there).kill()
+            return next(each for each, name in TITLES.items() if name == title)
+    work.kill()
+    return "command"
+
+
+def _processes(cluster: Nodes, title: str) -> Iterator[psutil.Process]:
+    """Processes of the cluster by their title, in the order of their numbers."""
+    for process in sorted(psutil.Process(cluster.process.pid).children(recursive=True), key=lambda each: each.pid):
+        with suppress(psutil.Error):
+            if " ".join(process.cmdline()).startswith(title):
+                yield process
+
+
+def _note_finished(work: Work, finished: dict[str, float], found: Storm) -> None:
+    for manifest in work.folder.glob("*/stages/*/*/manifest.json"):
+        made = manifest.stat().st_mtime
+        if finished.setdefault(str(manifest.parent), made) != made:
+            found.remade.append(manifest.parent.parent.name)
+
+
+def _weights(work: Work) -> dict[str, str]:
+    """Digests of what was trained, by step or trial and fingerprint."""
+    files = work.folder.glob("*/stages/*/*/training.json")
+    return {"/".join(file.parts[-3:-1]): json.loads(file.read_text())["weights_sha256"] for file in files}
+
+
+def _left(work: Work, cluster: Nodes) -> list[str]:
+    """What is still there a moment after the end."""
+    end = time.monotonic() + 15
+    while time.monotonic() < end and (left := [*_files_left(work), *_ray_left(cluster)]):
+        time.sleep(0.5)
+    return left
+
+
+def _files_left(work: Work) -> list[str]:
+    hidden = [path.name for path in work.folder.glob("*/stages/*/.*")]
+    return hidden + [path.name for path in work.folder.glob("*/work/*") if path.is_dir()]
+
+
+def _ray_left(cluster: Nodes) -> list[str]:
+    left = [title for title in TITLES.values() for _ in _processes(cluster, title)]
+    groups = (
+        "import ray; from ray.util import placement_group_table as table; "
+        "ray.init(address='auto', logging_level='ERROR'); print([f['state'] for f in table().values()])"
+    )
+    asked = subprocess.run(
+        [sys.executable, "-c", groups], env=cluster.environment, capture_output=True, text=True, check=True
+    )
+    return left + [state for state in json.loads(asked.stdout.replace("'", '"')) if state != "REMOVED"]
+
+
+def _size(file: Path) -> int:
+    with suppress(OSError):
+        return file.stat().st_size
+    return 0
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scenario", choices=SCENARIOS, default="experts")
+    parser.add_argument("--kills", type=int, default=12)
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args(words)
+    with tempfile.TemporaryDirectory(prefix="chaos", ignore_cleanup_errors=True) as folder:
+        found = storm(SCENARIOS[options.scenario], options.kills, options.seed, Path(folder))
+    print(found)
+    if found.remade or found.differs or found.left or len(found.kills) < options.kills:
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()
