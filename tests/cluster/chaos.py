@@ -35,7 +35,7 @@ SMALL = (
     *("router.type={type: prompt, pieces: 200, bits: 12, calibration_pieces: 50}", "router.sequences_per_language=50"),
     *("tracking.type=none", "resources.threads=1", "resources.max_failures=1000"),
 )
-SECONDS = 900
+SECONDS = 300
 
 
 @dataclass(frozen=True)
@@ -235,13 +235,16 @@ def _files_left(work: Work) -> list[str]:
 def _ray_left(cluster: Nodes) -> list[str]:
     left = [title for title in TITLES.values() for _ in _processes(cluster, title)]
     groups = (
-        "import ray; from ray.util import placement_group_table as table; "
-        "ray.init(address='auto', logging_level='ERROR'); print([f['state'] for f in table().values()])"
+        "import json; from ray.util import placement_group_table as table; "
+        "from orchestrator.cluster.session import session; "
+        "from orchestrator.config.recipe import ResourcesConfig as Resources\n"
+        "with session(Resources()): print(json.dumps([facts['state'] for facts in table().values()]))"
     )
+    command = [sys.executable, "-c", groups]
     asked = subprocess.run(
-        [sys.executable, "-c", groups], env=cluster.environment, capture_output=True, text=True, check=True
+        command, cwd=ROOT, env=cluster.environment, capture_output=True, text=True, check=True, timeout=60
     )
-    return left + [state for state in json.loads(asked.stdout.replace("'", '"')) if state != "REMOVED"]
+    return left + [state for state in json.loads(asked.stdout) if state != "REMOVED"]
 
 
 def _size(file: Path) -> int:
