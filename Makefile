@@ -12,7 +12,7 @@ RUNS ?= runs
 # Processes that share the tests: tests of Ray wait more than they compute, so three keep two cores busy.
 JOBS ?= 3
 
-.PHONY: run test test-slow check docs format clean torch
+.PHONY: run test test-slow chaos check docs format clean torch
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -30,6 +30,10 @@ test: $(VENV)/.installed
 
 test-slow: $(VENV)/.installed
 	$(BIN)/python -m pytest -m slow
+
+# Twelve kills of workers, controllers, tasks, nodes and commands over a cluster of three nodes; 203 are in test-slow.
+chaos: $(VENV)/.installed
+	$(BIN)/python tests/cluster/chaos.py --kills 12
 
 check: $(VENV)/.installed
 	$(BIN)/ruff check .

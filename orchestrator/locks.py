@@ -13,7 +13,7 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -26,7 +26,7 @@ from orchestrator.disk import disk_errors
 from orchestrator.errors import ResourceError, RunLockedError
 
 LOCK = "run.lock"
-_TRIES, _PAUSE = 5, 0.02
+_TRIES, _PAUSE, _WAIT = 5, 0.02, 0.5
 """Whoever asks for a run's holder may hold the lock for a moment (see :func:`holder`)."""
 _CLOCK_SECONDS = 2.0
 """What a process is said to have started at moves with the machine's clock."""
@@ -89,8 +89,12 @@ class Holder:
 
 
 @contextmanager
-def locked(root: Path) -> Iterator[None]:
-    """Hold the run folder: a second process is refused, a killed one lets go by dying.
+def locked(root: Path, say: Callable[[str], None] | None = None) -> Iterator[None]:
+    """Hold the run folder; a killed process lets go by dying.
+
+    Args:
+        root: of the run.
+        say: a second process waits, and says so in a line; None: it is refused.
 
     Raises:
         RunLockedError: another process holds it. ResourceError: the folder can't be written to, or not be locked.
@@ -99,7 +103,7 @@ def locked(root: Path) -> Iterator[None]:
         root.mkdir(parents=True, exist_ok=True)
         lock = (root / LOCK).open("a+", encoding="utf-8")
     with lock as file:
-        _take(file, root)
+        _take(file, root, say)
         file.truncate(0)
         file.write(json.dumps(asdict(Holder.this())))
         file.flush()
@@ -136,22 +140,31 @@ def holder(root: Path) -> Holder | None:
         return None
 
 
-def _take(file: IO[str], root: Path) -> None:
-    for again in reversed(range(_TRIES)):
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if again:
-                time.sleep(_PAUSE)
-                continue
-            file.seek(0)
-            what, fix = f"this run is at work already ({_read(file)})", "wait for it, or give this run another name"
-            raise RunLockedError(what, str(root), fix) from None
-        except OSError as error:
-            fix = "choose a folder on another file system: --runs FOLDER"
-            raise ResourceError(f"files can't be locked here: {error.strerror}", str(root), fix) from None
-        else:
-            return
+def _take(file: IO[str], root: Path, say: Callable[[str], None] | None) -> None:
+    tries = _TRIES
+    while not _taken(file, root):
+        tries -= 1
+        if tries > 0:
+            time.sleep(_PAUSE)
+            continue
+        file.seek(0)
+        what = f"this run is at work already ({_read(file)})"
+        if say is None:
+            raise RunLockedError(what, str(root), "wait for it, or give this run another name")
+        if not tries:
+            say(f"{what}: waiting for its end; `mome logs -f {root.name}` shows it, Ctrl-C leaves it alone")
+        time.sleep(_WAIT)
+
+
+def _taken(file: IO[str], root: Path) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        fix = "choose a folder on another file system: --runs FOLDER"
+        raise ResourceError(f"files can't be locked here: {error.strerror}", str(root), fix) from None
+    return True
 
 
 def _read(file: IO[str]) -> Holder:

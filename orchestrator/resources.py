@@ -54,7 +54,7 @@ def allocate(
     """
     cpus = min(cpus, resources.cpus or cpus)
     device = "cuda" if resources.device == "cuda" or (resources.device == "auto" and gpus > 0) else "cpu"
-    workers = resources.workers
+    workers = _workers(resources, int(gpus if device == "cuda" else cpus))
     if device == "cuda" and gpus < (workers if workers > 1 else 1):
         raise ResourceError(
             f"{workers} training worker{'s' * (workers > 1)} on GPUs asked for, and the cluster has {gpus:g} GPUs",
@@ -167,6 +167,13 @@ def _strategy(resources: ResourcesConfig, device: str) -> PluginSpec:
     if isinstance(resources.strategy, PluginSpec):
         return resources.strategy
     return PluginSpec(type="deepspeed" if device == "cuda" or resources.workers > 1 else "single")
+
+
+def _workers(resources: ResourcesConfig, most: int) -> int:
+    """Workers of one training where there are GPUs (or CPUs) for `most`: a divisor, which trains the same batches."""
+    least = resources.min_workers or resources.workers
+    divisors = [count for count in range(resources.workers, least - 1, -1) if resources.workers % count == 0]
+    return next((count for count in divisors if count <= most), resources.workers)
 
 
 def _fitting(share: float, gpu_share: float, workers: int, nodes: Sequence[tuple[float, float]]) -> float:

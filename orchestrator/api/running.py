@@ -85,7 +85,7 @@ def run_recipe(recipe: Recipe, runs: Path, wanted: Wanted, audience: Audience, *
     """
     say = audience.say
     store = Store(run_folder(runs_folder(runs), recipe))
-    with locked(store.root):
+    with locked(store.root, say):
         store.clean()
         plan = wanted.plan(recipe, store, adopt=True)
         tell_drift(plan, accept, say)

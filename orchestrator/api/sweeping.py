@@ -27,7 +27,7 @@ def run_sweep(
     """
     run = read_sweep(file, overrides, runs, force=wanted.force, strict=wanted.strict)
     tune = _tune(run, local)
-    with locked(run.store.root):
+    with locked(run.store.root, _say):
         run.store.clean()
         tell_drift(run.plan, accept, _say)
         return run.work(partial(opened_runner, local=local, say=_say), tune, display)

@@ -169,6 +169,9 @@ class ResourcesConfig(Section):
     """Device of the training workers; auto: GPUs where there are any."""
     workers: int = Field(1, ge=1)
     """Training workers of one model (data parallel)."""
+    min_workers: int | None = Field(None, ge=1)
+    """Least workers with which a training begins, or goes on where nodes were lost; it takes the largest divisor of
+    `workers` that the cluster has GPUs (or CPUs) for, and the same batches. null: as many as `workers`."""
     slots: int | None = Field(None, ge=1)
     """Models in training at the same time; null: as many as the GPUs (or CPUs) allow."""
     cpus: float | None = Field(None, gt=0)
@@ -179,7 +182,13 @@ class ResourcesConfig(Section):
     """`single` (plain torch, one worker) or `deepspeed` (any number of workers, ZeRO 0 to 3); auto: deepspeed on GPUs
     or with several workers, single otherwise."""
     max_failures: int = Field(2, ge=0)
-    """Restarts of a training whose worker died, from its last checkpoint."""
+    """Restarts of a training whose worker died, from its last checkpoint. A node that is lost costs none."""
+
+    @model_validator(mode="after")
+    def _least_and_most(self) -> ResourcesConfig:
+        if (self.min_workers or 1) > self.workers:
+            raise ValueError(f"resources.min_workers is {self.min_workers} and resources.workers {self.workers}")
+        return self
 
 
 class TrackingConfig(Section):

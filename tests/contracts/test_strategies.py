@@ -16,6 +16,7 @@ from orchestrator import plugins
 from orchestrator.errors import PluginError
 
 WORKER = Path(__file__).with_name("strategy_worker.py")
+RESIZED = WORKER.with_name("resized_worker.py")
 FP32, BF16 = 1e-5, 2e-2
 """Relative tolerances on losses: rounding of sums in another order; rounding of bf16 products."""
 
@@ -87,3 +88,19 @@ def test_deepspeed_equals_single(train, reference, compiled, tmp_path, stages, w
 def test_bf16_is_the_same_to_its_rounding(train, reference, compiled, tmp_path):
     for found in train(tmp_path, {"type": "single"}, *ZERO, precision="bf16"):
         assert_same(found, reference, BF16)
+
+
+@needs_deepspeed
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("stage", [1, 2, 3])
+def test_four_workers_then_two_then_four_end_as_four_do(blocks, run_workers, compiled, tmp_path, stage):
+    def losses(name: str, *attempts: tuple[int, int]) -> dict[int, float]:
+        for workers, stop in attempts:
+            arguments = [str(blocks), str(tmp_path / name), json.dumps(ZERO[stage]), str(stop)]
+            rows = run_workers(RESIZED, tmp_path / f"{name}-{stop}", workers, arguments)
+        return {row["step"]: row["validation_loss"] for row in rows if "validation_loss" in row}
+
+    fixed, resized = losses("fixed", (4, 0)), losses("resized", (4, 3), (2, 5), (4, 0))
+    assert resized.keys() == fixed.keys()
+    assert resized == pytest.approx(fixed, rel=FP32)

@@ -41,6 +41,26 @@ def test_a_second_process_is_refused_and_a_killed_one_lets_go(tmp_path):
     assert holder(tmp_path) is None
 
 
+def test_who_is_patient_waits_and_says_for_whom(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    ready, leave = context.Event(), context.Event()
+    process = context.Process(target=_hold, args=(tmp_path, ready, leave))
+    process.start()
+    assert ready.wait(30)
+    told = []
+
+    def say(line):
+        told.append(line)
+        leave.set()
+
+    with locked(tmp_path, say):
+        assert holder(tmp_path).pid == os.getpid()
+    process.join()
+    assert len(told) == 1
+    assert f"process {process.pid}" in told[0]
+    assert "waiting for its end" in told[0]
+
+
 def test_no_password_is_written(monkeypatch):
     monkeypatch.setattr(sys, "orig_argv", ["mome", "run", "a.yaml", "tracking.uri=https://me:word@host/x"])
     assert Holder.this().command[-1] == "tracking.uri=https://…@host/x"

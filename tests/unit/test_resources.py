@@ -9,6 +9,7 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from orchestrator.config.loading import load_recipe
 from orchestrator.config.recipe import ResourcesConfig
@@ -82,6 +83,22 @@ def test_a_worker_wants_no_more_than_a_node_has(
     cpus, gpus = (sum(node[kind] for node in nodes) for kind in (0, 1))
     found = allocate(ResourcesConfig(**resources), cpus, gpus, nodes)
     assert (found.cpus_per_worker, found.threads) == expected
+
+
+@pytest.mark.parametrize(
+    ("gpus", "least", "expected"), [(8, 2, 6), (6, None, 6), (5, 2, 3), (3, 1, 3), (2, 2, 2), (2, 1, 2), (1, 1, 1)]
+)
+def test_where_nodes_are_missing_a_training_has_fewer_workers(gpus: int, least: int | None, expected: int) -> None:
+    """A divisor of the number asked for trains the same batches."""
+    found = allocate(ResourcesConfig(workers=6, min_workers=least), 48, gpus)
+    assert (found.workers, found.slots, found.gpus_per_worker) == (expected, max(1, gpus // expected), 1.0)
+
+
+def test_fewer_than_the_least_are_refused() -> None:
+    with pytest.raises(ResourceError, match="6 training workers"):
+        allocate(ResourcesConfig(workers=6, min_workers=3), 48, 2)
+    with pytest.raises(ValidationError, match=r"resources\.min_workers is 3 and resources\.workers 2"):
+        ResourcesConfig(workers=2, min_workers=3)
 
 
 def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,20 @@
+"""Storms of kills: nothing that was finished is lost or made again, and weights are those of an undisturbed run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from chaos import SCENARIOS, storm
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(3000)]
+KILLS = 29
+"""Of each scenario: 203 in all."""
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_a_storm_loses_nothing(scenario: str, tmp_path: Path) -> None:
+    found = storm(SCENARIOS[scenario], KILLS, seed=list(SCENARIOS).index(scenario), folder=tmp_path)
+    print(found)
+    assert (found.remade, found.differs, found.left) == ([], [], [])
+    assert len(found.kills) == KILLS

@@ -1,0 +1,70 @@
+"""Which deaths cost a training one of its restarts."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("ray")
+
+from ray.exceptions import ActorDiedError, NodeDiedError, TaskUnschedulableError
+from ray.train import ControllerError, WorkerGroupError
+
+from orchestrator.cluster import retries as room
+from orchestrator.cluster.errors import NodeLostError, NotStartedError, WorkerDiedError, translate
+from orchestrator.cluster.retries import Retries
+from orchestrator.errors import TrainingError
+
+KILLED = WorkerDiedError("a worker process was killed", "teacher")
+NO_ROOM = translate(ControllerError(TimeoutError("no room in 900 seconds")), "teacher")
+
+
+@pytest.fixture(autouse=True)
+def nodes(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """Names of the cluster's nodes."""
+    nodes = {"a", "b"}
+    monkeypatch.setattr(room.ray, "nodes", lambda: [{"NodeID": name, "Alive": name in nodes} for name in "ab"])
+    return nodes
+
+
+def test_a_killed_worker_costs_a_restart_until_none_is_left() -> None:
+    retries = Retries(2)
+    assert [retries.spend(KILLED), retries.spend(KILLED)] == [f"{KILLED.what}; restart {n} of 2" for n in (1, 2)]
+    with pytest.raises(WorkerDiedError) as caught:
+        retries.spend(KILLED)
+    assert caught.value is KILLED
+
+
+def test_a_lost_node_costs_none_whatever_the_error_is_called(nodes: set[str]) -> None:
+    retries = Retries(0)
+    nodes.remove("b")
+    assert "a node of the cluster was lost" in retries.spend(KILLED)
+    for error in (NodeDiedError("…"), TaskUnschedulableError("its node is not there any more")):
+        lost = translate(error, "teacher")
+        assert isinstance(lost, NodeLostError)
+        assert "on what is left" in retries.spend(lost)
+    with pytest.raises(WorkerDiedError):
+        retries.spend(KILLED)
+
+
+def test_no_room_costs_none_and_ends_some_time() -> None:
+    retries = Retries(0)
+    assert isinstance(NO_ROOM, NotStartedError)
+    for _ in range(10):
+        assert "it waits again" in retries.spend(NO_ROOM)
+    with pytest.raises(NotStartedError, match="no room in 900 seconds"):
+        retries.spend(NO_ROOM)
+
+
+def test_a_stages_own_error_ends_it_at_once() -> None:
+    own = TrainingError("the loss is not finite", "step 3", "less")
+    with pytest.raises(TrainingError) as caught:
+        Retries(9).spend(own)
+    assert caught.value is own
+
+
+def test_a_controller_that_was_killed_is_said() -> None:
+    error = translate(ActorDiedError(), "teacher")
+    assert isinstance(error, WorkerDiedError)
+    assert "directs the workers" in error.what
+    worker = translate(WorkerGroupError("…", {0: ActorDiedError()}), "teacher")
+    assert "a worker process was killed" in str(worker)
