@@ -233,7 +233,8 @@ def _files_left(work: Work) -> list[str]:
 
 
 def _ray_left(cluster: Nodes) -> list[str]:
-    left = [title for title in TITLES.values() for _ in _processes(cluster, title)]
+    there = (process for title in TITLES.values() for process in _processes(cluster, title))
+    left = [f"{process.cmdline()[0]}, {time.time() - process.create_time():.0f} s old" for process in there]
     groups = (
         "import json; from ray.util import placement_group_table as table; "
         "from orchestrator.cluster.session import session; "
