@@ -28,21 +28,9 @@ from tests.unit.deploy.described import (
 )
 
 OUTSIDE = {
-    *(
-        "apt-get",
-        "chmod",
-        "chown",
-        "cloud-init",
-        "docker",
-        "export",
-        "gcloud",
-        "grep",
-        "make",
-        "mkdir",
-        "mount",
-        "mountpoint",
-    ),
-    *("pip", "python", "python3", "rm", "sed", "set", "sky", "true", "umask", "useradd", "xargs"),
+    *("apt-get", "base64", "chmod", "chown", "cloud-init", "docker", "export", "gcloud", "grep", "helm", "kubectl"),
+    *("make", "mkdir", "mount", "mountpoint", "pip", "python", "python3", "rm", "sed", "set", "sky", "true", "umask"),
+    *("useradd", "xargs"),
 }
 """Commands of the system, of a cloud, and of Python."""
 IMAGES = {"python:3.11-slim"}
@@ -52,7 +40,8 @@ INSTALL = re.compile(r"pip install (?:-q )?-c (?:\S+/)?constraints\.txt (.*\[.*)
 PATHS = re.compile(
     r"(?<![\w./~$-])(?:(?:orchestrator|serve|jobs|deploy|docs|recipes)/[\w./-]+|[\w-]+\.(?:txt|toml|yaml|md))"
 )
-every_file = pytest.mark.parametrize("path", ALL, ids=name)
+PAGE = ROOT / "docs/clusters.md"
+every_file = pytest.mark.parametrize("path", [*ALL, PAGE], ids=name)
 
 
 def lines(path: Path) -> list[str]:
@@ -62,7 +51,11 @@ def lines(path: Path) -> list[str]:
 
 
 def typed(path: Path) -> Iterator[str]:
-    """What a file has typed: examples in its comments, and commands."""
+    """What a file has typed: examples in its comments or blocks of code, and commands."""
+    if path == PAGE:
+        blocks = re.findall(r"```sh\n(.*?)```", "\n".join(lines(path)), re.DOTALL)
+        yield from (line for block in blocks for line in block.splitlines())
+        return
     yield from (line.lstrip("# ") for line in lines(path) if re.match(r"#   [(a-zA-Z]", line))
     if path == DOCKERFILE:
         yield from (line.removeprefix("RUN ") for line in lines(path) if line.startswith("RUN "))
@@ -197,7 +190,7 @@ def test_images_that_it_names_are_built_here_or_known(path: Path) -> None:
         assert set(re.findall(r"^FROM (\S+)", text, re.MULTILINE)) == IMAGES
     built = re.search(r"docker build -f deploy/Dockerfile -t (\S+)", DOCKERFILE.read_text(encoding="utf-8"))[1]
     assert set(re.findall(r"^ *image: (\S+)", text, re.MULTILINE)) <= {built}
-    renamed = load(ROOT / "deploy/kuberay/shared/kustomization.yaml")["images"]
+    renamed = load(ROOT / "deploy/kuberay/image/kustomization.yaml")["images"]
     assert [image["name"] for image in renamed] == [built]
 
 
@@ -213,6 +206,14 @@ def test_the_image_has_the_recipe_that_the_job_runs() -> None:
     copied = re.search(r"^COPY .*jobs/recipes (\S+)$", DOCKERFILE.read_text(encoding="utf-8"), re.MULTILINE)[1]
     entrypoint = manifests()["RayJob/mome-paper"]["spec"]["entrypoint"]
     assert f" {copied}/paper.yaml " in entrypoint
+
+
+def test_objects_that_the_page_names_are_made() -> None:
+    """KubeRay names a run's job as the run, a cluster's token as the cluster, and its head's service after it."""
+    kinds = {"job": "RayJob/{}", "secret": "RayCluster/{}", "service": "RayCluster/{}"}
+    named = re.findall(r"(?<![\w/])(job|secret|service)/(mome[\w-]*)", PAGE.read_text(encoding="utf-8"))
+    assert {kind for kind, _ in named} == kinds.keys()
+    assert {kinds[kind].format(made.removesuffix("-head-svc")) for kind, made in named} <= manifests().keys()
 
 
 def test_skypilot_reads_its_task() -> None:
