@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -15,6 +14,7 @@ from orchestrator.config.loading import load_recipe
 from orchestrator.config.recipe import ResourcesConfig
 from orchestrator.errors import ResourceError
 from orchestrator.resources import Allocation, allocate, allocate_here, choose_device, expected_here, for_step
+from tests.unit.deploy.described import shapes
 
 
 def allocation(cpus: float, gpus: float, /, **resources: Any) -> Allocation:
@@ -133,15 +133,11 @@ def test_a_strategy_for_parts_is_for_models_of_parts() -> None:
 
 
 RECIPES = Path(__file__).parents[2] / "jobs" / "recipes"
-CLUSTER = yaml.safe_load((Path(__file__).parents[2] / "cluster.yaml").read_text(encoding="utf-8"))
-NODES = {
-    name: (kind["resources"]["CPU"], kind["resources"]["GPU"]) for name, kind in CLUSTER["available_node_types"].items()
-}
 SHAPES = {
     "two nodes": [(2, 0), (2, 0)],
     "a head and three nodes": [(0, 0), (2, 0), (2, 0), (1, 0)],
-    "cluster.yaml at its least": [NODES["head"], NODES["gpu"]],
-    "cluster.yaml at its most": [NODES["head"], NODES["gpu"], NODES["gpu"]],
+    **{f"{name} at its least": [head, worker] for name, (head, worker, _) in shapes().items()},
+    **{f"{name} at its most": [head, *most * [worker]] for name, (head, worker, most) in shapes().items()},
     "many CPUs where few GPUs are": [(4, 3), (64, 1)],
 }
 
