@@ -19,6 +19,7 @@ from orchestrator.pipeline.plan import Plan, PlannedStep
 from orchestrator.pipeline.schedule import Schedule, Timed, makespan
 from orchestrator.pipeline.speeds import (
     SESSION,
+    THREADS_GAIN,
     Conditions,
     Note,
     Work,
@@ -38,6 +39,7 @@ EFFICIENCY = {"fp32": 0.6, "bf16": 0.35}
 FACTOR = 3
 """Within which a guess lies, about: by how much trainings of small and large models, and slow and busy machines, differ
 in the share of a matrix product's speed that they reach."""
+GUESS_ELSEWHERE = "a guess for GPUs that are not in this machine, within a factor of 10"
 GPU_FLOPS = {"fp32": 5e13, "bf16": 2e14}
 """Of a matrix product on a GPU that is not in this machine: an A100's and an L40S's, about; an H100's are three times
 as many."""
@@ -56,10 +58,10 @@ START = 1.0
 """Seconds to start and end a training otherwise, where none was noted."""
 TASK = {True: 3.0, False: 0.0}
 """Of a step that computes beside trainings, on Ray and without: its slot's worker may not be ready."""
-DATA_SECONDS, DATA_BYTES = 1.0, 1.5e6
-"""Of a step that reads text: seconds whatever there is of it, and bytes a second; a guess from the embedded corpus."""
-TOKEN_BYTES = 3
-"""UTF-8 bytes of text a token, about."""
+DATA_SECONDS = 1.0
+"""Of a step that computes nothing, whatever there is to do."""
+TEXT_SPEED = {"CorpusStage": 1e5, "TokenizerStage": 4e5, "TokensStage": 2e5, "BlocksStage": 2e6}
+"""Tokens a second of steps that read text, on two cores; a guess from the embedded corpus. Of others 2e6."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ class Estimate:
         total: from the command to its end.
         told_by: how many earlier steps on this machine the times of trainings rest on; 0: none.
         guessed: trainings of which no earlier step tells anything.
+        here: they run on devices that this machine has.
     """
 
     seconds: Mapping[str, float]
@@ -79,6 +82,7 @@ class Estimate:
     total: float
     told_by: int
     guessed: tuple[str, ...]
+    here: bool = True
 
     @property
     def grounds(self) -> str:
@@ -86,7 +90,7 @@ class Estimate:
         earlier = f"from {self.told_by} earlier training{'s' * (self.told_by > 1)} on this machine"
         if not self.guessed:
             return earlier
-        guess = f"a guess, within a factor of {FACTOR}"
+        guess = f"a guess, within a factor of {FACTOR}" if self.here else GUESS_ELSEWHERE
         if self.told_by:
             return f"{earlier}; of {', '.join(self.guessed)} {guess}"
         return f"no run yet on this machine: {guess}"
@@ -119,7 +123,7 @@ def estimate(
     steps = [planned.step for planned in plan.missing]
     schedule = makespan(timed(steps, seconds, local), 1 if local else timing.each.slots)
     total = schedule.seconds + (timing.session() if steps else 0.0)
-    return Estimate(seconds, schedule, total, len(timing.tellers), tuple(timing.guessed))
+    return Estimate(seconds, schedule, total, len(timing.tellers), tuple(timing.guessed), timing.here)
 
 
 def timed(steps: Sequence[Step], seconds: Mapping[str, float], local: bool) -> dict[str, Timed]:
@@ -147,6 +151,7 @@ class _Timing:
         self._plan, self._costs, self._recipe, self._local = plan, costs, recipe, local
         self._cluster, self._notes, self._text = cluster, notes, text_tokens(plan.expected)
         self.each, self._alone = expected_shares(recipe.resources, local, cluster)
+        self.here = self.each.device == "cpu" or gpus() > 0
         self._peaks: dict[Conditions, float] = {}
         self._first = next((p.name for p in plan.missing if p.step.stage.distributed), "")
         self.tellers: set[Note] = set()
@@ -183,7 +188,10 @@ class _Timing:
             return start + work.amount / self._reached(step, conditions) / (self.each.workers if trains else 1)
         if work.unit == "seconds":
             return work.amount
-        return DATA_SECONDS + (work.amount * TOKEN_BYTES / DATA_BYTES if work.unit == "tokens" else 0.0)
+        if work.unit == "tokens":
+            speed = TEXT_SPEED.get(type(step.stage).__name__, 2e6)
+            return DATA_SECONDS + work.amount / (speed * (conditions.threads / 2) ** THREADS_GAIN)
+        return DATA_SECONDS
 
     def _start(self, step: Step, work: Work) -> float:
         """Seconds of a training beside its loop."""
@@ -209,7 +217,7 @@ class _Timing:
         )
 
     def _peak(self, conditions: Conditions) -> float:
-        if self._cluster and conditions.device == "cuda" and not gpus():
+        if not self.here:
             return GPU_FLOPS[conditions.arithmetic]
         if conditions not in self._peaks:
             measured = matmul_flops_per_second(conditions.device, conditions.arithmetic, conditions.threads)

@@ -132,7 +132,8 @@ def kind_of(stage: Stage) -> str:
 
 def text_tokens(expected: Expected) -> float:
     """Tokens of all languages and splits, about; 0: nobody knows before the text is read."""
-    return float(sum(expected.blocks.values()) * expected.context * expected.languages)
+    known = sum(expected.blocks.values()) * expected.context or expected.tokens_per_language or 0
+    return float(known * expected.languages)
 
 
 def noted() -> list[Note]:
