@@ -26,8 +26,8 @@ GROUP_KEYS = "groupName replicas minReplicas maxReplicas numOfHosts rayStartPara
 idleTimeoutSeconds resources labels serviceType headService enableIngress"
 """Of a group of KubeRay's."""
 _CLUSTER_SPECS = {"RayCluster": (), "RayJob": ("rayClusterSpec",), "RayService": ("rayClusterConfig",)}
-_UNITS = {unit: 1000**power for power, unit in enumerate(("", "k", "M", "G", "T", "P"))}
-_UNITS |= {f"{unit}i": 1024**power for power, unit in enumerate("KMGTP", start=1)} | {"m": 1e-3}
+_UNITS: dict[str, float] = {unit: 1000.0**power for power, unit in enumerate(("", "k", "M", "G", "T", "P"))}
+_UNITS |= {f"{unit}i": 1024.0**power for power, unit in enumerate("KMGTP", start=1)} | {"m": 1e-3}
 _HEAD = "head"
 _NO_TYPES = "name the types of nodes with their resources, or start the cluster and plan with RAY_ADDRESS=HOST:PORT"
 

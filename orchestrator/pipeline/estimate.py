@@ -16,7 +16,7 @@ from orchestrator.config.recipe import Recipe
 from orchestrator.nodes import Cluster
 from orchestrator.pipeline.graph import Step
 from orchestrator.pipeline.plan import Plan, PlannedStep
-from orchestrator.pipeline.schedule import Schedule, Timed, makespan
+from orchestrator.pipeline.schedule import Schedule, Takes, Timed, makespan
 from orchestrator.pipeline.speeds import (
     SESSION,
     THREADS_GAIN,
@@ -131,7 +131,7 @@ def timed(steps: Sequence[Step], seconds: Mapping[str, float], local: bool) -> d
     found = {}
     for step in steps:
         computes = local or step.stage.distributed or step.stage.accelerated
-        takes = "nothing" if not computes else "all" if step.alone and not local else "slot"
+        takes: Takes = "nothing" if not computes else "all" if step.alone and not local else "slot"
         found[step.name] = Timed(seconds[step.name] + BETWEEN, tuple(step.inputs.values()), takes)
     return found
 
