@@ -189,8 +189,8 @@ class _Timing:
         if work.unit == "seconds":
             return work.amount
         if work.unit == "tokens":
-            speed = TEXT_SPEED.get(type(step.stage).__name__, 2e6)
-            return DATA_SECONDS + work.amount / (speed * (conditions.threads / 2) ** THREADS_GAIN)
+            gain = float((conditions.threads / 2) ** THREADS_GAIN)
+            return DATA_SECONDS + work.amount / (TEXT_SPEED.get(type(step.stage).__name__, 2e6) * gain)
         return DATA_SECONDS
 
     def _start(self, step: Step, work: Work) -> float:
@@ -220,18 +220,19 @@ class _Timing:
         if not self.here:
             return GPU_FLOPS[conditions.arithmetic]
         if conditions not in self._peaks:
-            measured = matmul_flops_per_second(conditions.device, conditions.arithmetic, conditions.threads)
+            measured = matmul_flops_per_second(conditions.device, conditions.arithmetic)
+            if conditions.device == "cpu":  # on several threads whatever else is at work would be measured
+                measured *= float(conditions.threads**THREADS_GAIN)
             self._peaks[conditions] = measured
         return self._peaks[conditions]
 
 
-def matmul_flops_per_second(device: str = "cpu", kind: str = "fp32", threads: int = 1, repeats: int = 5) -> float:
-    """Operations a second of a matrix product.
+def matmul_flops_per_second(device: str = "cpu", kind: str = "fp32", repeats: int = 5) -> float:
+    """Operations a second of a matrix product, on one thread of a CPU.
 
     Args:
         device: "cpu" or "cuda".
         kind: "fp32" or "bf16".
-        threads: on a CPU.
         repeats: the fastest of so many counts.
     """
     import torch
@@ -239,7 +240,7 @@ def matmul_flops_per_second(device: str = "cpu", kind: str = "fp32", threads: in
     size, before = 8192 if device == "cuda" else 512, torch.get_num_threads()
     a = torch.randn(size, size, dtype=torch.bfloat16 if kind == "bf16" else torch.float32, device=device)
     best = float("inf")
-    torch.set_num_threads(threads)
+    torch.set_num_threads(1)
     try:
         for _ in range(repeats + 1):
             start = time.perf_counter()
