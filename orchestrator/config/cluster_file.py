@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -160,7 +161,7 @@ def _pod(file: Path, where: str, group: Mapping[str, Any], kind: str) -> Node:
         return _amount(f"{file}: {where}, {limit}", value)
 
     gpu = next((key for key in limits if str(key).endswith("/gpu")), "nvidia.com/gpu")
-    cpus = amount("num-cpus", "CPU", "cpu")
+    cpus = math.ceil(amount("num-cpus", "CPU", "cpu"))  # as KubeRay tells Ray
     return Node(cpus, amount("num-gpus", "GPU", gpu), int(amount("memory", "memory", "memory")), kind)
 
 

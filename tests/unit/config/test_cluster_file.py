@@ -69,7 +69,7 @@ def test_the_head_that_only_directs_is_no_node() -> None:
 def test_kuberay(tmp_path: Path) -> None:
     found = read(tmp_path, KUBERAY)
     assert found.document is None
-    assert found.largest(accelerated=True).nodes == (Node(7.5, 1, 32 * 2**30, "gpu"),) * 3
+    assert found.largest(accelerated=True).nodes == (Node(8, 1, 32 * 2**30, "gpu"),) * 3
     fixed = KUBERAY.replace("enableInTreeAutoscaling: true", "enableInTreeAutoscaling: false")
     assert len(read(tmp_path, fixed).largest(accelerated=True).nodes) == 1
 
