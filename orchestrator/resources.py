@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from orchestrator.config.base import PluginSpec, build
 from orchestrator.config.recipe import ResourcesConfig
 from orchestrator.errors import ResourceError
+from orchestrator.nodes import Cluster
 
 
 @dataclass(frozen=True)
@@ -114,11 +115,48 @@ def expected_here(resources: ResourcesConfig, local: bool) -> tuple[Allocation, 
     Raises:
         ResourceError: see :func:`allocate`.
     """
-    cpus, gpus = os.cpu_count() or 1, _gpus()
-    if resources.device == "cuda" and gpus < resources.workers:
+    cpus, there = os.cpu_count() or 1, gpus()
+    if resources.device == "cuda" and there < resources.workers:
         resources = resources.model_copy(update={"device": "cpu"})
-    alone = allocate(for_step(resources, alone=True, by_parts=True), cpus, gpus)
-    return (alone if local else allocate(resources, cpus, gpus)), alone
+    alone = allocate(for_step(resources, alone=True, by_parts=True), cpus, there)
+    return (alone if local else allocate(resources, cpus, there)), alone
+
+
+def expected_on(resources: ResourcesConfig, cluster: Cluster) -> tuple[Allocation, Allocation]:
+    """What a cluster will give each training, and one beside which no other runs.
+
+    Args:
+        resources: of the recipe.
+        cluster: its nodes.
+
+    Raises:
+        ResourceError: what is asked for can never fit on these nodes.
+    """
+    largest, where = max((node.cpus for node in cluster.nodes), default=0), f"resources, on {cluster.source}: {cluster}"
+    if not largest:
+        raise ResourceError("no node of the cluster has CPUs to give", where, "ask another cluster, or add --local")
+    if (resources.threads or 0) > largest:
+        what = f"{resources.threads} threads a training worker, and the largest node has {largest:g} CPUs"
+        raise ResourceError(what, where, f"resources.threads={largest:g}")
+    alone = for_step(resources, alone=True, by_parts=True)
+    nodes = [(node.cpus, node.gpus) for node in cluster.nodes]
+    try:
+        found = [allocate(each, cluster.cpus, cluster.gpus, nodes) for each in (resources, alone)]
+    except ResourceError as error:
+        fix = f"resources.workers={max(1, int(cluster.gpus))}" if cluster.gpus else "resources.device=cpu"
+        raise ResourceError(error.what, where, fix) from None
+    for share in found:
+        places = cluster.places(share.cpus_per_worker, share.gpus_per_worker)
+        if places < share.workers:
+            each = f"{share.cpus_per_worker:g} CPUs and {share.gpus_per_worker:g} GPUs"
+            what = f"{share.workers} training workers with {each} each, and {places} find a place at the same time"
+            raise ResourceError(what, where, f"resources.workers={max(1, places)}, or larger nodes")
+    return found[0], found[1]
+
+
+def expected_shares(resources: ResourcesConfig, local: bool, cluster: Cluster | None) -> tuple[Allocation, Allocation]:
+    """See :func:`expected_on`; without a cluster :func:`expected_here`."""
+    return expected_on(resources, cluster) if cluster else expected_here(resources, local)
 
 
 def for_step(resources: ResourcesConfig, *, alone: bool, by_parts: bool) -> ResourcesConfig:
@@ -150,14 +188,15 @@ def choose_device(wanted: str) -> str:
     Raises:
         ResourceError: a GPU is asked for and torch sees none.
     """
-    gpus = _gpus() if wanted != "cpu" else 0
-    if wanted == "cuda" and not gpus:
+    there = gpus() if wanted != "cpu" else 0
+    if wanted == "cuda" and not there:
         fix = "mome doctor, or resources.device=cpu"
         raise ResourceError("a GPU was asked for and torch sees none", "resources.device", fix)
-    return "cuda" if gpus else "cpu"
+    return "cuda" if there else "cpu"
 
 
-def _gpus() -> int:
+def gpus() -> int:
+    """That torch sees in this machine."""
     import torch
 
     return torch.cuda.device_count() if torch.cuda.is_available() else 0

@@ -74,8 +74,11 @@ def plan(
     force: Sequence[str] | str = (),
     strict: bool = False,
     local: bool = False,
+    cluster: Path | str | None = None,
 ) -> RunPlan:
     """What :func:`run` would do with the same arguments, and how long that takes. Starts nothing and trains nothing.
+
+    Where RAY_ADDRESS names a cluster, the plan asks it for its nodes.
 
     Example:
         >>> from orchestrator import plan
@@ -85,15 +88,18 @@ def plan(
 
     Args:
         recipe, overrides, runs, until, force, strict, local: see :func:`run`.
+        cluster: a file that describes a cluster (Ray's or KubeRay's), with as many nodes as it allows.
 
     Returns:
         The steps, each cached or with its cost and seconds; seconds, memory and disk of all of them.
 
     Raises:
+        ResourceError: the cluster does not answer, or what the recipe asks for does not fit on its nodes.
         MomeError: the recipe can't work, a source is missing, or an artifact is damaged.
     """
     found = read_recipe(recipe, overrides)
-    return run_plan(found, Path(runs), Wanted.of(until, force, strict), local)
+    described = None if cluster is None else Path(cluster)
+    return run_plan(found, Path(runs), Wanted.of(until, force, strict), local, described)
 
 
 def load_run(folder_or_name: Path | str, runs: Path | str = DEFAULT_RUNS) -> Run:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator.api.extras import needs_cluster
 from orchestrator.api.running import Wanted, drift_line
 from orchestrator.artifacts import Store
-from orchestrator.config.recipe import Recipe
+from orchestrator.config.cluster_file import read_cluster
+from orchestrator.config.recipe import Recipe, ResourcesConfig
+from orchestrator.nodes import Cluster
 from orchestrator.pipeline.plan import Plan, run_folder
 from orchestrator.place import runs_folder
+from orchestrator.resources import expected_shares
 from orchestrator.stages.base import Cost
 
 
@@ -22,12 +27,14 @@ class StepPlan:
         cached: it is there and is not made again.
         cost: what it is expected to take; of a cached one nothing.
         seconds: the same as wall time, by itself.
+        begins: when it begins, in seconds from the beginning of the first step.
     """
 
     name: str
     cached: bool
     cost: Cost
     seconds: float
+    begins: float
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,7 @@ class RunPlan:
         disk_bytes: of large results, all together.
         device: "cpu" or "cuda".
         slots: trainings at the same time.
+        cluster: the nodes that the plan reckons with ("2 nodes: 2 x (48 CPUs, 4 GPUs)"); "": this machine.
         drift: what differs between what made the cached steps and what is installed; "": nothing.
     """
 
@@ -58,6 +66,7 @@ class RunPlan:
     disk_bytes: int
     device: str
     slots: int
+    cluster: str
     drift: str
 
     @property
@@ -68,7 +77,8 @@ class RunPlan:
     @property
     def title(self) -> str:
         """How many of the steps have to run."""
-        return f"{self.name}: {len(self.missing)} of {len(self.steps)} stages to run"
+        on = f", on {self.cluster}" if self.cluster else ""
+        return f"{self.name}: {len(self.missing)} of {len(self.steps)} stages to run{on}"
 
     @property
     def outlook(self) -> tuple[str, ...]:
@@ -76,7 +86,8 @@ class RunPlan:
         if not self.missing:
             return ()
         at_once = f"{self.slots} trainings at a time" if self.slots > 1 else "one training at a time"
-        said = f"expected in all: about {duration(self.seconds)}, {at_once} on the {self.device} of this machine"
+        where = "the cluster" if self.cluster else "this machine"
+        said = f"expected in all: about {duration(self.seconds)}, {at_once} on the {self.device} of {where}"
         return (said, f"times of trainings: {self.grounds}") if self.grounds else (said,)
 
     def __str__(self) -> str:
@@ -89,37 +100,59 @@ class RunPlan:
         return "\n".join([self.title, *lines, *self.outlook, *filter(None, [self.drift])])
 
 
-def run_plan(recipe: Recipe, runs: Path, wanted: Wanted, local: bool) -> RunPlan:
+def run_plan(recipe: Recipe, runs: Path, wanted: Wanted, local: bool, cluster: Path | None = None) -> RunPlan:
     """The plan of a recipe, see :func:`orchestrator.api.plan`.
 
     Raises:
         MomeError: the recipe can't work.
     """
+    on = cluster_of(recipe.resources, local, cluster)
     store = Store(run_folder(runs_folder(runs), recipe))
-    return planned_run(recipe, wanted.plan(recipe, store), local)
+    return planned_run(recipe, wanted.plan(recipe, store), local, on)
 
 
-def planned_run(recipe: Recipe, plan: Plan, local: bool) -> RunPlan:
-    """What running a plan would do and take on this machine.
+def cluster_of(resources: ResourcesConfig, local: bool, file: Path | None) -> Cluster | None:
+    """The cluster that a plan reckons with: the described one, else the one that RAY_ADDRESS names; None: this machine.
+
+    Args:
+        resources: of the recipe.
+        local: run without Ray.
+        file: that describes a cluster.
 
     Raises:
-        MomeError: the configuration can't work.
+        ResourceError: the file describes none, or the cluster does not answer.
     """
-    costs: dict[str, Cost] = {}
-    seconds, grounds, device, slots, total = dict[str, float](), "", "", 1, 0.0
-    if plan.missing:
-        from orchestrator.pipeline.estimate import estimate, expecting
-        from orchestrator.resources import expected_here
+    if file is not None:
+        return read_cluster(file).largest(resources.device != "cpu")
+    address = os.environ.get("RAY_ADDRESS")
+    if local or not address:
+        return None
+    with needs_cluster(", or add --local"):
+        from orchestrator.cluster.shapes import ask
+    return ask(address)
 
+
+def planned_run(recipe: Recipe, plan: Plan, local: bool, cluster: Cluster | None = None) -> RunPlan:
+    """What running a plan would do and take, on a cluster or (None) on this machine.
+
+    Raises:
+        MomeError: the configuration can't work, or does not fit.
+    """
+    from orchestrator.pipeline.estimate import estimate, expecting
+
+    each, _ = expected_shares(recipe.resources, local, cluster)
+    costs: dict[str, Cost] = {}
+    seconds, begins, grounds, total = dict[str, float](), dict[str, float](), "", 0.0
+    if plan.missing:
         plan = expecting(plan, recipe)
         costs = {planned.name: plan.cost(planned) for planned in plan.missing}
-        each, _ = expected_here(recipe.resources, local)
-        device, slots = each.device, each.slots
-        found = estimate(plan, costs, recipe, local)
-        seconds, total = dict(found.seconds), found.total
+        found = estimate(plan, costs, recipe, local, cluster)
+        seconds, begins, total = dict(found.seconds), dict(found.schedule.begins), found.total
         grounds = found.grounds if any(cost.training for cost in costs.values()) else ""
     steps = [
-        StepPlan(p.name, p.artifact is not None, costs.get(p.name, Cost()), seconds.get(p.name, 0.0))
+        StepPlan(
+            p.name, p.artifact is not None, costs.get(p.name, Cost()), seconds.get(p.name, 0), begins.get(p.name, 0)
+        )
         for p in plan.steps
         if p.wanted
     ]
@@ -130,8 +163,9 @@ def planned_run(recipe: Recipe, plan: Plan, local: bool) -> RunPlan:
         grounds=grounds,
         memory_bytes=max((step.cost.memory_bytes for step in steps), default=0),
         disk_bytes=sum(step.cost.disk_bytes for step in steps),
-        device=device,
-        slots=slots,
+        device=each.device if plan.missing else "",
+        slots=each.slots if plan.missing else 1,
+        cluster=str(cluster or ""),
         drift=drift_line(plan),
     )
 

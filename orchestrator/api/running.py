@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
@@ -16,8 +17,8 @@ from orchestrator.config.recipe import Recipe
 from orchestrator.disk import place_folder
 from orchestrator.locks import locked
 from orchestrator.mixtures.versions import Versions, record_run
+from orchestrator.pipeline.noting import SpeedNotes
 from orchestrator.pipeline.plan import Plan, make_plan, run_folder
-from orchestrator.pipeline.speeds import SpeedNotes
 from orchestrator.place import runs_folder
 from orchestrator.provenance import told
 from orchestrator.stages.base import Cost
@@ -114,12 +115,13 @@ def execute_plan(recipe: Recipe, plan: Plan, local: bool, settle: Settle, audien
     """
     from orchestrator.pipeline.execute import execute
 
+    since = time.perf_counter()
     costs = _costs(plan)  # a configuration that can't work is found before anything starts
     with ExitStack() as stack:
         report: list[Path] = []  # filled when the run has come to one
         observers = stack.enter_context(_observers(recipe, plan, audience, report))
         runner = stack.enter_context(opened_runner(recipe, local, audience.say))
-        observers.append(SpeedNotes(plan, costs, recipe.resources, local))
+        observers.append(SpeedNotes(plan, costs, recipe.resources, local, since))
         artifacts = execute(plan, runner, observers, audience.say)
         if found := settle(artifacts):
             report.append(found)

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from orchestrator.api.extras import needs_cluster
-from orchestrator.api.plans import RunPlan, planned_run
+from orchestrator.api.plans import RunPlan, cluster_of, planned_run
 from orchestrator.api.running import Wanted, opened_runner, tell_drift
 from orchestrator.config.sweep import equal_time_name
 from orchestrator.errors import ResourceError
@@ -34,7 +34,7 @@ def run_sweep(
 
 
 def sweep_plan(
-    file: Path, overrides: Sequence[str], runs: Path, wanted: Wanted, local: bool
+    file: Path, overrides: Sequence[str], runs: Path, wanted: Wanted, local: bool, cluster: Path | None = None
 ) -> tuple[RunPlan, list[str]]:
     """The plan of all trials that are known, and sentences on the trials that results will add.
 
@@ -42,7 +42,8 @@ def sweep_plan(
         MomeError: the sweep can't work.
     """
     run = read_sweep(file, overrides, runs, force=wanted.force, strict=wanted.strict, adopt=False)
-    plan, notes = planned_run(run.base, run.plan, local), []
+    on = cluster_of(run.base.resources, local, cluster)
+    plan, notes = planned_run(run.base, run.plan, local, on), []
     if run.agenda.unasked:
         notes.append(f"then {run.agenda.unasked} configurations that Optuna suggests, with each seed")
     if controls := run.agenda.undecided:

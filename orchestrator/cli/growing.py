@@ -13,7 +13,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from orchestrator.api.plans import planned_run
+from orchestrator.api.plans import cluster_of, planned_run
 from orchestrator.api.running import Audience, execute_plan, place_report
 from orchestrator.api.runs import open_run
 from orchestrator.artifacts import Artifact, Store
@@ -73,7 +73,8 @@ def change_mixture(
         change = Change(kind, language, text, teacher, tuple(overrides))
         growth = plan_growth(change, _current(store), store, adopt=True)
         if plan:
-            show_plan(planned_run(growth.recipe, growth.plan, local))
+            on = cluster_of(growth.recipe.resources, local, None)
+            show_plan(planned_run(growth.recipe, growth.plan, local, on))
         elif growth.plan.missing:
             settle = partial(_settle, growth)
             execute_plan(growth.recipe, growth.plan, local, settle, Audience(progress_display(), print))

@@ -6,15 +6,16 @@ import signal
 import sys
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from orchestrator.cli import data, expert, managing, mixture, plugins
+from orchestrator.cli import clusters, data, expert, managing, mixture, plugins
 from orchestrator.cli.arguments import (
     BENCHES,
     DEFAULT_RUNS,
     Accept,
+    ClusterFile,
     Experts,
     Force,
     Local,
@@ -37,9 +38,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Distil one multilingual teacher into small per-language experts, route between them, serve them.",
 )
-app.add_typer(data.app, name="data")
-app.add_typer(expert.app, name="expert")
-app.add_typer(mixture.app, name="mixture")
+for name, room in {"cluster": clusters, "data": data, "expert": expert, "mixture": mixture}.items():
+    app.add_typer(room.app, name=name)
 
 
 @app.command()
@@ -47,6 +47,7 @@ def run(
     recipe: RecipeFile,
     overrides: Overrides = None,
     plan: PlanOnly = False,
+    cluster: ClusterFile = None,
     local: Local = False,
     until: Annotated[list[str] | None, typer.Option(help="Stop after this stage.")] = None,
     force: Force = None,
@@ -62,22 +63,23 @@ def run(
 
         mome run jobs/recipes/quickstart.yaml --plan
 
+        mome run jobs/recipes/paper.yaml --plan --cluster cluster.yaml
+
         mome run jobs/recipes/quickstart.yaml name=hotter experts.distillation.soft.temperature=2 --local
 
         mome run jobs/recipes/quickstart.yaml --until teacher
     """
-    check_together(plan, strict, accept)
+    check_together(plan, strict, accept, local, cluster)
+    given: dict[str, Any] = {"runs": runs, "until": until or (), "force": force or (), "strict": strict, "local": local}
     if plan:
         from orchestrator import api
         from orchestrator.cli.plan import show_plan
 
-        stages, again, changes = until or (), force or (), overrides or ()
-        show_plan(api.plan(recipe, *changes, runs=runs, until=stages, force=again, strict=strict, local=local))
+        show_plan(api.plan(recipe, *(overrides or ()), cluster=cluster, **given))
     else:
         from orchestrator.cli.run import run_recipe
 
-        options = {"strict": strict, "accept": accept, "local": local}
-        run_recipe(recipe, overrides or (), until=until or (), force=force or (), runs=runs, **options)
+        run_recipe(recipe, overrides or (), accept=accept, **given)
 
 
 @app.command()
@@ -85,6 +87,7 @@ def sweep(
     recipe: Annotated[Path, typer.Argument(help="A sweep, for example jobs/recipes/sweep.yaml.", show_default=False)],
     overrides: Overrides = None,
     plan: PlanOnly = False,
+    cluster: ClusterFile = None,
     local: Local = False,
     force: Force = None,
     strict: Strict = False,
@@ -103,12 +106,12 @@ def sweep(
     """
     from orchestrator.cli import sweep as command
 
-    check_together(plan, strict, accept)
-    more, again = overrides or (), force or ()
+    check_together(plan, strict, accept, local, cluster)
+    options: dict[str, Any] = {"force": force or (), "strict": strict, "local": local}
     if plan:
-        command.print_sweep_plan(recipe, more, runs, force=again, strict=strict, local=local)
+        command.print_sweep_plan(recipe, overrides or (), runs, cluster=cluster, **options)
     else:
-        command.sweep(recipe, more, runs, force=again, strict=strict, accept=accept, local=local)
+        command.sweep(recipe, overrides or (), runs, accept=accept, **options)
 
 
 @app.command()

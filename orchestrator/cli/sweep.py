@@ -57,13 +57,14 @@ def print_sweep_plan(
     force: Sequence[str] = (),
     strict: bool = False,
     local: bool = False,
+    cluster: Path | None = None,
 ) -> None:
     """Print the steps of all trials that are known, and what those that are missing are expected to cost.
 
     Raises:
         MomeError: the sweep can't work.
     """
-    plan, notes = sweep_plan(file, overrides, runs, Wanted.of((), force, strict), local)
+    plan, notes = sweep_plan(file, overrides, runs, Wanted.of((), force, strict), local, cluster)
     show_plan(plan)
     for line in notes:
         print(line)

@@ -6,16 +6,31 @@ the estimate says that it is a guess.
 
 from __future__ import annotations
 
-import heapq
+import math
+import statistics
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from orchestrator.config.recipe import Recipe
+from orchestrator.nodes import Cluster
 from orchestrator.pipeline.graph import Step
 from orchestrator.pipeline.plan import Plan, PlannedStep
-from orchestrator.pipeline.speeds import Conditions, Note, Work, conditions_of, noted, speed_of, text_tokens, work_of
-from orchestrator.resources import Allocation, expected_here
+from orchestrator.pipeline.schedule import Schedule, Takes, Timed, makespan
+from orchestrator.pipeline.speeds import (
+    SESSION,
+    THREADS_GAIN,
+    Conditions,
+    Note,
+    Work,
+    conditions_of,
+    noted,
+    speed_of,
+    start_of,
+    text_tokens,
+    work_of,
+)
+from orchestrator.resources import expected_shares, gpus
 from orchestrator.stages.base import Cost
 from orchestrator.tokens.expected import counted_blocks, expected_blocks
 
@@ -24,14 +39,29 @@ EFFICIENCY = {"fp32": 0.6, "bf16": 0.35}
 FACTOR = 3
 """Within which a guess lies, about: by how much trainings of small and large models, and slow and busy machines, differ
 in the share of a matrix product's speed that they reach."""
-SESSION = 6.0
-"""Seconds to start and end a session of Ray."""
-START = {True: 9.0, False: 1.0}
-"""Seconds to start and end a training, on Ray and without, where none was recorded."""
-DATA_SECONDS, DATA_BYTES = 1.0, 1.5e6
-"""Of a step that reads text: seconds whatever there is of it, and bytes a second; a guess from the embedded corpus."""
-TOKEN_BYTES = 3
-"""UTF-8 bytes of text a token, about."""
+GUESS_ELSEWHERE = "a guess for GPUs that are not in this machine, within a factor of 10"
+GPU_FLOPS = {"fp32": 5e13, "bf16": 2e14}
+"""Of a matrix product on a GPU that is not in this machine: an A100's and an L40S's, about; an H100's are three times
+as many."""
+LIKE = 4
+"""Models so many times as large reach about the same share of a matrix product's speed."""
+SESSION_SECONDS = {True: 6.0, False: 0.2}
+"""From the command to the first step, on Ray and without, where none was noted."""
+EDGES = {True: 5.0, False: 2.0}
+"""Seconds of the process itself, before it asks for a run and after the last step."""
+BETWEEN = 0.15
+"""Seconds from the end of a step to the beginning of those that wait for it: it is published, and they check it."""
+FIRST = 9.0
+"""Seconds to start a worker on Ray, where none was noted: those of a run's first training, and of every one whose
+worker does not stand ready."""
+START = 1.0
+"""Seconds to start and end a training otherwise, where none was noted."""
+TASK = {True: 3.0, False: 0.0}
+"""Of a step that computes beside trainings, on Ray and without: its slot's worker may not be ready."""
+DATA_SECONDS = 1.0
+"""Of a step that computes nothing, whatever there is to do."""
+TEXT_SPEED = {"CorpusStage": 1e5, "TokenizerStage": 4e5, "TokensStage": 2e5, "BlocksStage": 2e6}
+"""Tokens a second of steps that read text, on two cores; a guess from the embedded corpus. Of others 2e6."""
 
 
 @dataclass(frozen=True)
@@ -40,15 +70,19 @@ class Estimate:
 
     Attributes:
         seconds: by step.
+        schedule: of the steps, from when the first one begins.
         total: from the command to its end.
         told_by: how many earlier steps on this machine the times of trainings rest on; 0: none.
         guessed: trainings of which no earlier step tells anything.
+        here: they run on devices that this machine has.
     """
 
     seconds: Mapping[str, float]
+    schedule: Schedule
     total: float
     told_by: int
     guessed: tuple[str, ...]
+    here: bool = True
 
     @property
     def grounds(self) -> str:
@@ -56,7 +90,7 @@ class Estimate:
         earlier = f"from {self.told_by} earlier training{'s' * (self.told_by > 1)} on this machine"
         if not self.guessed:
             return earlier
-        guess = f"a guess, within a factor of {FACTOR}"
+        guess = f"a guess, within a factor of {FACTOR}" if self.here else GUESS_ELSEWHERE
         if self.told_by:
             return f"{earlier}; of {', '.join(self.guessed)} {guess}"
         return f"no run yet on this machine: {guess}"
@@ -69,48 +103,37 @@ def expecting(plan: Plan, recipe: Recipe) -> Plan:
     return replace(plan, expected=replace(plan.expected, blocks=blocks))
 
 
-def estimate(plan: Plan, costs: Mapping[str, Cost], recipe: Recipe, local: bool) -> Estimate:
-    """How long the missing steps of a plan take on this machine.
+def estimate(
+    plan: Plan, costs: Mapping[str, Cost], recipe: Recipe, local: bool, cluster: Cluster | None = None
+) -> Estimate:
+    """How long the missing steps of a plan take.
 
     Args:
         plan: see :func:`expecting`.
         costs: of its missing steps.
         recipe: says what they are given.
         local: without Ray.
+        cluster: where they run; None: on this machine.
+
+    Raises:
+        ResourceError: what the recipe asks for does not fit.
     """
-    each, _ = expected_here(recipe.resources, local)
-    timing = _Timing(plan, costs, recipe, local, each, noted())
+    timing = _Timing(plan, costs, recipe, local, cluster, noted())
     seconds = {planned.name: timing.seconds(planned) for planned in plan.missing}
     steps = [planned.step for planned in plan.missing]
-    total = makespan(steps, seconds, each.slots, serial=local) + (0.0 if local or not steps else SESSION)
-    return Estimate(seconds, total, len(timing.tellers), tuple(timing.guessed))
+    schedule = makespan(timed(steps, seconds, local), 1 if local else timing.each.slots)
+    total = schedule.seconds + (timing.session() if steps else 0.0)
+    return Estimate(seconds, schedule, total, len(timing.tellers), tuple(timing.guessed), timing.here)
 
 
-def makespan(steps: Sequence[Step], seconds: Mapping[str, float], slots: int, *, serial: bool = False) -> float:
-    """When the last step ends: each begins when its inputs are there and, if it trains or computes, a slot is free.
-
-    First come, first served, as the runner's admission has it. `serial`: one step of any kind after the other.
-    """
-    ends: dict[str, float] = {}
-    free = [0.0] * (1 if serial else slots)
-    names = {step.name for step in steps}
-    waiting = list(steps)
-    while waiting:
-        ready = {
-            step.name: max((ends[name] for name in step.inputs.values() if name in names), default=0.0)
-            for step in waiting
-            if all(name in ends for name in step.inputs.values() if name in names)
-        }
-        step = min((step for step in waiting if step.name in ready), key=lambda step: ready[step.name])
-        waiting.remove(step)
-        begin = ready[step.name]
-        if serial or step.stage.distributed or step.stage.accelerated:
-            taken = [heapq.heappop(free) for _ in range(len(free) if step.alone else 1)]
-            begin = max(begin, *taken)
-            for _ in taken:
-                heapq.heappush(free, begin + seconds[step.name])
-        ends[step.name] = begin + seconds[step.name]
-    return max(ends.values(), default=0.0)
+def timed(steps: Sequence[Step], seconds: Mapping[str, float], local: bool) -> dict[str, Timed]:
+    """Steps as the executor and the admission run them, with what passes between them; `local`: one after the other."""
+    found = {}
+    for step in steps:
+        computes = local or step.stage.distributed or step.stage.accelerated
+        takes: Takes = "nothing" if not computes else "all" if step.alone and not local else "slot"
+        found[step.name] = Timed(seconds[step.name] + BETWEEN, tuple(step.inputs.values()), takes)
+    return found
 
 
 class _Timing:
@@ -122,52 +145,94 @@ class _Timing:
         costs: Mapping[str, Cost],
         recipe: Recipe,
         local: bool,
-        each: Allocation,
+        cluster: Cluster | None,
         notes: Sequence[Note],
     ) -> None:
         self._plan, self._costs, self._recipe, self._local = plan, costs, recipe, local
-        self._each, self._notes, self._text = each, notes, text_tokens(plan.expected)
+        self._cluster, self._notes, self._text = cluster, notes, text_tokens(plan.expected)
+        self.each, self._alone = expected_shares(recipe.resources, local, cluster)
+        self.here = self.each.device == "cpu" or gpus() > 0
         self._peaks: dict[Conditions, float] = {}
+        self._first = next((p.name for p in plan.missing if p.step.stage.distributed), "")
         self.tellers: set[Note] = set()
         self.guessed: list[str] = []
+
+    def session(self) -> float:
+        """Of the command beside its steps."""
+        ray = not self._local
+        found = [note.seconds for note in self._notes if (note.kind, note.ray) == (SESSION, ray)][-5:]
+        return EDGES[ray] + (statistics.median(found) if found else SESSION_SECONDS[ray])
 
     def seconds(self, planned: PlannedStep) -> float:
         """Of one step."""
         cost, step = self._costs[planned.name], planned.step
         work = work_of(planned, cost, self._text)
-        conditions = conditions_of(step, cost, self._recipe.resources, self._local)
-        known = speed_of(work, conditions, self._notes)
+        conditions = conditions_of(step, cost, self._recipe.resources, self._local, self._cluster)
+        trains = step.stage.distributed
+        known = speed_of(work, conditions, self._notes, trains=trains)
         if known is None:
             if cost.training:
                 self.guessed.append(planned.name)
-            return self._guess(work, conditions, trains=cost.training is not None)
+            return self._guess(step, work, conditions)
         if cost.training:
             self.tellers.update(known.notes)
-        return known.start + work.amount / known.speed / (self._each.workers if cost.training else 1)
+        speed = known.speed
+        if work.unit == "flops" and work.size > LIKE * known.notes[0].size:  # a larger model keeps a core busier
+            speed = math.sqrt(speed * max(speed, self._reached(step, conditions)))
+        return known.start + self._start(step, work) + work.amount / speed / (self.each.workers if trains else 1)
 
-    def _guess(self, work: Work, conditions: Conditions, *, trains: bool) -> float:
-        start = START[conditions.ray] if trains else 0.0
+    def _guess(self, step: Step, work: Work, conditions: Conditions) -> float:
         if work.unit == "flops":
-            workers = self._each.workers if trains else 1
-            return start + work.amount / (EFFICIENCY[conditions.arithmetic] * self._peak(conditions)) / workers
+            trains = step.stage.distributed
+            start = self._start(step, work) if trains else TASK[conditions.ray]
+            return start + work.amount / self._reached(step, conditions) / (self.each.workers if trains else 1)
         if work.unit == "seconds":
             return work.amount
-        return DATA_SECONDS + (work.amount * TOKEN_BYTES / DATA_BYTES if work.unit == "tokens" else 0.0)
+        if work.unit == "tokens":
+            gain = float((conditions.threads / 2) ** THREADS_GAIN)
+            return DATA_SECONDS + work.amount / (TEXT_SPEED.get(type(step.stage).__name__, 2e6) * gain)
+        return DATA_SECONDS
+
+    def _start(self, step: Step, work: Work) -> float:
+        """Seconds of a training beside its loop."""
+        if not step.stage.distributed:
+            return 0.0
+        ray, first = not self._local, step.name == self._first
+        noted = start_of(work.kind, ray, first, self._notes)
+        if noted is not None:
+            return noted
+        return FIRST if ray and (first or not self._stands) else START
+
+    @property
+    def _stands(self) -> bool:
+        """Whether workers stand ready for the next training (see :mod:`orchestrator.cluster.standing`)."""
+        one = self.each.workers == 1 and self.each.device == "cpu" and self.each.strategy.type == "single"
+        return one and self._cluster is None
+
+    def _reached(self, step: Step, conditions: Conditions) -> float:
+        """Operations a second, as a guess: less where trainings share a core."""
+        share = self._alone if step.alone else self.each
+        return (
+            EFFICIENCY[conditions.arithmetic] * self._peak(conditions) * min(1, share.cpus_per_worker / share.threads)
+        )
 
     def _peak(self, conditions: Conditions) -> float:
+        if not self.here:
+            return GPU_FLOPS[conditions.arithmetic]
         if conditions not in self._peaks:
-            measured = matmul_flops_per_second(conditions.device, conditions.arithmetic, conditions.threads)
+            measured = matmul_flops_per_second(conditions.device, conditions.arithmetic)
+            if conditions.device == "cpu":  # on several threads whatever else is at work would be measured
+                measured *= float(conditions.threads**THREADS_GAIN)
             self._peaks[conditions] = measured
         return self._peaks[conditions]
 
 
-def matmul_flops_per_second(device: str = "cpu", kind: str = "fp32", threads: int = 1, repeats: int = 5) -> float:
-    """Operations a second of a matrix product.
+def matmul_flops_per_second(device: str = "cpu", kind: str = "fp32", repeats: int = 5) -> float:
+    """Operations a second of a matrix product, on one thread of a CPU.
 
     Args:
         device: "cpu" or "cuda".
         kind: "fp32" or "bf16".
-        threads: on a CPU.
         repeats: the fastest of so many counts.
     """
     import torch
@@ -175,7 +240,7 @@ def matmul_flops_per_second(device: str = "cpu", kind: str = "fp32", threads: in
     size, before = 8192 if device == "cuda" else 512, torch.get_num_threads()
     a = torch.randn(size, size, dtype=torch.bfloat16 if kind == "bf16" else torch.float32, device=device)
     best = float("inf")
-    torch.set_num_threads(threads)
+    torch.set_num_threads(1)
     try:
         for _ in range(repeats + 1):
             start = time.perf_counter()

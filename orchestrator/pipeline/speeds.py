@@ -1,28 +1,21 @@
-"""How fast steps ran on this machine: noted when they end, in the user's cache, and looked up for estimates."""
+"""How fast steps ran on this machine, as :mod:`orchestrator.pipeline.noting` noted it, looked up for estimates."""
 
 from __future__ import annotations
 
-import json
+import itertools
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from orchestrator.config.identity import plugins_in
 from orchestrator.config.recipe import ResourcesConfig
-from orchestrator.errors import MomeError
-from orchestrator.machine import processor, recall, remember
+from orchestrator.machine import recall
+from orchestrator.nodes import Cluster
 from orchestrator.pipeline.graph import Step
-from orchestrator.pipeline.plan import Plan, PlannedStep
-from orchestrator.records import TrainingFacts
-from orchestrator.resources import expected_here
+from orchestrator.pipeline.plan import PlannedStep
+from orchestrator.resources import expected_shares
 from orchestrator.stages.base import Cost, Expected, Stage
-from orchestrator.tokens.expected import counted_blocks
-from orchestrator.tracking.observer import Observer
 
 NAME = "speeds"
 """Under which :mod:`orchestrator.machine` keeps the notes: a file a processor and a version of torch."""
@@ -30,6 +23,10 @@ MOST = 400
 """Notes to keep, the newest."""
 NEAREST = 5
 """Notes that an estimate is the middle of."""
+FIXED = 1.0
+"""Seconds of a step without a loop that are spent on starting it, at most half of them, where nothing else tells."""
+SESSION = "session"
+"""Kind of the note of what passes before the first step begins."""
 THREADS_GAIN = 0.8
 """Threads to this power: how many times as fast a step is on them."""
 _TELLING = ("losses", "losses.hidden", "teacher", "models.setups", "training.optimizers", "routers")
@@ -69,9 +66,10 @@ class Note:
     """A step that ran.
 
     Attributes:
-        kind, unit, size: of its work. conditions: that it ran under.
+        kind, unit, size, amount: of its work. conditions: that it ran under.
         speed: amount of work a second.
-        start: seconds of it before and after the work (a training's loop).
+        start: seconds of it before and after the work (a training's loop); None: it has no loop, and `speed` holds all.
+        first: it trains, and no training began before it in its run: its worker's start is in `start`.
     """
 
     kind: str
@@ -82,7 +80,14 @@ class Note:
     threads: int
     ray: bool
     speed: float
-    start: float
+    start: float | None
+    amount: float = 1.0
+    first: bool = False
+
+    @property
+    def seconds(self) -> float:
+        """Of the work."""
+        return self.amount / self.speed
 
 
 @dataclass(frozen=True)
@@ -127,7 +132,8 @@ def kind_of(stage: Stage) -> str:
 
 def text_tokens(expected: Expected) -> float:
     """Tokens of all languages and splits, about; 0: nobody knows before the text is read."""
-    return float(sum(expected.blocks.values()) * expected.context * expected.languages)
+    known = sum(expected.blocks.values()) * expected.context or expected.tokens_per_language or 0
+    return float(known * expected.languages)
 
 
 def noted() -> list[Note]:
@@ -141,8 +147,13 @@ def noted() -> list[Note]:
     return found
 
 
-def speed_of(work: Work, conditions: Conditions, notes: Iterable[Note]) -> Speed | None:
+def speed_of(work: Work, conditions: Conditions, notes: Iterable[Note], *, trains: bool = False) -> Speed | None:
     """What notes tell of a step: of its kind and size where there are any, else of others that compute alike.
+
+    Args:
+        work, conditions: of the step.
+        notes: of earlier ones.
+        trains: the step has a loop, and its start is not asked for (:func:`start_of`).
 
     Returns:
         None where no note is of the same unit, device and arithmetic.
@@ -158,9 +169,40 @@ def speed_of(work: Work, conditions: Conditions, notes: Iterable[Note]) -> Speed
     chosen = _nearest(same, work, conditions) or _nearest(alike, work, conditions)
     if not chosen:
         return None
-    speeds = [note.speed * (conditions.threads / note.threads) ** THREADS_GAIN for note in chosen]
-    starts = [note.start for note in chosen if note.ray == conditions.ray] or [note.start for note in chosen]
-    return Speed(statistics.median(speeds), statistics.median(starts), tuple(chosen))
+    gains = [(conditions.threads / note.threads) ** THREADS_GAIN for note in chosen]
+    if work.kind == chosen[0].kind and not trains:
+        start, each = _line([(note.amount, note.seconds / gain) for note, gain in zip(chosen, gains, strict=True)])
+        return Speed(1 / each, start, tuple(chosen))
+    speed = statistics.median(note.speed * gain for note, gain in zip(chosen, gains, strict=True))
+    return Speed(speed, 0.0, tuple(chosen))
+
+
+def start_of(kind: str, ray: bool, first: bool, notes: Iterable[Note]) -> float | None:
+    """Seconds that a training takes beside its loop: of its kind where one was noted, else of any training; None: none.
+
+    Args:
+        kind: of its work.
+        ray: with Ray.
+        first: no training has begun before it in its run, which without Ray makes no difference.
+        notes: of earlier steps.
+    """
+    told = [note for note in notes if note.start is not None and note.ray == ray]
+    alike = [note for note in told if note.first == first or not ray]
+    chosen = [note for note in alike if first or note.kind == kind] or alike
+    return statistics.median(note.start or 0.0 for note in chosen[-NEAREST:]) if chosen else None
+
+
+def _line(points: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """(seconds whatever the amount, seconds of one more) from amounts and their seconds; the second is more than 0."""
+    middle = statistics.median(seconds for _, seconds in points)
+    quickest, amount = min((seconds, amount) for amount, seconds in points)
+    each = (quickest - min(FIXED, quickest / 2)) / amount  # waiting for others only adds to what the work takes
+    pairs = [(one, other) for one, other in itertools.combinations(points, 2) if abs(math.log(one[0] / other[0])) > 0.5]
+    slopes = [(other[1] - one[1]) / (other[0] - one[0]) for one, other in pairs]
+    if slopes and statistics.median(slopes) > 0:
+        each = statistics.median(slopes)
+    starts = [seconds - each * amount for amount, seconds in points]
+    return max(0.0, statistics.median(starts)), each if each > 0 else middle
 
 
 def _nearest(notes: Sequence[Note], work: Work, conditions: Conditions) -> list[Note]:
@@ -174,106 +216,25 @@ def _nearest(notes: Sequence[Note], work: Work, conditions: Conditions) -> list[
     return [note for note in notes if distance(note) == nearest][-NEAREST:]
 
 
-@dataclass
-class SpeedNotes(Observer):
-    """An observer that notes how fast the steps of a run were. Steps of other machines are left out.
-
-    Attributes:
-        plan: of the run.
-        costs: of its steps, as they were expected.
-        resources: of its recipe.
-        local: without Ray.
-    """
-
-    plan: Plan
-    costs: Mapping[str, Cost]
-    resources: ResourcesConfig
-    local: bool
-    _ended: list[tuple[str, Mapping[str, Any], Path]] = field(default_factory=list)
-
-    def finished(self, step: str, manifest: Mapping[str, Any], folder: Path) -> None:
-        """Keep in mind what has ended: the costs of what has read it are told when all is over."""
-        self._ended.append((step, manifest, folder))
-
-    def close(self, report: Path | None) -> None:  # noqa: ARG002
-        """Note the speeds."""
-        notes = []
-        for name, manifest, folder in self._ended:
-            with suppress(MomeError, OSError, ValueError, KeyError, TypeError):  # of a damaged or unknown artifact
-                notes += [note] if (note := self._note(name, manifest, folder)) else []
-        if notes:
-            kept = [asdict(note) for note in (*noted(), *notes)]
-            remember(NAME, kept[-MOST:])
-
-    def _note(self, name: str, manifest: Mapping[str, Any], folder: Path) -> Note | None:
-        planned, seconds = self._steps[name], float(manifest["seconds"])
-        if manifest.get("run_peak_memory_bytes") is None or seconds <= 0:
-            return None  # on a cluster that others share: its machines are not this one
-        training = _training(folder) if planned.step.stage.distributed else None
-        cost = self._cost(planned)
-        conditions = self._conditions(planned.step, cost, training)
-        if training and training.get("processor") != processor():
-            return None
-        if training and cost.tokens:
-            share = training["tokens"] / cost.tokens / training["world_size"]  # of a worker
-            cost = replace(cost, tokens=round(cost.tokens * share), flops=cost.flops * share)
-        loop = min(float(training["seconds"]), seconds) if training else seconds
-        work = work_of(planned, cost, self._text)
-        if not (work.amount and loop):
-            return None
-        size, speed = (float(f"{figure:.4g}") for figure in (work.size, work.amount / loop))
-        return Note(work.kind, work.unit, size, speed=speed, start=round(seconds - loop, 2), **asdict(conditions))
-
-    def _cost(self, planned: PlannedStep) -> Cost:
-        """Of a step, now that its inputs are there; a training's own facts tell what they held."""
-        if planned.step.stage.distributed:
-            return self.costs[planned.name]
-        inputs = {role: self._folders.get(name) for role, name in planned.step.inputs.items()}
-        return planned.step.stage.cost(inputs, self.plan.expected)
-
-    def _conditions(self, step: Step, cost: Cost, training: TrainingFacts | None) -> Conditions:
-        if training:
-            return Conditions(training["device"], training["arithmetic"], training["threads"], not self.local)
-        return conditions_of(step, cost, self.resources, self.local)
-
-    @cached_property
-    def _steps(self) -> dict[str, PlannedStep]:
-        return {planned.name: planned for planned in self.plan.steps}
-
-    @cached_property
-    def _folders(self) -> dict[str, Path]:
-        """Of all steps that are there when all is over."""
-        made = {p.name: p.artifact.folder for p in self.plan.steps if p.artifact}
-        return made | {name: folder for name, _, folder in self._ended}
-
-    @cached_property
-    def _text(self) -> float:
-        """Tokens of all languages and splits; 0: there are no blocks of them."""
-        folder, expected = self._folders.get("blocks"), self.plan.expected
-        return text_tokens(replace(expected, blocks=counted_blocks(folder) if folder else {}))
-
-
-def conditions_of(step: Step, cost: Cost, resources: ResourcesConfig, local: bool) -> Conditions:
-    """What a step computes on, on this machine.
+def conditions_of(
+    step: Step, cost: Cost, resources: ResourcesConfig, local: bool, cluster: Cluster | None = None
+) -> Conditions:
+    """What a step computes on.
 
     Args:
         step: which.
         cost: of it.
         resources: of the recipe.
         local: without Ray.
+        cluster: that it runs on; None: on this machine.
     """
     import torch
 
     from orchestrator.training.device import arithmetic
 
-    each, alone = expected_here(resources, local)
+    each, alone = expected_shares(resources, local, cluster)
     computing = step.stage.distributed or step.stage.accelerated
     share = alone if step.alone or not computing else each
     precision = cost.training.precision if cost.training else getattr(step.stage, "precision", "fp32")
     computed = arithmetic(torch.device(share.device), "bf16" if precision == "bf16" else "fp32")
     return Conditions(share.device, computed, share.threads, not local)
-
-
-def _training(folder: Path) -> TrainingFacts:
-    found: TrainingFacts = json.loads((folder / "training.json").read_text(encoding="utf-8"))
-    return found

@@ -25,6 +25,8 @@ from orchestrator.tokens.tokenizer import encode, load_tokenizer, token_bytes
 
 SECONDS, SECONDS_A_PIECE = 6.0, 1.2e-4
 """Of the prompt router on a core: its tests and its calibration, and each piece that it is trained on."""
+PAPERS_SECONDS, SECONDS_A_SEQUENCE = 1.0, 1.0e-3
+"""Of the paper's classifiers on a core: whatever there is to do, and each sequence that they are trained on."""
 
 
 class RouterStage(Stage):
@@ -79,7 +81,7 @@ class RouterStage(Stage):
             env.log({"message": f"{name}: accuracy {row['accuracy']:.4f}", f"accuracy/{name}": row["accuracy"]})
 
     def cost(self, inputs: Mapping[str, Path | None], expected: Expected) -> Cost:  # noqa: ARG002
-        """Time alone: of the prompt router's training, calibration and tests.
+        """Time alone: of the paper's classifiers, and of the prompt router's training, calibration and tests.
 
         Raises:
             RecipeError: the router's sequences are longer than the context.
@@ -87,10 +89,12 @@ class RouterStage(Stage):
         """
         self._sequence_tokens(expected.context)
         plugin = build("routers", self.router.type)
+        sequences = len(self.languages) * self.router.sequences_per_language
+        papers_own = PAPERS_SECONDS + sequences * SECONDS_A_SEQUENCE
         if plugin.reads != "corpus":
-            return Cost()
+            return Cost(seconds=papers_own)
         shipped.check()
-        return Cost(seconds=SECONDS + len(self.languages) * plugin.pieces * SECONDS_A_PIECE)
+        return Cost(seconds=papers_own + SECONDS + len(self.languages) * plugin.pieces * SECONDS_A_PIECE)
 
     def _sequence_tokens(self, context: int) -> int:
         """Tokens of a training sequence."""

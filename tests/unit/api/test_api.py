@@ -135,7 +135,10 @@ class TestPlan:
         teacher = found.steps[4]
         assert teacher.cost.parameters > 0
         assert teacher.seconds > 0
-        assert found.seconds == pytest.approx(sum(step.seconds for step in found.steps))
+        one_after_the_other = sum(step.seconds for step in found.steps)
+        assert one_after_the_other < found.seconds < one_after_the_other + 10  # of the process, and between steps
+        begins = [step.begins for step in found.steps]
+        assert begins == sorted(begins)
         assert found.memory_bytes >= teacher.cost.memory_bytes
         assert "earlier training" in found.grounds or "no run yet" in found.grounds
         assert not list(tmp_path.iterdir())

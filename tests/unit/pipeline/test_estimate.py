@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from orchestrator import machine
 from orchestrator.artifacts import Store
@@ -15,11 +18,20 @@ from orchestrator.config.loading import load_recipe
 from orchestrator.config.recipe import Recipe
 from orchestrator.pipeline import estimate as room
 from orchestrator.pipeline import speeds
-from orchestrator.pipeline.estimate import DATA_SECONDS, START, Estimate, estimate, expecting, makespan
-from orchestrator.pipeline.graph import Step
+from orchestrator.pipeline.estimate import (
+    BETWEEN,
+    DATA_SECONDS,
+    EDGES,
+    SESSION_SECONDS,
+    START,
+    Estimate,
+    estimate,
+    expecting,
+)
+from orchestrator.pipeline.noting import SpeedNotes
 from orchestrator.pipeline.plan import Plan, make_plan
-from orchestrator.pipeline.speeds import Conditions, Note, SpeedNotes, Work, kind_of, noted, speed_of
-from orchestrator.stages.base import Cost, Stage
+from orchestrator.pipeline.speeds import SESSION, Conditions, Note, Work, kind_of, noted, speed_of, start_of
+from orchestrator.stages.base import Cost
 
 RECIPES = Path(__file__).resolve().parents[3] / "jobs" / "recipes"
 TINY = (
@@ -63,53 +75,6 @@ NOTE = Note("TeacherStage adamw", "flops", 1e6, "cpu", "fp32", 1, ray=False, spe
 HERE = Conditions("cpu", "fp32", 1, ray=False)
 
 
-class Trains(Stage):
-    distributed = True
-
-
-class Prepares(Stage):
-    pass
-
-
-def train(name: str, *inputs: str) -> Step:
-    return Step(name, Trains(), {name: name for name in inputs})
-
-
-def prepare(name: str, *inputs: str) -> Step:
-    return Step(name, Prepares(), {name: name for name in inputs})
-
-
-class TestMakespan:
-    def test_trainings_share_slots(self) -> None:
-        steps = [train(name) for name in "abcd"]
-        seconds = dict.fromkeys("abcd", 10.0)
-        assert [makespan(steps, seconds, slots) for slots in (1, 2, 3, 4)] == [40, 20, 20, 10]
-
-    def test_steps_wait_for_their_inputs_and_data_for_no_slot(self) -> None:
-        steps = [prepare("text"), train("a", "text"), prepare("more", "text"), train("b", "a", "more")]
-        assert makespan(steps, {"text": 1, "a": 10, "more": 50, "b": 5}, slots=1) == 56
-
-    def test_first_come_first_served(self) -> None:
-        steps = [train("long"), train("short"), train("late", "short"), train("waits")]
-        # "waits" was there before "late" could be.
-        assert makespan(steps, {"long": 10, "short": 2, "late": 1, "waits": 7}, slots=2) == 10
-        assert makespan(steps, {"long": 10, "short": 2, "late": 1, "waits": 8}, slots=2) == 11
-
-    def test_inputs_that_are_there_already_are_not_waited_for(self) -> None:
-        assert makespan([train("a", "made before")], {"a": 3}, slots=1) == 3
-
-    def test_in_one_process_everything_comes_after_the_other(self) -> None:
-        steps = [train("a"), train("b"), prepare("c")]
-        assert makespan(steps, {"a": 1, "b": 2, "c": 4}, slots=2, serial=True) == 7
-
-    def test_who_runs_alone_waits_for_all_slots_and_is_waited_for(self) -> None:
-        steps = [train("a"), train("b"), replace(train("alone"), alone=True), train("c"), train("d")]
-        assert makespan(steps, {"a": 2, "b": 5, "alone": 3, "c": 4, "d": 1}, slots=2) == 12
-
-    def test_nothing_takes_no_time(self) -> None:
-        assert makespan([], {}, slots=2) == 0
-
-
 class TestSpeeds:
     def test_nothing_is_known_of_a_new_machine(self) -> None:
         assert speed_of(Work("TeacherStage adamw", "flops", 1e12, 1e6), HERE, noted()) is None
@@ -127,9 +92,34 @@ class TestSpeeds:
     def test_the_middle_of_the_newest_of_its_kind_and_size(self) -> None:
         slower = [replace(NOTE, speed=speed) for speed in (9e9, 1e9, 2e9, 3e9, 4e9, 5e9)]
         others = [replace(NOTE, size=1e8, speed=7e9), replace(NOTE, kind="ExpertStage adamw", speed=8e9)]
-        found = speed_of(Work(NOTE.kind, "flops", 1e12, 1e6), HERE, [*slower, *others])
+        found = speed_of(Work(NOTE.kind, "flops", 1e12, 1e6), HERE, [*slower, *others], trains=True)
         assert found is not None
-        assert (found.speed, found.start, len(found.notes)) == (3e9, 2.0, 5)
+        assert (found.speed, len(found.notes)) == (3e9, 5)
+
+    def test_the_start_of_a_training_is_that_of_its_kind_or_of_the_first_of_a_run(self) -> None:
+        ray, expert = replace(NOTE, ray=True), "ExpertStage adamw"
+        later = [replace(ray, kind=expert, start=start) for start in (0.3, 0.5, 0.4)]
+        notes = [replace(ray, start=9.0, first=True), *later, replace(ray, kind="JointStage", start=3.0)]
+        notes.append(replace(ray, kind=expert, start=None))
+        assert start_of(expert, ray=True, first=False, notes=notes) == 0.4
+        assert start_of(expert, ray=True, first=True, notes=notes) == 9.0
+        assert start_of("JointStage", ray=True, first=False, notes=notes) == 3.0
+        assert start_of("StudentStage", ray=True, first=False, notes=notes) == 0.45
+        assert start_of(expert, ray=False, first=False, notes=notes) is None
+
+    @given(st.floats(0.01, 100), st.floats(1e-6, 1e-3), st.floats(1, 1e6), st.integers(1, 5))
+    def test_steps_without_a_loop_tell_how_much_is_there_whatever_the_amount(
+        self, start: float, each: float, amount: float, count: int
+    ) -> None:
+        def seconds_of(amounts: list[float], wanted: float) -> float:
+            about = replace(NOTE, kind="TokensStage", unit="tokens", size=1.0, start=None)
+            notes = [replace(about, amount=a, speed=a / (start + each * a)) for a in amounts]
+            found = speed_of(Work("TokensStage", "tokens", wanted), HERE, notes)
+            assert found is not None
+            return found.start + wanted / found.speed
+
+        assert seconds_of([amount] * count, amount) == pytest.approx(start + each * amount)
+        assert seconds_of([amount, 5 * amount], 20 * amount) == pytest.approx(start + each * 20 * amount, rel=1e-3)
 
     def test_another_kind_tells_of_flops_and_of_nothing_else(self) -> None:
         assert speed_of(Work("StudentStage adamw", "flops", 1e12, 1e6), HERE, [NOTE]) is not None
@@ -139,7 +129,7 @@ class TestSpeeds:
         work = Work(NOTE.kind, "flops", 1e12, 1e6)
         assert speed_of(work, replace(HERE, device="cuda"), [NOTE]) is None
         assert speed_of(work, replace(HERE, arithmetic="bf16"), [NOTE]) is None
-        faster = speed_of(work, replace(HERE, threads=4), [NOTE])
+        faster = speed_of(work, replace(HERE, threads=4), [NOTE], trains=True)
         assert faster is not None
         assert 2 < faster.speed / NOTE.speed < 4
 
@@ -160,7 +150,7 @@ class TestNotes:
 
     def note(self, folder: Path, manifest: dict[str, Any], *steps: str, **changes: Any) -> list[Note]:
         recipe, plan = planned(folder)
-        observer = SpeedNotes(plan, costs_of(plan), recipe.resources, local=True)
+        observer = SpeedNotes(plan, costs_of(plan), recipe.resources, local=True, since=time.perf_counter())
         for step in steps:
             made = folder / step
             made.mkdir(exist_ok=True)
@@ -168,14 +158,25 @@ class TestNotes:
             observer.started(step)
             observer.finished(step, {"seconds": 25.0, "run_peak_memory_bytes": 1, **manifest}, made)
         observer.close(None)
-        return noted()
+        return [note for note in noted() if note.kind != SESSION]
 
     def test_a_trainings_own_tokens_and_seconds_count(self, tmp_path: Path) -> None:
         _, plan = planned(tmp_path)
         cost = costs_of(plan)["teacher"]
         (found,) = self.note(tmp_path, {}, "teacher")
         assert found.speed == pytest.approx(cost.flops / cost.tokens * 20_000 / 20.0, rel=1e-3)
-        assert found.start == 5.0
+        assert (found.start, found.amount, found.first) == (
+            5.0,
+            float(f"{cost.flops / cost.tokens * 20_000:.4g}"),
+            True,
+        )
+
+    def test_what_passes_before_the_first_step_is_noted(self, tmp_path: Path) -> None:
+        self.note(tmp_path, {}, "corpus")
+        (session,) = (note for note in noted() if note.kind == SESSION)
+        assert 0 < session.seconds < 60
+        expected = estimated(*planned(tmp_path))
+        assert expected.total == pytest.approx(expected.schedule.seconds + EDGES[False] + session.seconds)
 
     def test_steps_without_a_model_are_noted_too(self, tmp_path: Path) -> None:
         text, report = self.note(tmp_path, {}, "corpus", "report")
@@ -195,10 +196,12 @@ class TestEstimate:
         expected = estimated(recipe, plan)
         assert expected.grounds == "no run yet on this machine: a guess, within a factor of 3"
         assert set(expected.seconds) == {step.name for step in plan.missing}
-        assert expected.total == pytest.approx(sum(expected.seconds.values()))
+        steps = len(expected.seconds)
+        assert expected.schedule.seconds == pytest.approx(sum(expected.seconds.values()) + BETWEEN * steps)
+        assert expected.total == pytest.approx(expected.schedule.seconds + EDGES[False] + SESSION_SECONDS[False])
         flops = costs_of(plan)["teacher"].flops
         reached = room.EFFICIENCY["fp32"] * PEAK
-        assert expected.seconds["teacher"] == pytest.approx(START[False] + flops / reached)
+        assert expected.seconds["teacher"] == pytest.approx(START + flops / reached)
         assert expected.seconds["report"] == DATA_SECONDS
         assert expected.seconds["cache-en"] > 0
         assert expected.seconds["evaluation"] > 0

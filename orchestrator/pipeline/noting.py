@@ -1,0 +1,132 @@
+"""Notes how fast the steps of a run were, in the user's cache, when the run is over."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from orchestrator.config.recipe import ResourcesConfig
+from orchestrator.errors import MomeError
+from orchestrator.machine import processor, remember
+from orchestrator.pipeline.graph import Step
+from orchestrator.pipeline.plan import Plan, PlannedStep
+from orchestrator.pipeline.speeds import (
+    MOST,
+    NAME,
+    SESSION,
+    Conditions,
+    Note,
+    conditions_of,
+    noted,
+    text_tokens,
+    work_of,
+)
+from orchestrator.records import TrainingFacts
+from orchestrator.stages.base import Cost
+from orchestrator.tokens.expected import counted_blocks
+from orchestrator.tracking.observer import Observer
+
+
+@dataclass
+class SpeedNotes(Observer):
+    """An observer that notes how fast the steps of a run were. Steps of other machines are left out.
+
+    Attributes:
+        plan: of the run.
+        costs: of its steps, as they were expected.
+        resources: of its recipe.
+        local: without Ray.
+        since: when its run was asked for, on the clock of :func:`time.perf_counter`.
+    """
+
+    plan: Plan
+    costs: Mapping[str, Cost]
+    resources: ResourcesConfig
+    local: bool
+    since: float
+    _ended: list[tuple[str, Mapping[str, Any], Path]] = field(default_factory=list)
+    _session: float = 0.0
+    _first: str = ""
+
+    def started(self, step: str) -> None:
+        """Keep in mind when the first step begins, and which training does."""
+        self._session = self._session or time.perf_counter() - self.since
+        if not self._first and self._steps[step].step.stage.distributed:
+            self._first = step
+
+    def finished(self, step: str, manifest: Mapping[str, Any], folder: Path) -> None:
+        """Keep in mind what has ended: the costs of what has read it are told when all is over."""
+        self._ended.append((step, manifest, folder))
+
+    def close(self, report: Path | None) -> None:  # noqa: ARG002
+        """Note the speeds."""
+        notes = []
+        for name, manifest, folder in self._ended:
+            with suppress(MomeError, OSError, ValueError, KeyError, TypeError):  # of a damaged or unknown artifact
+                notes += [note] if (note := self._note(name, manifest, folder)) else []
+        if notes:
+            notes.append(
+                Note(SESSION, "steps", 1.0, "cpu", "fp32", 1, not self.local, 1 / max(self._session, 0.1), 0.0)
+            )
+            kept = [asdict(note) for note in (*noted(), *notes)]
+            remember(NAME, kept[-MOST:])
+
+    def _note(self, name: str, manifest: Mapping[str, Any], folder: Path) -> Note | None:
+        planned, seconds = self._steps[name], float(manifest["seconds"])
+        if manifest.get("run_peak_memory_bytes") is None or seconds <= 0:
+            return None  # on a cluster that others share: its machines are not this one
+        training = _training(folder) if planned.step.stage.distributed else None
+        cost = self._cost(planned)
+        conditions = self._conditions(planned.step, cost, training)
+        if training and training.get("processor") != processor():
+            return None
+        if training and cost.tokens:
+            share = training["tokens"] / cost.tokens / training["world_size"]  # of a worker
+            cost = replace(cost, tokens=round(cost.tokens * share), flops=cost.flops * share)
+        loop = min(float(training["seconds"]), seconds) if training else seconds
+        work = work_of(planned, cost, self._text)
+        if not (work.amount and loop):
+            return None
+        size, speed, amount = (float(f"{each:.4g}") for each in (work.size, work.amount / loop, work.amount))
+        where = asdict(conditions)
+        start, first = round(seconds - loop, 2) if training else None, name == self._first
+        return Note(work.kind, work.unit, size, speed=speed, start=start, amount=amount, first=first, **where)
+
+    def _cost(self, planned: PlannedStep) -> Cost:
+        """Of a step, now that its inputs are there; a training's own facts tell what they held."""
+        if planned.step.stage.distributed:
+            return self.costs[planned.name]
+        inputs = {role: self._folders.get(name) for role, name in planned.step.inputs.items()}
+        return planned.step.stage.cost(inputs, self.plan.expected)
+
+    def _conditions(self, step: Step, cost: Cost, training: TrainingFacts | None) -> Conditions:
+        if training:
+            return Conditions(training["device"], training["arithmetic"], training["threads"], not self.local)
+        return conditions_of(step, cost, self.resources, self.local)
+
+    @cached_property
+    def _steps(self) -> dict[str, PlannedStep]:
+        return {planned.name: planned for planned in self.plan.steps}
+
+    @cached_property
+    def _folders(self) -> dict[str, Path]:
+        """Of all steps that are there when all is over."""
+        made = {p.name: p.artifact.folder for p in self.plan.steps if p.artifact}
+        return made | {name: folder for name, _, folder in self._ended}
+
+    @cached_property
+    def _text(self) -> float:
+        """Tokens of all languages and splits; 0: there are no blocks of them."""
+        folder, expected = self._folders.get("blocks"), self.plan.expected
+        return text_tokens(replace(expected, blocks=counted_blocks(folder) if folder else {}))
+
+
+def _training(folder: Path) -> TrainingFacts:
+    found: TrainingFacts = json.loads((folder / "training.json").read_text(encoding="utf-8"))
+    return found
