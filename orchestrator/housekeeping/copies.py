@@ -13,11 +13,11 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from orchestrator.artifacts import MANIFEST, Artifact
+from orchestrator.artifacts import MANIFEST, Artifact, digest
 from orchestrator.disk import disk_errors, file_digest
 from orchestrator.errors import ArtifactError
 from orchestrator.remote.commits import Commit
@@ -25,7 +25,7 @@ from orchestrator.remote.errors import without_login
 from orchestrator.remote.store import RemoteStore
 
 RECORDS = "records"
-FOLDERS, TIMES = "folders.json", "times.json"
+IDENTITY, TIMES = "identity.json", "times.json"
 _RECORD = re.compile(r"[^/.][^/]*\.json|steps\.jsonl|mixtures/current\.json|mixtures/\d+/version\.json|report/.+")
 _ARTIFACT = re.compile(r"stages/[^/.][^/]*/[0-9a-f]{16}|mixtures/\d+/[^/.][^/]*|report")
 _FIRST_SECONDS = 10.0
@@ -55,6 +55,7 @@ class Snapshot:
         number: of its records.
         commit: of its records.
         folders: folder of the run -> its artifact.
+        digests: record -> its digest, see :func:`digests`.
         times: record -> when it changed, in nanoseconds since 1970.
         records: the folder that they lie in now.
     """
@@ -62,6 +63,7 @@ class Snapshot:
     number: int
     commit: Commit
     folders: Mapping[str, Place]
+    digests: Mapping[str, str]
     times: Mapping[str, int]
     records: Path
 
@@ -117,8 +119,10 @@ class RunStore:
             ResourceError: the store does not answer within seconds, or refuses.
         """
         names = replace(self.store, patience=_FIRST_SECONDS).artifacts()
-        numbers = sorted(int(name.fingerprint) for name in names if name.place == RECORDS)
-        return set(map(tuple, names)), numbers
+        numbers = sorted(
+            int(name.fingerprint) for name in names if name.place == RECORDS and name.fingerprint.isdigit()
+        )
+        return {(name.place, name.fingerprint) for name in names}, numbers
 
     def commit(self, number: int) -> Commit:
         """Of the records of this number.
@@ -143,17 +147,17 @@ class RunStore:
             self.store.fetch(RECORDS, f"{number:08d}", records)
             where = f"{self.shown}, records {number}"
             try:
-                folders = {
-                    str(name): Place(*map(str, facts)) for name, facts in json.loads(_text(records / FOLDERS)).items()
-                }
+                identity = json.loads(_text(records / IDENTITY))
+                folders = {str(name): Place(*map(str, facts)) for name, facts in identity["folders"].items()}
+                known = {str(name): str(sha256) for name, sha256 in identity["records"].items()}
                 times = {str(name): int(time) for name, time in json.loads(_text(records / TIMES)).items()}
-            except (OSError, ValueError, TypeError, AttributeError):
+            except (OSError, ValueError, TypeError, AttributeError, KeyError):
                 raise ArtifactError("the records of a run can't be read", where, "push the run again") from None
             odd = [name for name in folders if not _ARTIFACT.fullmatch(name)]
-            odd += [name for name in commit.files if not (_RECORD.fullmatch(name) or name in (FOLDERS, TIMES))]
+            odd += [name for name in (*times, *known) if not _RECORD.fullmatch(name) or name not in commit.files]
             if odd:
                 raise ArtifactError(f"the records of a run name {odd[0]!r}, which no run has", where, "push it again")
-            yield Snapshot(number, commit, folders, times, records)
+            yield Snapshot(number, commit, folders, known, times, records)
 
 
 def records_of(root: Path) -> list[str]:
@@ -178,15 +182,20 @@ def artifacts_of(root: Path) -> dict[str, Artifact]:
     return {name: Artifact.open(root / name) for name in names if _ARTIFACT.fullmatch(name)}
 
 
-def same_records(mine: Mapping[str, str], commit: Commit) -> bool:
-    """Whether records, by their SHA-256, are those of a commit; when they were written is no matter."""
-    theirs = {name: file.sha256 for name, file in commit.files.items() if name != TIMES}
-    return theirs == {name: sha256 for name, sha256 in mine.items() if name != TIMES}
+def is_of(commit: Commit, sha256: str) -> bool:
+    """Whether records are those with an :data:`IDENTITY` of this SHA-256; when they were written is no matter."""
+    return IDENTITY in commit.files and commit.files[IDENTITY].sha256 == sha256
 
 
 def digests(folder: Path, names: Iterable[str]) -> dict[str, str]:
-    """Name -> SHA-256 (hex)."""
-    return {name: file_digest(folder / name) for name in names}
+    """Record -> SHA-256 (hex) of what it says: in JSON, the order of keys says nothing."""
+    found = {}
+    for name in names:
+        found[name] = file_digest(folder / name)
+        if name.endswith(".json"):
+            with suppress(ValueError):
+                found[name] = digest(json.loads(_text(folder / name)))
+    return found
 
 
 def copy_file(source: Path, target: Path, changed: int) -> None:

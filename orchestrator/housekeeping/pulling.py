@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -38,27 +39,32 @@ def pull(url: str, runs: Path, say: Say) -> tuple[Path, Copied]:
         raise ArtifactError(f"the store has no run {there.run!r}", there.shown, fix)
     root = runs_folder(runs) / there.run
     with there.snapshot(numbers[-1]) as snapshot, locked(root):
-        _check_unchanged(there, root, numbers)
+        _check_unchanged(there, root, snapshot, numbers[:-1])
         fetching = _Fetching(there, root, snapshot, say)
         fetching.artifacts()
         fetching.records()
     return root, fetching.copied
 
 
-def _check_unchanged(there: RunStore, root: Path, numbers: list[int]) -> None:
+def _check_unchanged(there: RunStore, root: Path, latest: Snapshot, earlier: list[int]) -> None:
     """Make sure that nothing is lost with the records that are here.
 
     Raises:
         ArtifactError: one of them is in no copy of the store.
     """
-    left = digests(root, records_of(root))
-    for number in reversed(numbers):
-        files = there.commit(number).files if left else {}
-        left = {name: sha256 for name, sha256 in left.items() if name not in files or files[name].sha256 != sha256}
+    left = _others(digests(root, records_of(root)), latest)
+    for number in reversed(earlier):
+        if left:
+            with there.snapshot(number) as snapshot:
+                left = _others(left, snapshot)
     if left:
         what = f"the run here has changed since it was pushed ({min(left)})"
         fix = f"mome push {root} {there.shown.rpartition('/')[0]}, or pull into another folder: --runs FOLDER"
         raise ArtifactError(what, str(root), fix)
+
+
+def _others(left: Mapping[str, str], snapshot: Snapshot) -> dict[str, str]:
+    return {name: sha256 for name, sha256 in left.items() if snapshot.digests.get(name) != sha256}
 
 
 class _Fetching:
@@ -83,10 +89,10 @@ class _Fetching:
 
     def records(self) -> None:
         """Put the records in place, those that name others last."""
-        times = self.snapshot.times
+        times, here = self.snapshot.times, digests(self.root, records_of(self.root))
         for name in sorted(times, key=lambda name: (name == "artifacts.json", name == "mixtures/current.json", name)):
             source, target = self.snapshot.records / name, self.root / name
-            if not target.is_file() or file_digest(source) != file_digest(target):
+            if here.get(name) != self.snapshot.digests.get(name):
                 copy_file(source, target, times[name])
                 self.copied.has_changed = True
 

@@ -11,7 +11,7 @@ from orchestrator.artifacts import MANIFEST, Artifact, write_json
 from orchestrator.disk import file_digest
 from orchestrator.errors import ArtifactError
 from orchestrator.housekeeping.copies import (
-    FOLDERS,
+    IDENTITY,
     RECORDS,
     TIMES,
     Copied,
@@ -20,8 +20,8 @@ from orchestrator.housekeeping.copies import (
     Say,
     artifacts_of,
     digests,
+    is_of,
     records_of,
-    same_records,
 )
 
 _KEPT_FOR = 86400.0
@@ -50,7 +50,8 @@ def push(root: Path, url: str, say: Say) -> Copied:
         folder = Path(temporary)
         times = _gather(root, folder)  # before the artifacts that they name
         places = _send_artifacts(there, root, known, copied, say)
-        write_json(folder / FOLDERS, {name: [p.place, p.fingerprint, p.sha256] for name, p in places.items()})
+        folders = {name: [p.place, p.fingerprint, p.sha256] for name, p in places.items()}
+        write_json(folder / IDENTITY, {"folders": folders, "records": digests(folder, times)})
         write_json(folder / TIMES, times)
         copied.has_changed = _send_records(there, folder, numbers, say)
     if copied.artifacts or copied.has_changed:
@@ -98,14 +99,14 @@ def _send(there: RunStore, name: str, artifact: Artifact, sha256: str, copied: C
 
 def _send_records(there: RunStore, folder: Path, numbers: list[int], say: Say) -> bool:
     """Publish a run's records under the next number, unless the store has them; returns whether they were sent."""
-    mine = digests(folder, (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()))
+    mine = file_digest(folder / IDENTITY)
     for number in reversed(numbers):
-        if same_records(mine, there.commit(number)):
+        if is_of(there.commit(number), mine):
             if number != numbers[-1]:
                 say(f"the store is ahead of this folder: mome pull {there.shown}")
             return False
     number = max(numbers, default=0)
     while True:  # somebody else may take the same number
         number += 1
-        if same_records(mine, there.store.publish(RECORDS, f"{number:08d}", folder)):
+        if is_of(there.store.publish(RECORDS, f"{number:08d}", folder), mine):
             return True

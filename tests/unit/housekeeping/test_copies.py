@@ -113,6 +113,16 @@ def test_the_run_here_has_changed(tmp_path: Path, url: str) -> None:
     assert Versions(root).numbers() == [1, 2]
 
 
+def test_a_run_with_nothing_to_do_changes_nothing(tmp_path: Path, url: str) -> None:
+    root = made_run(tmp_path / "a" / "one")
+    push(root, url, quiet)
+    there, _ = pull(f"{url}/one", tmp_path / "b", quiet)
+    steps = Store(there).current()
+    Store(there).set_current("one", dict(reversed(steps.items())))
+    assert push(there, url, quiet) == NOTHING
+    assert pull(f"{url}/one", tmp_path / "b", quiet)[1] == NOTHING
+
+
 class Interrupted(BaseException):
     pass
 
@@ -170,9 +180,9 @@ def test_records_that_lead_elsewhere(tmp_path: Path, url: str, name: str) -> Non
     push(root, url, quiet)
     store = RemoteStore(f"{url}/one")
     store.fetch("records", "00000001", tmp_path / "records")
-    places = json.loads((tmp_path / "records" / "folders.json").read_text())
-    places[name] = next(iter(places.values()))
-    (tmp_path / "records" / "folders.json").write_text(json.dumps(places))
+    identity = json.loads((tmp_path / "records" / "identity.json").read_text())
+    identity["folders"][name] = next(iter(identity["folders"].values()))
+    (tmp_path / "records" / "identity.json").write_text(json.dumps(identity))
     store.publish("records", "00000002", tmp_path / "records")
     with pytest.raises(ArtifactError, match="which no run has"):
         pull(f"{url}/one", tmp_path / "b", quiet)
