@@ -6,7 +6,7 @@ import random
 import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,6 +30,7 @@ class S3:
     hear: Callable[[str, str], None] = lambda method, path: None
     ignores_conditions: bool = False
     failed: int = 0
+    session: Any = None
     requests: list[tuple[str, str]] = field(default_factory=list)
     dice: random.Random = field(default_factory=lambda: random.Random(15))
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -65,7 +66,12 @@ class S3:
         return {"endpoint_url": self.url, "key": KEY, "secret": SECRET, "config_kwargs": once}
 
     def store(self, folder: str, **more: Any) -> RemoteStore:
-        return RemoteStore(f"s3://{BUCKET}/{folder}", self.options, **{"patience": 20.0, **more})
+        """A store in its bucket; all share what botocore reads from its files."""
+        from aiobotocore.session import get_session
+
+        self.session = self.session or get_session()
+        options = {**self.options, "session": self.session}
+        return RemoteStore(f"s3://{BUCKET}/{folder}", options, **{"patience": 20.0, **more})
 
 
 @contextmanager
@@ -89,7 +95,8 @@ def served() -> Iterator[S3]:
     thread.start()
     import s3fs
 
-    s3fs.S3FileSystem(skip_instance_cache=True, **s3.options).mkdir(BUCKET)
+    with suppress(FileExistsError):  # moto's buckets are the process's
+        s3fs.S3FileSystem(skip_instance_cache=True, **s3.options).mkdir(BUCKET)
     try:
         yield s3
     finally:

@@ -90,7 +90,7 @@ def test_publishers_at_once(store: RemoteStore, tmp_path: Path) -> None:
     begin = threading.Barrier(count)
 
     def publish(folder: Path) -> Commit:
-        mine = pickle.loads(pickle.dumps(store))
+        mine = RemoteStore(store.url, store.options)  # its own connections
         mine.check()
         begin.wait()
         return mine.publish("teacher", "f", folder)
@@ -102,6 +102,14 @@ def test_publishers_at_once(store: RemoteStore, tmp_path: Path) -> None:
     won = int((tmp_path / "got" / "who").read_text())
     assert files_of(tmp_path / "got") == files_of(folders[won])
     assert len(store._objects.list("")) == 3  # the others have cleaned up
+
+
+def test_it_goes_to_other_processes(tmp_path: Path) -> None:
+    store = RemoteStore(f"memory://{tmp_path.name}", {"global_store": True}, parallel=3)
+    store.publish("teacher", "f", folder_of(tmp_path / "made", ODD))  # connections and threads stay here
+    there = pickle.loads(pickle.dumps(store))
+    assert there == store
+    assert there.find("teacher", "f") == store.find("teacher", "f")
 
 
 def test_fetchers_at_once(store: RemoteStore, tmp_path: Path) -> None:
@@ -204,7 +212,7 @@ def test_a_store_that_is_away_for_a_while(s3: S3, tmp_path: Path) -> None:
     store = s3.store(tmp_path.name)
     store.check()
     s3.fails = 1.0
-    back = threading.Timer(1.5, lambda: setattr(s3, "fails", 0.0))
+    back = threading.Timer(0.7, lambda: setattr(s3, "fails", 0.0))
     back.start()
     store.publish("teacher", "f", made)
     assert store.artifacts() == [("teacher", "f")]
@@ -223,7 +231,8 @@ RemoteStore(url, json.loads(options), parallel=2).publish("teacher", "f", Path(f
 
 
 def publishing(store: RemoteStore, folder: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-c", PUBLISH, store.url, json.dumps(dict(store.options)), str(folder)]
+    options = {name: value for name, value in store.options.items() if name != "session"}
+    command = [sys.executable, "-c", PUBLISH, store.url, json.dumps(options), str(folder)]
     return subprocess.Popen(command, cwd=Path(__file__).parents[3])
 
 
@@ -267,7 +276,7 @@ def test_processes_at_once(s3: S3, tmp_path: Path) -> None:
 def test_a_large_file_in_parts(s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("orchestrator.remote.objects._WHOLE", 5 << 20)
     store = s3.store(tmp_path.name)
-    made = folder_of(tmp_path / "made", {"large": os.urandom(11 << 20), "small": b"1"})
+    made = folder_of(tmp_path / "made", {"large": os.urandom(10_500_000), "small": b"1"})
     store.publish("teacher", "f", made)
     assert any(method == "POST" for method, _ in s3.requests)
     assert store.fetch("teacher", "f", tmp_path / "got")
