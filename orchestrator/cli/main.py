@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from orchestrator.cli import clusters, data, expert, managing, mixture, plugins
+from orchestrator.cli import clusters, copying, data, expert, managing, mixture, plugins
 from orchestrator.cli.arguments import (
     BENCHES,
     DEFAULT_RUNS,
@@ -261,7 +261,7 @@ def doctor() -> None:
     examine()
 
 
-for name, command in {"plugins": plugins.tell, **managing.COMMANDS}.items():
+for name, command in {"plugins": plugins.tell, **managing.COMMANDS, **copying.COMMANDS}.items():
     app.command(name)(command)
 
 
