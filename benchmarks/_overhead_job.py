@@ -130,7 +130,7 @@ def _train_through_ray(job: Job) -> None:
     from orchestrator.cluster.session import session
     from orchestrator.pipeline.graph import Step
 
-    resources = ResourcesConfig(device="cpu", slots=1, workers=job.workers, cpus=job.workers, threads=job.threads)
+    resources = ResourcesConfig(device="cpu", slots=1, workers=job.workers, threads=job.threads)
     with session(resources):
         runner = RayRunner(resources)
         for number in range(job.trainings):

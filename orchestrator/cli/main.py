@@ -15,6 +15,7 @@ from orchestrator.cli.arguments import (
     BENCHES,
     DEFAULT_RUNS,
     Accept,
+    BenchOptions,
     Experts,
     Force,
     Local,
@@ -230,6 +231,7 @@ def serve(
 @app.command()
 def bench(
     name: Annotated[str, typer.Argument(help=f"What to measure: {BENCHES}.", show_default=False)],
+    options: BenchOptions = None,
     json: Annotated[Path | None, typer.Option(help="Write the figures here too.")] = None,
 ) -> None:
     """Measure speed against a baseline in the same run.
@@ -239,10 +241,12 @@ def bench(
         mome bench train
 
         mome bench packing --json packing.json
+
+        mome bench overhead against=../an-older-checkout
     """
     from orchestrator.cli.bench import run_bench
 
-    run_bench(name, json)
+    run_bench(name, options or (), json)
 
 
 @app.command()

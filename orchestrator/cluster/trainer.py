@@ -20,9 +20,9 @@ from orchestrator.cluster.errors import WorkerDiedError, sendable, translate
 from orchestrator.cluster.lean import make_trainer
 from orchestrator.cluster.session import is_own_cluster
 from orchestrator.cluster.shared import check_shared, clear
+from orchestrator.environment import Stoppable
 from orchestrator.errors import StoppedEarlyError
 from orchestrator.memory import PeakMemory
-from orchestrator.pipeline.local import Stoppable
 from orchestrator.resources import Allocation
 from orchestrator.stages.base import Stage
 
@@ -134,11 +134,12 @@ def begin_fit(
 
 def run_worker(config: Mapping[str, Any]) -> None:
     """The train function: run the stage of a training."""
+    context = ray.train.get_context()
     with sendable():
-        work(ray.get(config["training"]))
+        work(ray.get(config["training"]), context.get_world_rank(), context.get_world_size())
 
 
-def work(training: Training) -> None:
+def work(training: Training, rank: int = 0, world_size: int = 1) -> None:
     """Run a training's stage with this worker's place among the workers.
 
     Raises:
@@ -149,7 +150,7 @@ def work(training: Training) -> None:
     check_shared(training.out)
     if not training.stage.distributed:
         clear(training.out)
-    allocation, context = training.allocation, ray.train.get_context()
+    allocation = training.allocation
     torch.set_num_threads(allocation.threads)
     told = threading.Event()
     environment = Stoppable(
@@ -157,8 +158,8 @@ def work(training: Training) -> None:
         device=allocation.device,
         threads=allocation.threads,
         strategy=allocation.strategy,
-        rank=context.get_world_rank(),
-        world_size=context.get_world_size(),
+        rank=rank,
+        world_size=world_size,
         is_stopped=told.is_set,
     )
     alone = environment.world_size == 1  # of several workers, those that go on would wait for one that has ended
