@@ -88,8 +88,8 @@ class Overhead:
         for workers in (1, 2)[: 1 + self.two]:
             found.bare[workers] += [self._run(root, here, workers, 0) for _ in range(self.bare)]
             found.ours[workers].append(self._run(root, here, workers, self.trainings if workers == 1 else 2))
-        if self.against:
-            found.older.append(self._run(root, str(Path(self.against).resolve()), 1, self.trainings))
+            if workers == 1 and self.against:
+                found.older.append(self._run(root, str(Path(self.against).resolve()), 1, self.trainings))
 
     def _run(self, root: Path, checkout: str, workers: int, trainings: int) -> Ended:
         """A session with some trainings, or with 0 of them, one training below torchrun."""
