@@ -21,7 +21,7 @@ SPECIAL = ("<unk>", "<s>", "</s>")
 
 def write_inputs(root: Path, teacher: dict[str, Any], vocab_size: int, context: int, blocks: int) -> None:
     """Write `blocks`, `teacher`, `tokenizer`, and a `cache-…` for each precision."""
-    for name in ("blocks/train", "teacher", "tokenizer"):
+    for name in ("blocks/train", "blocks/validation", "teacher", "tokenizer"):
         (root / name).mkdir(parents=True)
     _write_blocks(root / "blocks", vocab_size, context, blocks)
     words = {word: number for number, word in enumerate([*SPECIAL, *(f"w{i}" for i in range(3, vocab_size))])}
@@ -40,7 +40,10 @@ def write_inputs(root: Path, teacher: dict[str, Any], vocab_size: int, context: 
 def _write_blocks(folder: Path, vocab_size: int, context: int, blocks: int) -> None:
     tokens = blocks * context + 1
     ids = np.random.default_rng(0).integers(len(SPECIAL), vocab_size, tokens, dtype=np.uint16)
-    ids.tofile(folder / "train" / f"{LANGUAGE}.bin")
+    for split in ("train", "validation"):
+        ids.tofile(folder / split / f"{LANGUAGE}.bin")
     counts = {"documents": 1, "tokens": tokens, "characters": tokens, "bytes": tokens, "blocks": blocks}
     about = {"context": context, "dtype": "uint16", "vocab_size": vocab_size, "languages": [LANGUAGE]}
-    write_json(folder / "blocks.json", {**about, "splits": {"train": {LANGUAGE: counts}}})
+    write_json(
+        folder / "blocks.json", {**about, "splits": {split: {LANGUAGE: counts} for split in ("train", "validation")}}
+    )

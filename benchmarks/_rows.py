@@ -36,7 +36,8 @@ class Row:
 def compare(case: str, metric: str, unit: str, ours: Sequence[float], baseline: Sequence[float]) -> Row:
     """The row of two series of repeats."""
     middle = statistics.median(ours)
-    return Row(case, metric, unit, middle, statistics.median(baseline), (max(ours) - min(ours)) / middle)
+    spread = (max(ours) - min(ours)) / abs(middle) if middle else 0.0
+    return Row(case, metric, unit, middle, statistics.median(baseline), spread)
 
 
 def single(case: str, metric: str, unit: str, ours: float, baseline: float) -> Row:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from orchestrator.config.base import PluginSpec
+from orchestrator.errors import StoppedEarlyError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -63,3 +64,20 @@ class Environment:
         self.work.mkdir(parents=True, exist_ok=True)
         with (self.work / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(row, allow_nan=False) + "\n")
+
+
+@dataclass(frozen=True)
+class Stoppable(Environment):
+    """Ends a stage at its next metrics once it is to stop."""
+
+    is_stopped: Callable[[], bool] = lambda: False
+
+    def log(self, row: Mapping[str, Any]) -> None:
+        """See :class:`Environment`.
+
+        Raises:
+            StoppedEarlyError: the stage is to stop.
+        """
+        if self.is_stopped():
+            raise StoppedEarlyError("stopped")
+        super().log(row)

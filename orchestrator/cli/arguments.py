@@ -14,6 +14,7 @@ RecipeFile = Annotated[
 Overrides = Annotated[
     list[str] | None, typer.Argument(help="Fields to change: section.field=value.", show_default=False)
 ]
+BenchOptions = Annotated[list[str] | None, typer.Argument(help="Its options: option=value.", show_default=False)]
 Runs = Annotated[Path, typer.Option(help="Folder that holds the runs.")]
 RunName = Annotated[str, typer.Argument(help="Name of a run, or its folder.", show_default=False)]
 Local = Annotated[bool, typer.Option("--local", help="Run in this process, without Ray.")]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import platform
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -14,20 +16,24 @@ import orchestrator
 from orchestrator import plugins
 from orchestrator.api.extras import needs_cluster
 from orchestrator.artifacts import write_json
+from orchestrator.config.loading import apply_override
 from orchestrator.errors import ResourceError
 from orchestrator.provenance import versions
 
 
-def run_bench(name: str, json_file: Path | None) -> None:
-    """Measure and print.
+def run_bench(name: str, options: Sequence[str], json_file: Path | None) -> None:
+    """Measure with ``option=value`` for some of the bench's sizes, and print.
 
     Raises:
-        PluginError: no bench of that name. ResourceError: this is no clone, or a package that it compares with is not
-            installed.
+        PluginError: no bench of that name, or no such option. RecipeError: one that is no ``option=value``.
+        ResourceError: this is no clone, or a package that it compares with is not installed.
     """
     _find_benchmarks()
+    chosen: dict[str, Any] = {}
+    for option in options:
+        chosen = apply_override(chosen, option)
     with needs_cluster():
-        rows = list(plugins.create("benchmarks", name, {}).rows())
+        rows = list(plugins.create("benchmarks", name, chosen).rows())
     table = Table(title=f"bench {name}: medians in one run", title_justify="left")
     for heading in ("case", "metric", "unit", "ours", "baseline", "ratio", "spread"):
         table.add_column(heading, justify="left" if heading in ("case", "metric", "unit") else "right")

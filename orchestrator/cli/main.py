@@ -15,6 +15,7 @@ from orchestrator.cli.arguments import (
     BENCHES,
     DEFAULT_RUNS,
     Accept,
+    BenchOptions,
     ClusterFile,
     Experts,
     Force,
@@ -233,6 +234,7 @@ def serve(
 @app.command()
 def bench(
     name: Annotated[str, typer.Argument(help=f"What to measure: {BENCHES}.", show_default=False)],
+    options: BenchOptions = None,
     json: Annotated[Path | None, typer.Option(help="Write the figures here too.")] = None,
 ) -> None:
     """Measure speed against a baseline in the same run.
@@ -242,10 +244,12 @@ def bench(
         mome bench train
 
         mome bench packing --json packing.json
+
+        mome bench overhead against=../an-older-checkout
     """
     from orchestrator.cli.bench import run_bench
 
-    run_bench(name, json)
+    run_bench(name, options or (), json)
 
 
 @app.command()
@@ -261,23 +265,13 @@ def doctor() -> None:
     examine()
 
 
-for name, command in {"plugins": plugins.tell, **managing.COMMANDS, **copying.COMMANDS}.items():
+for name, command in {
+    "plugins": plugins.tell,
+    "schema": plugins.print_schema,
+    **managing.COMMANDS,
+    **copying.COMMANDS,
+}.items():
     app.command(name)(command)
-
-
-@app.command()
-def schema() -> None:
-    """Print the JSON schema of recipes, for editors.
-
-    Example:
-
-        mome schema > recipe.schema.json
-    """
-    import json
-
-    from orchestrator.config.recipe import Recipe
-
-    print(json.dumps(Recipe.model_json_schema(), indent=1))
 
 
 def main() -> None:

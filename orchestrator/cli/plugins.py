@@ -127,3 +127,15 @@ def _in_type(annotation: Any, path: str, metadata: list[Any]) -> Iterator[tuple[
         inner = f"{path}.NAME" if getattr(annotation, "__origin__", None) is dict else path
         if not isinstance(part, InRoom):
             yield from _in_type(part, inner, list(getattr(part, "__metadata__", ())))
+
+
+def print_schema() -> None:
+    """Print the JSON schema of recipes, for editors.
+
+    Example:
+
+        mome schema > recipe.schema.json
+    """
+    from orchestrator.config.recipe import Recipe
+
+    print(json.dumps(Recipe.model_json_schema(), indent=1))

@@ -12,26 +12,29 @@ from typing import Any, NamedTuple
 
 
 class _Parts(NamedTuple):
-    """What is private: the trainer below TorchTrainer, and the callbacks that start a process each.
+    """What is private: the trainer below TorchTrainer, and what starts a process each.
 
     Attributes:
         base: TorchTrainer's base class.
         data: manages Ray Data sets, which no stage uses.
         cleaner: removes the placement group of a controller that died, which :mod:`orchestrator.cluster.groups` does.
+        scaling: asks for nodes, by way of an actor of Ray Data that a controller waits a second for.
     """
 
     base: Any
     data: Any
     cleaner: Any
+    scaling: Any
 
 
-def make_trainer(function: Callable[..., None], *, process_group: bool, **arguments: Any) -> Any:
+def make_trainer(function: Callable[..., None], *, process_group: bool, own_cluster: bool, **arguments: Any) -> Any:
     """A trainer of Ray Train whose `fit` runs `function` on every worker.
 
     Args:
         function: the train function.
         arguments: as TorchTrainer takes them.
         process_group: the workers need one. Without it the controller is spared torch: 3 s and 150 MB.
+        own_cluster: the cluster is this machine and ends with this process: it gets no nodes.
     """
     parts = _parts()
     if parts is None:
@@ -43,6 +46,18 @@ def make_trainer(function: Callable[..., None], *, process_group: bool, **argume
         def _create_default_callbacks(self) -> list[Any]:
             return [callback for callback in super()._create_default_callbacks() if not isinstance(callback, unused)]
 
+        def _initialize_and_run_controller(self, **given: Any) -> Any:
+            if own_cluster and type(given["scaling_policy"]) is parts.scaling:
+                given["scaling_policy"] = Still(self.scaling_config)
+            return super()._initialize_and_run_controller(**given)
+
+    class Still(parts.scaling):  # type: ignore[misc, name-defined]
+        def after_controller_start(self, train_run_context: Any) -> None:
+            pass
+
+        def _maybe_send_resource_request(self) -> None:
+            pass
+
     return Lean(function, **arguments)
 
 
@@ -51,15 +66,17 @@ def _parts() -> _Parts | None:
     try:
         from ray.train.v2._internal.callbacks import DatasetsCallback
         from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
+        from ray.train.v2._internal.execution.scaling_policy import FixedScalingPolicy
         from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
-        _ = DataParallelTrainer._create_default_callbacks
+        _ = DataParallelTrainer._create_default_callbacks, DataParallelTrainer._initialize_and_run_controller
+        _ = FixedScalingPolicy.after_controller_start, FixedScalingPolicy._maybe_send_resource_request
     except (ImportError, AttributeError):
         import ray
 
         print(f"Ray {ray.__version__} starts more processes a training than it needs to: its parts have moved")
         return None
-    return _Parts(DataParallelTrainer, DatasetsCallback, PlacementGroupCleanerCallback)
+    return _Parts(DataParallelTrainer, DatasetsCallback, PlacementGroupCleanerCallback, FixedScalingPolicy)
 
 
 def _torch_trainer() -> Any:

@@ -141,7 +141,10 @@ class _Worker:
 def serve_trainings(config: Mapping[str, Any]) -> None:
     """The train function: do what comes over the line until it is closed."""
     claim(Path(config["group"]))
-    import transformers  # noqa: F401 (every training needs it, and the first one may not be there yet)
+    # Every training needs them, and the first one may not be there yet.
+    import transformers.modeling_utils  # noqa: F401
+
+    import orchestrator.training.publish  # noqa: F401
 
     with Client(config["address"], authkey=config["key"]) as line, suppress(EOFError):
         while True:

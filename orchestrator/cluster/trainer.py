@@ -22,9 +22,9 @@ from orchestrator.cluster.lean import make_trainer
 from orchestrator.cluster.retries import Retries
 from orchestrator.cluster.session import is_own_cluster
 from orchestrator.cluster.shared import check_shared, clear
+from orchestrator.environment import Stoppable
 from orchestrator.errors import StoppedEarlyError
 from orchestrator.memory import PeakMemory
-from orchestrator.pipeline.local import Stoppable
 from orchestrator.resources import Allocation
 from orchestrator.stages.base import Stage
 
@@ -124,6 +124,7 @@ def begin_fit(
     trainer = make_trainer(
         function,
         process_group=allocation.workers > 1 or allocation.strategy.type != "single",
+        own_cluster=is_own_cluster(),
         train_loop_config={**config, "group": str(group)},
         scaling_config=ScalingConfig(
             num_workers=allocation.workers, use_gpu=worker["GPU"] > 0, resources_per_worker=worker
@@ -146,11 +147,12 @@ def begin_fit(
 def run_worker(config: Mapping[str, Any]) -> None:
     """The train function: run the stage of a training."""
     claim(Path(config["group"]))
+    context = ray.train.get_context()
     with sendable():
-        work(ray.get(config["training"]))
+        work(ray.get(config["training"]), context.get_world_rank(), context.get_world_size())
 
 
-def work(training: Training) -> None:
+def work(training: Training, rank: int = 0, world_size: int = 1) -> None:
     """Run a training's stage with this worker's place among the workers.
 
     Raises:
@@ -161,7 +163,7 @@ def work(training: Training) -> None:
     check_shared(training.out)
     if not training.stage.distributed:
         clear(training.out)
-    allocation, context = training.allocation, ray.train.get_context()
+    allocation = training.allocation
     torch.set_num_threads(allocation.threads)
     told = threading.Event()
     environment = Stoppable(
@@ -169,8 +171,8 @@ def work(training: Training) -> None:
         device=allocation.device,
         threads=allocation.threads,
         strategy=allocation.strategy,
-        rank=context.get_world_rank(),
-        world_size=context.get_world_size(),
+        rank=rank,
+        world_size=world_size,
         is_stopped=told.is_set,
     )
     alone = environment.world_size == 1  # of several workers, those that go on would wait for one that has ended

@@ -5,13 +5,11 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from orchestrator.config.recipe import ResourcesConfig
-from orchestrator.environment import Environment
-from orchestrator.errors import StoppedEarlyError
+from orchestrator.environment import Stoppable
 from orchestrator.memory import MeasuredMap, PeakMemory, Used
 from orchestrator.pipeline.graph import Step
 from orchestrator.processes import ProcessMap
@@ -69,20 +67,3 @@ class LocalRunner:
     def close(self) -> None:
         """End the worker processes."""
         self._map.close()
-
-
-@dataclass(frozen=True)
-class Stoppable(Environment):
-    """Ends a stage at its next metrics once it is to stop."""
-
-    is_stopped: Callable[[], bool] = lambda: False
-
-    def log(self, row: Mapping[str, Any]) -> None:
-        """See :class:`orchestrator.environment.Environment`.
-
-        Raises:
-            StoppedEarlyError: the stage is to stop.
-        """
-        if self.is_stopped():
-            raise StoppedEarlyError("stopped")
-        super().log(row)

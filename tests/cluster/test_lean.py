@@ -18,7 +18,7 @@ def _anew() -> None:
 
 @pytest.mark.parametrize("process_group", [False, True])
 def test_ray_as_it_is_gets_a_lean_trainer(process_group: bool, capsys: pytest.CaptureFixture[str]) -> None:
-    trainer = lean.make_trainer(print, process_group=process_group, scaling_config=ScalingConfig())
+    trainer = lean.make_trainer(print, process_group=process_group, own_cluster=True, scaling_config=ScalingConfig())
     assert isinstance(trainer, TorchTrainer) is process_group
     kinds = {type(callback).__name__ for callback in trainer._create_default_callbacks()}
     assert not kinds & {"DatasetsCallback", "PlacementGroupCleanerCallback"}
@@ -30,7 +30,7 @@ def test_another_ray_is_used_by_its_public_interface_and_a_line_says_so(
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray.train.v2._internal.callbacks", None)
     for _ in range(2):
-        trainer = lean.make_trainer(print, process_group=False, scaling_config=ScalingConfig())
+        trainer = lean.make_trainer(print, process_group=False, own_cluster=True, scaling_config=ScalingConfig())
         assert type(trainer) is TorchTrainer
     assert capsys.readouterr().out.count("more processes a training than it needs") == 1
     lean._parts.cache_clear()
