@@ -39,7 +39,7 @@ def make_trainer(function: Callable[..., None], *, process_group: bool, own_clus
     parts = _parts()
     if parts is None:
         return _torch_trainer()(function, **arguments)
-    unused = (parts.data, parts.cleaner)
+    unused, fixed = (parts.data, parts.cleaner), parts.scaling
     base: Any = _torch_trainer() if process_group else parts.base
 
     class Lean(base):  # type: ignore[misc, valid-type]
@@ -47,11 +47,11 @@ def make_trainer(function: Callable[..., None], *, process_group: bool, own_clus
             return [callback for callback in super()._create_default_callbacks() if not isinstance(callback, unused)]
 
         def _initialize_and_run_controller(self, **given: Any) -> Any:
-            if own_cluster and type(given["scaling_policy"]) is parts.scaling:
+            if own_cluster and type(given["scaling_policy"]) is fixed:
                 given["scaling_policy"] = Still(self.scaling_config)
             return super()._initialize_and_run_controller(**given)
 
-    class Still(parts.scaling):  # type: ignore[misc, name-defined]
+    class Still(fixed):  # type: ignore[misc, name-defined]
         def after_controller_start(self, train_run_context: Any) -> None:
             pass
 
