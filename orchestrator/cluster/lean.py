@@ -51,7 +51,7 @@ def make_trainer(function: Callable[..., None], *, process_group: bool, own_clus
                 given["scaling_policy"] = Still(self.scaling_config)
             return super()._initialize_and_run_controller(**given)
 
-    class Still(fixed):  # type: ignore[misc, name-defined]
+    class Still(fixed):  # type: ignore[misc, valid-type]
         def after_controller_start(self, train_run_context: Any) -> None:
             pass
 

@@ -35,7 +35,7 @@ SMALL = (
     *("router.type={type: prompt, pieces: 200, bits: 12, calibration_pieces: 50}", "router.sequences_per_language=50"),
     *("tracking.type=none", "resources.threads=1", "resources.max_failures=1000"),
 )
-SECONDS = 300
+SECONDS, PATIENCE = 300, 10
 
 
 @dataclass(frozen=True)
@@ -157,8 +157,8 @@ def storm(scenario: Scenario, kills: int, seed: int, folder: Path) -> Storm:
             if not _wait_until_at_work(work, draw.uniform(0.3, 3)):
                 break
             _note_finished(work, finished, found)
-            if kind := _kill(kind, work, cluster, draw):
-                found.kills.append((kind, _seconds_until_at_work(work)))
+            killed = _kill(kind, work, cluster, draw)
+            found.kills.append((killed, _seconds_until_at_work(work)))
         work.finish()
         _note_finished(work, finished, found)
         found.differs = [step for step, weights in _weights(calm).items() if _weights(work).get(step) != weights]
@@ -185,15 +185,16 @@ def _seconds_until_at_work(work: Work) -> float:
 
 
 def _kill(kind: str, work: Work, cluster: Nodes, draw: random.Random) -> str:
-    """Kill something of a kind, or a worker or the command where there is none of it; the kind."""
+    """Kill something of a kind, or the command where nothing of the kind comes; what was killed."""
     if kind == "node":
         cluster.replace(draw.choice((1, 2)))
         return kind
-    titles = [TITLES[kind], TITLES["worker"]] if kind in TITLES else []
-    for title in titles:
-        if there := list(_processes(cluster, title)):
+    end = time.monotonic() + PATIENCE
+    while kind in TITLES and time.monotonic() < end and not work.ended():
+        if there := list(_processes(cluster, TITLES[kind])):
             draw.choice(there).kill()
-            return next(each for each, name in TITLES.items() if name == title)
+            return kind
+        time.sleep(0.05)
     work.kill()
     return "command"
 
