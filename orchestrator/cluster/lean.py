@@ -41,17 +41,18 @@ def make_trainer(function: Callable[..., None], *, process_group: bool, own_clus
         return _torch_trainer()(function, **arguments)
     unused = (parts.data, parts.cleaner) if own_cluster else (parts.data,)
     base: Any = _torch_trainer() if process_group else parts.base
+    scaling: Any = parts.scaling
 
     class Lean(base):  # type: ignore[misc, valid-type]
         def _create_default_callbacks(self) -> list[Any]:
             return [callback for callback in super()._create_default_callbacks() if not isinstance(callback, unused)]
 
         def _initialize_and_run_controller(self, **given: Any) -> Any:
-            if own_cluster and type(given["scaling_policy"]) is parts.scaling:
+            if own_cluster and type(given["scaling_policy"]) is scaling:
                 given["scaling_policy"] = Still(self.scaling_config)
             return super()._initialize_and_run_controller(**given)
 
-    class Still(parts.scaling):  # type: ignore[misc, name-defined]
+    class Still(scaling):  # type: ignore[misc]
         def after_controller_start(self, train_run_context: Any) -> None:
             pass
 
