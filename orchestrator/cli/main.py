@@ -243,9 +243,7 @@ def bench(
 
         mome bench train
 
-        mome bench packing --json packing.json
-
-        mome bench overhead against=../an-older-checkout
+        mome bench overhead against=../older-checkout --json overhead.json
     """
     from orchestrator.cli.bench import run_bench
 

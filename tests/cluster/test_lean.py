@@ -7,6 +7,8 @@ import sys
 import pytest
 from ray.train import ScalingConfig
 from ray.train.torch import TorchTrainer
+from ray.train.v2._internal.execution.scaling_policy import FixedScalingPolicy
+from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 from orchestrator.cluster import lean
 
@@ -23,6 +25,20 @@ def test_ray_as_it_is_gets_a_lean_trainer(process_group: bool, capsys: pytest.Ca
     kinds = {type(callback).__name__ for callback in trainer._create_default_callbacks()}
     assert not kinds & {"DatasetsCallback", "PlacementGroupCleanerCallback"}
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("own_cluster", [False, True])
+def test_nodes_are_asked_for_on_a_cluster_that_may_get_some(own_cluster: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    scaling = ScalingConfig()
+    monkeypatch.setattr(DataParallelTrainer, "_initialize_and_run_controller", lambda _, scaling_policy: scaling_policy)
+    trainer = lean.make_trainer(print, process_group=False, own_cluster=own_cluster, scaling_config=scaling)
+    given = FixedScalingPolicy(scaling)
+    used = trainer._initialize_and_run_controller(scaling_policy=given)
+    assert (used is given) is not own_cluster
+    assert used.scaling_config == scaling
+    if own_cluster:
+        used.after_controller_start(None)  # starts and asks no actor
+        assert type(used.make_decision_for_non_running_worker_group()).__name__ == "ResizeDecision"
 
 
 def test_another_ray_is_used_by_its_public_interface_and_a_line_says_so(
