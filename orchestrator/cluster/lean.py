@@ -39,7 +39,7 @@ def make_trainer(function: Callable[..., None], *, process_group: bool, own_clus
     parts = _parts()
     if parts is None:
         return _torch_trainer()(function, **arguments)
-    unused, fixed = (parts.data, parts.cleaner), parts.scaling
+    unused = (parts.data, parts.cleaner)
     base: Any = _torch_trainer() if process_group else parts.base
     scaling: Any = parts.scaling
 
@@ -48,19 +48,11 @@ def make_trainer(function: Callable[..., None], *, process_group: bool, own_clus
             return [callback for callback in super()._create_default_callbacks() if not isinstance(callback, unused)]
 
         def _initialize_and_run_controller(self, **given: Any) -> Any:
-<<<<<<< HEAD
-            if own_cluster and type(given["scaling_policy"]) is fixed:
-                given["scaling_policy"] = Still(self.scaling_config)
-            return super()._initialize_and_run_controller(**given)
-
-    class Still(fixed):  # type: ignore[misc, valid-type]
-=======
             if own_cluster and type(given["scaling_policy"]) is scaling:
                 given["scaling_policy"] = Still(self.scaling_config)
             return super()._initialize_and_run_controller(**given)
 
     class Still(scaling):  # type: ignore[misc]
->>>>>>> 178aba48f642d43b80e57da83b65030d87745231
         def after_controller_start(self, train_run_context: Any) -> None:
             pass
 
