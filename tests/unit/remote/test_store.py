@@ -396,7 +396,7 @@ def test_the_package_for_s3_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_folder_that_cant_be_written_to(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(ResourceError):
+    with pytest.raises(ResourceError, match="Not a directory"):
         RemoteStore(str(tmp_path / "file" / "store")).check()
 
 
