@@ -5,6 +5,7 @@ Neither addresses with a login nor the store's own words get into a message: bot
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from http.client import IncompleteRead
@@ -56,7 +57,9 @@ def is_missing(error: BaseException) -> bool:
 def explained(error: Exception, where: str) -> MomeError:
     """What a person is told of a failure at an address."""
     where, (status, code) = without_login(where), _answer(error)
-    answer = " ".join(filter(None, (str(status or ""), code))) or type(error).__name__
+    number = error.errno if isinstance(error, OSError) else None
+    said = os.strerror(number) if number else type(error).__name__
+    answer = " ".join(filter(None, (str(status or ""), code))) or said
     if any(type(each).__name__ in _NO_KEYS for each in _chain(error)):
         fix = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or give the machine a role"
         return ResourceError("there are no credentials for this store", where, fix)

@@ -162,6 +162,22 @@ class Objects:
 
         self.transfers.all(lambda key: self._patiently(key, partial(request, key)), keys)
 
+    def delete_parts(self, folder: str, until: float) -> None:
+        """Delete parts of files below a folder whose upload began before a time (s since 1970) and has not ended.
+
+        S3 keeps and charges them, and lists them nowhere else.
+        """
+        if self._kind not in ("s3", "s3a"):
+            return
+        bucket, prefix, _ = self._fs.split_path(self._path(folder))
+        found = self._patiently(
+            folder, partial(self._fs.call_s3, "list_multipart_uploads", Bucket=bucket, Prefix=prefix)
+        )
+        for upload in found.get("Uploads", ()):
+            facts = {"Bucket": bucket, "Key": upload["Key"], "UploadId": upload["UploadId"]}
+            if upload["Initiated"].timestamp() < until:
+                self._patiently(folder, partial(self._fs.call_s3, "abort_multipart_upload", **facts))
+
     def _put_new(self, path: str, data: bytes) -> None:
         """Write an object at once.
 

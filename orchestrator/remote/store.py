@@ -156,6 +156,8 @@ class RemoteStore:
         lost = [key for whose in old if _lost(commits[whose[0]], whose[1]) for key in attempts[whose]]
         probes = [key for key, facts in self._objects.list(_PROBES).items() if facts.changed < until]
         self._objects.delete([*lost, *probes])
+        with suppress(ResourceError):  # not every store and role allows it
+            self._objects.delete_parts(f"{FILES}/", until)
         return sum(found[key].bytes for key in lost)
 
     def _send(self, folder: Path, prefix: str) -> dict[str, StoredFile]:

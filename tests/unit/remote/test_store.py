@@ -283,6 +283,24 @@ def test_a_large_file_in_parts(s3: S3, tmp_path: Path, monkeypatch: pytest.Monke
     assert files_of(tmp_path / "got") == files_of(made)
 
 
+def test_sweep_of_an_upload_in_parts_that_was_killed(s3: S3, tmp_path: Path) -> None:
+    store = s3.store(tmp_path.name)
+    fs = store._objects._fs
+    for folder in (tmp_path.name, "another"):
+        key = f"{folder}/files/teacher/f/dead/00000"
+        facts = {"Bucket": BUCKET, "Key": key}
+        upload = fs.call_s3("create_multipart_upload", **facts)["UploadId"]
+        fs.call_s3("upload_part", **facts, UploadId=upload, PartNumber=1, Body=b"1" * 100)
+
+    def left() -> list[str]:
+        return [each["Key"] for each in fs.call_s3("list_multipart_uploads", Bucket=BUCKET).get("Uploads", ())]
+
+    assert len(left()) == 2
+    store.sweep(3600)  # of moto's server every upload began in 2010
+    assert left() == [key]
+    fs.call_s3("abort_multipart_upload", **facts, UploadId=upload)
+
+
 def test_what_arrived_damaged_is_sent_again(s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = s3.store(tmp_path.name)
     store.check()
@@ -378,7 +396,7 @@ def test_the_package_for_s3_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_folder_that_cant_be_written_to(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(ResourceError):
+    with pytest.raises(ResourceError, match="Not a directory"):
         RemoteStore(str(tmp_path / "file" / "store")).check()
 
 
