@@ -96,7 +96,7 @@ def read_cluster(file: Path) -> ClusterFile:
         raise ResourceError(f"the cluster file is no YAML: {first}", str(file), "mend it there") from None
     mappings = [each for each in documents if isinstance(each, dict)]
     for each in mappings:
-        if each.get("kind") in _CLUSTER_SPECS:
+        if str(each.get("kind")) in _CLUSTER_SPECS:
             return _kuberay(file, each)
     if len(mappings) == 1 and {"cluster_name", "provider", "available_node_types"} & mappings[0].keys():
         return _ray(file, mappings[0])
@@ -110,11 +110,11 @@ def _ray(file: Path, document: Mapping[str, Any]) -> ClusterFile:
     if not isinstance(types, dict) or not types:
         what = "the cluster file does not say what its machines have"
         raise ResourceError(what, f"{file}: available_node_types", _NO_TYPES)
-    head, most = document.get("head_node_type"), document.get("max_workers", 2)
+    head = str(document.get("head_node_type"))
     if head not in types:
-        hint = suggest(str(head), map(str, types))
+        hint = suggest(head, map(str, types))
         raise ResourceError(f"there is no node type {head!r}", f"{file}: head_node_type", hint)
-    most = _count(f"{file}: max_workers", most)
+    most = _count(f"{file}: max_workers", document.get("max_workers", 2))
     kinds = {}
     for name, each in types.items():
         where = f"available_node_types.{name}"
@@ -124,7 +124,7 @@ def _ray(file: Path, document: Mapping[str, Any]) -> ClusterFile:
         shape = [_amount(f"{file}: {where}.resources.{key}", has.get(key, 0)) for key in ("CPU", "GPU", "memory")]
         count = _count(f"{file}: {where}.max_workers", each.get("max_workers", 0 if name == head else most))
         kinds[str(name)] = NodeKind(Node(shape[0], shape[1], int(shape[2]), str(name)), count)
-    return ClusterFile(file, kinds, str(head), most, document)
+    return ClusterFile(file, kinds, head, most, document)
 
 
 def _kuberay(file: Path, document: Mapping[str, Any]) -> ClusterFile:
@@ -151,10 +151,11 @@ def _pod(file: Path, where: str, group: Mapping[str, Any], kind: str) -> Node:
     _known(file, where, group, GROUP_KEYS)
     try:
         container = group["template"]["spec"]["containers"][0].get("resources") or {}
-    except (KeyError, IndexError, TypeError, AttributeError):
-        raise ResourceError("the container is missing", f"{file}: {where}.template.spec.containers", "") from None
-    limits = {**(container.get("requests") or {}), **(container.get("limits") or {})}
-    told, params = group.get("resources") or {}, group.get("rayStartParams") or {}
+        limits = {**(container.get("requests") or {}), **(container.get("limits") or {})}
+        told, params = dict(group.get("resources") or {}), dict(group.get("rayStartParams") or {})
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError):
+        place = f"{file}: {where}.template.spec.containers"
+        raise ResourceError("no container whose resources can be read", place, "see deploy/kuberay for one") from None
 
     def amount(start: str, resource: str, limit: str) -> float:
         value = params.get(start, told.get(resource, limits.get(limit, 0)))

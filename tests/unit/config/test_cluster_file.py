@@ -100,7 +100,17 @@ def test_descriptions_that_ship_are_understood(file: Path) -> None:
         (RAY, KUBERAY.replace("maxReplicas", "maxReplica"), "'maxReplica'", "workerGroupSpecs[0]", "maxReplicas"),
         (RAY, KUBERAY.replace("headGroupSpec", "head"), "group of the head", "spec.rayClusterSpec.headGroupSpec", ""),
         (RAY, KUBERAY.replace("7500m", "7.5x"), "'7.5x' is no amount", "cpu", "500m"),
-        (RAY, KUBERAY.replace("containers: [{name: ray, resources: {limits: {cpu: 7", "c: [{a: {b: {d: 7"), "", "", ""),
+        (
+            RAY,
+            KUBERAY.replace("containers: [{name: ray, resources: {limits: {cpu: 7", "c: [{a: {b: {d: 7"),
+            "no container",
+            "",
+            "",
+        ),
+        (RAY, KUBERAY.replace("limits: {cpu: 7500m", "limits: x, no: {cpu: 7"), "no container", "containers", ""),
+        (RAY, KUBERAY.replace('rayStartParams: {num-cpus: "0"}', "rayStartParams: 3"), "no container", "headGr", ""),
+        ("head_node_type: head", "head_node_type: [head]", "there is no node type", "head_node_type", "head"),
+        ("provider:", "kind: [1]\nprovider:", "'kind'", "", "known"),
     ],
 )
 def test_what_is_wrong_is_said(tmp_path: Path, before: str, after: str, what: str, where: str, fix: str) -> None:
