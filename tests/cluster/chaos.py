@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SHAPES = [{"num_cpus": 0}, {"num_cpus": 1}, {"num_cpus": 1}]
 KINDS = ("worker", "controller", "node", "command", "task")
 TITLES = {"worker": "ray::RayTrainWorker", "controller": "ray::TrainController", "task": "ray::_run_stage"}
-TRAINING = ("tokens=60000", "checkpoint_every=5", "eval_every=10")
+TRAINING = ("tokens=300000", "checkpoint_every=20", "eval_every=50")
 SMALL = (
     *(f"{who}.training.{each}" for who in ("teacher", "experts") for each in TRAINING),
     *("corpus.max_documents=25", "tokenizer.vocab_size=512", "evaluation.max_blocks=4", "evaluation.bootstrap=100"),
