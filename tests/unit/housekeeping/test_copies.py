@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import random
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,7 +22,9 @@ from orchestrator.locks import locked
 from orchestrator.mixtures.versions import Versions
 from orchestrator.remote.store import RemoteStore
 from tests.unit.housekeeping.made import finish, make, plan, work
+from tests.unit.remote.server import BUCKET, KEY, S3, SECRET, served
 
+ROOT = Path(__file__).parents[3]
 NOTHING = Copied()
 
 
@@ -198,3 +205,42 @@ def test_a_sweep(tmp_path: Path, url: str) -> None:
     push(root, url, quiet)
     there, _ = pull(f"{url}/one", tmp_path / "b", quiet)
     assert copied_files(there) == copied_files(root)
+
+
+@pytest.mark.slow
+def test_killed_while_a_third_of_the_requests_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands killed at a request of a seeded choice: a reader sees no run or the whole one, and the last try ends."""
+    root, dice, kills = made_run(tmp_path / "a" / "one"), random.Random(15), 0
+    url, runs = f"s3://{BUCKET}/killed", tmp_path / "b"
+    with served() as s3:
+        for name, value in {"ENDPOINT_URL": s3.url, "ACCESS_KEY_ID": KEY, "SECRET_ACCESS_KEY": SECRET}.items():
+            monkeypatch.setenv(f"AWS_{name}", value)
+        for command in (("push", str(root), url), ("pull", f"{url}/one", "--runs", str(runs))):
+            code = -signal.SIGKILL
+            while code == -signal.SIGKILL:
+                s3.fails = 1 / 3
+                code = killed_at(s3, command, dice.randint(5, 60 + 20 * kills))
+                kills += code == -signal.SIGKILL
+                s3.fails = 0.0
+                if code and command[0] == "push":
+                    with pytest.raises(ArtifactError, match="no run"):
+                        pull(f"{url}/one", tmp_path / "c", quiet)
+            assert code == 0
+        assert kills > 3
+        store = RemoteStore(f"{url}/one")
+        store.sweep(-5)
+        used = sum(len(commit.files) for name in store.artifacts() if (commit := store.find(*name)))
+        assert len(store._objects.list("files")) == used
+    whole = {name: data for name, data in copied_files(runs / "one").items() if "/." not in name}
+    assert whole == copied_files(root)
+
+
+def killed_at(s3: S3, command: tuple[str, ...], request: int) -> int:
+    """Exit code of a command that is killed at the n-th request that it makes."""
+    heard = itertools.count(1)
+    process = subprocess.Popen([sys.executable, "-m", "orchestrator.cli.main", *command], cwd=ROOT)
+    s3.hear = lambda method, path: process.kill() if next(heard) == request else None
+    try:
+        return process.wait()
+    finally:
+        s3.hear = lambda method, path: None
