@@ -12,7 +12,7 @@ RUNS ?= runs
 # Processes that share the tests: tests of Ray wait more than they compute, so three keep two cores busy.
 JOBS ?= 3
 
-.PHONY: run test test-slow chaos check docs format clean torch
+.PHONY: run test test-long test-slow chaos check docs format clean torch
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -24,9 +24,15 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 run: $(VENV)/.installed
 	$(BIN)/mome run jobs/recipes/quickstart.yaml --runs $(RUNS)
 
+PYTEST = OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
+
 # A file's tests stay in one process, which keeps what they share; each process computes on one thread.
 test: $(VENV)/.installed
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -m "not slow" --ignore tests/documents -n $(JOBS) --dist loadfile --no-loadscope-reorder
+	$(PYTEST) -m "not slow and not long" --ignore tests/documents
+
+# What watches memory, processes, a store and clusters beside it.
+test-long: $(VENV)/.installed
+	$(PYTEST) -m "long and not slow"
 
 test-slow: $(VENV)/.installed
 	$(BIN)/python -m pytest -m slow

@@ -20,6 +20,7 @@ from orchestrator.stages.base import Expected, Stage
 
 pytestmark = [
     pytest.mark.ray,
+    pytest.mark.long,
     pytest.mark.usefixtures("ray_session"),
     pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux forgets a highest mark"),
 ]

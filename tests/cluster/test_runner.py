@@ -46,6 +46,7 @@ def test_a_worker_stands_ready_for_the_next_training_and_a_dead_one_is_replaced(
     assert "restart 1 of 1 from the last checkpoint" in capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_a_killed_controllers_placement_group_is_removed_and_its_training_goes_on(
     runner: RayRunner, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -21,7 +21,7 @@ from orchestrator.pipeline.graph import Step
 from orchestrator.pipeline.plan import Plan, PlannedStep
 from orchestrator.stages.base import Expected, Stage
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.long]
 Run = Callable[..., tuple[MomeError, "Ends"]]
 
 

@@ -24,6 +24,7 @@ def opened(**resources: object) -> Iterator[RayRunner]:
         yield runner
 
 
+@pytest.mark.long
 def test_a_step_that_only_computes_starts_none(tmp_path: Path) -> None:
     with opened(slots=1) as runner:
         thread = begun(runner, cluster_stages.Measures(seconds=2), tmp_path)
@@ -32,6 +33,7 @@ def test_a_step_that_only_computes_starts_none(tmp_path: Path) -> None:
     assert facts(tmp_path / "step" / "out")
 
 
+@pytest.mark.long
 def test_one_is_a_controller_a_worker_and_one_more_process(tmp_path: Path) -> None:
     """Ray Train alone starts three more: for data sets, for cleaning up, and for their scaling."""
     with opened(slots=1) as runner:

@@ -9,6 +9,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.end_to_end.command import mome
 
 RECIPE = """
@@ -24,6 +26,7 @@ tracking: {type: none}
 """
 
 
+@pytest.mark.long
 def test_a_run_is_listed_followed_and_stopped(tmp_path: Path) -> None:
     runs, recipe, log = tmp_path / "runs", tmp_path / "tiny.yaml", tmp_path / "log.txt"
     recipe.write_text(RECIPE)

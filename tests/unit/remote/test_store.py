@@ -22,6 +22,8 @@ from orchestrator.remote.commits import Commit, Stored
 from orchestrator.remote.store import RemoteStore
 from tests.unit.remote.server import BUCKET, KEY, S3, SECRET
 
+pytestmark = pytest.mark.long
+
 ODD = {
     "model.bin": bytes(range(256)) * 40,
     "empty": b"",
