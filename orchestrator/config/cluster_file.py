@@ -29,8 +29,8 @@ idleTimeoutSeconds resources labels serviceType headService enableIngress"
 _CLUSTER_SPECS = {"RayCluster": (), "RayJob": ("rayClusterSpec",), "RayService": ("rayClusterConfig",)}
 _UNITS: dict[str, float] = {unit: 1000.0**power for power, unit in enumerate(("", "k", "M", "G", "T", "P"))}
 _UNITS |= {f"{unit}i": 1024.0**power for power, unit in enumerate("KMGTP", start=1)} | {"m": 1e-3}
-_HEAD = "head"
-_NO_TYPES = "name the types of nodes with their resources, or start the cluster and plan with RAY_ADDRESS=HOST:PORT"
+_HEAD, _WORKER = "head", "worker"
+_NO_TYPES = "name the types of nodes with their resources, or --num-cpus and --num-gpus in the nodes' `ray start`"
 
 
 @dataclass(frozen=True)
@@ -108,8 +108,7 @@ def _ray(file: Path, document: Mapping[str, Any]) -> ClusterFile:
     _known(file, "", document, KEYS)
     types = document.get("available_node_types")
     if not isinstance(types, dict) or not types:
-        what = "the cluster file does not say what its machines have"
-        raise ResourceError(what, f"{file}: available_node_types", _NO_TYPES)
+        return _started(file, document)
     head = str(document.get("head_node_type"))
     if head not in types:
         hint = suggest(head, map(str, types))
@@ -125,6 +124,20 @@ def _ray(file: Path, document: Mapping[str, Any]) -> ClusterFile:
         count = _count(f"{file}: {where}.max_workers", each.get("max_workers", 0 if name == head else most))
         kinds[str(name)] = NodeKind(Node(shape[0], shape[1], int(shape[2]), str(name)), count)
     return ClusterFile(file, kinds, head, most, document)
+
+
+def _started(file: Path, document: Mapping[str, Any]) -> ClusterFile:
+    """A cluster of machines that are there: what each of them gives stands in its `ray start`."""
+    kinds, most = {}, _count(f"{file}: max_workers", document.get("max_workers", 2))
+    for name, count in ((_HEAD, 0), (_WORKER, most)):
+        commands = " ".join(map(str, document.get(f"{name}_start_ray_commands") or ()))
+        found = [re.search(rf"--num-{kind}[= ](\d+)", commands) for kind in ("cpus", "gpus")]
+        if None in found:
+            what = "the cluster file does not say what its machines have"
+            raise ResourceError(what, f"{file}: available_node_types", _NO_TYPES)
+        cpus, gpus = (float(each[1]) for each in found if each)
+        kinds[name] = NodeKind(Node(cpus, gpus, 0, name), count)
+    return ClusterFile(file, kinds, _HEAD, most, document)
 
 
 def _kuberay(file: Path, document: Mapping[str, Any]) -> ClusterFile:
