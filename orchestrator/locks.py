@@ -28,6 +28,8 @@ from orchestrator.errors import ResourceError, RunLockedError
 LOCK = "run.lock"
 _TRIES, _PAUSE, _WAIT = 5, 0.02, 0.5
 """Whoever asks for a run's holder may hold the lock for a moment (see :func:`holder`)."""
+_MOMENT = 1.0
+"""Seconds between taking the lock and writing its text, on a very busy machine."""
 _CLOCK_SECONDS = 2.0
 """What a process is said to have started at moves with the machine's clock."""
 _LOGIN = re.compile(r"://[^/@\s]+@")
@@ -131,13 +133,23 @@ def holder(root: Path) -> Holder | None:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
-                file.seek(0)  # whoever has just taken it may have written by now
-                return _read(file)
+                return _awaited(file)
             except OSError:  # no locks on this file system: nobody holds one
                 return None
             return None
     except FileNotFoundError:
         return None
+
+
+def _awaited(file: IO[str]) -> Holder:
+    """The holder that a lock's file names; who has just taken the lock has a moment to write."""
+    end = time.monotonic() + _MOMENT
+    while True:
+        file.seek(0)
+        found = _read(file)
+        if found.pid or time.monotonic() > end:
+            return found
+        time.sleep(_PAUSE)
 
 
 def _take(file: IO[str], root: Path, say: Callable[[str], None] | None) -> None:

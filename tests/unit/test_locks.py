@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 
 import pytest
@@ -59,6 +60,16 @@ def test_who_is_patient_waits_and_says_for_whom(tmp_path):
     assert len(told) == 1
     assert f"process {process.pid}" in told[0]
     assert "waiting for its end" in told[0]
+
+
+def test_who_has_just_taken_it_has_a_moment_to_write(tmp_path):
+    with locked(tmp_path):
+        text = (tmp_path / "run.lock").read_text()
+        (tmp_path / "run.lock").write_text("")
+        late = threading.Timer(0.2, lambda: (tmp_path / "run.lock").write_text(text))
+        late.start()
+        assert holder(tmp_path).pid == os.getpid()
+        late.join()
 
 
 def test_no_password_is_written(monkeypatch):
