@@ -12,6 +12,7 @@ trap 'rm -rf "$tmp"' EXIT
 "$PYTHON" -m venv "$tmp/venv"
 "$tmp/venv/bin/python" -m pip install --quiet --disable-pip-version-check "ray[default,train]==$VERSION" psutil || exit 2
 export RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0 RAY_DISABLE_IMPORT_WARNING=1
+export RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0  # on loopback alone
 RAY_AUTH_TOKEN=$(head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n')
 export RAY_AUTH_TOKEN
 cat >"$tmp/look.py" <<'PY'
