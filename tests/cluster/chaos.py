@@ -65,7 +65,8 @@ class Scenario:
 
 def _zero(stage: int) -> Scenario:
     strategy = f"resources.strategy={{type: deepspeed, zero: {stage}}}"
-    return Scenario((strategy, "resources.workers=2", "resources.slots=1"))
+    halves = ("teacher.training.micro_batch=8", "experts.training.micro_batch=8")
+    return Scenario((strategy, "resources.workers=2", "resources.slots=1", *halves))
 
 
 SCENARIOS = {
