@@ -25,7 +25,7 @@ class Retries:
         self._nodes = _alive()
 
     def spend(self, cause: BaseException) -> str:
-        """What is said of the next attempt.
+        """What is said of the next attempt: a clause that "from the last checkpoint" can follow.
 
         Args:
             cause: of the last one's end, in our terms.
@@ -37,10 +37,10 @@ class Retries:
         if not isinstance(cause, WorkerDiedError):
             raise cause
         if isinstance(cause, NodeLostError) or before - self._nodes:
-            return "a node of the cluster was lost; the training goes on from the last checkpoint on what is left"
+            return "a node of the cluster was lost; with what is left it goes on"
         if isinstance(cause, NotStartedError) and self._waited < _WAITS:
             self._waited += 1
-            return f"{cause.what}; it waits again"
+            return f"{cause.what}; it is started again"
         if isinstance(cause, NotStartedError) or self._spent == self._restarts:
             raise cause
         self._spent += 1

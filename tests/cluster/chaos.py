@@ -2,7 +2,7 @@
 
     python tests/cluster/chaos.py [--scenario NAME] [--kills 12] [--seed 1]
 
-A scenario runs undisturbed first, and then with workers, controllers, tasks, nodes and its own command killed in turn.
+A scenario runs undisturbed first, and then with workers, controllers, nodes and its own command killed in turn.
 In the end no finished step was made twice, the weights are those of the undisturbed run, and nothing is left behind.
 """
 
@@ -27,8 +27,8 @@ from nodes import Nodes, nodes
 
 ROOT = Path(__file__).resolve().parents[2]
 SHAPES = [{"num_cpus": 0}, {"num_cpus": 1}, {"num_cpus": 1}]
-KINDS = ("worker", "controller", "node", "command", "task")
-TITLES = {"worker": "ray::RayTrainWorker", "controller": "ray::TrainController", "task": "ray::_run_stage"}
+KINDS = ("worker", "controller", "node", "command")
+TITLES = {"worker": "ray::RayTrainWorker", "controller": "ray::TrainController"}
 TRAINING = ("tokens=300000", "checkpoint_every=20", "eval_every=50")
 SMALL = (
     *(f"{who}.training.{each}" for who in ("teacher", "experts") for each in TRAINING),

@@ -21,12 +21,18 @@ def _hold(root, ready, leave):
         leave.wait(30)
 
 
-def test_a_second_process_is_refused_and_a_killed_one_lets_go(tmp_path):
+def _held_elsewhere(root):
+    """A process that holds the lock, and what lets it go."""
     context = multiprocessing.get_context("spawn")
     ready, leave = context.Event(), context.Event()
-    process = context.Process(target=_hold, args=(tmp_path, ready, leave))
+    process = context.Process(target=_hold, args=(root, ready, leave))
     process.start()
     assert ready.wait(30)
+    return process, leave
+
+
+def test_a_second_process_is_refused_and_a_killed_one_lets_go(tmp_path):
+    process, _ = _held_elsewhere(tmp_path)
     found = holder(tmp_path)
     assert found.pid == process.pid
     assert found.is_alive
@@ -43,11 +49,7 @@ def test_a_second_process_is_refused_and_a_killed_one_lets_go(tmp_path):
 
 
 def test_who_is_patient_waits_and_says_for_whom(tmp_path):
-    context = multiprocessing.get_context("spawn")
-    ready, leave = context.Event(), context.Event()
-    process = context.Process(target=_hold, args=(tmp_path, ready, leave))
-    process.start()
-    assert ready.wait(30)
+    process, leave = _held_elsewhere(tmp_path)
     told = []
 
     def say(line):
