@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ TIMES = (
     *("threads", "processor", "device", "timing", "created", "run_peak_memory_bytes"),
 )
 """Keys of what differs from run to run and machine to machine; of weights the digest does, by their last bits."""
+BY_LAST_BITS = re.compile(r"/correct$|/reliability/\d+/count$|^/sha256$|^/classifiers/\w+$")
+"""Counts of probabilities beyond an edge, and digests of a classifier's weights: the floats beside them stay."""
 UNSTABLE = ("timing.json", "training_args.bin", "manifest.json")
 CHECKSUMS = "digests"
 """A cache's tensor with the digests of its blocks, which hang on the last bits of their numbers."""
@@ -32,6 +35,8 @@ def summarise(folder: Path) -> dict[str, Any]:
     for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name not in UNSTABLE):
         name = path.relative_to(folder).as_posix()
         for place, value in _facts(path):
+            if BY_LAST_BITS.search(place):
+                continue
             if isinstance(value, float):
                 values[f"{name}:{place}"] = value
             else:
