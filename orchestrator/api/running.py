@@ -19,6 +19,7 @@ from orchestrator.locks import locked
 from orchestrator.mixtures.versions import Versions, record_run
 from orchestrator.pipeline.noting import SpeedNotes
 from orchestrator.pipeline.plan import Plan, make_plan, run_folder
+from orchestrator.pipeline.schedule import Timed, longest_paths
 from orchestrator.place import runs_folder
 from orchestrator.provenance import told
 from orchestrator.stages.base import Cost
@@ -120,12 +121,17 @@ def execute_plan(recipe: Recipe, plan: Plan, local: bool, settle: Settle, audien
     with ExitStack() as stack:
         report: list[Path] = []  # filled when the run has come to one
         observers = stack.enter_context(_observers(recipe, plan, audience, report))
-        runner = stack.enter_context(opened_runner(recipe, local, audience.say))
+        runner = stack.enter_context(opened_runner(recipe, local, audience.say, _ranks(plan, costs)))
         observers.append(SpeedNotes(plan, costs, recipe.resources, local, since))
         artifacts = execute(plan, runner, observers, audience.say)
         if found := settle(artifacts):
             report.append(found)
     return artifacts
+
+
+def _ranks(plan: Plan, costs: Mapping[str, Cost]) -> dict[str, float]:
+    """By step, the operations of the longest chain of missing steps that begins with it."""
+    return longest_paths({p.name: Timed(costs[p.name].flops, tuple(p.step.inputs.values())) for p in plan.missing})
 
 
 def _costs(plan: Plan) -> dict[str, Cost]:
@@ -160,8 +166,14 @@ def place_report(root: Path, report: Artifact | None) -> Path | None:
 
 
 @contextmanager
-def opened_runner(recipe: Recipe, local: bool, say: Say) -> Iterator[Runner]:
+def opened_runner(recipe: Recipe, local: bool, say: Say, ranks: Mapping[str, float] = {}) -> Iterator[Runner]:
     """What runs the steps, until the block ends: this process, or Ray.
+
+    Args:
+        recipe: says what they are given.
+        local: this process.
+        say: takes a line.
+        ranks: by step, which of those that wait for a slot goes first: the highest.
 
     Raises:
         ResourceError: Ray is not installed, does not start, or can't be reached.
@@ -175,7 +187,7 @@ def opened_runner(recipe: Recipe, local: bool, say: Say) -> Iterator[Runner]:
     with needs_cluster(", or add --local"):
         from orchestrator.cluster.runner import RayRunner
         from orchestrator.cluster.session import session
-    with session(recipe.resources), closing(RayRunner(recipe.resources, say=say)) as runner:
+    with session(recipe.resources), closing(RayRunner(recipe.resources, None, say, ranks, recipe.name)) as runner:
         yield runner
 
 

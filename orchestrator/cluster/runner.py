@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import ray
 from ray.exceptions import RayError
@@ -18,12 +17,13 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from orchestrator.cluster.admission import Admission
 from orchestrator.cluster.errors import WorkerDiedError, sendable, translate
 from orchestrator.cluster.map import RayMap
+from orchestrator.cluster.room import room
 from orchestrator.cluster.session import data_task, is_own_cluster, own_folder
 from orchestrator.cluster.shared import check_shared, clear
+from orchestrator.cluster.there import cluster_nodes, cluster_size, working_nodes
 from orchestrator.config.base import PluginSpec, build
 from orchestrator.config.recipe import ResourcesConfig
 from orchestrator.environment import Environment
-from orchestrator.errors import StoppedEarlyError
 from orchestrator.memory import MeasuredMap, PeakMemory, Used
 from orchestrator.resources import Allocation, allocate, for_step
 from orchestrator.stages.base import Stage
@@ -32,19 +32,28 @@ if TYPE_CHECKING:
     from orchestrator.cluster.standing import StandingWorkers
     from orchestrator.pipeline.graph import Step
 
-_ROOM_SECONDS = 1.0
-
 
 class RayRunner:
-    """A :class:`orchestrator.pipeline.runner.Runner` over the Ray session in use."""
+    """A :class:`orchestrator.pipeline.runner.Runner` over the Ray session in use.
+
+    Args:
+        resources: of the recipe.
+        allocation: what each training gets; None: its share of the cluster.
+        say: takes a line.
+        ranks: by step, how early it goes (:meth:`orchestrator.cluster.admission.Admission.admit`); others come last.
+        run: its name, for other runs of the cluster.
+    """
 
     def __init__(
         self,
         resources: ResourcesConfig,
         allocation: Allocation | None = None,
         say: Callable[[str], None] = partial(print, flush=True),
+        ranks: Mapping[str, float] = {},
+        run: str = "a run",
     ) -> None:
         self._resources, self._given, self._say = resources, allocation, say
+        self._ranks, self._run = ranks, run
         self._preparing, self._opening = threading.Lock(), threading.Lock()
         self._prepared = self._checked = False
         self._queue: Admission | None = None
@@ -114,26 +123,28 @@ class RayRunner:
 
         if step.stage.distributed:
             self._prepare()
-        with self._admission.admit(step.name, alone=step.alone):
+        with self._admission.admit(step.name, alone=step.alone, rank=self._ranks.get(step.name, 0.0)):
             share = self._share(step)
             started = step.stage.distributed or self._standing is not None
             workers = self._standing_workers(share, leave=step.stage.distributed) if started else None
             if not (step.stage.distributed or workers):
                 begun()
                 return self._task(step, inputs, out, work, share.threads)
-            self._wait_for_room(step.name, share)
-            begun()
+            stopped = partial(self._stopped.__contains__, step.name)
+            with room(step.name, self._run, self._resources.priority, self._say, stopped) as take:
+                take(share)
+                begun()
 
-            def again() -> Allocation:
-                there = self._share(step)  # nodes may have gone, or come
-                self._wait_for_room(step.name, there)
-                return there
+                def again() -> Allocation:
+                    there = self._share(step)  # nodes may have gone, or come
+                    take(there)
+                    return there
 
-            training = Training(step.stage, inputs, out, work, share)
-            training.begin()
-            self._ends_by(step.name, training.stop)
-            fit = workers.fit if workers else None
-            return train(step.name, training, Retries(self._resources.max_failures), self._say, again, fit)
+                training = Training(step.stage, inputs, out, work, share)
+                training.begin()
+                self._ends_by(step.name, training.stop)
+                fit = workers.fit if workers else None
+                return train(step.name, training, Retries(self._resources.max_failures), self._say, again, fit)
 
     def _standing_workers(self, share: Allocation, *, leave: bool) -> StandingWorkers | None:
         """Workers that stand ready for a step with this share, if they can.
@@ -154,18 +165,6 @@ class RayRunner:
             self._standing = self._standing or StandingWorkers(folder, allocation)
             return self._standing
 
-    def _wait_for_room(self, name: str, share: Allocation) -> None:
-        """Wait while others hold what a training needs: Ray Train's own waiting ends, and the training with it."""
-        needed = {"CPU": share.workers * share.cpus_per_worker, "GPU": share.workers * share.gpus_per_worker}
-        told = False
-        while lacking := _held_by_others(needed):
-            if name in self._stopped:
-                raise StoppedEarlyError("not needed any more", name)
-            if not told:
-                self._say(f"{name}: waiting for {' and '.join(lacking)} of the cluster, which others hold")
-            told = True
-            time.sleep(_ROOM_SECONDS)
-
     def _check_nodes(self, out: Path) -> None:
         """Find out, once and before any work is done, that a node can't see the run's folder.
 
@@ -175,9 +174,9 @@ class RayRunner:
         with self._opening:
             if self._checked:
                 return
-            nodes = [node for node in ray.nodes() if node["Alive"] and _can_work(node)]
+            nodes = working_nodes()
             if len(nodes) > 1:
-                pinned = (NodeAffinitySchedulingStrategy(node["NodeID"], soft=False) for node in nodes)
+                pinned = (NodeAffinitySchedulingStrategy(node, soft=False) for node in sorted(nodes))
                 looks = [_look.options(num_cpus=0, scheduling_strategy=strategy).remote(out) for strategy in pinned]
                 for look in looks:
                     try:
@@ -231,30 +230,6 @@ class RayRunner:
                 except RayError as error:
                     raise translate(error, "resources.strategy") from None
             self._prepared = True
-
-
-def cluster_size() -> tuple[float, float]:
-    """CPUs and GPUs of the cluster in use."""
-    total = ray.cluster_resources()
-    return float(total.get("CPU", 1.0)), float(total.get("GPU", 0.0))
-
-
-def cluster_nodes() -> list[tuple[float, float]]:
-    """CPUs and GPUs of each node in use."""
-    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    return [(float(resources.get("CPU", 0)), float(resources.get("GPU", 0))) for resources in alive]
-
-
-def _can_work(node: Mapping[str, Any]) -> bool:
-    return any(node["Resources"].get(kind, 0) > 0 for kind in ("CPU", "GPU"))
-
-
-def _held_by_others(needed: Mapping[str, float]) -> list[str]:
-    """What a cluster of many users has as much of as is needed, and not free; one of our own has no other users."""
-    if is_own_cluster():
-        return []
-    there, free = ray.cluster_resources(), ray.available_resources()
-    return [f"{need:g} {kind}s" for kind, need in needed.items() if free.get(kind, 0) < need <= there.get(kind, 0)]
 
 
 @ray.remote  # type: ignore[untyped-decorator]

@@ -183,6 +183,8 @@ class ResourcesConfig(Section):
     or with several workers, single otherwise."""
     max_failures: int = Field(2, ge=0)
     """Restarts of a training whose worker died, from its last checkpoint. A node that is lost costs none."""
+    priority: int = Field(0, ge=-100, le=100)
+    """On a cluster that runs share, trainings of a higher priority go first. Half an hour of waiting counts as one."""
 
     @model_validator(mode="after")
     def _least_and_most(self) -> ResourcesConfig:

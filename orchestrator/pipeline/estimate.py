@@ -121,7 +121,7 @@ def estimate(
     timing = _Timing(plan, costs, recipe, local, cluster, noted())
     seconds = {planned.name: timing.seconds(planned) for planned in plan.missing}
     steps = [planned.step for planned in plan.missing]
-    schedule = makespan(timed(steps, seconds, local), 1 if local else timing.each.slots)
+    schedule = makespan(timed(steps, seconds, local), 1 if local else timing.each.slots, "arrival" if local else "path")
     total = schedule.seconds + (timing.session() if steps else 0.0)
     return Estimate(seconds, schedule, total, len(timing.tellers), tuple(timing.guessed), timing.here)
 

@@ -23,11 +23,11 @@ class Crowd:
     _leaving: dict[str, threading.Event] = field(default_factory=dict)
     _threads: dict[str, threading.Thread] = field(default_factory=dict)
 
-    def come(self, name: str, alone: bool = False) -> None:
+    def come(self, name: str, alone: bool = False, rank: float = 0.0) -> None:
         """Join the queue; returns when the training is in it, or inside."""
         waiting = len(self.admission._queue)
         self._leaving[name] = threading.Event()
-        self._threads[name] = threading.Thread(target=self._train, args=(name, alone))
+        self._threads[name] = threading.Thread(target=self._train, args=(name, alone, rank))
         self._threads[name].start()
         until(lambda: name in self.inside or len(self.admission._queue) > waiting)
 
@@ -42,9 +42,9 @@ class Crowd:
         until(lambda: sorted(self.inside) == sorted(names))
         return True
 
-    def _train(self, name: str, alone: bool) -> None:
+    def _train(self, name: str, alone: bool, rank: float) -> None:
         try:
-            with self.admission.admit(name, alone=alone):
+            with self.admission.admit(name, alone=alone, rank=rank):
                 self.order.append(name)
                 self.inside.append(name)
                 self._leaving[name].wait(5)
@@ -77,6 +77,17 @@ def test_no_more_than_the_slots_and_in_the_order_of_arrival() -> None:
     assert crowd.order == names
     assert "expert-2: queued, 2 of 2 slots are in use" in lines
     assert "expert-0: running in slot 1 of 2" in lines
+
+
+def test_whose_chain_of_work_is_longest_goes_first() -> None:
+    crowd = quiet(1)
+    crowd.come("first")
+    for name, rank in (("short", 1.0), ("long", 9.0), ("middle", 5.0), ("another", 5.0)):
+        crowd.come(name, rank=rank)
+    for name in ("first", "long", "middle", "another", "short"):
+        assert crowd.sees(name)
+        crowd.leave(name)
+    assert crowd.order == ["first", "long", "middle", "another", "short"]
 
 
 def test_who_runs_alone_waits_for_all_and_nobody_starts_beside_it() -> None:
