@@ -44,6 +44,9 @@ class Environment:
         threads: compute threads of this process.
         strategy: training strategy, resolved ("single" or "deepspeed"), with its options.
         rank, world_size: place among the training workers of a distributed stage.
+        is_leaving: whether a worker's node is about to be taken away; None: nobody would know. All workers ask, equally
+            often, and hear the same.
+        micro_batch: most blocks that a training worker computes at once; None: whole micro-batches.
     """
 
     work: Path
@@ -53,6 +56,8 @@ class Environment:
     strategy: PluginSpec = field(default_factory=lambda: PluginSpec(type="single"))
     rank: int = 0
     world_size: int = 1
+    micro_batch: int | None = None
+    is_leaving: Callable[[], bool] | None = None
 
     def log(self, row: Mapping[str, Any]) -> None:
         """Append one row to `work/metrics.jsonl`, which whoever started the stage follows (progress, tracking).

@@ -7,6 +7,8 @@ narrowest class; add a class only where a caller needs to tell the case apart.
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class MomeError(Exception):
     """A failure that a person can act on.
@@ -31,7 +33,7 @@ class MomeError(Exception):
             parts.append(f"  next:  {self.fix}")
         return "\n".join(parts)
 
-    def __reduce__(self) -> tuple[type[MomeError], tuple[str, str, str]]:
+    def __reduce__(self) -> tuple[type[MomeError], tuple[Any, ...]]:
         return type(self), (self.what, self.where, self.fix)
 
 
@@ -69,6 +71,26 @@ class TrainingError(MomeError):
 
 class ResourceError(MomeError):
     """The machine or cluster lacks what was asked for: GPUs, memory, disk, a package, a hub."""
+
+
+class OutOfMemoryError(ResourceError):
+    """There is too little memory for what a training computes at once.
+
+    Args:
+        what, where, fix: see :class:`MomeError`.
+        at_once: blocks that were computed at once.
+    """
+
+    def __init__(self, what: str, where: str = "", fix: str = "", at_once: int = 1) -> None:
+        super().__init__(what, where, fix)
+        self.at_once = at_once
+
+    def __reduce__(self) -> tuple[type[MomeError], tuple[Any, ...]]:
+        return type(self), (self.what, self.where, self.fix, self.at_once)
+
+
+class NodeLeavingError(ResourceError):
+    """A node is about to be taken away: its training has written a checkpoint and ended."""
 
 
 class RunLockedError(MomeError):

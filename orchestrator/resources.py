@@ -28,6 +28,7 @@ class Allocation:
         cpus: all there are to use.
         device: "cpu" or "cuda".
         strategy: with its options, never "auto".
+        micro_batch: most blocks that a worker computes at once; None: whole micro-batches.
     """
 
     slots: int
@@ -38,6 +39,7 @@ class Allocation:
     threads: int
     device: str
     strategy: PluginSpec
+    micro_batch: int | None = None
 
 
 def allocate(
@@ -79,6 +81,7 @@ def allocate(
         threads=resources.threads or max(1, int(share)),
         device=device,
         strategy=_strategy(resources, device),
+        micro_batch=resources.micro_batch,
     )
 
 

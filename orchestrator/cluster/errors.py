@@ -17,7 +17,7 @@ from ray.exceptions import (
 )
 from ray.train import ControllerError, PreemptionError, TrainingFailedError, WorkerGroupError
 
-from orchestrator.errors import MomeError, ResourceError
+from orchestrator.errors import MomeError, NodeLeavingError, ResourceError
 
 _NODE_LOST = (NodeDiedError, PreemptionError, TaskUnschedulableError)
 _KILLED = (RayActorError, WorkerCrashedError, OutOfMemoryError)
@@ -38,6 +38,8 @@ class NotStartedError(WorkerDiedError):
 def translate(error: BaseException, step: str) -> BaseException:
     """The error to raise in the place of `error`, which Ray raised for `step`."""
     causes = list(_causes(error))
+    if any(isinstance(cause, NodeLeavingError) for cause in causes):
+        return NodeLostError("a node of the cluster is taken away", step, "the same command goes on from a checkpoint")
     for cause in causes:
         if isinstance(cause, MomeError):
             return cause

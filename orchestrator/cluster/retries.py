@@ -5,6 +5,7 @@ from __future__ import annotations
 import ray
 
 from orchestrator.cluster.errors import NodeLostError, NotStartedError, WorkerDiedError
+from orchestrator.errors import OutOfMemoryError
 
 _WAITS = 10
 """Starts that came to nothing: each has waited a quarter of an hour for its workers."""
@@ -14,13 +15,18 @@ class Retries:
     """What a training may still meet.
 
     A worker or a controller that was killed costs one restart. A node that was lost, or taken away, costs none: the
-    training goes on elsewhere. Nor does a start for which there was no room.
+    training goes on elsewhere. Nor does a start for which there was no room. After a want of memory half as many blocks
+    are computed at once.
 
     Args:
         restarts: of the recipe (`resources.max_failures`).
+
+    Attributes:
+        micro_batch: most blocks that the next attempt computes at once; None: as the recipe says.
     """
 
     def __init__(self, restarts: int) -> None:
+        self.micro_batch: int | None = None
         self._restarts, self._spent, self._waited = restarts, 0, 0
         self._nodes = _alive()
 
@@ -34,10 +40,13 @@ class Retries:
             BaseException: `cause`, where another attempt would only meet it again, or costs more than is left.
         """
         before, self._nodes = self._nodes, _alive()
+        if isinstance(cause, OutOfMemoryError):
+            return self._halve(cause)
         if not isinstance(cause, WorkerDiedError):
             raise cause
         if isinstance(cause, NodeLostError) or before - self._nodes:
-            return "a node of the cluster was lost; with what is left it goes on"
+            lost = cause.what if isinstance(cause, NodeLostError) else "a node of the cluster was lost"
+            return f"{lost}; with what is left it goes on"
         if isinstance(cause, NotStartedError) and self._waited < _WAITS:
             self._waited += 1
             return f"{cause.what}; it is started again"
@@ -45,6 +54,12 @@ class Retries:
             raise cause
         self._spent += 1
         return f"{cause.what}; restart {self._spent} of {self._restarts}"
+
+    def _halve(self, cause: OutOfMemoryError) -> str:
+        if cause.at_once == 1:
+            raise cause
+        self.micro_batch = cause.at_once // 2
+        return f"{cause.what}; with at most {self.micro_batch} at once it goes on"
 
 
 def _alive() -> set[str]:

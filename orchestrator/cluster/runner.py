@@ -17,6 +17,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from orchestrator.cluster.admission import Admission
 from orchestrator.cluster.errors import WorkerDiedError, sendable, translate
 from orchestrator.cluster.map import RayMap
+from orchestrator.cluster.retries import Retries
 from orchestrator.cluster.room import room
 from orchestrator.cluster.session import data_task, is_own_cluster, own_folder
 from orchestrator.cluster.shared import check_shared, clear
@@ -118,7 +119,6 @@ class RayRunner:
 
     def _compute(self, step: Step, inputs: Mapping[str, Path], out: Path, work: Path, begun: Callable[[], None]) -> int:
         """Run a step in workers of Ray Train, or in a task where it needs only one process and none stands ready."""
-        from orchestrator.cluster.retries import Retries
         from orchestrator.cluster.trainer import Training, train
 
         if step.stage.distributed:

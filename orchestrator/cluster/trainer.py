@@ -23,7 +23,7 @@ from orchestrator.cluster.retries import Retries
 from orchestrator.cluster.session import is_own_cluster
 from orchestrator.cluster.shared import check_shared, clear
 from orchestrator.environment import Stoppable
-from orchestrator.errors import StoppedEarlyError
+from orchestrator.errors import OutOfMemoryError, StoppedEarlyError
 from orchestrator.memory import PeakMemory
 from orchestrator.resources import Allocation
 from orchestrator.stages.base import Stage
@@ -90,12 +90,14 @@ def train(
     while True:
         try:
             (fit or fit_alone)(name, training)
-        except (ray.train.TrainingFailedError, RayError, WorkerDiedError) as error:
+        except (ray.train.TrainingFailedError, RayError, WorkerDiedError, OutOfMemoryError) as error:
             if training.stopped:
                 raise StoppedEarlyError("the training was stopped", name) from None
             told = retries.spend(translate(error, name))
             say(f"{name}: {told}{' from the last checkpoint' if training.stage.distributed else ''}")
-            training = replace(training, allocation=again())
+            allocation = again()
+            most = retries.micro_batch or allocation.micro_batch
+            training = replace(training, allocation=replace(allocation, micro_batch=most))
         else:
             break
     return sum(_memory_of(training, rank) for rank in range(training.allocation.workers))
@@ -125,14 +127,15 @@ def begin_fit(
         function,
         process_group=allocation.workers > 1 or allocation.strategy.type != "single",
         own_cluster=is_own_cluster(),
-        train_loop_config={**config, "group": str(group)},
+        train_loop_config={**config, "group": str(group), "watched": not is_own_cluster()},
         scaling_config=ScalingConfig(
             num_workers=allocation.workers, use_gpu=worker["GPU"] > 0, resources_per_worker=worker
         ),
         run_config=RunConfig(
             name=name,
             storage_path=str(storage),
-            failure_config=FailureConfig(max_failures=0, controller_failure_limit=0),
+            # We try again ourselves, with what is there then.
+            failure_config=FailureConfig(max_failures=0, controller_failure_limit=0, max_preemption_failures=0),
             worker_runtime_env={"env_vars": _MEMORY},
         ),
     )
@@ -149,10 +152,15 @@ def run_worker(config: Mapping[str, Any]) -> None:
     claim(Path(config["group"]))
     context = ray.train.get_context()
     with sendable():
-        work(ray.get(config["training"]), context.get_world_rank(), context.get_world_size())
+        leaving = _is_leaving if config["watched"] else None
+        work(ray.get(config["training"]), context.get_world_rank(), context.get_world_size(), leaving)
 
 
-def work(training: Training, rank: int = 0, world_size: int = 1) -> None:
+def _is_leaving() -> bool:
+    return ray.train.get_preemption_info() is not None
+
+
+def work(training: Training, rank: int = 0, world_size: int = 1, is_leaving: Callable[[], bool] | None = None) -> None:
     """Run a training's stage with this worker's place among the workers.
 
     Raises:
@@ -173,6 +181,8 @@ def work(training: Training, rank: int = 0, world_size: int = 1) -> None:
         strategy=allocation.strategy,
         rank=rank,
         world_size=world_size,
+        micro_batch=allocation.micro_batch,
+        is_leaving=is_leaving,
         is_stopped=told.is_set,
     )
     alone = environment.world_size == 1  # of several workers, those that go on would wait for one that has ended

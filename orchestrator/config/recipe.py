@@ -176,6 +176,10 @@ class ResourcesConfig(Section):
     """Models in training at the same time; null: as many as the GPUs (or CPUs) allow."""
     cpus: float | None = Field(None, gt=0)
     """CPUs to use; null: all."""
+    micro_batch: int | None = Field(None, ge=1)
+    """Most blocks that a training worker computes at once: a micro-batch of more is computed in pieces. The same steps,
+    with less memory, but for other random numbers of dropout and a balance of MoE layers over fewer tokens. null: whole
+    micro-batches, and after a want of memory half as many."""
     threads: int | None = Field(None, ge=1)
     """Compute threads of a training worker; null: the CPUs divided by the workers at work."""
     strategy: plugin_of("training.strategies") | Literal["auto"] = "auto"  # type: ignore[valid-type]

@@ -54,6 +54,7 @@ class LocalRunner:
                 device=share.device,
                 threads=share.threads,
                 strategy=share.strategy,
+                micro_batch=share.micro_batch,
                 is_stopped=lambda: step.name in self._stopped,
             )
             with PeakMemory() as memory:

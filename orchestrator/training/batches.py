@@ -37,6 +37,13 @@ class Batch(NamedTuple):
             inputs, labels = self.inputs[where], self.labels[where]
             yield self.languages[index], self._replace(inputs=inputs, labels=labels, rows=self.rows[chosen])
 
+    def pieces(self, most: int | None) -> Iterator[Batch]:
+        """Its blocks in order, at most so many in a piece; None: itself."""
+        count, size = len(self.rows), most or max(1, len(self.rows))
+        for start in range(0, count, size):
+            part = slice(start, start + size)
+            yield self._replace(inputs=self.inputs[part], labels=self.labels[part], rows=self.rows[part])
+
     def to(self, device: torch.device) -> Batch:
         """The same batch with its tokens on `device`."""
         return self._replace(

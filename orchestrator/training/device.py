@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import resource
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
 
-from orchestrator.errors import ResourceError
+from orchestrator.errors import OutOfMemoryError, ResourceError
 from orchestrator.losses._precision import decide_bf16, fast_bf16
 
 if TYPE_CHECKING:
@@ -69,3 +71,21 @@ def peak_memory_bytes(device: torch.device) -> int:
         return torch.cuda.max_memory_allocated(device)
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+@contextmanager
+def enough_memory(at_once: int, device: torch.device) -> Iterator[None]:
+    """Tell a want of memory in the block as one that a smaller number of blocks at once mends.
+
+    Raises:
+        OutOfMemoryError: torch could not get memory.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        told = isinstance(error, torch.OutOfMemoryError | MemoryError)
+        if not told and "can't allocate memory" not in str(error):  # torch's word for it on a CPU
+            raise
+        what = f"there is too little memory to compute {at_once} blocks at once on {device}"
+        fix = f"resources.micro_batch={max(1, at_once // 2)}: the same steps, with less memory"
+        raise OutOfMemoryError(what, "resources.micro_batch", fix, at_once) from None

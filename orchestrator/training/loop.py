@@ -15,14 +15,15 @@ from torch import nn
 from orchestrator.artifacts import write_json
 from orchestrator.config.base import build
 from orchestrator.config.recipe import TrainingConfig
-from orchestrator.errors import ResourceError, TrainingError
+from orchestrator.errors import NodeLeavingError, TrainingError
 from orchestrator.models.quick import quicken
 from orchestrator.schedules import LossHistory
 from orchestrator.tokens.batches import BatchOrder
 from orchestrator.tokens.blocks import TokenBlocks
 from orchestrator.training.batches import Batch, micro_batches, name_rows, plan_batches
 from orchestrator.training.checkpoints import Checkpoints, Progress
-from orchestrator.training.device import agree_on_arithmetic, arithmetic, device_of, total
+from orchestrator.training.device import agree_on_arithmetic, arithmetic, device_of, enough_memory, total
+from orchestrator.training.leaving import Leaving
 from orchestrator.training.lr import learning_rate
 from orchestrator.training.metrics import Metrics
 from orchestrator.training.objective import Objective
@@ -92,8 +93,13 @@ def train(task: Task, env: Environment) -> Outcome:
         if run.due(task.config.eval_every):
             run.metrics.validation(progress, run.validate())
         progress.seconds += time.perf_counter() - started
-        if run.due(task.config.checkpoint_every):
+        leaving = run.leaving.after_a_step()
+        if run.due(task.config.checkpoint_every) or leaving:
             run.save()
+        if leaving and progress.step < run.steps:
+            raise NodeLeavingError(
+                f"a node is taken away; a checkpoint of step {progress.step} is written", str(env.work)
+            )
     return Outcome(progress, run.checkpoints, run.validations())
 
 
@@ -116,6 +122,7 @@ class _Run:
         self.handle, self.progress = self._resume()
         agree_on_arithmetic(self.device, config.precision, env.rank, env.world_size)
         self.saved = self.progress.step or None
+        self.leaving = Leaving(env, self.device)
         self.history = LossHistory(task.objective.window(self.steps))
         self.history.load(self.progress.history)
         self.metrics = Metrics(env, self.steps)
@@ -128,14 +135,9 @@ class _Run:
         rows = self.order.rows(step)
         clock = Clock(step, self.steps, self.task.seed, self.env.rank, self.env.world_size, self._selected(rows))
         batches = self._micro_batches(self.task.train, rows)
-        try:
-            result = train_step(self.handle, self.task.objective, batches, self.history, lr, clock, self.device)
-        except torch.OutOfMemoryError:
-            raise ResourceError(
-                f"the GPU has too little memory for micro-batches of {config.micro_batch} blocks",
-                "training.micro_batch",
-                f"set it to {max(1, config.micro_batch // 2)}; batches of batch_tokens stay as they are",
-            ) from None
+        most = min(config.micro_batch, self.env.micro_batch or config.micro_batch)
+        with enough_memory(most, self.device):
+            result = train_step(self.handle, self.task.objective, batches, self.history, lr, clock, self.device, most)
         if not (math.isfinite(result.loss) and math.isfinite(result.grad_norm)):
             raise self._diverged(step, result, rows)
         self.history.append(result.losses)
@@ -151,7 +153,7 @@ class _Run:
         """
         self.handle.mode(training=False)
         losses = {
-            language: mean_loss(self.handle, batches, self.env.world_size, self.device)
+            language: mean_loss(self.handle, batches, self.env.world_size, self.device, self.env.micro_batch)
             for language, batches in self.held_out.items()
         }
         self.handle.mode(training=True)

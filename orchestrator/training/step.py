@@ -37,9 +37,10 @@ class Clock:
     world_size: int = 1
     selected: frozenset[str] | None = None
 
-    def seed_micro_batch(self, micro: int) -> None:
-        """Seed dropout from (seed, step, micro-batch, rank), so that a resumed run needs no generator state."""
-        mixed = np.random.SeedSequence([self.seed, self.step, micro, self.rank]).generate_state(1, np.uint64)
+    def seed_micro_batch(self, micro: int, piece: int = 0) -> None:
+        """Seed dropout from (seed, step, micro-batch, rank, piece), so that a resumed run needs no generator state."""
+        places = [self.seed, self.step, micro, self.rank, *([piece] if piece else [])]
+        mixed = np.random.SeedSequence(places).generate_state(1, np.uint64)
         torch.manual_seed(int(mixed[0] >> np.uint64(1)))
 
 
@@ -83,8 +84,9 @@ def train_step(
     lr: float,
     clock: Clock,
     device: torch.device,
+    most: int | None = None,
 ) -> StepResult:
-    """Forward and backward over this worker's micro-batches, then one update.
+    """Forward and backward over this worker's micro-batches, in pieces of at most `most` blocks, then one update.
 
     Losses come as sums; this is the one place that divides them, by the number of valid tokens of the whole step on all
     workers, so accumulation and data parallelism change nothing but the order of sums. The host waits for the device
@@ -95,11 +97,11 @@ def train_step(
     counts = _counts(objective, batches, [beta for _, beta in weights]).to(device)
     total(counts, clock.world_size)
     sums = torch.zeros(len(counts), dtype=torch.float64, device=device)
-    for micro, batch in enumerate(batches):
-        clock.seed_micro_batch(micro)
-        alpha, beta = weights[micro]
-        losses = handle.forward(_Weighted(objective, batch.to(device), alpha, beta))
-        handle.backward(losses.loss / counts[0].clamp(min=1), last=micro == len(batches) - 1)
+    pieces = [(micro, *each) for micro, batch in enumerate(batches) for each in enumerate(batch.pieces(most))]
+    for place, (micro, number, piece) in enumerate(pieces, 1):
+        clock.seed_micro_batch(micro, number)
+        losses = handle.forward(_Weighted(objective, piece.to(device), *weights[micro]))
+        handle.backward(losses.loss / counts[0].clamp(min=1), last=place == len(pieces))
         sums += torch.stack(
             [losses.loss.detach(), losses.ce, losses.soft, losses.ce_slope, losses.soft_slope, losses.hidden]
         ).to(torch.float64)
@@ -123,12 +125,14 @@ def _counts(objective: Objective, batches: Sequence[Batch], betas: Sequence[floa
     return torch.tensor([sum(valid), sum(valid), *of], dtype=torch.int64)
 
 
-def mean_loss(handle: Handle, batches: Sequence[Batch], world_size: int, device: torch.device) -> float:
-    """Mean cross-entropy per valid token over all workers' `batches`, without dropout, in nats."""
+def mean_loss(
+    handle: Handle, batches: Sequence[Batch], world_size: int, device: torch.device, most: int | None = None
+) -> float:
+    """Mean cross-entropy per valid token over all workers' `batches`, without dropout, in nats; `most` as above."""
     sums = torch.zeros(2, dtype=torch.float64, device=device)
     with torch.no_grad():
-        for batch in batches:
-            result = handle.forward(_Weighted(CrossEntropyObjective(), batch.to(device), 1.0, 0.0))
+        for piece in (piece for batch in batches for piece in batch.pieces(most)):
+            result = handle.forward(_Weighted(CrossEntropyObjective(), piece.to(device), 1.0, 0.0))
             sums += torch.stack([result.ce, result.tokens.to(result.ce)]).to(torch.float64)
     loss, count = total(sums, world_size).tolist()
     return float(loss / max(count, 1))

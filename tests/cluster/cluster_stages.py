@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from orchestrator.environment import Environment
-from orchestrator.errors import TrainingError
+from orchestrator.errors import OutOfMemoryError, TrainingError
 from orchestrator.stages.base import Stage
 
 
@@ -214,3 +214,16 @@ def _square(item: tuple[int, int, int]) -> int:
     if number == fail_at:
         raise TrainingError("an odd number", f"item {number}", "another one")
     return number * number
+
+
+class NeedsMemory(Stage):
+    """Computes at most so many blocks at once."""
+
+    distributed: ClassVar[bool] = True
+    fits: int = 3
+
+    def run(self, inputs: Mapping[str, Path], out: Path, env: Environment) -> None:
+        at_once = env.micro_batch or 8
+        if at_once > self.fits:
+            raise OutOfMemoryError(f"too little memory for {at_once}", "resources.micro_batch", "less", at_once)
+        (out / f"rank{env.rank}.json").write_text(json.dumps({"at_once": at_once}))

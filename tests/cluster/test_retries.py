@@ -12,7 +12,7 @@ from ray.train import ControllerError, WorkerGroupError
 from orchestrator.cluster import retries as room
 from orchestrator.cluster.errors import NodeLostError, NotStartedError, WorkerDiedError, translate
 from orchestrator.cluster.retries import Retries
-from orchestrator.errors import TrainingError
+from orchestrator.errors import OutOfMemoryError, TrainingError
 
 KILLED = WorkerDiedError("a worker process was killed", "teacher")
 NO_ROOM = translate(ControllerError(TimeoutError("no room in 900 seconds")), "teacher")
@@ -68,3 +68,14 @@ def test_a_controller_that_was_killed_is_said() -> None:
     assert "directs the workers" in error.what
     worker = translate(WorkerGroupError("…", {0: ActorDiedError()}), "teacher")
     assert "a worker process was killed" in str(worker)
+
+
+def test_a_want_of_memory_costs_none_and_halves_what_is_computed_at_once() -> None:
+    retries, sizes = Retries(0), []
+    for at_once in (12, 6, 3):
+        told = retries.spend(OutOfMemoryError("too little memory", "", "", at_once))
+        sizes.append(retries.micro_batch)
+        assert told == f"too little memory; with at most {retries.micro_batch} at once it goes on"
+    assert sizes == [6, 3, 1]
+    with pytest.raises(OutOfMemoryError):
+        retries.spend(OutOfMemoryError("too little memory", "", "", 1))

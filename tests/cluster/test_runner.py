@@ -74,6 +74,16 @@ def test_an_error_comes_back_as_itself_and_is_not_tried_again(runner: RayRunner,
     assert len(list((tmp_path / "step" / "work").glob("attempt*"))) == 1
 
 
+@pytest.mark.long
+def test_after_a_want_of_memory_half_as_many_blocks_are_computed_at_once(
+    runner: RayRunner, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert facts(run(runner, cluster_stages.NeedsMemory(), tmp_path)) == {"at_once": 2}
+    told = capsys.readouterr().out
+    assert "step: too little memory for 8; with at most 4 at once it goes on from the last checkpoint" in told
+    assert "restart" not in told
+
+
 def test_a_bug_keeps_its_type_and_the_workers_traceback(runner: RayRunner, tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError) as caught:
         run(runner, cluster_stages.Fails(bug=True), tmp_path)

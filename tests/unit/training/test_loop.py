@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from orchestrator.config.base import PluginSpec
-from orchestrator.errors import ResourceError, TrainingError
+from orchestrator.errors import NodeLeavingError, ResourceError, TrainingError
 from orchestrator.models import weights_digest
 from orchestrator.training import loop
 from orchestrator.training.loop import train
@@ -259,3 +259,14 @@ def test_killed_at_random_moments_it_ends_with_the_same_weights(blocks_folder, t
     assert resumed == expected
     assert first == ("" if checkpoint == 150 else str(checkpoint)), "it did not go on from its checkpoint"
     assert "" in killed, "no attempt was killed before its end"
+
+
+def test_before_its_node_is_taken_away_it_writes_a_checkpoint_and_loses_no_step(make_task, env, tmp_path, monkeypatch):
+    monkeypatch.setattr("orchestrator.training.leaving._SECONDS", 0)
+    expected = train(make_task(), replace(env, work=tmp_path / "other"))
+    asked = itertools.count(1)
+    task = make_task({"checkpoint_every": 100})
+    with pytest.raises(NodeLeavingError, match="a checkpoint of step 4 is written"):
+        train(task, replace(env, is_leaving=lambda: next(asked) == 3))  # for the first time after two steps
+    assert [path.name for path in (env.work / "checkpoints").glob("step-*")] == ["step-4"]
+    assert final_weights(train(task, env)) == final_weights(expected)

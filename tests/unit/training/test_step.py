@@ -24,12 +24,12 @@ def blocks():
     return torch.from_numpy(np.random.default_rng(0).integers(0, 50, (8, 17)))
 
 
-def one_step(make_task, tmp_path, batches, clock=CLOCK, dropout=0.0):
+def one_step(make_task, tmp_path, batches, clock=CLOCK, dropout=0.0, most=None):
     """The weights after one step, and its result."""
     spec = PluginSpec(type="gpt2", layers=1, width=16, heads=2, dropout=dropout)
     model = build_model(spec, 50, 16, seed=3).train()
     handle = Single().setup(model, AdamW(), make_task().config, Environment(work=tmp_path))
-    result = train_step(handle, CrossEntropyObjective(), batches, LossHistory(), 1e-3, clock, CPU)
+    result = train_step(handle, CrossEntropyObjective(), batches, LossHistory(), 1e-3, clock, CPU, most)
     return handle.weights(), result
 
 
@@ -53,6 +53,17 @@ def test_accumulation_equals_the_whole_batch_though_lengths_are_ragged(make_task
     assert result.grad_norm == pytest.approx(expected.grad_norm, rel=1e-5)
     for name, value in whole.items():
         torch.testing.assert_close(parts[name], value, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("most", [1, 3, 4, 9])
+def test_pieces_of_micro_batches_are_the_same_step(make_task, tmp_path, blocks, most):
+    whole, expected = one_step(make_task, tmp_path, cut(blocks, 4))
+    pieces, result = one_step(make_task, tmp_path, cut(blocks, 4), most=most)
+    assert result.tokens == expected.tokens
+    assert result.loss == pytest.approx(expected.loss, rel=1e-6)
+    assert result.grad_norm == pytest.approx(expected.grad_norm, rel=1e-5)
+    for name, value in whole.items():
+        torch.testing.assert_close(pieces[name], value, rtol=1e-4, atol=1e-6)
 
 
 def test_a_batch_with_nothing_to_learn_changes_nothing_but_decay(make_task, tmp_path, blocks):

@@ -1,0 +1,71 @@
+"""A node that a cloud is about to take away: its training writes a checkpoint at once, and goes on elsewhere."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from nodes import nodes
+
+pytestmark = [pytest.mark.ray, pytest.mark.long, pytest.mark.timeout(300)]
+ROOT = Path(__file__).resolve().parents[2]
+DRAIN = """
+import os, sys, time
+from ray._raylet import GcsClient
+gcs = GcsClient(address=os.environ["RAY_ADDRESS"])
+held = {}
+for node, facts in gcs.get_all_node_info().items():
+    held[node.hex()] = facts.resources_total.get("CPU", 0)
+from orchestrator.cluster.session import session
+from orchestrator.config.recipe import ResourcesConfig
+import ray
+with session(ResourcesConfig()):
+    free = ray._private.state.available_resources_per_node()
+busy = [node for node, cpus in held.items() if cpus and free[node].get("CPU", 0) < cpus]
+deadline = int((time.time() + 30) * 1000)
+print([gcs.drain_node(node, 2, "taken away", deadline) for node in busy[:1]])
+"""
+SMALL = (
+    *("corpus.max_documents=25", "tokenizer.vocab_size=512", "teacher.training.tokens=3000000"),
+    *("teacher.training.checkpoint_every=100000", "tracking.type=none", "resources.max_failures=0"),
+)
+
+
+def test_its_training_writes_a_checkpoint_and_goes_on_at_another_node(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "orchestrator.cli.main", "run", "jobs/recipes/smoke.yaml", *SMALL]
+    command += ["resources.slots=2", "--until", "teacher", "--runs", str(tmp_path)]
+    with (
+        nodes([{"num_cpus": 0}, {"num_cpus": 1}, {"num_cpus": 1}]) as cluster,
+        subprocess.Popen(
+            command, cwd=ROOT, env=cluster.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as work,
+    ):
+        wait_for_step(tmp_path, 20, work)
+        subprocess.run([sys.executable, "-c", DRAIN], cwd=ROOT, env=cluster.environment, check=True)
+        told = work.communicate(timeout=200)[0]
+    assert work.returncode == 0, told[-3000:]
+    assert "a node of the cluster is taken away; with what is left it goes on from the last checkpoint" in told
+    steps = [json.loads(line)["step"] for line in metrics(tmp_path).read_text().splitlines() if '"loss"' in line]
+    assert len(steps) == len(set(steps)), "no step was taken twice"
+    assert not re.search("Traceback", told)
+
+
+def metrics(runs: Path) -> Path:
+    (found,) = runs.glob("smoke/*/teacher*/**/metrics.jsonl")
+    return found
+
+
+def wait_for_step(runs: Path, step: int, work: subprocess.Popen[str]) -> None:
+    end = time.monotonic() + 120
+    while time.monotonic() < end:
+        for file in runs.glob("smoke/work/teacher*/metrics.jsonl"):
+            if f'"step": {step},' in file.read_text():
+                return
+        assert work.poll() is None, work.communicate()[0][-3000:]
+        time.sleep(0.1)
+    raise AssertionError("it does not train")
