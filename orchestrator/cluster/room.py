@@ -118,18 +118,24 @@ class _Desk:
         self._leases.give_back(key)
 
 
+_desks: dict[str, Any] = {}
+"""By Ray job, its handle of the actor: without one the actor would end at once."""
+
+
 def _call(method: str, *arguments: Any, **options: Any) -> Any:
     """Ask the actor, which is started where there is none, or where the one there was has just ended.
 
     Raises:
         RayError: none answers for half a minute.
     """
-    end = time.monotonic() + _PATIENCE
+    job, end = ray.get_runtime_context().get_job_id(), time.monotonic() + _PATIENCE
     while True:
         try:
-            desk = _Desk.options(name=_NAME, namespace=_NAMESPACE, get_if_exists=True).remote()
-            return ray.get(getattr(desk, method).remote(*arguments, **options))
+            if job not in _desks:
+                _desks[job] = _Desk.options(name=_NAME, namespace=_NAMESPACE, get_if_exists=True).remote()
+            return ray.get(getattr(_desks[job], method).remote(*arguments, **options))
         except RayError:
+            _desks.pop(job, None)
             if time.monotonic() > end:
                 raise
             time.sleep(_ASK_SECONDS)

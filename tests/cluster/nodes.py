@@ -81,6 +81,7 @@ def _main() -> None:
 
     for shape in json.loads(sys.argv[1]):
         add(shape)
+    cluster.wait_for_nodes()
     print("address", cluster.address, flush=True)
     for line in sys.stdin:
         node, shape = there.pop(int(line))
