@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,6 +46,8 @@ class Environment:
         threads: compute threads of this process.
         strategy: training strategy, resolved ("single" or "deepspeed"), with its options.
         rank, world_size: place among the training workers of a distributed stage.
+        tell: is given each row of metrics too, as a line.
+        keep: is told of each checkpoint, a folder.
         is_leaving: whether a worker's node is about to be taken away; None: nobody would know. All workers ask, equally
             often, and hear the same.
         micro_batch: most blocks that a training worker computes at once; None: whole micro-batches.
@@ -57,6 +61,8 @@ class Environment:
     rank: int = 0
     world_size: int = 1
     micro_batch: int | None = None
+    tell: Callable[[str], None] | None = None
+    keep: Callable[[Path], None] | None = None
     is_leaving: Callable[[], bool] | None = None
 
     def log(self, row: Mapping[str, Any]) -> None:
@@ -67,8 +73,28 @@ class Environment:
         """
         row = {k: None if isinstance(value, float) and not math.isfinite(value) else value for k, value in row.items()}
         self.work.mkdir(parents=True, exist_ok=True)
+        line = json.dumps(row, allow_nan=False) + "\n"
         with (self.work / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row, allow_nan=False) + "\n")
+            file.write(line)
+        if self.tell:
+            self.tell(line)
+
+
+def cut_rows(path: Path, step: int) -> None:
+    """Cut a file of metrics at the first row of a later step, or one that a kill left half written."""
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        kept = sum(len(line) for line in itertools.takewhile(lambda line: _step_of(line) <= step, file))
+    os.truncate(path, kept)
+
+
+def _step_of(line: bytes) -> float:
+    """Step of a row; 0 for rows without one, infinity for what is not a whole row."""
+    try:
+        return float(json.loads(line).get("step", 0)) if line.endswith(b"\n") else float("inf")
+    except ValueError:
+        return float("inf")
 
 
 @dataclass(frozen=True)

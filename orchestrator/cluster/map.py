@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import ray
 from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.cluster.errors import sendable, translate
 
@@ -31,6 +32,11 @@ class RayMap:
     workers: int
     step: str = ""
     options: Mapping[str, Any] = field(default_factory=lambda: {"num_cpus": 1})
+
+    def on_this_node(self) -> RayMap:
+        """The same, whose tasks run on the node of the caller: items name files that no other one has."""
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        return replace(self, options={**self.options, "scheduling_strategy": here})
 
     def __call__(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """Results in the order of the items; at most a few items a worker are in flight.

@@ -132,7 +132,8 @@ def _call(method: str, *arguments: Any, **options: Any) -> Any:
     while True:
         try:
             if job not in _desks:
-                _desks[job] = _Desk.options(name=_NAME, namespace=_NAMESPACE, get_if_exists=True).remote()
+                desk: Any = _Desk
+                _desks[job] = desk.options(name=_NAME, namespace=_NAMESPACE, get_if_exists=True).remote()
             return ray.get(getattr(_desks[job], method).remote(*arguments, **options))
         except RayError:
             _desks.pop(job, None)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -15,12 +16,14 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.cluster.admission import Admission
+from orchestrator.cluster.away import AtHand, Away, at_hand
 from orchestrator.cluster.errors import WorkerDiedError, sendable, translate
 from orchestrator.cluster.map import RayMap
 from orchestrator.cluster.retries import Retries
 from orchestrator.cluster.room import room
 from orchestrator.cluster.session import data_task, is_own_cluster, own_folder
 from orchestrator.cluster.shared import check_shared, clear
+from orchestrator.cluster.storage import Storage
 from orchestrator.cluster.there import cluster_nodes, cluster_size, working_nodes
 from orchestrator.config.base import PluginSpec, build
 from orchestrator.config.recipe import ResourcesConfig
@@ -59,6 +62,7 @@ class RayRunner:
         self._prepared = self._checked = False
         self._queue: Admission | None = None
         self._standing: StandingWorkers | None = None
+        self._storage: Storage | None = None
         self._stopped: set[str] = set()
         self._ends: dict[str, Callable[[], None]] = {}  # of what is at work
 
@@ -131,20 +135,34 @@ class RayRunner:
                 begun()
                 return self._task(step, inputs, out, work, share.threads)
             stopped = partial(self._stopped.__contains__, step.name)
-            with room(step.name, self._run, self._resources.priority, self._say, stopped) as take:
+            with (
+                room(step.name, self._run, self._resources.priority, self._say, stopped) as take,
+                self._carried(inputs, out, work) as attempt,
+            ):
                 take(share)
                 begun()
 
-                def again() -> Allocation:
+                def again(before: Training) -> Training:
                     there = self._share(step)  # nodes may have gone, or come
                     take(there)
-                    return there
+                    return replace(before, allocation=there, away=attempt())
 
-                training = Training(step.stage, inputs, out, work, share)
+                training = Training(step.stage, inputs, out, work, share, attempt())
                 training.begin()
                 self._ends_by(step.name, training.stop)
                 fit = workers.fit if workers else None
                 return train(step.name, training, Retries(self._resources.max_failures), self._say, again, fit)
+
+    @contextmanager
+    def _carried(self, inputs: Mapping[str, Path], out: Path, work: Path) -> Iterator[Callable[[], Away | None]]:
+        """What an attempt's workers need to know where their nodes do not see the run's folder; elsewhere None."""
+        if self._resources.storage is None or is_own_cluster():
+            yield lambda: None
+            return
+        with self._opening:
+            self._storage = self._storage or Storage(self._resources.storage, self._run)
+        with self._storage.carried(inputs, out, work) as attempt:
+            yield attempt
 
     def _standing_workers(self, share: Allocation, *, leave: bool) -> StandingWorkers | None:
         """Workers that stand ready for a step with this share, if they can.
@@ -172,7 +190,7 @@ class RayRunner:
             ResourceError: one can't.
         """
         with self._opening:
-            if self._checked:
+            if self._checked or self._resources.storage is not None:
                 return
             nodes = working_nodes()
             if len(nodes) > 1:
@@ -212,9 +230,10 @@ class RayRunner:
             max_retries=self._resources.max_failures,
         )
         try:
-            running = task.remote(step.stage, dict(inputs), out, environment)
-            self._ends_by(step.name, partial(ray.cancel, running, force=True))
-            return int(ray.get(running))
+            with self._carried(inputs, out, work) as attempt:
+                running = task.remote(step.stage, dict(inputs), out, environment, attempt())
+                self._ends_by(step.name, partial(ray.cancel, running, force=True))
+                return int(ray.get(running))
         except RayError as error:
             raise translate(error, step.name) from None
 
@@ -238,18 +257,29 @@ def _look(folder: Path) -> None:
 
 
 @ray.remote  # type: ignore[untyped-decorator]
-def _run_stage(stage: Stage, inputs: Mapping[str, Path], out: Path, environment: Environment) -> int:
+def _run_stage(
+    stage: Stage, inputs: Mapping[str, Path], out: Path, environment: Environment, away: Away | None = None
+) -> int:
     """Run it; the memory of this process and of those that took items of its map, in bytes."""
-    check_shared(out)
-    clear(out)
+    if away is None:
+        check_shared(out)
+        clear(out)
+        return _measured(stage, AtHand(dict(inputs), out, environment.work), environment)
+    if isinstance(environment.map, RayMap):
+        environment = replace(environment, map=environment.map.on_this_node(), tell=away.tell)
+    with sendable(), at_hand(away) as at:
+        return _measured(stage, at, environment)
+
+
+def _measured(stage: Stage, at: AtHand, environment: Environment) -> int:
     # The cluster's CPUs may be on many machines; the task is on one.
-    environment = replace(environment, threads=min(environment.threads, os.cpu_count() or 1))
+    environment = replace(environment, work=at.work, threads=min(environment.threads, os.cpu_count() or 1))
     if stage.accelerated:
         import torch
 
         torch.set_num_threads(environment.threads)
     with sendable(), PeakMemory() as memory:
-        stage.run(inputs, out, replace(environment, map=MeasuredMap(environment.map, memory)))
+        stage.run(at.inputs, at.out, replace(environment, map=MeasuredMap(environment.map, memory)))
     return memory.bytes
 
 

@@ -16,6 +16,7 @@ import ray.train
 from ray.exceptions import RayError
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 
+from orchestrator.cluster.away import AtHand, Away, at_hand
 from orchestrator.cluster.errors import WorkerDiedError, sendable, translate
 from orchestrator.cluster.groups import claim, removed_after_death
 from orchestrator.cluster.lean import make_trainer
@@ -29,6 +30,7 @@ from orchestrator.resources import Allocation
 from orchestrator.stages.base import Stage
 
 _STOP = "stop"
+_MEMORY_FILE = "memory"
 _MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 * 2**20), "MALLOC_TRIM_THRESHOLD_": str(512 * 2**20)}
 """Large tensors are made and dropped in every operation. Memory that glibc does not give back each time saves 11,000
 page faults a step of the quickstart's teacher, 8 % of its time."""
@@ -45,6 +47,8 @@ class Training:
     out: Path
     work: Path
     allocation: Allocation
+    away: Away | None = None
+    """Where the workers' nodes do not see the run's folder."""
 
     def begin(self) -> None:
         """Forget that an earlier attempt was stopped."""
@@ -52,12 +56,16 @@ class Training:
 
     def stop(self) -> None:
         """Let its workers end, within seconds, as if they were killed: the next attempt goes on from a checkpoint."""
+        if self.away:
+            self.away.stop()
         with suppress(OSError):  # it has ended, and its folder is gone
             (self.work / _STOP).touch()
 
     @property
     def stopped(self) -> bool:
-        """Whether it is to end."""
+        """Whether it is to end; asked by its workers too."""
+        if self.away and self.away.is_stopped:
+            return True
         return (self.work / _STOP).exists()
 
 
@@ -69,7 +77,7 @@ def train(
     training: Training,
     retries: Retries,
     say: Callable[[str], None],
-    again: Callable[[], Allocation],
+    again: Callable[[Training], Training],
     fit: Fit | None = None,
 ) -> int:
     """Run a stage to its end, and say what memory its workers took, in bytes.
@@ -81,7 +89,7 @@ def train(
         training: what its workers do.
         retries: what the training may meet.
         say: is told of restarts.
-        again: waits until there is room for another attempt; what the workers get then, of what is there then.
+        again: waits until there is room for another attempt, and says what its workers get of what is there then.
         fit: has workers do it, once; None: workers of its own do.
 
     Raises:
@@ -95,9 +103,9 @@ def train(
                 raise StoppedEarlyError("the training was stopped", name) from None
             told = retries.spend(translate(error, name))
             say(f"{name}: {told}{' from the last checkpoint' if training.stage.distributed else ''}")
-            allocation = again()
-            most = retries.micro_batch or allocation.micro_batch
-            training = replace(training, allocation=replace(allocation, micro_batch=most))
+            training = again(training)
+            most = retries.micro_batch or training.allocation.micro_batch
+            training = replace(training, allocation=replace(training.allocation, micro_batch=most))
         else:
             break
     return sum(_memory_of(training, rank) for rank in range(training.allocation.workers))
@@ -168,28 +176,41 @@ def work(training: Training, rank: int = 0, world_size: int = 1, is_leaving: Cal
     """
     import torch
 
-    check_shared(training.out)
-    if not training.stage.distributed:
-        clear(training.out)
     allocation = training.allocation
     torch.set_num_threads(allocation.threads)
     told = threading.Event()
-    environment = Stoppable(
-        work=training.work,
-        device=allocation.device,
-        threads=allocation.threads,
-        strategy=allocation.strategy,
-        rank=rank,
-        world_size=world_size,
-        micro_batch=allocation.micro_batch,
-        is_leaving=is_leaving,
-        is_stopped=told.is_set,
-    )
-    alone = environment.world_size == 1  # of several workers, those that go on would wait for one that has ended
-    with _ends_when_stopped(training, told if alone else None), PeakMemory() as memory:
-        training.stage.run(training.inputs, training.out, environment)
+    alone = world_size == 1  # of several workers, those that go on would wait for one that has ended
+    with _ends_when_stopped(training, told if alone else None), PeakMemory() as memory, _folders(training, rank) as at:
+        environment = Stoppable(
+            work=at.work,
+            device=allocation.device,
+            threads=allocation.threads,
+            strategy=allocation.strategy,
+            rank=rank,
+            world_size=world_size,
+            micro_batch=allocation.micro_batch,
+            tell=training.away.tell if training.away else None,
+            keep=at.keep,
+            is_leaving=is_leaving,
+            is_stopped=told.is_set,
+        )
+        training.stage.run(at.inputs, at.out, environment)
     with suppress(OSError):  # no reason to lose a training
-        _memory_file(training, environment.rank).write_text(str(memory.bytes))
+        name, text = f"{_MEMORY_FILE}-{rank}", str(memory.bytes)
+        training.away.note(name, text) if training.away else (training.work / name).write_text(text)
+
+
+@contextmanager
+def _folders(training: Training, rank: int) -> Iterator[AtHand]:
+    """What the stage reads and writes, as this node sees it."""
+    if training.away:
+        with at_hand(training.away, rank) as found:
+            yield found
+        return
+    check_shared(training.out)
+    if not training.stage.distributed:
+        clear(training.out)
+    yield AtHand(dict(training.inputs), training.out, training.work)
 
 
 @contextmanager
@@ -215,13 +236,9 @@ def _ends_when_stopped(training: Training, told: threading.Event | None) -> Iter
         over.set()
 
 
-def _memory_file(training: Training, rank: int) -> Path:
-    """Where a worker says what memory it took."""
-    return training.work / f"memory-{rank}"
-
-
 def _memory_of(training: Training, rank: int) -> int:
+    """What a worker took, as it has said."""
     try:
-        return int(_memory_file(training, rank).read_text())
+        return int((training.work / f"{_MEMORY_FILE}-{rank}").read_text())
     except (OSError, ValueError):
         return 0

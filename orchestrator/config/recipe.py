@@ -185,6 +185,9 @@ class ResourcesConfig(Section):
     strategy: plugin_of("training.strategies") | Literal["auto"] = "auto"  # type: ignore[valid-type]
     """`single` (plain torch, one worker) or `deepspeed` (any number of workers, ZeRO 0 to 3); auto: deepspeed on GPUs
     or with several workers, single otherwise."""
+    storage: str | None = Field(None, min_length=1)
+    """Address of a store that all nodes reach (s3://BUCKET/FOLDER): nodes need not share the run's folder then. null:
+    they do. Of no use on a cluster of the run's own."""
     max_failures: int = Field(2, ge=0)
     """Restarts of a training whose worker died, from its last checkpoint. A node that is lost costs none."""
     priority: int = Field(0, ge=-100, le=100)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from orchestrator.artifacts import MANIFEST, Artifact, write_json
@@ -23,6 +23,7 @@ from orchestrator.housekeeping.copies import (
     is_of,
     records_of,
 )
+from orchestrator.remote.store import RemoteStore
 
 _KEPT_FOR = 86400.0
 
@@ -78,23 +79,43 @@ def _send_artifacts(
     for name, artifact in artifacts_of(root).items():
         sha256 = file_digest(artifact.folder / MANIFEST)
         if sha256 not in sent:  # a version's part is a stage's artifact, mostly
-            sent[sha256] = _send(there, name, artifact, sha256, copied, say)
+            sent[sha256] = _send(there, name, artifact, copied, say)
         places[name] = sent[sha256]
     return places
 
 
-def _send(there: RunStore, name: str, artifact: Artifact, sha256: str, copied: Copied, say: Say) -> Place:
-    step = name.split("/")[1 if name.startswith("stages/") else -1]
+def _send(there: RunStore, name: str, artifact: Artifact, copied: Copied, say: Say) -> Place:
+    def sending(size: int) -> None:
+        say(f"sending {name} ({size / 1e6:.1f} MB)")
+        copied.artifacts, copied.bytes = copied.artifacts + 1, copied.bytes + size
+
+    return send(there.store, name.split("/")[1 if name.startswith("stages/") else -1], artifact, sending)
+
+
+def send(store: RemoteStore, step: str, artifact: Artifact, sending: Callable[[int], None] | None = None) -> Place:
+    """Make sure that a run's store has an artifact.
+
+    Args:
+        store: of the run.
+        step: that the artifact is of.
+        artifact: of this step.
+        sending: is told the bytes before they are sent, where they are not there.
+
+    Raises:
+        ArtifactError: the store has two others of this name. ResourceError: the store fails.
+    """
+    sha256, place = file_digest(artifact.folder / MANIFEST), f"stages/{step}"
     for fingerprint in (artifact.fingerprint, f"{artifact.fingerprint}-{sha256[:16]}"):
-        place, commit = f"stages/{step}", there.store.find(f"stages/{step}", fingerprint)
+        commit = store.find(place, fingerprint)
         if commit is None:
-            size = sum(int(facts["bytes"]) for facts in artifact.manifest["files"].values())
-            say(f"sending {name} ({size / 1e6:.1f} MB)")
-            commit = there.store.publish(place, fingerprint, artifact.folder)
-            copied.artifacts, copied.bytes = copied.artifacts + 1, copied.bytes + size
+            if sending:
+                sending(sum(int(facts["bytes"]) for facts in artifact.manifest["files"].values()))
+            commit = store.publish(place, fingerprint, artifact.folder)
         if MANIFEST in commit.files and commit.files[MANIFEST].sha256 == sha256:
             return Place(place, fingerprint, sha256)
-    raise ArtifactError("the store has another artifact of this name", f"{there.shown}: {name}", "take another address")
+    raise ArtifactError(
+        "the store has another artifact of this name", f"{store.shown}: {place}", "take another address"
+    )
 
 
 def _send_records(there: RunStore, folder: Path, numbers: list[int], say: Say) -> bool:

@@ -56,6 +56,11 @@ class RemoteStore:
     parallel: int = 8
     patience: float = 180.0
 
+    @property
+    def shown(self) -> str:
+        """Its address, without a login."""
+        return self._objects.shown
+
     def check(self) -> None:
         """Make sure that the store can be used: address, credentials, rights, and put-if-absent.
 

@@ -79,7 +79,7 @@ class Checkpoints:
         self._prune()
         return self.folder / f"step-{progress.step}"
 
-    def save_best(self, step: int, weights: Mapping[str, Tensor]) -> None:
+    def save_best(self, step: int, weights: Mapping[str, Tensor]) -> Path:
         """Write ``best-N``. The best before it stays for as long as a checkpoint refers to it.
 
         Raises:
@@ -88,6 +88,7 @@ class Checkpoints:
         with self._whole(f"best-{step}") as folder:
             save_file(dict(weights), folder / WEIGHTS)
             self._write_state(folder)
+        return self.folder / f"best-{step}"
 
     def latest(self) -> int | None:
         """Step of the newest checkpoint; None where there is none."""

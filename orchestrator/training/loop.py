@@ -206,9 +206,11 @@ class _Run:
         optimizer: State = {} if best else self.handle.optimizer_state()
         if self.env.rank == 0:
             if best:
-                self.checkpoints.save_best(self.progress.step, weights)
+                written = self.checkpoints.save_best(self.progress.step, weights)
             else:
-                self.checkpoints.save(self.progress, weights, optimizer)
+                written = self.checkpoints.save(self.progress, weights, optimizer)
+            if self.env.keep:
+                self.env.keep(written)
 
     def _resume(self) -> tuple[Handle, Progress]:
         """The model under training, at the newest checkpoint that rank 0 sees."""

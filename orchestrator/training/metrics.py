@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
-import json
-import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from orchestrator.environment import cut_rows
 from orchestrator.training.checkpoints import Progress
 from orchestrator.training.step import OPTIONAL, StepResult
 
@@ -42,12 +40,8 @@ class Metrics:
         """Cut the file at the first row of a step that a resumed run takes again, or that a kill left half written."""
         self._last = (progress.training_seconds, progress.tokens)
         self._sums = {name: list(sums) for name, sums in progress.since_row.items()}
-        path = self.env.work / "metrics.jsonl"
-        if self.env.rank or not path.exists():
-            return
-        with path.open("rb") as file:
-            kept = sum(len(line) for line in itertools.takewhile(lambda line: _step_of(line) <= progress.step, file))
-        os.truncate(path, kept)
+        if not self.env.rank:
+            cut_rows(self.env.work / "metrics.jsonl", progress.step)
 
     def step(self, progress: Progress, result: StepResult, lr: float) -> None:
         """Count a step in, and write a row if its turn has come: the means over all steps since the row before.
@@ -90,11 +84,3 @@ class Metrics:
         self.env.log(
             {"step": progress.step, "steps": self.steps, "validation_loss": progress.validation_loss, **by_language}
         )
-
-
-def _step_of(line: bytes) -> float:
-    """Step of a row; 0 for rows without one, infinity for what is not a whole row."""
-    try:
-        return float(json.loads(line).get("step", 0)) if line.endswith(b"\n") else float("inf")
-    except ValueError:
-        return float("inf")

@@ -11,9 +11,10 @@ import secrets
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 
@@ -50,14 +51,32 @@ def started(shapes: Sequence[dict[str, Any]]) -> Iterator[dict[str, str]]:
 
 
 @contextmanager
-def nodes(shapes: Sequence[dict[str, Any]]) -> Iterator[Nodes]:
-    """The same, whose nodes can be replaced."""
+def nodes(
+    shapes: Sequence[dict[str, Any]], hidden: Path | None = None, variables: Mapping[str, str] = {}
+) -> Iterator[Nodes]:
+    """The same, whose nodes can be replaced.
+
+    Args:
+        shapes: see :func:`started`.
+        hidden: a folder in whose place all nodes see an empty one: they run in a mount namespace of their own.
+        variables: of the environment, for the nodes and for who uses them.
+    """
     clean = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
     with tempfile.TemporaryDirectory(prefix="mn", ignore_cleanup_errors=True) as folder:
         own = {"RAY_TMPDIR": folder, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
         own["RAY_worker_niceness"] = "0"  # as this machine's other tests: 15 starves beside them
-        shell = {**clean, **own, "OMP_NUM_THREADS": "1", "RAY_DISABLE_IMPORT_WARNING": "1"}
+        shell = {**clean, **own, **variables, "OMP_NUM_THREADS": "1", "RAY_DISABLE_IMPORT_WARNING": "1"}
         command = [sys.executable, __file__, json.dumps(list(shapes))]
+        if hidden:
+            command = [
+                "unshare",
+                "--mount",
+                "sh",
+                "-c",
+                f"mount -t tmpfs none '{hidden}' && exec \"$@\"",
+                "sh",
+                *command,
+            ]
         with subprocess.Popen(command, env=shell, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
             assert process.stdin is not None

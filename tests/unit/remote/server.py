@@ -65,6 +65,12 @@ class S3:
         once = {"retries": {"total_max_attempts": 1}, "connect_timeout": 3, "read_timeout": 10}
         return {"endpoint_url": self.url, "key": KEY, "secret": SECRET, "config_kwargs": once}
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """What other processes need to reach it."""
+        names = ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION")
+        return dict(zip(names, (self.url, KEY, SECRET, "us-east-1"), strict=True))
+
     def store(self, folder: str, **more: Any) -> RemoteStore:
         """A store in its bucket; all share what botocore reads from its files."""
         from aiobotocore.session import get_session
