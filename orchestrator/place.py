@@ -20,7 +20,7 @@ def runs_folder(runs: Path) -> Path:
         ResourceError: it is an address, its name is not UTF-8, or Ray deletes it when the job has ended.
     """
     if _URL.match(str(runs)):  # a path has lost one of the two slashes by now
-        fix = "mount it, or use a shared file system: --runs /FOLDER"
+        fix = "--runs /FOLDER; resources.storage=URL where nodes do not share it, and mome push RUN URL keeps a copy"
         raise ResourceError("runs are kept in a folder, and this is an address", f"--runs {runs}", fix)
     folder = runs.absolute()
     shown = os.fsencode(folder).decode("utf-8", "backslashreplace")

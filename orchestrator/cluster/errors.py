@@ -21,6 +21,9 @@ from orchestrator.errors import MomeError, NodeLeavingError, ResourceError
 
 _NODE_LOST = (NodeDiedError, PreemptionError, TaskUnschedulableError)
 _KILLED = (RayActorError, WorkerCrashedError, OutOfMemoryError)
+_PEERS = ("DistBackendError", "DistNetworkError", "DistStoreError")
+_GLOO = "gloo/transport"
+"""In messages of torch's collectives on CPUs, which have no class."""
 
 
 class WorkerDiedError(ResourceError):
@@ -29,6 +32,10 @@ class WorkerDiedError(ResourceError):
 
 class NodeLostError(WorkerDiedError):
     """Its node was taken away, or is lost."""
+
+
+class PeerLostError(WorkerDiedError):
+    """A worker lost another one in the middle of a collective; why that one is gone is not known yet."""
 
 
 class NotStartedError(WorkerDiedError):
@@ -55,6 +62,8 @@ def translate(error: BaseException, step: str) -> BaseException:
             step,
             "the same command goes on from the last checkpoint; fewer slots or a smaller micro_batch need less memory",
         )
+    if any(_is_of_a_lost_peer(cause) for cause in causes):
+        return PeerLostError("a worker of the training was lost", step, "the same command goes on from a checkpoint")
     if isinstance(error, ControllerError):
         fix = "set resources.slots, resources.workers or resources.cpus lower, or add nodes to the cluster"
         return NotStartedError(f"the training workers could not be started: {error.controller_failure}", step, fix)
@@ -62,6 +71,10 @@ def translate(error: BaseException, step: str) -> BaseException:
         causes[-1].add_note(f"in stage {step}:\n{error}")  # a bug: keep the worker's traceback
         return causes[-1]
     return error
+
+
+def _is_of_a_lost_peer(cause: BaseException) -> bool:
+    return type(cause).__name__ in _PEERS or (isinstance(cause, RuntimeError) and _GLOO in str(cause))
 
 
 def _is_of_a_lost_node(cause: BaseException) -> bool:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import time
+
 import ray
 
-from orchestrator.cluster.errors import NodeLostError, NotStartedError, WorkerDiedError
+from orchestrator.cluster.errors import NodeLostError, NotStartedError, PeerLostError, WorkerDiedError
 from orchestrator.errors import OutOfMemoryError
 
 _WAITS = 10
 """Starts that came to nothing: each has waited a quarter of an hour for its workers."""
+
+_WORD_SECONDS = 3.0
+"""From a worker's loss of another one to Ray's word that a node is gone, at most."""
 
 
 class Retries:
@@ -39,6 +44,8 @@ class Retries:
         Raises:
             BaseException: `cause`, where another attempt would only meet it again, or costs more than is left.
         """
+        if isinstance(cause, PeerLostError):
+            self._wait_for_word()
         before, self._nodes = self._nodes, _alive()
         if isinstance(cause, OutOfMemoryError):
             return self._halve(cause)
@@ -54,6 +61,12 @@ class Retries:
             raise cause
         self._spent += 1
         return f"{cause.what}; restart {self._spent} of {self._restarts}"
+
+    def _wait_for_word(self) -> None:
+        """A peer knows at once that a worker is gone; that its node is gone Ray tells moments later."""
+        end = time.monotonic() + _WORD_SECONDS
+        while not self._nodes - _alive() and time.monotonic() < end:
+            time.sleep(_WORD_SECONDS / 10)
 
     def _halve(self, cause: OutOfMemoryError) -> str:
         if cause.at_once == 1:

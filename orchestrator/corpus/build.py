@@ -47,10 +47,7 @@ def build_corpus(
     for language in corpus.languages:
         staged.append(stage(language, corpus, seed, work / language, parallel, progress))
         log({"message": f"{language}: {_read(staged[-1])}"})
-    removed = {s.language: _duplicates(s, corpus.deduplication) for s in staged}
-    if corpus.common_articles:
-        _keep_common(staged, removed, [name for name, c in corpus.languages.items() if c.kind == "prose"])
-    splits = _splits(staged, removed, corpus)
+    removed, splits = decide(staged, corpus)
     summary: dict[str, Any] = {"languages": {}}
     for s in staged:
         counts = _publish(s, splits[s.language], out)
@@ -60,6 +57,18 @@ def build_corpus(
     (out / "corpus.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     shutil.rmtree(work, ignore_errors=True)
     return summary
+
+
+def decide(staged: list[Staged], corpus: CorpusConfig) -> tuple[dict[str, dict[str, Mask]], dict[str, Codes]]:
+    """Which documents are removed and why, and the splits of the others: by arrays of hashes, without the text.
+
+    Raises:
+        CorpusError: too little is left.
+    """
+    removed = {s.language: _duplicates(s, corpus.deduplication) for s in staged}
+    if corpus.common_articles:
+        _keep_common(staged, removed, [name for name, c in corpus.languages.items() if c.kind == "prose"])
+    return removed, _splits(staged, removed, corpus)
 
 
 def source_fingerprints(corpus: CorpusConfig) -> dict[str, str]:

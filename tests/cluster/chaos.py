@@ -2,7 +2,8 @@
 
     python tests/cluster/chaos.py [--scenario NAME] [--kills 12] [--seed 1]
 
-A scenario runs undisturbed first, and then with workers, controllers, nodes and its own command killed in turn.
+A scenario runs undisturbed first, and then with workers, controllers, nodes and its own command killed in turn; some
+also with data tasks, or with a store that nobody can reach for some seconds.
 In the end no finished step was made twice, the weights are those of the undisturbed run, and nothing is left behind.
 """
 
@@ -17,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,9 +27,20 @@ import yaml
 from nodes import Nodes, nodes
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))  # it is run as a script, too
+
+from tests.unit.remote.server import BUCKET, S3, served  # noqa: E402
+
 SHAPES = [{"num_cpus": 0}, {"num_cpus": 1}, {"num_cpus": 1}]
 KINDS = ("worker", "controller", "node", "command")
-TITLES = {"worker": "ray::RayTrainWorker", "controller": "ray::TrainController"}
+STEPS = ("corpus", "tokenizer", "tokens", "blocks", "cache", "router", "mixture", "evaluation")
+TITLES = {
+    "worker": ("ray::RayTrainWorker",),
+    "controller": ("ray::TrainController",),
+    "task": tuple(f"ray::{step}" for step in STEPS),
+}
+OUTAGE = 5
+"""Seconds that the store can't be reached."""
 TRAINING = ("tokens=300000", "checkpoint_every=20", "eval_every=50")
 SMALL = (
     *(f"{who}.training.{each}" for who in ("teacher", "experts") for each in TRAINING),
@@ -36,6 +48,7 @@ SMALL = (
     *("router.type={type: prompt, pieces: 200, bits: 12, calibration_pieces: 50}", "router.sequences_per_language=50"),
     *("tracking.type=none", "resources.threads=1", "resources.max_failures=1000"),
 )
+SHORT = tuple(f"{who}.training.tokens=60000" for who in ("teacher", "experts"))
 SECONDS, PATIENCE = 300, 10
 
 
@@ -44,11 +57,18 @@ class Scenario:
     """What is at work.
 
     Attributes:
-        overrides: of the smoke recipe. sweep: fields of a sweep over it.
+        overrides: of the smoke recipe.
+        sweep: fields of a sweep over it.
+        until: the last steps; none: to the report.
+        kinds: of what is killed.
+        away: nodes do not see the runs, and reach a store.
     """
 
     overrides: tuple[str, ...] = ("resources.slots=2",)
     sweep: dict[str, object] = field(default_factory=dict)
+    until: str = ""
+    kinds: tuple[str, ...] = KINDS
+    away: bool = False
 
     def command(self, folder: Path) -> list[str]:
         """The command that makes it in a folder of runs."""
@@ -60,19 +80,24 @@ class Scenario:
             file = folder.with_suffix(".yaml")
             file.write_text(yaml.safe_dump(tree), encoding="utf-8")
             words = ["sweep", str(file)]
+        words += ["--until", self.until] if self.until else []
+        if self.away:
+            words.append(f"resources.storage=s3://{BUCKET}/{folder.name}")
         return [sys.executable, "-m", "orchestrator.cli.main", *words, "--runs", str(folder)]
 
 
 def _zero(stage: int) -> Scenario:
     strategy = f"resources.strategy={{type: deepspeed, zero: {stage}}}"
-    halves = ("teacher.training.micro_batch=8", "experts.training.micro_batch=8")
-    return Scenario((strategy, "resources.workers=2", "resources.slots=1", *halves))
+    training = ("teacher.training.micro_batch=8", "teacher.training.tokens=900000")
+    return Scenario((strategy, "resources.workers=2", "resources.slots=1", *training), until="teacher")
 
 
 SCENARIOS = {
     "experts": Scenario(),
     **{f"zero{stage}": _zero(stage) for stage in range(4)},
-    "joint": Scenario(("setup={type: moe_ce, combiner: gate}", "resources.slots=2")),
+    "joint": Scenario(("setup={type: moe_ce, combiner: gate}", "resources.slots=2"), until="experts"),
+    "tasks": Scenario(("corpus.max_documents=300", "evaluation.max_blocks=64", *SHORT), kinds=("task",)),
+    "away": Scenario(kinds=(*KINDS, "storage"), until="experts", away=True),
     "sweep": Scenario(sweep={"configurations": {"slow": {}, "fast": {"experts.training.optimizer.lr": 4e-3}}}),
 }
 
@@ -106,8 +131,8 @@ class Storm:
 class Work:
     """The command, which is typed again whenever it was killed."""
 
-    def __init__(self, scenario: Scenario, folder: Path, cluster: Nodes) -> None:
-        self.command, self.folder, self.cluster = scenario.command(folder), folder, cluster
+    def __init__(self, scenario: Scenario, folder: Path, cluster: Nodes, s3: S3 | None) -> None:
+        self.command, self.folder, self.cluster, self.s3 = scenario.command(folder), folder, cluster, s3
         folder.mkdir()
         self.log = folder.with_suffix(".txt")
         self.process = self._typed()
@@ -150,16 +175,26 @@ class Work:
 def storm(scenario: Scenario, kills: int, seed: int, folder: Path) -> Storm:
     """Run a scenario undisturbed, and disturbed until so many kills have happened, in a folder; what happened."""
     draw, found = random.Random(seed), Storm()
-    kinds = itertools.islice(itertools.cycle(KINDS), seed % len(KINDS), None)
-    with nodes(SHAPES) as cluster:
-        calm = Work(scenario, folder / "calm", cluster)
+    kinds = itertools.islice(itertools.cycle(scenario.kinds), seed % len(scenario.kinds), None)
+    with _store(scenario) as s3, nodes(SHAPES, folder if s3 else None, s3.environment if s3 else {}) as cluster:
+        calm = Work(scenario, folder / "calm", cluster, s3)
         calm.finish()
         while len(found.kills) < kills:
-            work = Work(scenario, folder / f"storm-{len(found.kills)}", cluster)
+            work = Work(scenario, folder / f"storm-{len(found.kills)}", cluster, s3)
             _disturb(work, cluster, kinds, kills, draw, found)
             found.differs += [step for step, weights in _weights(calm).items() if _weights(work).get(step) != weights]
             found.left += _left(work, cluster)
     return found
+
+
+@contextmanager
+def _store(scenario: Scenario) -> Iterator[S3 | None]:
+    """A store, where the scenario needs one."""
+    if not scenario.away:
+        yield None
+        return
+    with served() as s3:
+        yield s3
 
 
 def _disturb(work: Work, cluster: Nodes, kinds: Iterator[str], kills: int, draw: random.Random, found: Storm) -> None:
@@ -195,6 +230,11 @@ def _kill(kind: str, work: Work, cluster: Nodes, draw: random.Random) -> str:
     if kind == "node":
         cluster.replace(draw.choice((1, 2)))
         return kind
+    if kind == "storage" and work.s3:
+        work.s3.fails = 1.0
+        time.sleep(OUTAGE)
+        work.s3.fails = 0.0
+        return kind
     end = time.monotonic() + PATIENCE
     while kind in TITLES and time.monotonic() < end and not work.ended():
         if there := list(_processes(cluster, TITLES[kind])):
@@ -205,11 +245,11 @@ def _kill(kind: str, work: Work, cluster: Nodes, draw: random.Random) -> str:
     return "command"
 
 
-def _processes(cluster: Nodes, title: str) -> Iterator[psutil.Process]:
-    """Processes of the cluster by their title, in the order of their numbers."""
+def _processes(cluster: Nodes, titles: tuple[str, ...]) -> Iterator[psutil.Process]:
+    """Processes of the cluster by the beginning of their title, in the order of their numbers."""
     for process in sorted(psutil.Process(cluster.process.pid).children(recursive=True), key=lambda each: each.pid):
         with suppress(psutil.Error):
-            if " ".join(process.cmdline()).startswith(title):
+            if " ".join(process.cmdline()).startswith(titles):
                 yield process
 
 
@@ -240,7 +280,7 @@ def _files_left(work: Work) -> list[str]:
 
 
 def _ray_left(cluster: Nodes) -> list[str]:
-    there = (process for title in TITLES.values() for process in _processes(cluster, title))
+    there = (process for titles in TITLES.values() for process in _processes(cluster, titles))
     left = [f"{process.cmdline()[0]}, {time.time() - process.create_time():.0f} s old" for process in there]
     groups = (
         "import json; from ray.util import placement_group_table as table; "

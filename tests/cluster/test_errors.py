@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 
 import pytest
+import torch.distributed
 
 pytest.importorskip("ray")
 
@@ -13,7 +14,7 @@ from ray.exceptions import ActorDiedError, RayTaskError
 from ray.train import ControllerError, WorkerGroupError
 from ray.train.v2._internal.exceptions import UserExceptionWithTraceback, WorkerHealthCheckFailedError
 
-from orchestrator.cluster.errors import WorkerDiedError, sendable, translate
+from orchestrator.cluster.errors import PeerLostError, WorkerDiedError, sendable, translate
 from orchestrator.errors import MomeError, ResourceError, TrainingError
 
 
@@ -40,6 +41,20 @@ def test_a_death_comes_before_what_it_did_to_the_others() -> None:
     assert isinstance(error, WorkerDiedError)
     assert isinstance(error, ResourceError)
     assert error.where == "teacher"
+
+
+@pytest.mark.parametrize(
+    "collateral",
+    [
+        RuntimeError("[gloo/transport/tcp/pair.cc:537] Read error [127.0.0.1]:35246: Connection reset by peer"),
+        torch.distributed.DistBackendError("NCCL error: remote process exited or there was a network error"),
+    ],
+)
+def test_a_lost_peer_is_told_by_the_others_before_its_death_is_known(collateral: RuntimeError) -> None:
+    """torch 2.13: gloo has no class for it. Seen where one of two workers was killed under ZeRO 2."""
+    error = translate(group(user(collateral)), "teacher")
+    assert isinstance(error, PeerLostError)
+    assert isinstance(translate(group(user(collateral), DEATH), "teacher"), WorkerDiedError)
 
 
 def test_workers_that_never_started_are_a_want_of_resources() -> None:

@@ -10,7 +10,7 @@ from ray.exceptions import ActorDiedError, NodeDiedError, TaskUnschedulableError
 from ray.train import ControllerError, WorkerGroupError
 
 from orchestrator.cluster import retries as room
-from orchestrator.cluster.errors import NodeLostError, NotStartedError, WorkerDiedError, translate
+from orchestrator.cluster.errors import NodeLostError, NotStartedError, PeerLostError, WorkerDiedError, translate
 from orchestrator.cluster.retries import Retries
 from orchestrator.errors import OutOfMemoryError, TrainingError
 
@@ -44,6 +44,17 @@ def test_a_lost_node_costs_none_whatever_the_error_is_called(nodes: set[str]) ->
         assert retries.spend(lost) == "a node of the cluster was lost; with what is left it goes on"
     with pytest.raises(WorkerDiedError):
         retries.spend(KILLED)
+
+
+def test_a_peer_that_is_lost_with_its_node_costs_none_though_ray_says_so_later(
+    nodes: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    retries = Retries(0)
+    monkeypatch.setattr(room.time, "sleep", lambda seconds: nodes.discard("b"))
+    assert "a node of the cluster was lost" in retries.spend(PeerLostError("a worker was lost", "teacher"))
+    monkeypatch.setattr(room, "_WORD_SECONDS", 0.0)
+    with pytest.raises(PeerLostError):
+        retries.spend(PeerLostError("a worker was lost", "teacher"))
 
 
 def test_no_room_costs_none_and_ends_some_time() -> None:
