@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,21 +15,19 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.cluster.admission import Admission
-from orchestrator.cluster.away import AtHand, Away, at_hand
-from orchestrator.cluster.errors import WorkerDiedError, sendable, translate
+from orchestrator.cluster.away import Away
+from orchestrator.cluster.errors import WorkerDiedError, translate
 from orchestrator.cluster.map import RayMap
 from orchestrator.cluster.retries import Retries
 from orchestrator.cluster.room import room
 from orchestrator.cluster.session import data_task, is_own_cluster, own_folder
-from orchestrator.cluster.shared import check_shared, clear
 from orchestrator.cluster.storage import Storage
+from orchestrator.cluster.tasks import look, prepare_strategy, run_stage
 from orchestrator.cluster.there import cluster_nodes, cluster_size, working_nodes
-from orchestrator.config.base import PluginSpec, build
 from orchestrator.config.recipe import ResourcesConfig
 from orchestrator.environment import Environment
-from orchestrator.memory import MeasuredMap, PeakMemory, Used
+from orchestrator.memory import Used
 from orchestrator.resources import Allocation, allocate, for_step
-from orchestrator.stages.base import Stage
 
 if TYPE_CHECKING:
     from orchestrator.cluster.standing import StandingWorkers
@@ -59,7 +56,7 @@ class RayRunner:
         self._resources, self._given, self._say = resources, allocation, say
         self._ranks, self._run = ranks, run
         self._preparing, self._opening = threading.Lock(), threading.Lock()
-        self._prepared = self._checked = False
+        self._prepared = self._checked = self._over = False
         self._queue: Admission | None = None
         self._standing: StandingWorkers | None = None
         self._storage: Storage | None = None
@@ -117,7 +114,14 @@ class RayRunner:
             end()
 
     def close(self) -> None:
-        """Let standing workers end; the session ends everything else that it started."""
+        """Let standing workers end; the session ends everything else that it started.
+
+        Steps that are at work then, after Ctrl-C, meet dead workers: nothing is said of that.
+        """
+        self._over = True
+        self._leave()
+
+    def _leave(self) -> None:
         if self._standing is not None:
             self._standing.close()
 
@@ -151,7 +155,7 @@ class RayRunner:
                 training.begin()
                 self._ends_by(step.name, training.stop)
                 fit = workers.fit if workers else None
-                return train(step.name, training, Retries(self._resources.max_failures), self._say, again, fit)
+                return train(step.name, training, Retries(self._resources.max_failures), self._tell, again, fit)
 
     @contextmanager
     def _carried(self, inputs: Mapping[str, Path], out: Path, work: Path) -> Iterator[Callable[[], Away | None]]:
@@ -163,6 +167,10 @@ class RayRunner:
             self._storage = self._storage or Storage(self._resources.storage, self._run)
         with self._storage.carried(inputs, out, work) as attempt:
             yield attempt
+
+    def _tell(self, line: str) -> None:
+        if not self._over:
+            self._say(line)
 
     def _standing_workers(self, share: Allocation, *, leave: bool) -> StandingWorkers | None:
         """Workers that stand ready for a step with this share, if they can.
@@ -176,7 +184,7 @@ class RayRunner:
         folder = own_folder()
         if folder is None or not can_stand(share):
             if leave:
-                self.close()
+                self._leave()
             return None
         allocation = self.allocation
         with self._opening:
@@ -195,10 +203,10 @@ class RayRunner:
             nodes = working_nodes()
             if len(nodes) > 1:
                 pinned = (NodeAffinitySchedulingStrategy(node, soft=False) for node in sorted(nodes))
-                looks = [_look.options(num_cpus=0, scheduling_strategy=strategy).remote(out) for strategy in pinned]
-                for look in looks:
+                looks = [look.options(num_cpus=0, scheduling_strategy=strategy).remote(out) for strategy in pinned]
+                for looking in looks:
                     try:
-                        ray.get(look)
+                        ray.get(looking)
                     except RayError as error:
                         cause = translate(error, "nodes of the cluster")
                         if not isinstance(cause, WorkerDiedError):  # else the node has just gone
@@ -223,7 +231,7 @@ class RayRunner:
             device=allocation.device,
             threads=threads,
         )
-        task = _run_stage.options(
+        task = run_stage.options(
             name=step.name,
             num_cpus=0 if is_own_cluster() else 1,
             num_gpus=allocation.gpus_per_worker if step.stage.accelerated else 0,
@@ -245,46 +253,7 @@ class RayRunner:
             if self.allocation.strategy.type == "deepspeed" and self.allocation.device == "cpu":
                 self._say("DeepSpeed's CPU op: compiling, once on a machine, about a minute; or taken from the cache")
                 try:
-                    ray.get(_prepare_strategy.remote(self.allocation.strategy))
+                    ray.get(prepare_strategy.remote(self.allocation.strategy))
                 except RayError as error:
                     raise translate(error, "resources.strategy") from None
             self._prepared = True
-
-
-@ray.remote  # type: ignore[untyped-decorator]
-def _look(folder: Path) -> None:
-    check_shared(folder)
-
-
-@ray.remote  # type: ignore[untyped-decorator]
-def _run_stage(
-    stage: Stage, inputs: Mapping[str, Path], out: Path, environment: Environment, away: Away | None = None
-) -> int:
-    """Run it; the memory of this process and of those that took items of its map, in bytes."""
-    if away is None:
-        check_shared(out)
-        clear(out)
-        return _measured(stage, AtHand(dict(inputs), out, environment.work), environment)
-    if isinstance(environment.map, RayMap):
-        environment = replace(environment, map=environment.map.on_this_node(), tell=away.tell)
-    with sendable(), at_hand(away) as at:
-        return _measured(stage, at, environment)
-
-
-def _measured(stage: Stage, at: AtHand, environment: Environment) -> int:
-    # The cluster's CPUs may be on many machines; the task is on one.
-    environment = replace(environment, work=at.work, threads=min(environment.threads, os.cpu_count() or 1))
-    if stage.accelerated:
-        import torch
-
-        torch.set_num_threads(environment.threads)
-    with sendable(), PeakMemory() as memory:
-        stage.run(at.inputs, at.out, replace(environment, map=MeasuredMap(environment.map, memory)))
-    return memory.bytes
-
-
-@ray.remote(num_cpus=1)  # type: ignore[untyped-decorator]
-def _prepare_strategy(strategy: PluginSpec) -> None:
-    from orchestrator.training.strategies._base import prepare
-
-    prepare(build("training.strategies", strategy))

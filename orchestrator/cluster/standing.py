@@ -105,7 +105,9 @@ class _Worker:
             WorkerDiedError: the worker died. MomeError: it could not be started.
         """
         try:
-            self._line = self._line or self._listener.accept()
+            if self._line is None:
+                self._line = self._listener.accept()
+                self._listener.close()  # its file is not to outlive the folder, where this process is interrupted
             self._line.send(training)
             error: BaseException | None = self._line.recv()
         except (EOFError, OSError, AuthenticationError):

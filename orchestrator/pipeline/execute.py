@@ -90,6 +90,7 @@ class Execution:
     working: dict[str, _Working] = field(default_factory=dict)
     begun: set[str] = field(default_factory=set)
     memory: MemoryWatch = field(default_factory=MemoryWatch)
+    interrupted: bool = False
 
     def __post_init__(self) -> None:
         self.stopping = Stopping([], self.runner.stop)
@@ -108,7 +109,7 @@ class Execution:
     def run(self) -> dict[str, Artifact]:
         """Run what is missing, and what is added meanwhile; the artifact of every step that is done."""
         self._add(self.plan.steps)
-        with self.memory:
+        with self.memory, self._told_when_over():
             while True:
                 more = self.more()  # asked first: what is added just before the last word counts
                 while not self.requests.empty():
@@ -119,6 +120,15 @@ class Execution:
                 if event := self._next_event():
                     self._note(*event)
         return self.done
+
+    @contextmanager
+    def _told_when_over(self) -> Iterator[None]:
+        """After Ctrl-C the runner is closed under steps that are at work: what they meet then is no failure."""
+        try:
+            yield
+        except BaseException:
+            self.interrupted = True
+            raise
 
     def _add(self, steps: Sequence[PlannedStep]) -> None:
         self.done |= {p.name: p.artifact for p in steps if p.artifact is not None}
@@ -211,6 +221,8 @@ class Execution:
 
     def _failure(self, name: str, error: BaseException) -> MomeError:
         """The error as it is told."""
+        if self.interrupted:
+            return StoppedEarlyError("interrupted", name)
         if self.stopping.was_told(name):
             return StoppedEarlyError(self.stopping.reason(name), name)
         if not isinstance(error, StoppedEarlyError):

@@ -24,6 +24,7 @@ teacher:
 experts: {model: gpt2-nano, training: {tokens: 1_000}}
 tracking: {type: none}
 """
+SHORT = "teacher.training.tokens=204800"
 
 
 @pytest.mark.long
@@ -58,3 +59,30 @@ def test_a_run_is_listed_followed_and_stopped(tmp_path: Path) -> None:
     freed = mome("gc", "--checkpoints", "--yes", runs=runs).stdout
     assert "tiny: work/teacher-" in freed
     assert not list(runs.glob("tiny/work/*/checkpoints"))
+
+
+@pytest.mark.long
+@pytest.mark.ray
+def test_a_run_on_ray_is_stopped_goes_on_and_nothing_is_called_a_failure(tmp_path: Path) -> None:
+    runs, recipe, log = tmp_path / "runs", tmp_path / "tiny.yaml", tmp_path / "log.txt"
+    recipe.write_text(RECIPE)
+    command = [sys.executable, "-m", "orchestrator.cli.main", "run", str(recipe), SHORT, "--runs", str(runs)]
+    clean = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
+    with log.open("w") as out, subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=clean) as process:
+        try:
+            while not list(runs.glob("tiny/work/teacher-*/checkpoints/step-*")):
+                assert process.poll() is None, log.read_text()[-3000:]
+                time.sleep(0.1)
+            stopped = mome("stop", "tiny", runs=runs)
+            assert "stopped: tiny" in stopped.stdout, stopped.text
+            assert process.wait(60) == 130
+        finally:
+            process.kill()
+    told = log.read_text()
+    assert told.endswith("mome: interrupted; a run goes on from here with the same command\n")
+    assert not [word for word in ("Traceback", "restart") if word in told]
+    assert json.loads(mome("ps", "--json", runs=runs).stdout)["state"] == "unfinished"
+    assert not (runs / "tiny" / "errors").exists()
+    going = mome("run", recipe, SHORT, "--local", "resources.cpus=1", "--until", "teacher", runs=runs)
+    assert going.returncode == 0, going.text
+    assert "teacher: 1/400" not in going.stdout  # it goes on from a checkpoint
