@@ -172,6 +172,7 @@ def test_early_stopping_and_equal_time(runs: Path, ray_session: None) -> None:
     assert again.ends == {}
 
 
+@pytest.mark.long
 def test_optuna_searches_while_trials_run(runs: Path, ray_session: None) -> None:
     events = Events()
     search = {"type": "optuna", "samples": 3, "space": {LR: {"low": 1e-4, "high": 1e-2, "log": True}}, "seed": 1}
@@ -183,6 +184,7 @@ def test_optuna_searches_while_trials_run(runs: Path, ray_session: None) -> None
     assert [f"lr={point[LR]}" for point in points] == list(found)
 
 
+@pytest.mark.long
 def test_a_sweep_without_ray(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in sys.modules if name.partition(".")[0] == "ray"]:
         monkeypatch.delitem(sys.modules, name)

@@ -7,6 +7,9 @@ A test that fails here says: the change of code (or of a default) at hand change
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -74,3 +77,18 @@ def test_no_default_has_changed_without_a_version(request):
     changed = {key: (known[key], now[key]) for key in known.keys() & now.keys() if known[key] != now[key]}
     assert not changed, "a recipe that leaves these out means something else now: raise versions, then record"
     assert now.keys() == known.keys(), "options came or went: record them"
+
+
+@pytest.mark.long
+def test_an_older_processor_makes_the_same():
+    """Sums in the order of its instructions: weights of a logistic regression differed there in their last bits."""
+    older = {
+        "ATEN_CPU_CAPABILITY": "default",
+        "MKL_ENABLE_INSTRUCTIONS": "SSE4_2",
+        "ONEDNN_MAX_CPU_ISA": "SSE41",
+        "OPENBLAS_CORETYPE": "Nehalem",
+    }
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "not long", __file__]
+    environment = {**os.environ, **older}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280, check=False)
+    assert done.returncode == 0, done.stdout[-3000:]

@@ -14,6 +14,8 @@ import pytest
 from orchestrator.corpus.sources.miniwiki import Miniwiki
 from orchestrator.routers.text import shipped
 
+pytestmark = pytest.mark.long
+
 pytest.importorskip("setuptools", minversion="77")
 ROOT = Path(__file__).parents[2]
 LARGEST = 1_000_000

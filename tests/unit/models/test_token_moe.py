@@ -159,6 +159,7 @@ def test_copies_after_a_forward_pass() -> None:
     assert torch.equal(hidden_states(copied.eval(), tokens()), hidden_states(model.eval(), tokens()))
 
 
+@pytest.mark.long
 @each_base
 def test_folder_opens_in_a_process_that_has_not_built_one(base: dict[str, object], tmp_path: Path) -> None:
     model = moe(base=base).eval()

@@ -185,6 +185,7 @@ print(json.dumps([path for path in seen if catalogues in path or "share/locale" 
 """Runs the stage, and prints which message catalogues it has read."""
 
 
+@pytest.mark.long
 def test_it_is_the_same_on_every_machine(blocks: Path, tmp_path: Path) -> None:
     """Whatever its locale is, and whatever message catalogues there are: damaged, strange or none."""
     save_tokenizer(train_tokenizer([["some words of a text"]], 259), tmp_path / "tokenizer")
