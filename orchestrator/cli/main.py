@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from orchestrator.cli import clusters, copying, data, expert, managing, mixture, plugins
+from orchestrator.cli import clusters, copying, data, expert, export, managing, mixture, plugins
 from orchestrator.cli.arguments import (
     BENCHES,
     DEFAULT_RUNS,
@@ -264,6 +264,7 @@ def doctor() -> None:
 
 
 for name, command in {
+    "export": export.export,
     "plugins": plugins.tell,
     "schema": plugins.print_schema,
     **managing.COMMANDS,
