@@ -68,7 +68,7 @@ class GGUF(ExpertExport):
         """See :class:`ExpertExport`."""
         from orchestrator.exports._llama_cpp import LlamaCpp
 
-        yield LlamaCpp(folder / FILE)
+        yield LlamaCpp(folder / FILE, _end_of(folder / FILE))
 
 
 _FILE_TYPES = {"f32": "ALL_F32", "f16": "MOSTLY_F16", "q8_0": "MOSTLY_Q8_0"}
@@ -125,3 +125,10 @@ def _write_vocabulary(writer: Any, vocabulary: Vocabulary) -> None:
 def _modelfile(context: int) -> str:
     """For Ollama: the prompt as it is, without a chat's template."""
     return f'FROM ./{FILE}\nTEMPLATE """{{{{ .Prompt }}}}"""\nPARAMETER num_ctx {context}\n'
+
+
+def _end_of(file: Path) -> int:
+    """Id of the end token that a file names."""
+    import gguf
+
+    return int(gguf.GGUFReader(file).get_field("tokenizer.ggml.eos_token_id").contents())
