@@ -26,7 +26,8 @@ HARD = (
     "...---___***===+++!!!???  .,;:",
 )
 """None has a NUL, which ends a text in tools that are written in C."""
-_CHARACTERS = 240
+_CHARACTERS = (240, 97, 41, 17)
+"""Lengths of pieces, one after the other where there are too few of the first."""
 
 
 def texts_of(source: Source, count: int) -> list[str]:
@@ -53,12 +54,13 @@ def _languages(source: Source) -> list[str]:
 
 
 def _pieces(source: Source, language: str) -> Iterator[str]:
-    """Of the test documents of a language in turn: the first piece of each, then the second."""
+    """Of the test documents of a language in turn: the first piece of each, then the second; then shorter ones."""
     corpus = source.part("corpus")
     documents = [] if corpus is None else list(islice(read_texts(corpus.folder, "test", language), 2000))
     longest = max(map(len, documents), default=0)
-    for start in range(0, longest, _CHARACTERS):
-        yield from (text[start : start + _CHARACTERS].replace("\0", " ") for text in documents if len(text) > start)
+    for size in _CHARACTERS:
+        for start in range(0, longest, size):
+            yield from (text[start : start + size].replace("\0", " ") for text in documents if len(text) > start)
 
 
 def _turns(streams: list[Iterator[str]]) -> Iterator[str]:

@@ -123,7 +123,8 @@ class _Opened:
         self._model: Any = model.float().eval()
 
     def encode(self, text: str) -> list[int]:
-        return [int(token) for token in self._tokenizer(text)["input_ids"]]
+        with quiet():  # it warns of texts longer than the context
+            return [int(token) for token in self._tokenizer(text)["input_ids"]]
 
     @torch.inference_mode()
     def greedy(self, ids: Sequence[int], count: int) -> list[int]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -75,7 +77,7 @@ def write_graph(expert: Expert, file: Path) -> None:
     names = [f"{index}.{kind}" for index in range(len(flat.layers)) for kind in ("key", "value")]
     size = sum(weight.numel() * weight.element_size() for weight in flat.parameters())
     try:
-        with quiet(), torch.no_grad():
+        with quiet(), _without_advice(), torch.no_grad():
             torch.onnx.export(
                 flat,
                 inputs,
@@ -91,6 +93,20 @@ def write_graph(expert: Expert, file: Path) -> None:
     except (RuntimeError, ValueError, TypeError) as error:
         what = f"torch can't make a graph of the expert {expert.name}: {str(error).splitlines()[0]}"
         raise ModelError(what, str(expert.folder), "take --to hf") from None
+
+
+@contextmanager
+def _without_advice() -> Iterator[None]:
+    """Without the exporter's words about packages that it could use, and about its own names and old functions."""
+    log = logging.getLogger("torch.onnx")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(level)
 
 
 def _example(flat: Flat, past: int, tokens: int, batch: int = 2) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
