@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,6 +85,8 @@ def export_run(root: Path, wish: Wish, out: Path) -> Exported:
             plugin.write(source, place)
             if wish.check:
                 checked[name or wish.expert or source.name] = plugin.check(source, place, wish.check)
+            for left in place.rglob("__pycache__"):  # of programs in it that were run
+                shutil.rmtree(left)
             write_json(place / ABOUT, _about(source, wish, checked.get(name or wish.expert or source.name)))
         if "" not in parts:
             write_json(folder / ABOUT, {"format": wish.to, "experts": list(parts), "versions": versions()})

@@ -6,7 +6,9 @@ import json
 import re
 import tempfile
 from collections.abc import Mapping
+from contextlib import redirect_stderr
 from dataclasses import dataclass
+from io import StringIO
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -144,7 +146,7 @@ def _evaluated(expert: Expert, folder: Path, task: str) -> float:
     from lm_eval import simple_evaluate
     from lm_eval.tasks import TaskManager
 
-    with tempfile.TemporaryDirectory() as scratch, quiet():
+    with tempfile.TemporaryDirectory() as scratch, quiet(), redirect_stderr(StringIO()):
         write_folder(expert, Path(scratch), Harness.tool)
         found = simple_evaluate(
             model="hf",

@@ -16,7 +16,7 @@ from orchestrator.config.routing import COMMON
 from orchestrator.errors import ArtifactError, ModelError
 from orchestrator.exports import _reader
 from orchestrator.exports._base import Export
-from orchestrator.exports._check import compare, same_tokens
+from orchestrator.exports._check import compare
 from orchestrator.exports._gguf_tokens import vocabulary_of
 from orchestrator.exports._source import Expert, Source
 from orchestrator.exports._texts import texts_of
@@ -81,8 +81,9 @@ class WholeMixture(Export):
                 raise ModelError(what, "mome export --check", "report this: it is a fault of MoME")
         found: dict[str, Any] = {"routes": len(texts), "probabilities_apart": float(f"{apart:.2g}")}
         for name, expert in source.experts.items():
-            found |= compare(expert, _Expert(reader, name), self.tool, count // len(source.experts), ONNX().tie)
-        return found | {"texts": len(texts)}
+            made = compare(expert, _Expert(reader, name), self.tool, count // len(source.experts), ONNX().tie)
+            found |= {"tool": made["tool"], **{key: found.get(key, 0) + made[key] for key in ("prompts", "ties")}}
+        return found
 
 
 def _router(source: Source) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:

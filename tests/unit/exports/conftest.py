@@ -18,7 +18,9 @@ from orchestrator.models.setups.moe_ce import MoECE
 from orchestrator.models.setups.ple import PLE
 from orchestrator.routers import Policy, save_routers
 from orchestrator.routers.paper import Paper
-from orchestrator.tokens.tokenizer import encode, save_tokenizer, train_tokenizer
+from orchestrator.routers.prompt import Prompt
+from orchestrator.routers.text.pieces import LanguageTexts
+from orchestrator.tokens.tokenizer import encode, save_tokenizer, token_bytes, train_tokenizer
 
 CONTEXT = 64
 TEXTS = {
@@ -50,7 +52,7 @@ class World:
         self.tokenizer = train_tokenizer([texts * 9], 300)
         save_tokenizer(self.tokenizer, folder / "tokenizer")
 
-    def run(self, name: str, model: str = "gpt2", common: bool = False, rows: int = 0, reject: str = "best") -> Path:
+    def run(self, name: str, model: str = "gpt2", common: bool = False, rows: int = 0, router: str = "paper") -> Path:
         """A run with an expert of each language; `rows` more rows than the tokenizer has tokens."""
         size, spec, store = self.tokenizer.get_vocab_size() + rows, MODELS[model], Store(self.folder / name)
         experts = {each: far_apart(build_model(spec, size, CONTEXT, seed), seed) for seed, each in enumerate(TEXTS)}
@@ -59,7 +61,7 @@ class World:
         setup = PluginSpec(type="moe_ce" if common else "ple")
         made = {
             "tokenizer": lambda out: save_tokenizer(self.tokenizer, out),
-            "router": lambda out: self._router(out, reject),
+            "router": lambda out: self._router(out, router),
             "mixture": lambda out: save_mixture(mixture, setup, self.folder / "tokenizer", out),
             "corpus": _write_corpus,
         }
@@ -68,10 +70,16 @@ class World:
         write_json(store.root / "recipe.json", _recipe(name, spec))
         return store.root
 
-    def _router(self, folder: Path, reject: str) -> None:
+    def _router(self, folder: Path, kind: str) -> None:
+        if kind == "prompt":
+            plugin = Prompt(bits=12, pieces=200, calibration_pieces=50)
+            material = {name: LanguageTexts(texts * 4, texts * 4) for name, texts in TEXTS.items()}
+            routers = plugin.train(material, token_bytes(self.tokenizer), seed=1, threads=1)
+            save_routers(folder, kind, routers, plugin.classifier, Policy("error"))
+            return
         blocks = {name: [each[:8] for each in encode(self.tokenizer, texts)] * 6 for name, texts in TEXTS.items()}
         routers = Paper().train(blocks, 0, 1)
-        save_routers(folder, "paper", routers, "logistic_regression", Policy(reject))
+        save_routers(folder, "paper", routers, {"forest": "random_forest"}.get(kind, "logistic_regression"))
 
 
 def _write_corpus(out: Path) -> None:
