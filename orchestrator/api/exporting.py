@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,11 +84,12 @@ def export_run(root: Path, wish: Wish, out: Path) -> Exported:
             place = folder / name
             place.mkdir(exist_ok=True)
             plugin.write(source, place)
+            key = name or wish.expert or source.name
             if wish.check:
-                checked[name or wish.expert or source.name] = plugin.check(source, place, wish.check)
+                checked[key] = plugin.check(source, place, wish.check)
             for left in place.rglob("__pycache__"):  # of programs in it that were run
                 shutil.rmtree(left)
-            write_json(place / ABOUT, _about(source, wish, checked.get(name or wish.expert or source.name)))
+            write_json(place / ABOUT, _about(source, wish, plugin.packages, checked.get(key)))
         if "" not in parts:
             write_json(folder / ABOUT, {"format": wish.to, "experts": list(parts), "versions": versions()})
 
@@ -126,12 +128,19 @@ def _check_place(out: Path) -> None:
         raise ArtifactError("there is something else already", str(out), "name a new or an empty folder: --out FOLDER")
 
 
-def _about(source: Source, wish: Wish, checked: Mapping[str, Any] | None) -> dict[str, Any]:
+def _about(source: Source, wish: Wish, packages: Sequence[str], checked: Mapping[str, Any] | None) -> dict[str, Any]:
     return {
         "run": source.name,
         "experts": list(source.experts),
         "format": wish.to,
         "options": dict(wish.options or {}),
         "checked": None if checked is None else dict(checked),
-        "versions": versions(),
+        "versions": versions() | {name: version for name in packages if (version := _version(name))},
     }
+
+
+def _version(module: str) -> str | None:
+    try:
+        return metadata.version(module)
+    except metadata.PackageNotFoundError:
+        return None

@@ -1,6 +1,6 @@
 """Experts out: a finished run's models in the formats of other tools, a format a file."""
 
-from orchestrator.exports._base import Export, ExpertExport
+from orchestrator.exports._base import ExpertExport, Export
 from orchestrator.exports._source import Expert, Source
 
 __all__ = ["Expert", "ExpertExport", "Export", "Source"]

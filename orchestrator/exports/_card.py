@@ -10,17 +10,17 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from orchestrator.corpus.storage import read_tables, split_file
 from orchestrator.errors import ArtifactError
-from orchestrator.evaluation.statistics import Interval, percentile_interval, resampled_means
+from orchestrator.evaluation.mixtures import ALONE
+from orchestrator.exports._measured import measured
 from orchestrator.exports._source import Expert, Source
-from orchestrator.works import independent
 
-_RESAMPLES, _SEED = 1000, 0
 _NOT_SAID = "not said by the source"
-_PAPER = "Mixture of Modular Experts: Distilling Knowledge from a Multilingual Teacher into Specialized Modular Language Models"
+_PAPER = (
+    "Mixture of Modular Experts: Distilling Knowledge from a Multilingual Teacher into Specialized Modular Language "
+    "Models (Al-Maamari, Ben Amor, Granitzer, 2024)"
+)
 
 
 def model_card(expert: Expert) -> str:
@@ -47,10 +47,12 @@ def _about(expert: Expert) -> Iterator[str]:
     yield f"\n# {source.name}: {expert.name}\n"
     if expert.name in source.recipe["corpus"]["languages"]:
         others = ", ".join(name for name in source.recipe["corpus"]["languages"] if name != expert.name) or "none"
-        yield f"A small causal language model of one language, **{expert.name}**, distilled from a multilingual teacher by MoME."
-        yield f"It is one expert of a mixture; the others are of: {others}. A router chooses between them."
+        yield f"A small causal language model of one language, **{expert.name}**, distilled from a multilingual teacher"
+        yield f"by MoME. It is one expert of a mixture; the others are of: {others}. A router chooses between them."
     else:
         yield "The common expert of a mixture of language experts, distilled from a multilingual teacher by MoME."
+    if expert.has_common:
+        yield "It learned to compute beside a common expert. Alone, as here, it answers otherwise than the mixture."
     if "parameters" in facts:
         yield f"It has {facts['parameters']:,} parameters, and a vocabulary of {tokens:,} tokens."
 
@@ -75,8 +77,9 @@ def _training(expert: Expert) -> Iterator[str]:
     yield "\n## Training\n"
     yield f"- Teacher: {_plugin(recipe['teacher']['model'])}" + _parameters(expert.source, "teacher")
     yield f"- Expert: {_plugin(recipe['experts']['model'])}"
-    loss = [f"{key}: {_plugin(distillation[key])}" for key in ("soft", "hidden", "schedule") if distillation.get(key)]
-    yield f"- Loss: next-token cross-entropy and the teacher's distribution ({', '.join(loss) or 'the default'})"
+    parts = [f"{key}: {_plugin(distillation[key])}" for key in ("soft", "hidden", "schedule") if distillation.get(key)]
+    taught = distillation.get("soft") or distillation.get("hidden")
+    yield "- Loss: next-token cross-entropy" + (f", and the teacher ({', '.join(parts)})" if taught else " alone")
     facts = _json(expert.source, f"expert-{expert.name}", "training.json") or {}
     if "tokens" in facts:
         yield f"- Tokens seen: {facts['tokens']:,}, in blocks of {facts['context']:,}"
@@ -86,23 +89,23 @@ def _training(expert: Expert) -> Iterator[str]:
 
 def _results(expert: Expert) -> Iterator[str]:
     """Perplexity and bits per byte of the expert and of the teacher, on held-out text."""
-    found = _json(expert.source, "evaluation", "evaluation.json")
-    if found is None or expert.name not in found["experts"]:
+    found = measured(expert.source)
+    name = f"{ALONE}{expert.name}" if expert.has_common else expert.name
+    languages = [language for model, language in found if model == "teacher"]
+    if (name, next(iter(languages), "")) not in found:
         return
+    about = _json(expert.source, "evaluation", "evaluation.json") or {}
     yield "\n## Results\n"
-    share = f"{found['confidence']:.0%}"
-    yield f"On held-out text ({found['split']} split, blocks of {found['context']} tokens), with {share} intervals over works:\n"
-    yield "| text | perplexity | bits per byte | teacher's perplexity | teacher's bits per byte |\n|---|---:|---:|---:|---:|"
-    bits = _bits(expert.source, found["confidence"])
-    for language in found["teacher"]:
-        row = [language]
-        for model, entry in ((expert.name, found["experts"][expert.name]), ("teacher", found["teacher"])):
-            row.append(_with_interval(f"{entry[language]['perplexity']:,.2f}", entry[language]["interval"], ",.2f"))
-            row.append(_with_interval(f"{entry[language]['bits_per_byte']:.4f}", bits.get((model, language)), ".4f"))
-        yield f"| {' | '.join(row)} |"
+    where = f"{about['split']} split, blocks of {about['context']} tokens"
+    yield f"On held-out text ({where}), with {about['confidence']:.0%} intervals over works:\n"
+    yield "| text | perplexity | bits per byte | teacher's perplexity | teacher's bits per byte |"
+    yield "|---|---:|---:|---:|---:|"
+    for language in languages:
+        both = [cell for model in (name, "teacher") for cell in found[model, language].cells()]
+        yield f"| {' | '.join([language, *both])} |"
     yield "\nPerplexities of different tokenizers can't be compared; bits per byte can."
-    own = found["experts"][expert.name].get(expert.name)
-    if own and own["perplexity"] > expert.vocabulary / 2:
+    own = found.get((name, expert.name))
+    if own and own.perplexity > expert.vocabulary / 2:
         yield "\n**The expert is at the level of guessing: it has learned next to nothing.**"
 
 
@@ -114,33 +117,14 @@ def _use(expert: Expert) -> Iterator[str]:
     yield 'tokenizer = AutoTokenizer.from_pretrained("FOLDER")\nmodel = AutoModelForCausalLM.from_pretrained("FOLDER")'
     yield 'inputs = tokenizer("Text to go on from", return_tensors="pt")'
     yield "print(tokenizer.decode(model.generate(**inputs, max_new_tokens=32)[0], skip_special_tokens=True))\n```\n"
-    yield "Transformers 4.44 to 5 give the same logits. The tokenizer puts the begin token in front; text without it gives"
-    yield "other, worse answers. Text that spells a special token is encoded as text."
+    yield "Transformers 4.44 to 5 give the same logits. The tokenizer puts the begin token in front: without it, answers"
+    yield "are worse. Text that spells a special token is encoded as text."
     yield "\n## Limits\n"
     yield f"- It sees {context:,} tokens at once, prompt and answer together."
     yield "- It continues text. It was not taught to follow instructions, and not to refuse anything."
     yield "- It repeats what its data says, with its errors and prejudices. Nobody has filtered it for that."
     yield "- Its figures are of text like its training data. Other text, and other languages, are worse."
-    yield f"\nThe method: {_PAPER} (Al-Maamari, Ben Amor, Granitzer, 2024)."
-
-
-def _bits(source: Source, confidence: float) -> dict[tuple[str, str], Interval | None]:
-    """Intervals of bits per byte by model and language, from the losses of blocks: a bootstrap over works."""
-    from safetensors.numpy import load_file
-
-    part = source.part("evaluation")
-    losses = load_file(part.folder / "block_losses.safetensors") if part else {}
-    found: dict[tuple[str, str], Interval | None] = {}
-    for name, values in losses.items():
-        kind, _, rest = name.partition("/")
-        model, _, language = rest.rpartition("/")
-        if kind == "loss":
-            columns = np.stack([values / np.log(2), losses[f"bytes/{language}"]], axis=1)
-            works = losses[f"works/{language}"]
-            draws = resampled_means(columns, works, _RESAMPLES, _SEED)
-            bits = draws[:, 0] / np.maximum(draws[:, 1], 1e-9)
-            found[model, language] = percentile_interval(bits, confidence, independent(works))
-    return found
+    yield f"\nThe method: {_PAPER}."
 
 
 def _licences(source: Source, language: str) -> Counter[str]:
@@ -162,7 +146,9 @@ def _json(source: Source, step: str, name: str) -> dict[str, Any] | None:
     try:
         found: dict[str, Any] = json.loads((part.folder / name).read_text(encoding="utf-8"))
     except ValueError:
-        raise ArtifactError("a result can't be read", str(part.folder / name), f"make it again: --force {step}") from None
+        raise ArtifactError(
+            "a result can't be read", str(part.folder / name), f"make it again: --force {step}"
+        ) from None
     return found
 
 
@@ -190,7 +176,3 @@ def _short(value: Any) -> str:
     if isinstance(value, Sequence):
         return ", ".join(map(_short, value))
     return str(value)
-
-
-def _with_interval(figure: str, interval: Interval | Sequence[float] | None, form: str) -> str:
-    return figure if interval is None else f"{figure} ({interval[0]:{form}} to {interval[1]:{form}})"

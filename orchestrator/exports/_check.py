@@ -34,7 +34,8 @@ class Opened(Protocol):
 
     def greedy(self, ids: Sequence[int], count: int) -> list[int]:
         """The most probable `count` tokens after `ids`, each after the ones before; fewer where the end token comes,
-        which is left out."""
+        which is left out.
+        """
 
 
 class Ours:

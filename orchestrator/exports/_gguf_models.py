@@ -1,7 +1,7 @@
-"""Architectures as llama.cpp knows them: the fields that describe one, and its tensors by llama.cpp's names.
+"""Architectures as llama.cpp knows them: what describes one, and its tensors by llama.cpp's names.
 
-Names come from the package gguf. What it can't know is here: which matrices are transposed (GPT-2's are stored the other
-way round), and in which order rotary positions pair the rows of a query (in llama.cpp's `llama`, neighbours; in
+Names come from the package gguf. What it can't know is here: which matrices are transposed (GPT-2's are stored the
+other way round), and in which order rotary positions pair the rows of a query (in llama.cpp's `llama`, neighbours; in
 transformers, a row with the one half a head further).
 """
 
@@ -82,7 +82,7 @@ class _GPT2(Family):
         plain = config.scale_attn_weights and not config.scale_attn_by_inverse_layer_idx
         return "" if plain else "it scales attention otherwise"
 
-    def arranged(self, name: str, array: NDArray[np.float32], config: Any) -> NDArray[np.float32]:
+    def arranged(self, name: str, array: NDArray[np.float32], config: Any) -> NDArray[np.float32]:  # noqa: ARG002
         is_linear = array.ndim == 2 and name.rpartition(".")[0].rpartition(".")[2] in ("c_attn", "c_proj", "c_fc")
         return array.T if is_linear else array
 

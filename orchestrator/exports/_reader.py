@@ -13,6 +13,7 @@ import json
 import re
 import sys
 import unicodedata
+from itertools import pairwise
 from math import exp, log, sqrt
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,7 @@ class Tokens:
         """Ids of a word: of neighbours, the pair of the lowest rank becomes one, until there is none."""
         parts = [self.letters[byte] for byte in word.encode()]
         while len(parts) > 1:
-            ranks = [self.ranks.get(pair, len(self.ranks)) for pair in zip(parts, parts[1:], strict=False)]
+            ranks = [self.ranks.get(pair, len(self.ranks)) for pair in pairwise(parts)]
             best = min(range(len(ranks)), key=ranks.__getitem__)
             if ranks[best] == len(self.ranks):
                 break

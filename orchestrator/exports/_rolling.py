@@ -1,8 +1,8 @@
-"""Bits per byte of whole documents, as lm-evaluation-harness counts them: each document by itself after the begin token.
+"""Bits per byte of whole documents as lm-evaluation-harness counts them: each by itself, after the begin token.
 
-A document is read in windows of the context's length, each of which begins where the one before ended; the last one sees
-as much text before it as fits. MoME's report counts packed blocks instead, with the tokens between documents: the two
-figures are near each other, not equal.
+A document is read in windows of the context's length, each of which begins where the one before ended; the last one
+sees as much text before it as fits. MoME's report counts packed blocks instead, with the tokens between documents: the
+two figures are near each other, not equal.
 """
 
 from __future__ import annotations

@@ -108,11 +108,15 @@ class Expert:
     source: Source
 
     @property
-    def is_combined(self) -> bool:
-        """Whether it computes beside a common expert: its folder alone gives other answers."""
+    def has_common(self) -> bool:
+        """Whether it learned to compute beside a common expert."""
         mixture = self.folder.parent.parent
-        here = self.name != COMMON and (mixture / ABOUT).is_file() and (mixture / COMMON).is_dir()
-        return self.source.common and here
+        return self.name != COMMON and (mixture / ABOUT).is_file() and (mixture / COMMON).is_dir()
+
+    @property
+    def is_combined(self) -> bool:
+        """Whether it computes beside a common expert here: its folder alone gives other answers."""
+        return self.source.common and self.has_common
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
@@ -156,6 +160,6 @@ class Expert:
         """
         if self.is_combined:
             what = f"{tool} can't hold the expert {self.name}: it computes beside a common expert (MoE-CE)"
-            fix = "take a format that holds both (--to onnx, --to mixture), or the expert alone, which answers otherwise: "
-            raise ModelError(what, str(self.folder), f"{fix}--no-common")
+            fix = "take a format that holds both (--to onnx, --to mixture), or --no-common: alone it answers otherwise"
+            raise ModelError(what, str(self.folder), fix)
         return self.model()

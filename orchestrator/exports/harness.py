@@ -81,7 +81,10 @@ class Harness(Export):
             if abs(theirs - reference[name]) > NEAR:
                 what = f"{self.tool} gives {theirs:.4f} bits per byte for {name}, and MoME {reference[name]:.4f}"
                 raise ModelError(what, "mome export --check", "take another version of the harness")
-            found |= {f"{name}, bits per byte": round(theirs, 6), f"{name}, apart": float(f"{theirs - reference[name]:.1e}")}
+            found |= {
+                f"{name}, bits per byte": round(theirs, 6),
+                f"{name}, apart": float(f"{theirs - reference[name]:.1e}"),
+            }
         return found
 
     def _documents(self, source: Source, language: str) -> list[str]:

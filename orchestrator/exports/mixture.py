@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.artifacts import write_json
-from orchestrator.config.routing import COMMON
 from orchestrator.errors import ArtifactError, ModelError
 from orchestrator.exports import _reader
 from orchestrator.exports._base import Export
@@ -77,7 +76,9 @@ class WholeMixture(Export):
             expert, shares, _ = reader.route(text)
             apart = max(apart, *(abs(shares[name] - choice.probabilities[name]) for name in shares))
             if expert != choice.expert or apart > _CLOSE:
-                what = f"the reader routes {text[:40]!r} to {expert}, and the run to {choice.expert} ({apart:.2g} apart)"
+                what = (
+                    f"the reader routes {text[:40]!r} to {expert}, and the run to {choice.expert} ({apart:.2g} apart)"
+                )
                 raise ModelError(what, "mome export --check", "report this: it is a fault of MoME")
         found: dict[str, Any] = {"routes": len(texts), "probabilities_apart": float(f"{apart:.2g}")}
         for name, expert in source.experts.items():

@@ -36,9 +36,9 @@ _LARGEST = 1_500_000_000
 class ONNX(ExpertExport):
     """`model.onnx` with opset 20, and the tokenizer beside it; MoE-CE too, expert and common expert in one graph.
 
-    Inputs `input_ids`, `attention_mask`, `position_ids`, and `past_key_values.N.key` and `.value` for each layer, with no
-    tokens at first; outputs `logits`, and `present.N.key` and `.value`. Batches are of any size; rows are padded on the
-    left.
+    Inputs: `input_ids`, `attention_mask`, `position_ids`, and `past_key_values.N.key` and `.value` for each layer, with
+    no tokens at first. Outputs: `logits`, and `present.N.key` and `.value`. Batches are of any size; rows are padded on
+    the left.
     """
 
     tool: ClassVar[str] = "ONNX Runtime"

@@ -113,4 +113,3 @@ def run(world: World) -> Path:
 def combined(world: World) -> Path:
     """One whose experts compute beside a common expert."""
     return world.run("combined", common=True)
-

@@ -53,7 +53,9 @@ def test_fields_that_version_4_reads_are_written(world, tmp_path: Path, model: s
     config = json.loads((folder / "config.json").read_text())
     assert fields.items() <= config.items()
     assert config["torch_dtype"] == config["dtype"] == "float32"
-    assert all(isinstance(merge, str) for merge in json.loads((folder / "tokenizer.json").read_text())["model"]["merges"])
+    assert all(
+        isinstance(merge, str) for merge in json.loads((folder / "tokenizer.json").read_text())["model"]["merges"]
+    )
 
 
 def test_rows_without_a_token_are_cut(world, tmp_path: Path) -> None:
@@ -65,7 +67,14 @@ def test_rows_without_a_token_are_cut(world, tmp_path: Path) -> None:
 def test_the_card_names_data_licences_teacher_and_loss_but_no_path(run: Path, tmp_path: Path) -> None:
     card = (exported(run, tmp_path / "out") / "README.md").read_text()
     assert 'language: ["es"]' in card
-    for said in ("CC0-1.0 (6)", "reverse_kl", "files (path texts)", "## How to load it", "## Limits", "64 tokens at once"):
+    for said in (
+        "CC0-1.0 (6)",
+        "reverse_kl",
+        "files (path texts)",
+        "## How to load it",
+        "## Limits",
+        "64 tokens at once",
+    ):
         assert said in card, said
     assert "somewhere" not in card
 

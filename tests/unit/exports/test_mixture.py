@@ -45,9 +45,8 @@ def test_it_answers_as_the_run_does(world: Any, tmp_path: Path, router: str, com
 
 def test_probabilities_of_any_text_are_those_of_the_run(world: Any) -> None:
     pytest.importorskip("onnxruntime")
-    from orchestrator.exports.mixture import _router
-
     from orchestrator.exports import Source
+    from orchestrator.exports.mixture import _router
 
     source = Source.of(world.run("mixture-any-text", router="prompt"))
     arrays, about = _router(source)
