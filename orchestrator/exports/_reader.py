@@ -107,8 +107,8 @@ class PromptRouter:
         both = (sums[:-1] * scale + a["bias"][:-1]).tolist()
         scores = both[: self.count]
         first, second = [*sorted(scores, reverse=True), 0.0][:2]
-        seen = (log(sum(map(exp, both[self.count :]))), first, first - second)
-        seen = (*seen, float(sums[-1]) * scale**2, unseen * scale**2, known)
+        none, familiar = log(sum(map(exp, both[self.count :]))), float(sums[-1])
+        seen = (none, first, first - second, familiar * scale**2, unseen * scale**2, known)
         *slopes, intercept = a["rejections"][scores.index(first), len(text)].tolist()
         logit = sum(s * x for s, x in zip(slopes, seen, strict=True)) + intercept
         odds = [exp((score - first) * a["temperatures"][len(text)]) for score in scores]

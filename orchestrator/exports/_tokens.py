@@ -29,9 +29,9 @@ class ReadTokens:
         from tokenizers import Tokenizer
 
         names = json.loads((folder / "special_tokens_map.json").read_text(encoding="utf-8"))
-        self._tokenizer: Any = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        self._tokenizer.encode_special_tokens = True
-        self.end = int(self._tokenizer.token_to_id(names["eos_token"]))
+        tokenizer: Any = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        tokenizer.encode_special_tokens = True
+        self._tokenizer, self.end = tokenizer, int(tokenizer.token_to_id(names["eos_token"]))
 
     def encode(self, text: str) -> list[int]:
         """See :class:`orchestrator.exports._check.Opened`."""

@@ -21,6 +21,7 @@ from orchestrator.routers.paper import Paper
 from orchestrator.routers.prompt import Prompt
 from orchestrator.routers.text.pieces import LanguageTexts
 from orchestrator.tokens.tokenizer import encode, save_tokenizer, token_bytes, train_tokenizer
+from tests.unit.cli.conftest import mome as mome
 
 CONTEXT = 64
 TEXTS = {
