@@ -28,7 +28,11 @@ class LlamaCpp:
         self.version = f"(xllamacpp {version('xllamacpp')})"
         parameters = xllamacpp.CommonParams()
         parameters.model.path = str(file)
-        parameters.hostnames, parameters.n_parallel, parameters.verbosity = ["127.0.0.1"], 1, -1
+        parameters.n_parallel, parameters.verbosity = 1, -1
+        if hasattr(parameters, "hostnames"):
+            parameters.hostnames = ["127.0.0.1"]
+        else:  # versions before
+            parameters.hostname = "127.0.0.1"
         try:
             self._server: Any = xllamacpp.Server(parameters)
         except RuntimeError as error:

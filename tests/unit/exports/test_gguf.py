@@ -50,65 +50,72 @@ def test_what_is_missing_is_told_with_the_line_that_installs_it(
         export_run(run, Wish("gguf", "es"), tmp_path / "out")
 
 
-class TestWritten:
-    """What needs the package gguf."""
+@pytest.fixture
+def gguf() -> Any:
+    """The package."""
+    return pytest.importorskip("gguf")
 
-    gguf: Any = None
 
-    @pytest.fixture(autouse=True)
-    def package(self) -> None:
-        type(self).gguf = pytest.importorskip("gguf")
+def test_a_tied_head_is_not_written_twice_and_padding_is_cut(gguf: Any, world: Any, tmp_path: Path) -> None:
+    folder = export_run(world.run("padded-gguf", rows=20), Wish("gguf", "es"), tmp_path / "out").folder
+    found = gguf.GGUFReader(folder / "model.gguf")
+    shapes = {tensor.name: tuple(tensor.shape) for tensor in found.tensors}
+    assert "output.weight" not in shapes
+    assert shapes["token_embd.weight"] == (32, world.tokenizer.get_vocab_size())
+    assert len(found.get_field("tokenizer.ggml.tokens").contents()) == world.tokenizer.get_vocab_size()
+    assert found.get_field("tokenizer.ggml.pre").contents() == "gpt-2"
+    assert found.get_field("tokenizer.ggml.add_bos_token").contents() is True
 
-    def fields(self, folder: Path) -> Any:
-        return self.gguf.GGUFReader(folder / "model.gguf")
+def test_a_modelfile_for_ollama(gguf: Any, run: Path, tmp_path: Path) -> None:
+    folder = export_run(run, Wish("gguf", "es"), tmp_path / "out").folder
+    assert (folder / "Modelfile").read_text() == (
+        'FROM ./model.gguf\nTEMPLATE """{{ .Prompt }}"""\nPARAMETER num_ctx 64\n'
+    )
 
-    def test_a_tied_head_is_not_written_twice_and_padding_is_cut(self, world: Any, tmp_path: Path) -> None:
-        found = self.fields(export_run(world.run("padded-gguf", rows=20), Wish("gguf", "es"), tmp_path / "out").folder)
-        shapes = {tensor.name: tuple(tensor.shape) for tensor in found.tensors}
-        assert "output.weight" not in shapes
-        assert shapes["token_embd.weight"] == (32, world.tokenizer.get_vocab_size())
-        assert len(found.get_field("tokenizer.ggml.tokens").contents()) == world.tokenizer.get_vocab_size()
-        assert found.get_field("tokenizer.ggml.pre").contents() == "gpt-2"
-        assert found.get_field("tokenizer.ggml.add_bos_token").contents() is True
+def test_a_combined_expert_is_refused(gguf: Any, combined: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"llama.cpp can't hold the expert es[\s\S]*--to mixture"):
+        export_run(combined, Wish("gguf", "es"), tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
 
-    def test_a_modelfile_for_ollama(self, run: Path, tmp_path: Path) -> None:
-        folder = export_run(run, Wish("gguf", "es"), tmp_path / "out").folder
-        assert (folder / "Modelfile").read_text() == (
-            'FROM ./model.gguf\nTEMPLATE """{{ .Prompt }}"""\nPARAMETER num_ctx 64\n'
-        )
+def test_an_architecture_that_is_not_known_is_refused_by_name(
+    gguf: Any, world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tests.unit.exports import conftest
 
-    def test_a_combined_expert_is_refused(self, combined: Path, tmp_path: Path) -> None:
-        with pytest.raises(ModelError, match=r"llama.cpp can't hold the expert es[\s\S]*--to mixture"):
-            export_run(combined, Wish("gguf", "es"), tmp_path / "out")
-        assert list(tmp_path.iterdir()) == []
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
+    spec = PluginSpec(type="transformers", config={"model_type": "gpt_neox", **sizes})
+    monkeypatch.setitem(conftest.MODELS, "neox", spec)
+    with pytest.raises(ModelError, match="is a gpt_neox"):
+        export_run(world.run("neox", "neox"), Wish("gguf", "es"), tmp_path / "out")
 
-    def test_an_architecture_that_is_not_known_is_refused_by_name(
-        self, world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        from tests.unit.exports import conftest
+@pytest.mark.parametrize("kind", ["f32", "f16", "q8_0"])
+@pytest.mark.parametrize("model", ["gpt2", "mistral", "phi"])
+def test_llama_cpp_reads_and_continues_alike(gguf: Any, world: Any, tmp_path: Path, model: str, kind: str) -> None:
+    pytest.importorskip("xllamacpp")
+    wish = Wish("gguf", "es", check=120, options={"type": kind})
+    found = export_run(world.run(f"gguf-{model}", model), wish, tmp_path / "out").checked["es"]
+    assert found["texts"] >= 80
+    assert found["prompts"] == 6
 
-        sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
-        spec = PluginSpec(type="transformers", config={"model_type": "gpt_neox", **sizes})
-        monkeypatch.setitem(conftest.MODELS, "neox", spec)
-        with pytest.raises(ModelError, match="is a gpt_neox"):
-            export_run(world.run("neox", "neox"), Wish("gguf", "es"), tmp_path / "out")
+@pytest.mark.parametrize("pre", ["default", "llama-bpe"])
+def test_another_pre_tokenizer_is_noticed(
+    gguf: Any, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pre: str
+) -> None:
+    pytest.importorskip("xllamacpp")
+    real = gguf.GGUFWriter.add_tokenizer_pre
+    monkeypatch.setattr(gguf.GGUFWriter, "add_tokenizer_pre", lambda self, _: real(self, pre))
+    with pytest.raises((ModelError, TokenizerError), match="as other tokens"):
+        export_run(run, Wish("gguf", "es", check=40), tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
 
-    @pytest.mark.parametrize("kind", ["f32", "f16", "q8_0"])
-    @pytest.mark.parametrize("model", ["gpt2", "mistral", "phi"])
-    def test_llama_cpp_reads_and_continues_alike(self, world: Any, tmp_path: Path, model: str, kind: str) -> None:
-        pytest.importorskip("xllamacpp")
-        wish = Wish("gguf", "es", check=120, options={"type": kind})
-        found = export_run(world.run(f"gguf-{model}", model), wish, tmp_path / "out").checked["es"]
-        assert found["texts"] >= 80
-        assert found["prompts"] == 6
 
-    @pytest.mark.parametrize("pre", ["default", "llama-bpe"])
-    def test_another_pre_tokenizer_is_noticed(
-        self, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pre: str
-    ) -> None:
-        pytest.importorskip("xllamacpp")
-        real = self.gguf.GGUFWriter.add_tokenizer_pre
-        monkeypatch.setattr(self.gguf.GGUFWriter, "add_tokenizer_pre", lambda self, _: real(self, pre))
-        with pytest.raises((ModelError, TokenizerError), match="as other tokens"):
-            export_run(run, Wish("gguf", "es", check=40), tmp_path / "out")
-        assert list(tmp_path.iterdir()) == []
+def test_special_tokens_in_a_text_prompt_are_read_as_such(gguf: Any, run: Path, tmp_path: Path) -> None:
+    """Which is why our own prompts are sent as ids."""
+    pytest.importorskip("xllamacpp")
+    from orchestrator.exports._llama_cpp import LlamaCpp
+
+    folder = export_run(run, Wish("gguf", "es"), tmp_path / "out").folder
+    opened = LlamaCpp(folder / "model.gguf", 2)
+    assert 2 not in opened.encode("a </s>")
+    parsed = opened._ask("/tokenize", {"content": "a </s>", "add_special": True})
+    assert parsed[-1] == 2

@@ -11,6 +11,7 @@ import torch
 import yaml
 
 from orchestrator.api.exporting import Wish, export_run
+from orchestrator.errors import ModelError
 from orchestrator.exports import Source
 from orchestrator.exports._rolling import bits_per_byte, windows
 
@@ -54,3 +55,14 @@ def test_the_harness_gives_the_same_bits_per_byte(run: Path, tmp_path: Path) -> 
     found = export_run(run, Wish("harness", check=1), tmp_path / "out").checked["small"]
     assert abs(found["es, apart"]) < 1e-5
     assert not list((tmp_path / "out").rglob("__pycache__"))
+
+
+def test_a_second_begin_token_changes_the_figure(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for package in ("lm_eval", "datasets", "accelerate"):
+        pytest.importorskip(package)
+    monkeypatch.setattr("orchestrator.exports.harness.ARGUMENTS", "dtype=float32")
+    with pytest.raises(ModelError, match="bits per byte for"):
+        export_run(run, Wish("harness", check=1), tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
