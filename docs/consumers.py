@@ -1,4 +1,4 @@
-"""Which versions of other tools open what `mome export` writes: `python docs/consumers.py RUN [--runs FOLDER] [FORMAT …]`.
+"""Which versions of other tools open exports: `python docs/consumers.py RUN [--runs FOLDER] [FORMAT …]`.
 
 Exports an expert of a finished run to every format. Each version of each tool is installed into a folder of its own,
 opens the export in a process of its own, and is compared with MoME: token ids of texts, and greedy continuations of

@@ -106,7 +106,7 @@ def _parts(run: Source, wish: Wish, of_one: bool) -> dict[str, Source]:
     if wish.expert is not None and wish.every:
         raise ModelError("one expert is named and all are asked for", "mome export", "give --expert or --all")
     if wish.expert is not None:
-        return {"": run.only(wish.expert)}
+        return {"": run.only(wish.expert) if of_one else run.routed_to(wish.expert)}
     if not of_one:
         return {"": run}
     if wish.every:

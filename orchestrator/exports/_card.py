@@ -117,8 +117,8 @@ def _use(expert: Expert) -> Iterator[str]:
     yield 'tokenizer = AutoTokenizer.from_pretrained("FOLDER")\nmodel = AutoModelForCausalLM.from_pretrained("FOLDER")'
     yield 'inputs = tokenizer("Text to go on from", return_tensors="pt")'
     yield "print(tokenizer.decode(model.generate(**inputs, max_new_tokens=32)[0], skip_special_tokens=True))\n```\n"
-    yield "Transformers 4.44 to 5 give the same logits. The tokenizer puts the begin token in front: without it, answers"
-    yield "are worse. Text that spells a special token is encoded as text."
+    yield "Transformers 4.44 to 5 give the same logits. The tokenizer puts the begin token in front: without it,"
+    yield "answers are worse. Text that spells a special token is encoded as text."
     yield "\n## Limits\n"
     yield f"- It sees {context:,} tokens at once, prompt and answer together."
     yield "- It continues text. It was not taught to follow instructions, and not to refuse anything."

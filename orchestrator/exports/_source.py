@@ -73,8 +73,16 @@ class Source:
         self.files.expert(name)
         return self.experts[name]
 
+    def routed_to(self, name: str) -> Source:
+        """The same run with one of its experts; the common one stays where text of no language goes to it.
+
+        Raises:
+            UnknownModelError: there is none of that name.
+        """
+        return replace(self, files=self.files.only([name]))
+
     def only(self, name: str) -> Source:
-        """The same run with one of its experts.
+        """The same run with one of its experts, and no other.
 
         Raises:
             UnknownModelError: there is none of that name.

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from orchestrator.artifacts import write_json
 from orchestrator.errors import ArtifactError, ModelError
-from orchestrator.exports import _reader
 from orchestrator.exports._base import Export
 from orchestrator.exports._check import compare
 from orchestrator.exports._gguf_tokens import vocabulary_of
@@ -27,6 +26,8 @@ from orchestrator.routers.text.router import TextRouter
 
 ABOUT, ROUTER, READER = "mixture.json", "router.npz", "mixture.py"
 _FORMAT = 1
+_PROGRAM = Path(__file__).with_name("_reader.py")
+"""It is not imported: it needs ONNX Runtime."""
 _CLOSE = 1e-9
 """Between probabilities here and there: sums are in another order."""
 
@@ -64,7 +65,7 @@ class WholeMixture(Export):
             "router": router,
         }
         write_json(out / ABOUT, about)
-        (out / READER).write_text(Path(_reader.__file__).read_text(encoding="utf-8"), encoding="utf-8")
+        (out / READER).write_text(_PROGRAM.read_text(encoding="utf-8"), encoding="utf-8")
 
     def check(self, source: Source, folder: Path, count: int) -> Mapping[str, Any]:
         """See :class:`Export`: tokens, routes and probabilities of texts, and each expert's continuations."""

@@ -53,7 +53,15 @@ class World:
         self.tokenizer = train_tokenizer([texts * 9], 300)
         save_tokenizer(self.tokenizer, folder / "tokenizer")
 
-    def run(self, name: str, model: str = "gpt2", common: bool = False, rows: int = 0, router: str = "paper") -> Path:
+    def run(
+        self,
+        name: str,
+        model: str = "gpt2",
+        common: bool = False,
+        rows: int = 0,
+        router: str = "paper",
+        reject: str = "best",
+    ) -> Path:
         """A run with an expert of each language; `rows` more rows than the tokenizer has tokens."""
         size, spec, store = self.tokenizer.get_vocab_size() + rows, MODELS[model], Store(self.folder / name)
         experts = {each: far_apart(build_model(spec, size, CONTEXT, seed), seed) for seed, each in enumerate(TEXTS)}
@@ -62,7 +70,7 @@ class World:
         setup = PluginSpec(type="moe_ce" if common else "ple")
         made = {
             "tokenizer": lambda out: save_tokenizer(self.tokenizer, out),
-            "router": lambda out: self._router(out, router),
+            "router": lambda out: self._router(out, router, Policy(reject)),
             "mixture": lambda out: save_mixture(mixture, setup, self.folder / "tokenizer", out),
             "corpus": _write_corpus,
         }
@@ -71,16 +79,16 @@ class World:
         write_json(store.root / "recipe.json", _recipe(name, spec))
         return store.root
 
-    def _router(self, folder: Path, kind: str) -> None:
+    def _router(self, folder: Path, kind: str, policy: Policy) -> None:
         if kind == "prompt":
             plugin = Prompt(bits=12, pieces=200, calibration_pieces=50)
             material = {name: LanguageTexts(texts * 4, texts * 4) for name, texts in TEXTS.items()}
             routers = plugin.train(material, token_bytes(self.tokenizer), seed=1, threads=1)
-            save_routers(folder, kind, routers, plugin.classifier, Policy("error"))
+            save_routers(folder, kind, routers, plugin.classifier, policy)
             return
         blocks = {name: [each[:8] for each in encode(self.tokenizer, texts)] * 6 for name, texts in TEXTS.items()}
         routers = Paper().train(blocks, 0, 1)
-        save_routers(folder, "paper", routers, {"forest": "random_forest"}.get(kind, "logistic_regression"))
+        save_routers(folder, "paper", routers, {"forest": "random_forest"}.get(kind, "logistic_regression"), policy)
 
 
 def _write_corpus(out: Path) -> None:

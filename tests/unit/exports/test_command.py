@@ -39,7 +39,9 @@ def test_what_can_t_be_is_refused(mome: Any, run: Path, tmp_path: Path, asked: t
 
 
 @pytest.mark.parametrize("to", ["hf", "gguf", "ctranslate2", "harness"])
-def test_a_tool_that_holds_one_model_gets_no_combined_expert(mome: Any, combined: Path, tmp_path: Path, to: str) -> None:
+def test_a_tool_that_holds_one_model_gets_no_combined_expert(
+    mome: Any, combined: Path, tmp_path: Path, to: str
+) -> None:
     for package in plugins.find("exports", to).packages:
         pytest.importorskip(package)
     ended = mome("export", combined, "--to", to, "--expert", "es", "--out", tmp_path / "out")

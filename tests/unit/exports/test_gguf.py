@@ -66,16 +66,19 @@ def test_a_tied_head_is_not_written_twice_and_padding_is_cut(gguf: Any, world: A
     assert found.get_field("tokenizer.ggml.pre").contents() == "gpt-2"
     assert found.get_field("tokenizer.ggml.add_bos_token").contents() is True
 
+
 def test_a_modelfile_for_ollama(gguf: Any, run: Path, tmp_path: Path) -> None:
     folder = export_run(run, Wish("gguf", "es"), tmp_path / "out").folder
     assert (folder / "Modelfile").read_text() == (
         'FROM ./model.gguf\nTEMPLATE """{{ .Prompt }}"""\nPARAMETER num_ctx 64\n'
     )
 
+
 def test_a_combined_expert_is_refused(gguf: Any, combined: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"llama.cpp can't hold the expert es[\s\S]*--to mixture"):
         export_run(combined, Wish("gguf", "es"), tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
+
 
 def test_an_architecture_that_is_not_known_is_refused_by_name(
     gguf: Any, world: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -88,6 +91,7 @@ def test_an_architecture_that_is_not_known_is_refused_by_name(
     with pytest.raises(ModelError, match="is a gpt_neox"):
         export_run(world.run("neox", "neox"), Wish("gguf", "es"), tmp_path / "out")
 
+
 @pytest.mark.parametrize("kind", ["f32", "f16", "q8_0"])
 @pytest.mark.parametrize("model", ["gpt2", "mistral", "phi"])
 def test_llama_cpp_reads_and_continues_alike(gguf: Any, world: Any, tmp_path: Path, model: str, kind: str) -> None:
@@ -96,6 +100,7 @@ def test_llama_cpp_reads_and_continues_alike(gguf: Any, world: Any, tmp_path: Pa
     found = export_run(world.run(f"gguf-{model}", model), wish, tmp_path / "out").checked["es"]
     assert found["texts"] >= 80
     assert found["prompts"] == 6
+
 
 @pytest.mark.parametrize("pre", ["default", "llama-bpe"])
 def test_another_pre_tokenizer_is_noticed(

@@ -57,9 +57,7 @@ def test_the_harness_gives_the_same_bits_per_byte(run: Path, tmp_path: Path) -> 
     assert not list((tmp_path / "out").rglob("__pycache__"))
 
 
-def test_a_second_begin_token_changes_the_figure(
-    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_second_begin_token_changes_the_figure(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for package in ("lm_eval", "datasets", "accelerate"):
         pytest.importorskip(package)
     monkeypatch.setattr("orchestrator.exports.harness.ARGUMENTS", "dtype=float32")
