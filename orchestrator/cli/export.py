@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -48,3 +49,7 @@ def export(
     for what, facts in found.checked.items():
         print(f"{what}: " + ", ".join(f"{key} {value}" for key, value in facts.items()))
     print(f"exported to {found.folder}" + ("" if check else "; --check 1000 compares it with the tool"))
+
+
+COMMANDS: dict[str, Callable[..., None]] = {"export": export}
+"""By its name."""

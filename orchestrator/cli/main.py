@@ -264,11 +264,11 @@ def doctor() -> None:
 
 
 for name, command in {
-    "export": export.export,
     "plugins": plugins.tell,
     "schema": plugins.print_schema,
     **managing.COMMANDS,
     **copying.COMMANDS,
+    **export.COMMANDS,
 }.items():
     app.command(name)(command)
 
