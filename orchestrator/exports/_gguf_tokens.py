@@ -22,14 +22,15 @@ class Vocabulary:
         tokens: by id, written as byte-level BPE does.
         special: of each, whether it stands for no text.
         merges: "left right", in their order.
-        begin, end: ids of the tokens around documents.
+        begin: id of the token in front of a document, in a list; empty where there is none.
+        end: id of the token after one.
         unknown: id of the unknown token; None: there is none.
     """
 
     tokens: list[str]
     special: list[bool]
     merges: list[str]
-    begin: int
+    begin: list[int]
     end: int
     unknown: int | None
 
@@ -58,7 +59,7 @@ def vocabulary_of(expert: Expert) -> Vocabulary:
         tokens=tokens,
         special=[token in added and bool(added[token]["special"]) for token in tokens],
         merges=[merge if isinstance(merge, str) else " ".join(merge) for merge in model["merges"]],
-        begin=expert.tokenizer.encode_prompt("")[0],
+        begin=expert.tokenizer.encode_prompt(""),
         end=expert.tokenizer.end,
         unknown=None if unknown is None else ids.get(unknown),
     )

@@ -30,7 +30,7 @@ ENDING = re.compile("'(?:[sdmt]|re|ve|ll)")
 class Tokens:
     """Byte-level BPE as GPT-2 has it, from `tokenizer.json`."""
 
-    def __init__(self, folder: Path, ends: dict[str, int]) -> None:
+    def __init__(self, folder: Path, ends: dict[str, Any]) -> None:
         model = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))["model"]
         self.ids: dict[str, int] = model["vocab"]
         merges = [tuple(merge.split(" ")) if isinstance(merge, str) else tuple(merge) for merge in model["merges"]]
@@ -191,7 +191,7 @@ class Mixture:
         expert = self.route(text)[0] if model == "auto" else model
         if expert is None:
             raise ValueError("the router takes this for text of no language")
-        ids = [self.tokens.begin, *self.tokens.encode(text)]
+        ids = [*self.tokens.begin, *self.tokens.encode(text)]
         return expert, self.tokens.decode(self.greedy(expert, ids, min(count, self.about["context"] - len(ids))))
 
 

@@ -114,11 +114,12 @@ def _write_vocabulary(writer: Any, vocabulary: Vocabulary) -> None:
     writer.add_token_list(vocabulary.tokens)
     writer.add_token_types([kinds.CONTROL if special else kinds.NORMAL for special in vocabulary.special])
     writer.add_token_merges(vocabulary.merges)
-    writer.add_bos_token_id(vocabulary.begin)
+    for begin in vocabulary.begin:
+        writer.add_bos_token_id(begin)
     writer.add_eos_token_id(vocabulary.end)
     if vocabulary.unknown is not None:
         writer.add_unk_token_id(vocabulary.unknown)
-    writer.add_add_bos_token(True)
+    writer.add_add_bos_token(bool(vocabulary.begin))
     writer.add_add_eos_token(False)
 
 

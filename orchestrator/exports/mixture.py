@@ -143,7 +143,7 @@ class _Expert:
         self._reader, self._name = reader, name
 
     def encode(self, text: str) -> list[int]:
-        return [self._reader.tokens.begin, *self._reader.tokens.encode(text)]
+        return [*self._reader.tokens.begin, *self._reader.tokens.encode(text)]
 
     def greedy(self, ids: Any, count: int) -> list[int]:
         found: list[int] = self._reader.greedy(self._name, list(ids), count)

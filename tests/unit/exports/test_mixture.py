@@ -74,7 +74,7 @@ def test_probabilities_of_any_text_are_those_of_the_run(world: Any, reader: Any)
 
 
 def test_tokens_of_any_text_are_those_of_the_run(world: Any, reader: Any) -> None:
-    tokens = reader.Tokens(world.folder / "tokenizer", {"begin": 1, "end": 2})
+    tokens = reader.Tokens(world.folder / "tokenizer", {"begin": [1], "end": 2})
     for text in ODD:
         whole = text.encode("utf-8", "replace").decode()
         world.tokenizer.encode_special_tokens = True
