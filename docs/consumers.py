@@ -142,6 +142,17 @@ def rows(root: Path, formats: Sequence[str]) -> Iterator[dict[str, Any]]:
                     yield found
 
 
+def scored(root: Path) -> dict[str, Any]:
+    """The row of lm-evaluation-harness, of the version that is installed: how far its bits per byte are from MoME's."""
+    name = next(iter(Source.of(root).experts))
+    about = {"format": "harness", "type": None, "package": "lm_eval", "version": metadata.version("lm_eval")}
+    with tempfile.TemporaryDirectory() as scratch:
+        made = export_run(root, Wish("harness", name, check=1), Path(scratch) / "out")
+    found = {**about, "apart": abs(made.checked[name][f"{name}, apart"])}
+    print(json.dumps(found), flush=True)
+    return found
+
+
 def main() -> None:
     """Measure, and write the result."""
     if sys.argv[1:2] == ["--answer"]:
@@ -152,8 +163,9 @@ def main() -> None:
     parser.add_argument("formats", nargs="*", default=[])
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     given = parser.parse_intermixed_args()
-    formats = given.formats or list(VERSIONS)
-    made = list(rows(open_run(given.run, given.runs).root, formats))
+    formats, root = given.formats or [*VERSIONS, "harness"], open_run(given.run, given.runs).root
+    made = list(rows(root, [to for to in formats if to in VERSIONS]))
+    made += [scored(root)] if "harness" in formats else []
     known = json.loads(OUT.read_text(encoding="utf-8"))["rows"] if OUT.is_file() else []
     kept = [each for each in known if each["format"] not in formats]
     OUT.parent.mkdir(parents=True, exist_ok=True)

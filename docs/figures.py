@@ -194,6 +194,8 @@ def consumers() -> str:
         ties = row.get("ties")
         most = f" (at most {row['largest_tie']:.2g} nats)" if ties else ""
         compared = f"{row['texts']:,} texts, {row['prompts']} prompts, {ties} ties{most}" if ties is not None else ""
+        if "apart" in row:
+            compared = f"bits per byte {row['apart']:.0e} apart"
         said = row.get("differs") or row.get("fails")
         rows.append([row["format"], row["type"] or "", f"{row['package']} {row['version']}", compared or str(said)])
     return table(["format", "stored as", "opened by", "the same as MoME"], rows, left=4)
