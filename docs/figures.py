@@ -187,6 +187,20 @@ def signed(value: float) -> str:
     return f"{value:+.3f}".replace("-", "−")
 
 
+def consumers() -> str:
+    """Versions of other tools, and whether they read and continue an exported expert as MoME does."""
+    rows = []
+    for row in results("consumers/consumers.json")["rows"]:
+        ties = row.get("ties")
+        most = f" (at most {row['largest_tie']:.2g} nats)" if ties else ""
+        compared = f"{row['texts']:,} texts, {row['prompts']} prompts, {ties} ties{most}" if ties is not None else ""
+        if "apart" in row:
+            compared = f"bits per byte {row['apart']:.0e} apart"
+        said = row.get("differs") or row.get("fails")
+        rows.append([row["format"], row["type"] or "", f"{row['package']} {row['version']}", compared or str(said)])
+    return table(["format", "stored as", "opened by", "the same as MoME"], rows, left=4)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "quickstart": lambda: perplexities("quickstart"),
     "quickstart-router": classifiers,
@@ -197,6 +211,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "study-verdicts": verdicts,
     "speed": speed,
     "overhead": overhead,
+    "consumers": consumers,
 }
 
 

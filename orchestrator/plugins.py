@@ -31,7 +31,7 @@ from orchestrator.plugin_options import options_of
 
 ROOMS = (
     *("corpus.sources", "models.zoo", "losses", "losses.hidden", "schedules", "teacher", "models.setups"),
-    *("models.combiners", "routers", "training.optimizers", "training.strategies", "study", "benchmarks"),
+    *("models.combiners", "routers", "training.optimizers", "training.strategies", "study", "exports", "benchmarks"),
 )
 """Every room, in the order of the data."""
 BESIDE = ("benchmarks",)

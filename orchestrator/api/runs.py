@@ -16,6 +16,7 @@ from orchestrator.mixtures.versions import recipe_of
 from orchestrator.pipeline.following import Follower
 
 if TYPE_CHECKING:
+    from orchestrator.api.exporting import Exported
     from orchestrator.api.routing import RunRouter
     from orchestrator.reporting.record import Results
     from orchestrator.routers import Choice
@@ -174,6 +175,38 @@ class Run:
             if max_tokens is not None:
                 raise
             return opened.generate(text, model, sampling(None))
+
+    def export(
+        self,
+        to: str,
+        out: Path | str,
+        expert: str | None = None,
+        *,
+        every: bool = False,
+        common: bool = True,
+        check: int = 0,
+        **options: Any,
+    ) -> Exported:
+        """Write experts for another tool: everything, or nothing where one of them can't be.
+
+        Example:
+            >>> made.export("gguf", "en-gguf", "en", check=1000, type="q8_0").checked["en"]["texts"]
+
+        Args:
+            to: the format: a plug-in of `orchestrator.exports`, or an import path.
+            out: folder to write; an earlier export in it is replaced.
+            expert: which; None: the whole run, where the format holds one, or its only expert.
+            every: all experts, in a folder each where the format holds one.
+            common: compute beside the common expert, where there is one.
+            check: texts to compare with the tool, and a twentieth as many prompts; 0: none.
+            options: of the format.
+
+        Raises:
+            MomeError: no such format or expert, a missing package, or a model that the tool can't hold.
+        """
+        from orchestrator.api.exporting import Wish, export_run
+
+        return export_run(self.folder, Wish(to, expert, every, common, check, options), Path(out))
 
     @cached_property
     def _router(self) -> RunRouter:

@@ -19,6 +19,9 @@ _EXTRAS = {
     "ray": ("clusters, sweeps, serving; without it use --local", "pip install 'mome-orchestrator[cluster]'"),
     "deepspeed": ("training on several workers and with ZeRO", "pip install 'mome-orchestrator[cluster]'"),
     "mlflow": ("experiment tracking", "pip install 'mome-orchestrator[cluster]'"),
+    "gguf": ("mome export to llama.cpp", "pip install 'mome-orchestrator[export]'"),
+    "ctranslate2": ("mome export to CTranslate2", "pip install 'mome-orchestrator[export]'"),
+    "onnxscript": ("mome export to ONNX, and of whole mixtures", "pip install 'mome-orchestrator[export]'"),
     "datasets": ("the wiki40b and github_code sources", "pip install 'mome-orchestrator[data]'"),
 }
 

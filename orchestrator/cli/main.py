@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from orchestrator.cli import clusters, copying, data, expert, managing, mixture, plugins
+from orchestrator.cli import clusters, copying, data, expert, export, managing, mixture, plugins
 from orchestrator.cli.arguments import (
     BENCHES,
     DEFAULT_RUNS,
@@ -268,6 +268,7 @@ for name, command in {
     "schema": plugins.print_schema,
     **managing.COMMANDS,
     **copying.COMMANDS,
+    **export.COMMANDS,
 }.items():
     app.command(name)(command)
 

@@ -11,14 +11,18 @@ from pathlib import Path
 import pytest
 import torch
 
+from orchestrator.api.exporting import Wish, export_run
 from orchestrator.config.base import PluginSpec
 from orchestrator.models import build_model, save_model
 from orchestrator.models.mixture_files import save_mixture
 from orchestrator.models.setups.moe_ce import MoECE
 from orchestrator.tokens.tokenizer import save_tokenizer, train_tokenizer
+from tests.unit.exports.conftest import World
 
 TEXT = "La casa está junto al agua; the house is by the river."
 PACKAGES = ("transformers==4.57.6", "huggingface-hub==0.36.2", "tokenizers==0.22.2")
+OLDEST = ("transformers==4.44.2", "huggingface-hub==0.36.2", "tokenizers==0.19.1")
+"""The oldest that `mome export --to hf` writes for."""
 MODELS = {
     "gpt2": PluginSpec(type="gpt2-nano"),
     "mistral": PluginSpec(type="mistral", layers=2, width=32, heads=4, kv_heads=2),
@@ -51,15 +55,18 @@ def opened(folders: list[Path], first: Path | None) -> dict[str, object]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-@pytest.fixture(scope="module")
-def before_5(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def installed(packages: tuple[str, ...], folder: Path) -> Path:
     """A folder with transformers 4 and what it needs, to be put before this environment, whose torch it uses."""
-    folder = tmp_path_factory.mktemp("transformers-4")
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(folder), *PACKAGES]
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(folder), *packages]
     done = subprocess.run(pip, capture_output=True, text=True, check=False)
     if done.returncode:
-        pytest.skip(f"{' '.join(PACKAGES)} can't be installed here: {done.stderr[-500:]}")
+        pytest.skip(f"{' '.join(packages)} can't be installed here: {done.stderr[-500:]}")
     return folder
+
+
+@pytest.fixture(scope="module")
+def before_5(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return installed(PACKAGES, tmp_path_factory.mktemp("transformers-4"))
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +97,21 @@ def test_logits_are_those_of_transformers_5(published: list[Path], before_5: Pat
     now, then = opened(published, None), opened(published, before_5)
     assert str(now.pop("version")).startswith("5.")
     assert str(then.pop("version")).startswith("4.57.")
+    same(now, then)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("packages", [OLDEST, PACKAGES], ids=lambda packages: packages[0])
+def test_an_exported_expert_is_the_same_in_older_versions(packages: tuple[str, ...], tmp_path: Path) -> None:
+    world = World(tmp_path / "world")
+    folders = [export_run(world.run(n, n), Wish("hf", "es"), tmp_path / n).folder for n in ("gpt2", "mistral", "phi")]
+    now, then = opened(folders, None), opened(folders, installed(packages, tmp_path / "packages"))
+    assert now.pop("version") != then.pop("version")
+    same(now, then)
+
+
+def same(now: dict[str, object], then: dict[str, object]) -> None:
+    """The same tokens, losses and logits of every folder."""
     for folder, ours in now.items():
         theirs = then[folder]
         assert theirs["ids"] == ours["ids"], folder

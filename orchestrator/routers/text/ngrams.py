@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,3 +70,9 @@ def ngram_buckets(texts: Sequence[str], bits: int) -> tuple[list[NDArray[np.int3
 def ngram_at(padded: str, position: int, order: int) -> str:
     """The n-gram behind one bucket of a single document, whose padded text is ``PAD + text + PAD``."""
     return padded[position : position + order].replace(_EDGE, "")
+
+
+def described() -> dict[str, Any]:
+    """What a program without this one needs to find the same buckets."""
+    factors = [int(factor) for factor in _FACTORS[:, 0]]
+    return {"pad": PAD, "factors": factors, "longest": LONGEST, "head": _HEAD, "span": _SPAN}

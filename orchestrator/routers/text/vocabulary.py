@@ -69,3 +69,8 @@ class Vocabulary:
     @cached_property
     def _unseen(self) -> NDArray[np.uint8]:
         return np.asarray(1 - np.unpackbits(self.ngrams), np.uint8)
+
+
+def described() -> dict[str, int]:
+    """What a program without this one needs to look up the sets."""
+    return {"word_bits": WORD_BITS, "ngram_bits": NGRAM_BITS}

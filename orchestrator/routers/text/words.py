@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from zlib import crc32
 
 import numpy as np
@@ -69,3 +69,8 @@ word_hash = lru_cache(1 << 16)(crc_of)
 def bare(word: str) -> str:
     """A word without the marks around it."""
     return word.strip(_MARKS)
+
+
+def described() -> dict[str, Any]:
+    """What a program without this one needs to find the same words."""
+    return {"word_weight": WEIGHT, "words": _WORDS, "word_head": _HEAD, "marks": _MARKS}

@@ -1,0 +1,82 @@
+"""A byte-level tokenizer as llama.cpp knows it: tokens, merges, special ids. Others are refused, by what differs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.errors import TokenizerError
+from orchestrator.exports._source import Expert
+
+_PLAIN = {"continuing_subword_prefix": "", "end_of_word_suffix": "", "byte_fallback": False, "ignore_merges": False}
+_WORDS = {"add_prefix_space": False, "use_regex": True}
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """What a GGUF file says of its tokenizer.
+
+    Attributes:
+        tokens: by id, written as byte-level BPE does.
+        special: of each, whether it stands for no text.
+        merges: "left right", in their order.
+        begin: id of the token in front of a document, in a list; empty where there is none.
+        end: id of the token after one.
+        unknown: id of the unknown token; None: there is none.
+    """
+
+    tokens: list[str]
+    special: list[bool]
+    merges: list[str]
+    begin: list[int]
+    end: int
+    unknown: int | None
+
+
+def vocabulary_of(expert: Expert) -> Vocabulary:
+    """The expert's.
+
+    Raises:
+        TokenizerError: llama.cpp would read texts otherwise.
+    """
+    path = expert.folder / "tokenizer.json"
+    description = json.loads(path.read_text(encoding="utf-8"))
+    if reason := unlike_gpt2(description):
+        what = f"GGUF files are written for byte-level BPE with GPT-2's rules alone, and the run's tokenizer {reason}"
+        raise TokenizerError(what, str(path), "take --to hf, --to onnx or --to ctranslate2")
+    model = description["model"]
+    ids: dict[str, int] = dict(model["vocab"])
+    added = {entry["content"]: entry for entry in description["added_tokens"]}
+    ids |= {content: entry["id"] for content, entry in added.items()}
+    by_id = {index: token for token, index in ids.items()}
+    if sorted(by_id) != list(range(len(by_id))):
+        raise TokenizerError("the tokenizer has ids without a token", str(path), "take --to hf")
+    tokens = [by_id[index] for index in range(len(by_id))]
+    unknown = model.get("unk_token")
+    return Vocabulary(
+        tokens=tokens,
+        special=[token in added and bool(added[token]["special"]) for token in tokens],
+        merges=[merge if isinstance(merge, str) else " ".join(merge) for merge in model["merges"]],
+        begin=expert.tokenizer.encode_prompt(""),
+        end=expert.tokenizer.end,
+        unknown=None if unknown is None else ids.get(unknown),
+    )
+
+
+def unlike_gpt2(description: Mapping[str, Any]) -> str:
+    """How a tokenizer differs from GPT-2's in more than its tokens, for a sentence; "": it does not."""
+    model, words = description["model"], description.get("pre_tokenizer") or {}
+    if model.get("type") != "BPE":
+        return f"is {model.get('type')}"
+    if description.get("normalizer"):
+        return f"changes texts first ({description['normalizer'].get('type')})"
+    if words.get("type") != "ByteLevel":
+        return f"cuts texts by other rules ({words.get('type', 'none')})"
+    for place, expected in ((words, _WORDS), (model, _PLAIN)):
+        for key, value in expected.items():
+            if place.get(key, value) not in (value, None):
+                return f"has {key} {place[key]}"
+    plain = [entry["content"] for entry in description["added_tokens"] if not entry["special"]]
+    return f"has the added token {plain[0]!r}" if plain else ""

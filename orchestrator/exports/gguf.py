@@ -1,0 +1,135 @@
+"""A GGUF file for llama.cpp and what is built on it, with a Modelfile for Ollama."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orchestrator.errors import ModelError
+from orchestrator.exports._base import ExpertExport
+from orchestrator.exports._check import Opened
+from orchestrator.exports._gguf_models import FAMILIES, Family
+from orchestrator.exports._gguf_tokens import Vocabulary, vocabulary_of
+from orchestrator.exports._source import Expert
+
+FILE, MODELFILE = "model.gguf", "Modelfile"
+_TIES = {"f32": 0.01, "f16": 0.05, "q8_0": 0.5}
+
+
+@dataclass(frozen=True)
+class GGUF(ExpertExport):
+    """`model.gguf` for llama.cpp, and a `Modelfile` with which `ollama create` takes it.
+
+    For GPT-2, Llama, Mistral and Phi with byte-level BPE as MoME trains it. What llama.cpp would read otherwise without
+    a word, another pre-tokenizer for instance, is refused.
+    """
+
+    tool: ClassVar[str] = "llama.cpp"
+    packages: ClassVar[tuple[str, ...]] = ("gguf",)
+    checked_by: ClassVar[tuple[str, ...]] = ("xllamacpp",)
+
+    type: Literal["f32", "f16", "q8_0"] = "f16"
+    """How matrices are stored: in fp32, fp16, or 8 bits with a scale for every 32 weights."""
+
+    @property
+    def tie(self) -> float:
+        """See :class:`ExpertExport`: llama.cpp rounds activations, keys and values too."""
+        return _TIES[self.type]
+
+    def write_expert(self, expert: Expert, out: Path) -> None:
+        """See :class:`ExpertExport`."""
+        import gguf
+
+        model: Any = expert.alone(self.tool)
+        family = _family(model, expert)
+        vocabulary = vocabulary_of(expert)
+        writer = gguf.GGUFWriter(out / FILE, family.name)
+        writer.add_name(f"{expert.source.name} {expert.name}")
+        writer.add_file_type(getattr(gguf.LlamaFileType, _FILE_TYPES[self.type]))
+        family.describe(writer, model.config)
+        _write_vocabulary(writer, vocabulary)
+        for name, array in family.tensors(model):
+            data, kind = _stored(array, self.type)
+            writer.add_tensor(name, data, raw_dtype=kind)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+        (out / MODELFILE).write_text(_modelfile(family.context(model.config)), encoding="utf-8")
+
+    @contextmanager
+    def open(self, folder: Path) -> Iterator[Opened]:
+        """See :class:`ExpertExport`."""
+        from orchestrator.exports._llama_cpp import LlamaCpp
+
+        yield LlamaCpp(folder / FILE, _end_of(folder / FILE))
+
+
+_FILE_TYPES = {"f32": "ALL_F32", "f16": "MOSTLY_F16", "q8_0": "MOSTLY_Q8_0"}
+
+
+def _family(model: Any, expert: Expert) -> Family:
+    """How llama.cpp knows the architecture.
+
+    Raises:
+        ModelError: it does not, or not with these options.
+    """
+    kind = str(model.config.model_type)
+    if kind not in FAMILIES:
+        fix = "take --to hf, --to onnx or --to ctranslate2"
+        what = f"GGUF files are written for {', '.join(FAMILIES)}, and the expert {expert.name} is a {kind}"
+        raise ModelError(what, str(expert.folder), fix)
+    found = FAMILIES[kind]
+    if reason := found.refuses(model.config):
+        raise ModelError(f"llama.cpp can't hold the expert {expert.name}: {reason}", str(expert.folder), "take --to hf")
+    return found
+
+
+def _stored(array: NDArray[np.float32], kind: str) -> tuple[NDArray[Any], Any]:
+    """A tensor as it is stored, with its type: matrices as asked for, vectors in fp32."""
+    import gguf
+
+    types = gguf.GGMLQuantizationType
+    is_matrix = array.ndim == 2
+    if kind == "q8_0" and is_matrix and array.shape[1] % 32 == 0:
+        return gguf.quants.quantize(array, types.Q8_0), types.Q8_0
+    if kind != "f32" and is_matrix:
+        return array.astype(np.float16), types.F16
+    return array, types.F32
+
+
+def _write_vocabulary(writer: Any, vocabulary: Vocabulary) -> None:
+    import gguf
+
+    kinds = gguf.TokenType
+    writer.add_tokenizer_model("gpt2")
+    # Without it llama.cpp cuts texts by other rules, and says nothing.
+    writer.add_tokenizer_pre("gpt-2")
+    writer.add_token_list(vocabulary.tokens)
+    writer.add_token_types([kinds.CONTROL if special else kinds.NORMAL for special in vocabulary.special])
+    writer.add_token_merges(vocabulary.merges)
+    for begin in vocabulary.begin:
+        writer.add_bos_token_id(begin)
+    writer.add_eos_token_id(vocabulary.end)
+    if vocabulary.unknown is not None:
+        writer.add_unk_token_id(vocabulary.unknown)
+    writer.add_add_bos_token(bool(vocabulary.begin))
+    writer.add_add_eos_token(False)
+
+
+def _modelfile(context: int) -> str:
+    """For Ollama: the prompt as it is, without a chat's template."""
+    return f'FROM ./{FILE}\nTEMPLATE """{{{{ .Prompt }}}}"""\nPARAMETER num_ctx {context}\n'
+
+
+def _end_of(file: Path) -> int:
+    """Id of the end token that a file names."""
+    import gguf
+
+    return int(gguf.GGUFReader(file).get_field("tokenizer.ggml.eos_token_id").contents())

@@ -1,0 +1,137 @@
+"""A folder that transformers opens, of version 4.44 as of 5, with a model card."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+
+from orchestrator.artifacts import write_json
+from orchestrator.exports._base import ExpertExport
+from orchestrator.exports._card import model_card
+from orchestrator.exports._check import Opened
+from orchestrator.exports._source import Expert
+from orchestrator.models.files import save_model
+from orchestrator.models.zoo._base import quiet
+
+CARD = "README.md"
+
+
+@dataclass(frozen=True)
+class HuggingFace(ExpertExport):
+    """A folder that `AutoModelForCausalLM` and `AutoTokenizer` of transformers 4.44 to 5 open, with a model card.
+
+    Transformers of version 4 reads fields that version 5 no longer writes; the tokenizers that it comes with read
+    merges as lines of text. Both are written beside what version 5 reads. So are a padding token and the context's
+    length, which training and batched generation ask the tokenizer for.
+    """
+
+    tool: ClassVar[str] = "transformers"
+
+    def write_expert(self, expert: Expert, out: Path) -> None:
+        """See :class:`ExpertExport`."""
+        write_folder(expert, out, self.tool)
+        (out / CARD).write_text(model_card(expert), encoding="utf-8")
+
+    @contextmanager
+    def open(self, folder: Path) -> Iterator[Opened]:
+        """See :class:`ExpertExport`."""
+        yield _Opened(folder)
+
+
+def write_folder(expert: Expert, out: Path, tool: str) -> None:
+    """Write the model and its tokenizer; other formats convert such a folder.
+
+    Args:
+        expert: to be written.
+        out: folder to write to.
+        tool: that it is for, for messages.
+
+    Raises:
+        ModelError: the expert computes beside a common expert, or its class is our own.
+    """
+    model: Any = expert.alone(tool)
+    context = int(model.config.max_position_embeddings)
+    save_model(model, expert.folder, out)
+    write_json(out / "config.json", read_by_4(json.loads((out / "config.json").read_text(encoding="utf-8"))))
+    _write_tokenizer(expert, out, context)
+
+
+def read_by_4(config: dict[str, Any]) -> dict[str, Any]:
+    """A configuration with the fields that transformers 4, and converters made for it, read beside those of 5."""
+    found = dict(config)
+    if "dtype" in config:
+        found["torch_dtype"] = config["dtype"]
+    if "n_positions" in config:
+        found["n_ctx"] = config["n_positions"]
+    rope = config.get("rope_parameters") or {}
+    for key in ("rope_theta", "partial_rotary_factor"):
+        if key in rope:
+            found[key] = rope[key]
+    if rope.get("rope_type", "default") != "default":
+        found["rope_scaling"] = rope
+    return found
+
+
+def _write_tokenizer(expert: Expert, out: Path, context: int) -> None:
+    file = out / "tokenizer.json"
+    description = json.loads(file.read_text(encoding="utf-8"))
+    merges = description["model"].get("merges", [])
+    if merges and not any(" " in part for merge in merges if not isinstance(merge, str) for part in merge):
+        description["model"]["merges"] = [merge if isinstance(merge, str) else " ".join(merge) for merge in merges]
+        file.write_text(json.dumps(description, ensure_ascii=False, indent=1), encoding="utf-8")
+    pad = {"pad_token": padding_token(description, expert)}
+    config = out / "tokenizer_config.json"
+    known = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
+    write_json(config, {**known, **pad, "padding_side": "left", "model_max_length": context})
+    names = out / "special_tokens_map.json"
+    known = json.loads(names.read_text(encoding="utf-8")) if names.is_file() else {}
+    write_json(names, {**known, **pad})
+    generation = out / "generation_config.json"
+    if generation.is_file():
+        ids = {entry["content"]: entry["id"] for entry in description["added_tokens"]}
+        known = json.loads(generation.read_text(encoding="utf-8"))
+        write_json(generation, {**known, "pad_token_id": ids.get(pad["pad_token"], known.get("pad_token_id"))})
+
+
+def padding_token(description: dict[str, Any], expert: Expert) -> str:
+    """The token to pad with: the unknown token where no text has it, else the end token.
+
+    Who trains on with the end token as padding masks it in the labels, and the model forgets to end.
+    """
+    added = {entry["id"]: str(entry["content"]) for entry in description["added_tokens"]}
+    unknown = description["model"].get("unk_token")
+    has_all_bytes = {bytes([byte]) for byte in range(256)} <= set(expert.tokenizer.bytes)
+    return str(unknown) if unknown in added.values() and has_all_bytes else added[expert.tokenizer.end]
+
+
+class _Opened:
+    """See :class:`Opened`."""
+
+    def __init__(self, folder: Path) -> None:
+        import transformers
+
+        self.version = transformers.__version__
+        with quiet():
+            self._tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            model = transformers.AutoModelForCausalLM.from_pretrained(folder, local_files_only=True)
+        self._model: Any = model.float().eval()
+
+    def encode(self, text: str) -> list[int]:
+        with quiet():  # it warns of texts longer than the context
+            return [int(token) for token in self._tokenizer(text)["input_ids"]]
+
+    @torch.inference_mode()
+    def greedy(self, ids: Sequence[int], count: int) -> list[int]:
+        inputs = torch.tensor([list(ids)])
+        made = self._model.generate(
+            input_ids=inputs, attention_mask=torch.ones_like(inputs), do_sample=False, max_new_tokens=count
+        )
+        found: list[int] = made[0, len(ids) :].tolist()
+        end = self._model.generation_config.eos_token_id
+        return found[: found.index(end)] if end in found else found

@@ -1,0 +1,124 @@
+"""Finished runs as exports see them, made of what a run has and without training: models far from their beginning."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from orchestrator.artifacts import Store, write_json
+from orchestrator.config.base import PluginSpec
+from orchestrator.corpus.document import Document
+from orchestrator.corpus.storage import TableWriter, split_file, to_table
+from orchestrator.models import build_model
+from orchestrator.models.mixture_files import save_mixture
+from orchestrator.models.setups.moe_ce import MoECE
+from orchestrator.models.setups.ple import PLE
+from orchestrator.routers import Policy, save_routers
+from orchestrator.routers.paper import Paper
+from orchestrator.routers.prompt import Prompt
+from orchestrator.routers.text.pieces import LanguageTexts
+from orchestrator.tokens.tokenizer import encode, save_tokenizer, token_bytes, train_tokenizer
+from tests.unit.cli.conftest import mome as mome
+
+CONTEXT = 64
+TEXTS = {
+    "en": ["The house is by the river, and the water is cold.", "Nobody knew what the old man's clock said at 12:30."],
+    "es": ["La casa está junto al río, y el agua está fría.", "Nadie sabía qué decía el reloj del viejo a las 12:30."],
+}
+MODELS = {
+    "gpt2": PluginSpec(type="gpt2", layers=2, width=32, heads=2),
+    "mistral": PluginSpec(type="mistral", layers=2, width=32, heads=4, kv_heads=2, feed_forward=64),
+    "phi": PluginSpec(type="phi", layers=2, width=64, heads=2),
+}
+
+
+def far_apart(model: torch.nn.Module, seed: int = 7) -> torch.nn.Module:
+    """Weights so large that a wrong position, order or type is seen in what comes out."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.2 * torch.randn(parameter.shape, generator=generator)
+    return model
+
+
+class World:
+    """Makes runs in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        texts = [text for some in TEXTS.values() for text in some]
+        self.tokenizer = train_tokenizer([texts * 9], 300)
+        save_tokenizer(self.tokenizer, folder / "tokenizer")
+
+    def run(
+        self,
+        name: str,
+        model: str = "gpt2",
+        common: bool = False,
+        rows: int = 0,
+        router: str = "paper",
+        reject: str = "best",
+    ) -> Path:
+        """A run with an expert of each language; `rows` more rows than the tokenizer has tokens."""
+        size, spec, store = self.tokenizer.get_vocab_size() + rows, MODELS[model], Store(self.folder / name)
+        experts = {each: far_apart(build_model(spec, size, CONTEXT, seed), seed) for seed, each in enumerate(TEXTS)}
+        shared = far_apart(build_model(spec, size, CONTEXT, 9), 9) if common else None
+        mixture = MoECE().assemble(experts, shared) if common else PLE().assemble(experts)
+        setup = PluginSpec(type="moe_ce" if common else "ple")
+        made = {
+            "tokenizer": lambda out: save_tokenizer(self.tokenizer, out),
+            "router": lambda out: self._router(out, router, Policy(reject)),
+            "mixture": lambda out: save_mixture(mixture, setup, self.folder / "tokenizer", out),
+            "corpus": _write_corpus,
+        }
+        artifacts = {step: store.publish(step, step * 8, {"step": step}, write) for step, write in made.items()}
+        store.set_current("", artifacts)
+        write_json(store.root / "recipe.json", _recipe(name, spec))
+        return store.root
+
+    def _router(self, folder: Path, kind: str, policy: Policy) -> None:
+        if kind == "prompt":
+            plugin = Prompt(bits=12, pieces=200, calibration_pieces=50)
+            material = {name: LanguageTexts(texts * 4, texts * 4) for name, texts in TEXTS.items()}
+            routers = plugin.train(material, token_bytes(self.tokenizer), seed=1, threads=1)
+            save_routers(folder, kind, routers, plugin.classifier, policy)
+            return
+        blocks = {name: [each[:8] for each in encode(self.tokenizer, texts)] * 6 for name, texts in TEXTS.items()}
+        routers = Paper().train(blocks, 0, 1)
+        save_routers(folder, "paper", routers, {"forest": "random_forest"}.get(kind, "logistic_regression"), policy)
+
+
+def _write_corpus(out: Path) -> None:
+    for language, texts in TEXTS.items():
+        documents = [Document(str(i), "", text * 4, "files", "CC0-1.0") for i, text in enumerate(texts)]
+        for split in ("train", "validation", "test"):
+            with TableWriter(split_file(out, split, language)) as writer:
+                writer.write(to_table(documents))
+
+
+def _recipe(name: str, spec: PluginSpec) -> dict[str, Any]:
+    source = {"type": "files", "options": {"path": "/somewhere/of/mine/texts"}}
+    languages = {language: {"source": source, "kind": "prose"} for language in TEXTS}
+    model = {"type": spec.type, "options": dict(spec.options)}
+    section = {"model": model, "distillation": {"soft": {"type": "reverse_kl", "options": {}}}}
+    return {"name": name, "corpus": {"languages": languages}, "teacher": {"model": model}, "experts": section}
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return World(tmp_path_factory.mktemp("exports"))
+
+
+@pytest.fixture(scope="session")
+def run(world: World) -> Path:
+    """A finished run of two GPT-2 experts."""
+    return world.run("small")
+
+
+@pytest.fixture(scope="session")
+def combined(world: World) -> Path:
+    """One whose experts compute beside a common expert."""
+    return world.run("combined", common=True)
