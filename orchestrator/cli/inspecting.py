@@ -121,6 +121,7 @@ def _read_lines(documents: Mapping[str, LanguageSummary]) -> list[str]:
             lines.append(
                 f"{language}: {about.unreadable['rows']:,} rows that are no documents: {about.unreadable['first']}"
             )
+        lines += [f"{language}: a file left out from there on: {file}" for file in about.unreadable.get("files", ())]
     return lines
 
 

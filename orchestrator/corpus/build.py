@@ -81,7 +81,8 @@ def _read(staged: Staged) -> str:
     filtered, lost = staged.filtered.total(), staged.unreadable
     text = f"read {len(staged.ids):,} documents, filtered out {filtered:,}"
     text += f" ({lost['rows']:,} rows that are no documents: {lost['first']})" if lost["rows"] else ""
-    return "; ".join([text, *files_told(staged.files)])
+    bad = [f"a file left out from there on: {file}" for file in lost.get("files", ())]
+    return "; ".join([text, *bad, *files_told(staged.files)])
 
 
 def _duplicates(staged: Staged, rules: DeduplicationConfig) -> dict[str, Mask]:

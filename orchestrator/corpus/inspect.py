@@ -32,7 +32,8 @@ class LanguageSummary:
         removed_by_split: the same by the split that the source gave them; empty where splits are drawn, which is done
             after removal.
         files: role of a source -> "read" and "left_out" -> suffix -> number of local files.
-        unreadable: rows that were no documents: "rows", and where there are any why the "first" was none.
+        unreadable: rows that were no documents: "rows", and where there are any why the "first" was none; "files"
+            that were left out, where there are any, and why.
     """
 
     splits: dict[str, SplitCounts]

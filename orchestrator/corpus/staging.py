@@ -114,7 +114,8 @@ class Staged:
         filtered: number of documents that cleaning and filters dropped, by the `splits` code they would have had;
             unreadable rows are among them.
         files: "source", "validation" and "test" -> files read and left out, see :class:`Found`.
-        unreadable: rows that were no documents: "rows", and where there are any why the "first" was none.
+        unreadable: rows that were no documents: "rows", and where there are any why the "first" was none; "files"
+            that were left out, where there are any, and why.
     """
 
     language: str
