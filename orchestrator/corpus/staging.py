@@ -19,7 +19,7 @@ import xxhash
 from orchestrator.config.base import build
 from orchestrator.config.recipe import CodeFilter, CorpusConfig, LanguageConfig
 from orchestrator.corpus.cleaning import clean_code, clean_name, clean_prose, keeps_code
-from orchestrator.corpus.deduplication import PERMUTATIONS, U32, U64, comparable_units, exact_key, signature
+from orchestrator.corpus.deduplication import PERMUTATIONS, U32, U64, exact_key, signature_of, unit_hashes
 from orchestrator.corpus.document import Document, Source
 from orchestrator.corpus.splits import SPLITS, Codes, work_hash
 from orchestrator.corpus.storage import TableWriter, batches, read_tables, to_table
@@ -59,7 +59,7 @@ class Preparer:
     def __call__(self, documents: list[Document]) -> _Prepared:
         """The documents kept, cleaned, with their hashes."""
         kept = [d for d in map(self._cleaned, documents) if self._keeps(d.text)]
-        signatures = [signature(comparable_units(d.text)) for d in kept] if self.near else []
+        signatures = [signature_of(unit_hashes(d.text)) for d in kept] if self.near else []
         return _Prepared(
             table=to_table(kept),
             characters=sum(len(d.text) for d in kept),
