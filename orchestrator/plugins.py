@@ -30,7 +30,16 @@ from orchestrator.errors import PluginError
 from orchestrator.plugin_options import options_of
 
 ROOMS = (
-    *("corpus.sources", "corpus.formats", "models.zoo", "losses", "losses.hidden", "schedules", "teacher"),
+    *(
+        "corpus.sources",
+        "corpus.formats",
+        "corpus.filters",
+        "models.zoo",
+        "losses",
+        "losses.hidden",
+        "schedules",
+        "teacher",
+    ),
     *("models.setups", "models.combiners", "routers", "training.optimizers", "training.strategies", "study"),
     "benchmarks",
 )

@@ -32,6 +32,7 @@ class LanguageSummary:
         removed_by_split: the same by the split that the source gave them; empty where splits are drawn, which is done
             after removal.
         files: role of a source -> "read" and "left_out" -> suffix -> number of local files.
+        filters: name of a filter -> "rules" and "edits" with counts, and "samples" of what was dropped; {}: none.
         unreadable: rows that were no documents: "rows", and where there are any why the "first" was none; "files"
             that were left out, where there are any, and why.
     """
@@ -41,6 +42,7 @@ class LanguageSummary:
     removed_by_split: dict[str, dict[str, int]]
     files: Files
     unreadable: dict[str, Any]
+    filters: dict[str, dict[str, Any]]
 
 
 def summary(corpus: Path) -> dict[str, LanguageSummary]:
@@ -59,6 +61,7 @@ def summary(corpus: Path) -> dict[str, LanguageSummary]:
                 removed_by_split=dict(about["removed_by_split"]),
                 files=dict(about["files"]),
                 unreadable=dict(about["unreadable"]),
+                filters=dict(about.get("filters", {})),
             )
             for language, about in languages.items()
         }

@@ -19,7 +19,16 @@ from orchestrator.config.identity import identity
 from orchestrator.stages.base import Stage
 
 ROOMS = (
-    *("corpus.sources", "corpus.formats", "losses", "losses.hidden", "schedules", "teacher", "models.zoo"),
+    *(
+        "corpus.sources",
+        "corpus.formats",
+        "corpus.filters",
+        "losses",
+        "losses.hidden",
+        "schedules",
+        "teacher",
+        "models.zoo",
+    ),
     *("models.setups", "models.combiners", "routers", "training.optimizers", "training.strategies", "study"),
 )
 CONFIGURATIONS = (orchestrator.config, orchestrator.study.students, orchestrator.study._paper)
