@@ -14,9 +14,9 @@ UNSPACED = frozenset(("zh", "ja", "th", "lo", "km", "my", "bo", "yue", "wuu", "l
 _CHARACTERS_A_WORD = 2.0
 """Characters of such a script that count as a word, about what segmenters find in Chinese and Japanese."""
 _STOP_WORDS = 30
-_FEWEST, _OFTEN = 8, 3
-"""Of fewer frequent words nothing is concluded; a word is frequent that stands in so many texts at least. Languages that
-build words of many parts have hardly any (Korean)."""
+_OFTEN, _COVERAGE = 3, 0.15
+"""Texts that a frequent word stands in, and the share of all words that these are, at least: languages that build
+words of many parts (Korean, Finnish, Turkish) have less of them, and a text may well have none."""
 _MARKS = ".,;:!?…\"'“”„«»‘’()[]{}-–—*/。，、！？；：「」『』（）।॥۔؟،؛"
 
 
@@ -43,9 +43,11 @@ def stop_words(language: str) -> frozenset[str]:
     """The words (characters) of a language that are in most of its texts that ship; none where that says too little."""
     kinds = [f"{NATURAL}/{tag}" for tag in tags(language, NATURAL)]
     texts = [text for kind in kinds for some in (shipped.learned(), shipped.tested()) for text in some.get(kind, ())]
-    counts = Counter(word for text in texts for word in {bare(word) for word in words_of(text, language)} if word)
+    words = [[plain for word in words_of(text, language) if (plain := bare(word))] for text in texts]
+    counts = Counter(word for some in words for word in set(some))
     found = frozenset(word for word, count in counts.most_common(_STOP_WORDS) if count >= _OFTEN)
-    return found if len(found) >= _FEWEST else frozenset()
+    covered = sum(word in found for some in words for word in some)
+    return found if covered > _COVERAGE * sum(map(len, words)) else frozenset()
 
 
 def bare(word: str) -> str:

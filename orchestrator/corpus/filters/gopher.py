@@ -44,7 +44,7 @@ class Gopher(Filter):
     """Share of words with a letter, at least."""
     min_stop_words: Annotated[int, Field(ge=0)] = 2
     """Different words, at least, of the thirty that are in most of the language's texts that ship. Not asked for in
-    languages of which too little ships, or whose words are seldom the same (Korean)."""
+    languages of which too little ships, or whose words are of many parts (Korean, Finnish)."""
 
     def judge(self, texts: Sequence[str], language: str) -> list[Verdict]:
         """The first rule that a text breaks drops it."""
