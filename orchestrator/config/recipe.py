@@ -26,7 +26,16 @@ class BalanceConfig(Section):
     tokens_per_language: int | None = Field(None, ge=1)
     """Training tokens of each language; null: as many as the smallest language has."""
     max_diff_percent: float = Field(5.0, gt=0, le=100)
-    """Largest difference allowed between two languages' training tokens, in percent of the larger."""
+    """Largest difference allowed between two languages' training tokens, in percent of the larger; with a `unit` or a
+    `temperature`, between its tokens and what these give it."""
+    unit: Literal["tokens", "bytes", "characters"] = "tokens"
+    """What the languages have equally much of in training: a text takes more bytes, or tokens, in one script than in
+    another. Where it is not tokens, `tokens_per_language` is a mean over the languages."""
+    temperature: float | None = Field(None, ge=1)
+    """Shares of training by size^(1/temperature) in place of equal ones: 1 takes all text as it is, more repeats the
+    documents of small languages. null: equal."""
+    max_repeats: float = Field(4.0, ge=1)
+    """How often a small language's text is taken, at most, where there is a temperature."""
 
 
 class TokenizerConfig(Section):

@@ -68,7 +68,7 @@ def _collect(inputs: Mapping[str, Path], recipe: Json) -> RunResults:
         "learning_curves": {name: learning_curves(path / "metrics.jsonl", languages) for name, path in models.items()},
         **_router(folder(inputs, "router")),
         **measured,
-        "bits_per_character": _per_character(measured, went_in["corpus"]),
+        "bits_per_character": _per_character(measured, blocks["splits"]),
         **_lineage(manifests),
     }
 
@@ -153,9 +153,9 @@ def _corpus(corpus: Json, blocks: Json, languages: list[str]) -> Corpus:
     return {"corpus": splits, "removed": removed, "filters": filters}
 
 
-def _per_character(measured: Evaluated, corpus: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, ByLanguage]:
-    """Bits per byte times the bytes that a character of the evaluated split's text has."""
-    counts = {language: splits[measured["split"]] for language, splits in corpus.items()}
+def _per_character(measured: Evaluated, splits: Mapping[str, Mapping[str, Json]]) -> dict[str, ByLanguage]:
+    """Bits per byte times the bytes that a character of the balanced text has, in the split that was evaluated."""
+    counts = splits[measured["split"]]
     return {
         who: {
             lang: bits * counts[lang]["bytes"] / counts[lang]["characters"]
