@@ -74,7 +74,7 @@ def _listed(messages: Any, where: str) -> list[Any]:
 def _turn(message: Any, where: str) -> dict[str, str]:
     for role, content in _KEYS:
         if isinstance(message, dict) and isinstance(message.get(role), str) and content in message:
-            name = message[role]
+            name = str(message[role])
             return {"role": _ROLES.get(name, name), "content": _content(message[content], where)}
     known = ", ".join(map(str, message)) if isinstance(message, dict) else type(message).__name__
     raise CorpusError("a message has no role and content", where, f"messages are {{role, content}}; here: {known}")

@@ -47,7 +47,7 @@ def decompressed(file: IO[bytes], path: Path) -> IO[bytes]:
     if not suffix:
         return file
     name, reader = _READERS[suffix]
-    inner = gzip.GzipFile(fileobj=file) if suffix == ".gz" else reader(file)
+    inner: Any = gzip.GzipFile(fileobj=file) if suffix == ".gz" else reader(file)
     return cast(IO[bytes], io.BufferedReader(_Checked(inner, path, name), _BUFFER))
 
 

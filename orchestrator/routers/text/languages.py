@@ -111,7 +111,7 @@ def _is_latin(text: str) -> bool:
 def _share(texts: Iterable[str]) -> NDArray[np.float64]:
     """Shares of the n-grams of a language's text in it: [2^BITS]."""
     counts = np.bincount(_buckets([text.lower() for text in texts]).ravel(), minlength=1 << BITS)
-    return counts / counts.sum()
+    return np.asarray(counts / counts.sum(), np.float64)
 
 
 def _buckets(texts: Sequence[str]) -> NDArray[np.int32]:
