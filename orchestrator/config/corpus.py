@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from orchestrator.config.base import Section, build, plugin_of
+from orchestrator.config.base import Section, plugin_of
 from orchestrator.config.names import Fraction, Language
 
 
@@ -93,13 +93,3 @@ class CorpusConfig(Section):
     """What prose has to pass, in this order, after `min_characters` and before deduplication: `language`, `gopher`,
     `c4`. What each drops is counted by rule and sampled. The same filter may be given several times, for languages of
     their own (`languages`)."""
-
-    @model_validator(mode="after")
-    def _filters_of_languages(self) -> CorpusConfig:
-        known = {name for name, language in self.languages.items() if language.kind == "prose"}
-        for spec in self.filters:
-            if unknown := [name for name in build("corpus.filters", spec).languages if name not in known]:
-                raise ValueError(
-                    f"corpus.filters: {spec.type} is for {unknown[0]!r}, no language of prose of this corpus"
-                )
-        return self

@@ -249,3 +249,11 @@ class Recipe(Section):
         if reject == COMMON and not build("models.setups", self.setup).has_common:
             raise ValueError(f"router.reject: {self.setup.type} has no common expert; set setup: moe_ce, or best")
         return self
+
+    @model_validator(mode="after")
+    def _filters_of_languages(self) -> Recipe:
+        known = {name for name, language in self.corpus.languages.items() if language.kind == "prose"}
+        for spec in self.corpus.filters:
+            if unknown := [name for name in build("corpus.filters", spec).languages if name not in known]:
+                raise ValueError(f"corpus.filters: {spec.type} is for {unknown[0]!r}, no language of prose here")
+        return self

@@ -57,7 +57,8 @@ class Language(Filter):
 
 @cache
 def _own(language: str) -> tuple[str, ...]:
-    own = tuple(tag for tag in tags(language, NATURAL) if tag in identifier().tags)
+    there = {*shipped.learned(), *shipped.tested()}
+    own = tuple(tag for tag in tags(language, NATURAL) if f"{NATURAL}/{tag}" in there)
     if not own:
         raise CorpusError(
             f"the language filter has no text of {language!r} to know it by",

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from orchestrator.config.identity import identity
-from orchestrator.config.recipe import CorpusConfig
+from orchestrator.config.recipe import CorpusConfig, Recipe
 from orchestrator.corpus.build import build_corpus, source_fingerprints
 from orchestrator.corpus.filters.c4 import C4
 from orchestrator.corpus.filters.gopher import Gopher
@@ -215,5 +215,7 @@ def test_everything_dropped_says_by_what(tmp_path: Path) -> None:
 
 
 def test_a_filter_for_a_language_that_is_not_there(tmp_path: Path) -> None:
+    model = {"model": "gpt2-nano"}
+    given = corpus(tmp_path, filters=[{"type": "gopher", "languages": ["pl"]}]).model_dump(mode="json")
     with pytest.raises(ValueError, match=r"gopher is for 'pl', no language of prose"):
-        corpus(tmp_path, filters=[{"type": "gopher", "languages": ["pl"]}])
+        Recipe.model_validate({"name": "x", "corpus": given, "teacher": model, "experts": model})
