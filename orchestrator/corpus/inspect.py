@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ class LanguageSummary:
     removed_by_split: dict[str, dict[str, int]]
     files: Files
     unreadable: dict[str, Any]
-    filters: dict[str, dict[str, Any]]
+    filters: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 def summary(corpus: Path) -> dict[str, LanguageSummary]:

@@ -52,7 +52,7 @@ def _tokenizer(name: str) -> Any:
 
     folder = Path(name).expanduser()
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(folder) if folder.is_dir() else name)
+        tokenizer = AutoTokenizer.from_pretrained(str(folder) if folder.is_dir() else name, trust_remote_code=False)
     except Exception as error:  # no folder, no hub, a damaged file: the library has no common class for them
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         fix = f"name a folder with a tokenizer, or write chat: {PLAIN}"
