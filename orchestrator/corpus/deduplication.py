@@ -80,6 +80,15 @@ def _pieces(text: str, boundary: re.Pattern[str]) -> Iterator[str]:
     yield text[start:]
 
 
+def windows(units: Sequence[str], length: int) -> U64:
+    """Hashes of all runs of so many units, [N - length + 1]; none of fewer units."""
+    hashes = _hashes(units)
+    found = np.zeros(max(0, len(hashes) - length + 1), np.uint64)
+    for place in range(length if len(found) else 0):
+        found = _mixed(found) * _MULTIPLIERS[0] + hashes[place : place + len(found)]
+    return found
+
+
 def exact_key(text: str) -> int:
     """64-bit hash of the text; texts that differ in case and white space alone have equal keys."""
     if len(text) <= _PIECE:

@@ -14,6 +14,7 @@ from orchestrator.config.recipe import CorpusConfig, Recipe
 from orchestrator.corpus.build import build_corpus, source_fingerprints
 from orchestrator.corpus.filters.c4 import C4
 from orchestrator.corpus.filters.gopher import Gopher
+from orchestrator.corpus.filters.gopher_repetition import GopherRepetition
 from orchestrator.corpus.filters.language import Language
 from orchestrator.corpus.inspect import summary
 from orchestrator.corpus.judging import Filter, Verdict
@@ -142,6 +143,24 @@ def test_good_text_of_any_script_passes(tag: str) -> None:
         text = "\n".join(text[:400].split(" "))
     assert Gopher().judge([text], tag)[0].rule == ""
     assert C4(min_line_words=0, min_sentences=0, punctuation=False).judge([text], tag)[0].rule == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        (GOOD[:99], ""),
+        ("\n".join(["The house by the river."] * 4 + [GOOD[:99]]), "repeated lines"),
+        ("\n\n".join(["The house by the river.\nIt is old."] * 3), "repeated lines"),
+        ("word again " * 50, "one run of 2 words"),
+        (" ".join(f"word{i % 100}" for i in range(200)), "repeated runs of 5 words"),
+        ("的" + "".join(chr(0x4E00 + i % 100) for i in range(200)), "repeated runs of 5 words"),
+        ("的" * 9, "one run of 2 words"),
+        ("", ""),
+        ("one", ""),
+    ],
+)
+def test_rules_of_repetition(text: str, rule: str) -> None:
+    assert GopherRepetition().judge([text], "zh" if "的" in text else "en")[0].rule == rule
 
 
 def test_rules_of_c4() -> None:
