@@ -22,7 +22,7 @@ BITS = 17
 _SHARE = 0.5
 """Weight of all languages together in how often an n-gram is expected in one of them (Jelinek and Mercer, 1980): what a
 language has not shown in little text is no proof against it."""
-_SPANS, _SPAN = 5, 256
+_SPANS, _SPAN = 8, 256
 """Of a long text, and the characters of one."""
 _SECOND_SCRIPT = 0.1
 _BLOCK, _FACTOR = 8, np.uint32(2654435769)
@@ -57,7 +57,7 @@ class Identifier:
     def scores(self, texts: Sequence[str]) -> NDArray[np.float64]:
         """Logarithms of the languages' probabilities for each text, a mean over its characters, less a constant.
 
-        Of long texts five spans are read, from beginning to end.
+        Of long texts eight spans are read, from beginning to end.
 
         Returns:
             float64 [n, T].
