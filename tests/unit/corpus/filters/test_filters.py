@@ -17,16 +17,12 @@ from orchestrator.corpus.filters.gopher import Gopher
 from orchestrator.corpus.filters.gopher_repetition import GopherRepetition
 from orchestrator.corpus.filters.language import Language
 from orchestrator.corpus.inspect import summary
-from orchestrator.corpus.judging import Filter, Verdict
+from orchestrator.corpus.judging import Verdict
 from orchestrator.corpus.sources.miniwiki import Miniwiki
 from orchestrator.errors import CorpusError
-from orchestrator.plugins import available, create
 from orchestrator.routers.text.languages import Identifier
 from orchestrator.routers.text.shipped import learned
 from orchestrator.routers.text.shipped import tested as held_out
-
-NAMES = available("corpus.filters")
-PROSE = ("en", "de", "fr")
 
 
 def articles(language: str, count: int = 30) -> list[str]:
@@ -46,21 +42,6 @@ def joined(tag: str, characters: int = 300) -> str:
             break
         text += sentence + " "
     return text
-
-
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("language", PROSE)
-def test_laws_of_filters(name: str, language: str) -> None:
-    made: Filter = create("corpus.filters", name, {})
-    texts = [*articles(language), "", "x", "{", "…" * 80, *articles("fr", 5)]
-    verdicts = made.judge(texts, language)
-    assert len(verdicts) == len(texts)
-    assert verdicts == [made.judge([text], language)[0] for text in texts]  # whatever stands beside it
-    assert [v.rule for v in verdicts[:30]] == [""] * 30  # good prose stays
-    assert made.judge([], language) == []
-    assert made.check(language) == made.check(language)
-    again = made.judge([v.text for v in verdicts if not v.rule], language)
-    assert all(not v.rule and not v.edits for v in again)  # what has passed passes
 
 
 def test_the_language_of_documents() -> None:
