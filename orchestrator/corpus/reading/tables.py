@@ -57,7 +57,7 @@ def read_arrow(
         stream.seek(0)
         schema, batches = _arrow_batches(stream, is_file=head.startswith(b"ARROW1"))
         names = _chosen(schema.names, columns, needed)
-        yield from _numbered((batch.select(names) for batch in batches), path, lost)
+        yield from _numbered((_sound(batch.select(names)) for batch in batches), path, lost)
 
 
 def _arrow_batches(stream: IO[bytes], *, is_file: bool) -> tuple[Any, Iterator[Any]]:
@@ -68,6 +68,12 @@ def _arrow_batches(stream: IO[bytes], *, is_file: bool) -> tuple[Any, Iterator[A
         return reader.schema, iter(reader)
     file = pa.ipc.open_file(stream)
     return file.schema, (file.get_batch(number) for number in range(file.num_record_batches))
+
+
+def _sound(batch: Any) -> Any:
+    """A batch whose offsets lie within its data: reading one of a damaged file could end the process."""
+    batch.validate(full=True)
+    return batch
 
 
 def _chosen(names: list[str], columns: Sequence[str] | None, needed: Sequence[str]) -> list[str]:
@@ -117,9 +123,9 @@ def _damage_told(path: Path, name: str, magic: bytes) -> Iterator[None]:
 
     try:
         yield
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError, MemoryError) as error:  # the last: a length that is none
         _check_kind_of(path, magic)
-        reason = str(error).splitlines()[0]
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         fix = "decrypt it first" if "ncrypt" in reason else "copy or download the file again"
         raise CorpusError(f"not readable as {name}: {reason}", where=str(path), fix=fix) from None
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import bz2
+import contextlib
 import csv
 import gzip
 import io
 import json
 import lzma
+import random
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -139,6 +141,19 @@ def test_an_archive_bomb_is_refused(tmp_path: Path, compression: str, monkeypatc
     with pytest.raises(CorpusError, match="archive bomb") as error:
         read(file)
     assert error.value.where == str(file)
+
+
+@pytest.mark.parametrize("name", ["a.arrow", "stream.arrow", "a.feather", "a.parquet", "a.csv", "a.json"])
+def test_damage_anywhere_is_told_and_ends_no_process(tmp_path: Path, name: str) -> None:
+    """Any one byte or two of a file changed: documents, or an error of ours. Arrow does not look by itself."""
+    draw = random.Random(name)
+    for _ in range(150):
+        data = bytearray(FORMATS[name])
+        for _ in range(draw.choice([1, 2, 9])):
+            data[draw.randrange(len(data))] = draw.randrange(256)
+        (tmp_path / name).write_bytes(data)
+        with contextlib.suppress(CorpusError):
+            list(Files(path=str(tmp_path / name)).documents("en", lambda error: None))
 
 
 def test_a_document_has_a_largest_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
