@@ -20,7 +20,8 @@ from orchestrator.routers.text.tags import NATURAL, tags
 @dataclass(frozen=True)
 class Language(Filter):
     """Drops a document where another language is clearly likelier, by the text of a hundred languages that ships.
-    Languages that are written much alike (Croatian and Serbian) are seldom told apart, others than these never.
+    Languages that are written much alike (Croatian and Serbian) are seldom told apart. Of others than the hundred it
+    knows nothing.
     """
 
     languages: tuple[str, ...] = ()
