@@ -12,6 +12,7 @@ from pydantic import Field
 
 from orchestrator.corpus.filters._words import word_count, words_of
 from orchestrator.corpus.judging import Filter, Verdict
+from orchestrator.routers.text.tags import NATURAL, tags
 
 _ENDS = (
     ".!?…\"'”’»“)\u3002\uff01\uff1f\u300d\u300f\uff0e\u0964\u0965\u06d4\u061f\u2026\u055d\u055e\u0589\u1362\u17d4\u104b"
@@ -21,7 +22,7 @@ Ethiopic, Khmer, Burmese."""
 _SENTENCE = re.compile(
     "[.!?…\u3002\uff01\uff1f\uff0e\u0964\u06d4\u061f\u0589\u1362\u17d4\u104b]+(?=\\s|$|[^\\x00-\\x7f])"
 )
-_WITHOUT_MARKS = ("th", "lo")
+_WITHOUT_MARKS = frozenset(("th", "lo"))
 """Languages that end sentences by a space: neither lines nor sentences can be known by their marks."""
 
 
@@ -81,4 +82,4 @@ class C4(Filter):
         return "no mark at the end" if self.punctuation and self._marked(language) and plain[-1] not in _ENDS else ""
 
     def _marked(self, language: str) -> bool:
-        return language.partition("-")[0] not in _WITHOUT_MARKS
+        return not _WITHOUT_MARKS.intersection(tags(language, NATURAL))
