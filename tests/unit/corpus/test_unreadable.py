@@ -131,3 +131,15 @@ def test_files_that_are_left_out_are_told(tmp_path: Path) -> None:
     assert sum(split.documents for split in about.splits.values()) == 60
     assert f"a file left out from there on: {told}" in "".join(messages)
     assert f"en: a file left out from there on: {told}" in _read_lines({"en": about})
+
+
+def test_a_file_that_is_one_document_can_be_parted(tmp_path: Path) -> None:
+    file = tmp_path / "a.txt"
+    file.write_text("\n".join(row["text"] for row in rows(30)))
+    with pytest.raises(CorpusError, match="1 document leave none") as error:
+        built(tmp_path, file)
+    assert "`document: line`" in error.value.fix
+    (tmp_path / "out").rmdir()
+    languages = {"en": {"source": {"type": "files", "path": str(file), "document": "line"}}}
+    out, _ = built(tmp_path, file, languages=languages)
+    assert sum(split.documents for split in summary(out)["en"].splits.values()) == 30

@@ -118,7 +118,7 @@ def test_gopher_without_spaces_and_settings_of_a_language() -> None:
 
 
 def test_good_text_of_every_language_passes() -> None:
-    """Thirty sentences of each language that ships, in every script: quality rules made for English drop none of them."""
+    """Thirty sentences of each language that ships, in every script: rules made for English drop none of them."""
     tags = sorted(kind.partition("/")[2] for kind in {*learned(), *held_out()} if kind.startswith("phrases/"))
     dropped = {}
     for tag in tags:
