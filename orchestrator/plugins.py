@@ -30,8 +30,9 @@ from orchestrator.errors import PluginError
 from orchestrator.plugin_options import options_of
 
 ROOMS = (
-    *("corpus.sources", "models.zoo", "losses", "losses.hidden", "schedules", "teacher", "models.setups"),
-    *("models.combiners", "routers", "training.optimizers", "training.strategies", "study", "exports", "benchmarks"),
+    *("corpus.sources", "corpus.formats", "corpus.filters", "models.zoo", "losses", "losses.hidden", "schedules"),
+    *("teacher", "models.setups", "models.combiners", "routers", "training.optimizers", "training.strategies"),
+    *("study", "exports", "benchmarks"),
 )
 """Every room, in the order of the data."""
 BESIDE = ("benchmarks",)

@@ -117,10 +117,17 @@ def _read_lines(documents: Mapping[str, LanguageSummary]) -> list[str]:
     lines = []
     for language, about in documents.items():
         lines += [f"{language}: {sentence}" for sentence in files_told(about.files)]
+        lines += [
+            f"{language}: {name}: {rule}: {number:,} {what}"
+            for name, did in about.filters.items()
+            for key, what in (("rules", "documents dropped"), ("edits", "lines taken out"))
+            for rule, number in did[key].items()
+        ]
         if about.unreadable["rows"]:
             lines.append(
                 f"{language}: {about.unreadable['rows']:,} rows that are no documents: {about.unreadable['first']}"
             )
+        lines += [f"{language}: a file left out from there on: {file}" for file in about.unreadable.get("files", ())]
     return lines
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from orchestrator.cli import clusters, copying, data, expert, export, managing, mixture, plugins
+from orchestrator.cli import beginning, clusters, copying, data, expert, export, managing, mixture, plugins
 from orchestrator.cli.arguments import (
     BENCHES,
     DEFAULT_RUNS,
@@ -41,6 +41,7 @@ app = typer.Typer(
 )
 for name, room in {"cluster": clusters, "data": data, "expert": expert, "mixture": mixture}.items():
     app.add_typer(room.app, name=name)
+app.callback()(beginning.version)
 
 
 @app.command()
@@ -266,6 +267,7 @@ def doctor() -> None:
 for name, command in {
     "plugins": plugins.tell,
     "schema": plugins.print_schema,
+    "init": beginning.init,
     **managing.COMMANDS,
     **copying.COMMANDS,
     **export.COMMANDS,

@@ -110,7 +110,11 @@ def _places() -> dict[str, str]:
     from orchestrator.config.recipe import Recipe
 
     places = dict(reversed(list(_in_section(Recipe, ""))))  # the first place of a room counts
-    return {**places, "models.combiners": f"{places['models.setups']}.combiner (of moe_ce)"}
+    inner = {
+        "models.combiners": ("models.setups", "combiner", "moe_ce"),
+        "corpus.formats": ("corpus.sources", "format", "files"),
+    }
+    return places | {room: f"{places[outer]}.{key} (of {name})" for room, (outer, key, name) in inner.items()}
 
 
 def _in_section(section: Any, path: str) -> Iterator[tuple[str, str]]:

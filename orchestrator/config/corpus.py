@@ -89,3 +89,7 @@ class CorpusConfig(Section):
     """Removal of repeated documents."""
     splits: SplitConfig = Field(default_factory=SplitConfig)
     """Held-out shares, for languages that don't bring their own splits."""
+    filters: tuple[plugin_of("corpus.filters"), ...] = ()  # type: ignore[valid-type]
+    """What prose has to pass, in this order, after `min_characters` and before deduplication: `language`, `gopher`,
+    `gopher_repetition`, `c4`. What each drops is counted by rule and sampled. The same filter may be given several
+    times, for languages of their own (`languages`)."""

@@ -26,7 +26,16 @@ class BalanceConfig(Section):
     tokens_per_language: int | None = Field(None, ge=1)
     """Training tokens of each language; null: as many as the smallest language has."""
     max_diff_percent: float = Field(5.0, gt=0, le=100)
-    """Largest difference allowed between two languages' training tokens, in percent of the larger."""
+    """Largest difference allowed between two languages' training tokens, in percent of the larger; with a `unit` or a
+    `temperature`, between its tokens and what these give it."""
+    unit: Literal["tokens", "bytes", "characters"] = "tokens"
+    """What the languages have equally much of in training: a text takes more bytes, or tokens, in one script than in
+    another. Where it is not tokens, `tokens_per_language` is a mean over the languages."""
+    temperature: float | None = Field(None, ge=1)
+    """Shares of training by size^(1/temperature) in place of equal ones: 1 takes all text as it is, more repeats the
+    documents of small languages. null: equal."""
+    max_repeats: float = Field(4.0, ge=1)
+    """How often a small language's text is taken, at most, where there is a temperature."""
 
 
 class TokenizerConfig(Section):
@@ -248,4 +257,12 @@ class Recipe(Section):
             raise ValueError(f"router.reject: {reject!r} is no policy and no language here; one of {', '.join(known)}")
         if reject == COMMON and not build("models.setups", self.setup).has_common:
             raise ValueError(f"router.reject: {self.setup.type} has no common expert; set setup: moe_ce, or best")
+        return self
+
+    @model_validator(mode="after")
+    def _filters_of_languages(self) -> Recipe:
+        known = {name for name, language in self.corpus.languages.items() if language.kind == "prose"}
+        for spec in self.corpus.filters:
+            if unknown := [name for name in build("corpus.filters", spec).languages if name not in known]:
+                raise ValueError(f"corpus.filters: {spec.type} is for {unknown[0]!r}, no language of prose here")
         return self

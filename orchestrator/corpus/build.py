@@ -19,6 +19,7 @@ from orchestrator.config.base import build
 from orchestrator.config.recipe import CorpusConfig, DeduplicationConfig
 from orchestrator.corpus.deduplication import Mask, exact_duplicates, near_duplicates
 from orchestrator.corpus.inspect import files_told
+from orchestrator.corpus.judging import Judged, filters_of
 from orchestrator.corpus.splits import SPLITS, Codes, assign, check_splits, common_to_all
 from orchestrator.corpus.staging import UNASSIGNED, Log, OrderedMap, Staged, stage
 from orchestrator.corpus.storage import TableWriter, split_file
@@ -51,7 +52,7 @@ def build_corpus(
     summary: dict[str, Any] = {"languages": {}}
     for s in staged:
         counts = _publish(s, splits[s.language], out)
-        told = {"files": s.files, "unreadable": s.unreadable}
+        told = {"files": s.files, "unreadable": s.unreadable, **_judged(s)}
         summary["languages"][s.language] = {"splits": counts, **_removed(s, removed[s.language]), **told}
         log({"message": f"{s.language}: " + ", ".join(f"{counts[n]['documents']:,} {n}" for n in SPLITS)})
     (out / "corpus.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
@@ -74,23 +75,35 @@ def decide(staged: list[Staged], corpus: CorpusConfig) -> tuple[dict[str, dict[s
 def source_fingerprints(corpus: CorpusConfig) -> dict[str, str]:
     """Identity of what lies outside the recipe, by ``language.role``: it changes when a source's files do.
 
+    What filters read beside their options is there by ``language.filter.number``.
+
     Raises:
-        CorpusError: a source is missing.
+        CorpusError: a source is missing, or a filter can't judge a language.
     """
-    return {
+    sources = {
         f"{language}.{role}": build("corpus.sources", spec).fingerprint(language)
         for language, config in corpus.languages.items()
         for role, spec in (("source", config.source), ("validation", config.validation), ("test", config.test))
         if spec is not None
     }
+    filters = {
+        f"{language}.{name}.{number}": found
+        for language, config in corpus.languages.items()
+        for number, (name, each) in enumerate(filters_of(corpus.filters, language, config.kind))
+        if (found := each.check(language))
+    }
+    return {**sources, **filters}
 
 
 def _read(staged: Staged) -> str:
     """What was read and what was not, for the log."""
-    filtered, lost = staged.filtered.total(), staged.unreadable
+    filtered, lost = staged.filtered.total() + sum(_dropped(_all(staged)).values()), staged.unreadable
     text = f"read {len(staged.ids):,} documents, filtered out {filtered:,}"
     text += f" ({lost['rows']:,} rows that are no documents: {lost['first']})" if lost["rows"] else ""
-    return "; ".join([text, *files_told(staged.files)])
+    rules = {f"{name}: {rule}": n for name, did in _all(staged).items() for rule, n in did.rules.items()}
+    text += f" ({', '.join(f'{rule} {n:,}' for rule, n in rules.items())})" if rules else ""
+    bad = [f"a file left out from there on: {file}" for file in lost.get("files", ())]
+    return "; ".join([text, *bad, *files_told(staged.files)])
 
 
 def _duplicates(staged: Staged, rules: DeduplicationConfig) -> dict[str, Mask]:
@@ -147,13 +160,32 @@ def _kept(masks: Mapping[str, Mask]) -> Mask:
 def _removed(staged: Staged, masks: Mapping[str, Mask]) -> dict[str, Any]:
     """Removed documents by reason, and by split where the source gives the splits: others are drawn after removal."""
     by_split = {
-        name: {"filtered": staged.filtered[code]}
+        name: {"filtered": staged.filtered[code], **_dropped(staged.judged.get(code, {}))}
         | {reason: int((mask & (staged.splits == code)).sum()) for reason, mask in masks.items()}
         for code, name in enumerate(SPLITS)
         if code in staged.filtered
     }
-    total = {reason: int(mask.sum()) for reason, mask in masks.items()}
+    total = {**_dropped(_all(staged)), **{reason: int(mask.sum()) for reason, mask in masks.items()}}
     return {"removed": {"filtered": staged.filtered.total(), **total}, "removed_by_split": by_split}
+
+
+def _dropped(judged: Mapping[str, Judged]) -> Counts:
+    return {name: did.rules.total() for name, did in judged.items()}
+
+
+def _judged(staged: Staged) -> dict[str, Any]:
+    """What corpus.json says of filters, where there are any."""
+    told = {name: did.record() for name, did in _all(staged).items()}
+    return {"filters": told} if told else {}
+
+
+def _all(staged: Staged) -> dict[str, Judged]:
+    """What each filter did to the documents of all sources."""
+    total: dict[str, Judged] = {}
+    for by_name in staged.judged.values():
+        for name, did in by_name.items():
+            total.setdefault(name, Judged()).add(did)
+    return total
 
 
 def _publish(staged: Staged, codes: npt.NDArray[np.int8], out: Path) -> dict[str, Counts]:

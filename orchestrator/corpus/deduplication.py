@@ -43,6 +43,11 @@ _UNSPACED = (
 _HAS_UNSPACED = re.compile(f"[{_UNSPACED}]")
 _UNIT = re.compile(rf"[{_UNSPACED}]|[^\s{_UNSPACED}]+")
 
+_SPACE = re.compile(r"\s")
+_BOUNDARY = re.compile(rf"[\s{_UNSPACED}]")
+_PIECE = 1 << 20
+"""Characters of a long text whose units are strings at once: a unit takes sixty bytes then, and eight as a hash."""
+
 
 def comparable_units(text: str) -> list[str]:
     """What shingles are made of: words, and the characters of scripts that don't part words by spaces.
@@ -56,26 +61,70 @@ def comparable_units(text: str) -> list[str]:
     return _UNIT.findall(folded)
 
 
+def unit_hashes(text: str) -> U64:
+    """Hashes of :func:`comparable_units`, of a long text a piece at a time."""
+    pieces = [_hashes(comparable_units(piece)) for piece in _pieces(text, _BOUNDARY)]
+    return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+
+
+def _hashes(units: Sequence[str]) -> U64:
+    return np.fromiter(map(xxhash.xxh3_64_intdigest, map(str.encode, units)), np.uint64, len(units))
+
+
+def _pieces(text: str, boundary: re.Pattern[str]) -> Iterator[str]:
+    """The text in pieces that end after a boundary, of about _PIECE characters; one of a text without any."""
+    start = 0
+    while len(text) - start > _PIECE and (found := boundary.search(text, start + _PIECE)):
+        yield text[start : found.end()]
+        start = found.end()
+    yield text[start:]
+
+
+def windows(units: Sequence[str], length: int) -> U64:
+    """Hashes of all runs of so many units, [N - length + 1]; none of fewer units."""
+    hashes = _hashes(units)
+    found = np.zeros(max(0, len(hashes) - length + 1), np.uint64)
+    for place in range(length if len(found) else 0):
+        found = _mixed(found) * _MULTIPLIERS[0] + hashes[place : place + len(found)]
+    return found
+
+
 def exact_key(text: str) -> int:
     """64-bit hash of the text; texts that differ in case and white space alone have equal keys."""
-    return int(xxhash.xxh3_64_intdigest(" ".join(text.lower().split()).encode()))
+    if len(text) <= _PIECE:
+        return int(xxhash.xxh3_64_intdigest(" ".join(text.lower().split()).encode()))
+    state, between = xxhash.xxh3_64(), b""
+    for piece in _pieces(text, _SPACE):
+        if words := piece.lower().split():
+            state.update(between + " ".join(words).encode())
+            between = b" "
+    return int(state.intdigest())
 
 
 def signature(units: Sequence[str]) -> U32:
+    """As :func:`signature_of`, of units."""
+    return signature_of(_hashes(units))
+
+
+def signature_of(hashes: U64) -> U32:
     """MinHash signature [PERMUTATIONS] of the set of shingles of five units (shorter texts: of the one they are).
 
     The share of equal places in two signatures estimates the Jaccard similarity of the sets.
+
+    Args:
+        hashes: of the units, [N].
     """
-    hashes = np.fromiter(map(xxhash.xxh3_64_intdigest, map(str.encode, units)), np.uint64, len(units))
-    count = max(1, len(hashes) - SHINGLE + 1)
-    shingles = np.zeros(count, np.uint64)
-    for place, factor in enumerate(_PLACES[: len(hashes)]):
-        shingles += hashes[place : place + count] * factor
-    shingles = np.unique(_mixed(shingles))
     least = np.full(PERMUTATIONS, np.iinfo(np.uint64).max, np.uint64)
-    for start in range(0, len(shingles), _BLOCK):
-        block = shingles[start : start + _BLOCK]
-        np.minimum(least, (_MULTIPLIERS[:, None] * block + _OFFSETS[:, None]).min(axis=1), out=least)
+    for begin in range(0, max(1, len(hashes) - SHINGLE + 1), _PIECE):
+        part = hashes[begin : begin + _PIECE + SHINGLE - 1]
+        count = max(1, len(part) - SHINGLE + 1)
+        shingles = np.zeros(count, np.uint64)
+        for place, factor in enumerate(_PLACES[: len(part)]):
+            shingles += part[place : place + count] * factor
+        shingles = np.unique(_mixed(shingles))
+        for start in range(0, len(shingles), _BLOCK):
+            block = shingles[start : start + _BLOCK]
+            np.minimum(least, (_MULTIPLIERS[:, None] * block + _OFFSETS[:, None]).min(axis=1), out=least)
     return (least >> np.uint64(32)).astype(np.uint32)
 
 

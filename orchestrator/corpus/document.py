@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NoReturn, Protocol
 from orchestrator.errors import CorpusError
 
 if TYPE_CHECKING:
-    from orchestrator.corpus.sources._finding import Found
+    from orchestrator.corpus.reading.finding import Found
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +35,12 @@ class Document:
     work: str = ""
 
 
+class BadFileError(CorpusError):
+    """Why a file was left out from some place on."""
+
+
 Lost = Callable[[CorpusError], None]
-"""Told why a row is no document; raises where no row may be left out."""
+"""Told why a row is no document, or (:class:`BadFileError`) why a file was left; raises where none may be left out."""
 
 
 def refuse(error: CorpusError) -> NoReturn:

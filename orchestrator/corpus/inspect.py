@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,9 @@ class LanguageSummary:
         removed_by_split: the same by the split that the source gave them; empty where splits are drawn, which is done
             after removal.
         files: role of a source -> "read" and "left_out" -> suffix -> number of local files.
-        unreadable: rows that were no documents: "rows", and where there are any why the "first" was none.
+        filters: name of a filter -> "rules" and "edits" with counts, and "samples" of what was dropped; {}: none.
+        unreadable: rows that were no documents: "rows", and where there are any why the "first" was none; "files"
+            that were left out, where there are any, and why.
     """
 
     splits: dict[str, SplitCounts]
@@ -40,6 +42,7 @@ class LanguageSummary:
     removed_by_split: dict[str, dict[str, int]]
     files: Files
     unreadable: dict[str, Any]
+    filters: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 def summary(corpus: Path) -> dict[str, LanguageSummary]:
@@ -58,6 +61,7 @@ def summary(corpus: Path) -> dict[str, LanguageSummary]:
                 removed_by_split=dict(about["removed_by_split"]),
                 files=dict(about["files"]),
                 unreadable=dict(about["unreadable"]),
+                filters=dict(about.get("filters", {})),
             )
             for language, about in languages.items()
         }

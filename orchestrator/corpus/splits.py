@@ -65,7 +65,11 @@ def check_splits(language: str, codes: Codes, works: int) -> None:
             f"too little text to split: {_counted(len(codes), works)} leave none for {' and '.join(empty)}",
             where=f"corpus.languages.{language}",
             fix="add text, give validation and test sources, or change corpus.splits"
-            + (" (documents with the same work, or the same id, are not parted)" if works < len(codes) else ""),
+            + (" (documents with the same work, or the same id, are not parted)" if works < len(codes) else "")
+            + (
+                "; a file of text is one document: `document: line` or `paragraph` of `files` parts it"
+                * (len(codes) < 3)
+            ),
         )
 
 

@@ -19,8 +19,9 @@ import xxhash
 from orchestrator.config.base import build
 from orchestrator.config.recipe import CodeFilter, CorpusConfig, LanguageConfig
 from orchestrator.corpus.cleaning import clean_code, clean_name, clean_prose, keeps_code
-from orchestrator.corpus.deduplication import PERMUTATIONS, U32, U64, comparable_units, exact_key, signature
+from orchestrator.corpus.deduplication import PERMUTATIONS, U32, U64, exact_key, signature_of, unit_hashes
 from orchestrator.corpus.document import Document, Source
+from orchestrator.corpus.judging import Filters, Judged, filters_of, judged
 from orchestrator.corpus.splits import SPLITS, Codes, work_hash
 from orchestrator.corpus.storage import TableWriter, batches, read_tables, to_table
 from orchestrator.corpus.unreadable import Unreadable
@@ -55,15 +56,19 @@ class Preparer:
     code_filter: CodeFilter
     near: bool
     seed: int
+    language: str = ""
+    filters: Filters = ()
 
     def __call__(self, documents: list[Document]) -> _Prepared:
         """The documents kept, cleaned, with their hashes."""
-        kept = [d for d in map(self._cleaned, documents) if self._keeps(d.text)]
-        signatures = [signature(comparable_units(d.text)) for d in kept] if self.near else []
+        clean = [d for d in map(self._cleaned, documents) if self._keeps(d.text)]
+        kept, told = judged(clean, self.filters, self.language)
+        signatures = [signature_of(unit_hashes(d.text)) for d in kept] if self.near else []
         return _Prepared(
             table=to_table(kept),
             characters=sum(len(d.text) for d in kept),
-            filtered=len(documents) - len(kept),
+            filtered=len(documents) - len(clean),
+            judged=told,
             ids=_u64(xxhash.xxh3_64_intdigest(d.id.encode()) for d in kept),
             works=_u64(work_hash(d, self.seed) for d in kept),
             keys=_u64(exact_key(d.text) for d in kept),
@@ -92,10 +97,16 @@ class _Prepared:
     table: Any
     characters: int
     filtered: int
+    judged: dict[str, Judged]
     ids: U64
     works: U64
     keys: U64
     signatures: U32
+
+    @property
+    def dropped(self) -> int:
+        """Documents that are no more."""
+        return self.filtered + sum(did.rules.total() for did in self.judged.values())
 
     def without_bulk(self) -> _Prepared:
         """What stays in memory: 24 bytes a document."""
@@ -113,8 +124,10 @@ class Staged:
         splits: index into SPLITS, or UNASSIGNED.
         filtered: number of documents that cleaning and filters dropped, by the `splits` code they would have had;
             unreadable rows are among them.
+        judged: what each filter of the recipe did, by the same codes.
         files: "source", "validation" and "test" -> files read and left out, see :class:`Found`.
-        unreadable: rows that were no documents: "rows", and where there are any why the "first" was none.
+        unreadable: rows that were no documents: "rows", and where there are any why the "first" was none; "files"
+            that were left out, where there are any, and why.
     """
 
     language: str
@@ -124,6 +137,7 @@ class Staged:
     keys: U64
     splits: Codes
     filtered: Counter[int]
+    judged: dict[int, dict[str, Judged]]
     files: dict[str, dict[str, dict[str, int]]]
     unreadable: dict[str, Any]
 
@@ -144,16 +158,10 @@ def stage(language: str, corpus: CorpusConfig, seed: int, folder: Path, parallel
     Raises:
         CorpusError: a source is empty, or everything in it was filtered out.
     """
-    config = corpus.languages[language]
-    prepare = Preparer(
-        kind=config.kind,
-        min_characters=corpus.min_characters,
-        code_filter=corpus.code_filter,
-        near=corpus.deduplication.near is not None,
-        seed=seed,
-    )
+    config, prepare = corpus.languages[language], _preparer(language, corpus, seed)
     parts: list[tuple[int, _Prepared]] = []
     filtered: Counter[int] = Counter()
+    did: dict[int, dict[str, Judged]] = {}
     files: dict[str, dict[str, dict[str, int]]] = {}
     unreadable: dict[str, Any] = {"rows": 0}
     folder.mkdir(parents=True, exist_ok=True)
@@ -170,7 +178,8 @@ def stage(language: str, corpus: CorpusConfig, seed: int, folder: Path, parallel
                 signatures.write(part.signatures.tobytes())
                 parts.append((code, part.without_bulk()))
                 filtered[code] += part.filtered
-                log({"documents": len(part.ids) + part.filtered, "characters": part.characters})
+                _add(did.setdefault(code, {name: Judged() for name, _ in prepare.filters}), part.judged)
+                log({"documents": len(part.ids) + part.dropped, "characters": part.characters})
             filtered[code] += lost.rows
             unreadable = lost.added_to(unreadable)
             _check(f"corpus.languages.{language}.{role}", [part for of, part in parts if of == code])
@@ -182,8 +191,22 @@ def stage(language: str, corpus: CorpusConfig, seed: int, folder: Path, parallel
         keys=np.concatenate([part.keys for _, part in parts]),
         splits=np.concatenate([np.full(len(part.ids), code, np.int8) for code, part in parts]),
         filtered=filtered,
+        judged=did,
         files=files,
         unreadable=unreadable,
+    )
+
+
+def _preparer(language: str, corpus: CorpusConfig, seed: int) -> Preparer:
+    kind = corpus.languages[language].kind
+    return Preparer(
+        kind=kind,
+        min_characters=corpus.min_characters,
+        code_filter=corpus.code_filter,
+        near=corpus.deduplication.near is not None,
+        seed=seed,
+        language=language,
+        filters=filters_of(corpus.filters, language, kind),
     )
 
 
@@ -197,15 +220,32 @@ def _sources(config: LanguageConfig) -> Iterator[tuple[int, Source]]:
 
 
 def _check(where: str, parts: list[_Prepared]) -> None:
-    read = sum(len(part.ids) + part.filtered for part in parts)
+    read = sum(len(part.ids) + part.dropped for part in parts)
     if not read:
         raise CorpusError("the source holds no documents", where=where, fix="check its path and options")
-    if read == sum(part.filtered for part in parts):
+    if read == sum(part.dropped for part in parts):
+        _check_filters(where, read, parts)
         raise CorpusError(
             f"all {read} documents were filtered out as too short or not fit",
             where=where,
             fix="lower corpus.min_characters, change corpus.code_filter, or check `kind` (prose or code)",
         )
+
+
+def _check_filters(where: str, read: int, parts: list[_Prepared]) -> None:
+    total: dict[str, Judged] = {}
+    for part in parts:
+        _add(total, part.judged)
+    rules = Counter({f"{name}, {rule}": count for name, did in total.items() for rule, count in did.rules.items()})
+    if rules:
+        told = "; ".join(f"{rule}: {count:,}" for rule, count in rules.most_common(3))
+        fix = "change the options of corpus.filters, or check that the source holds that language"
+        raise CorpusError(f"none of {read:,} documents passes corpus.filters ({told})", where=where, fix=fix)
+
+
+def _add(total: dict[str, Judged], more: dict[str, Judged]) -> None:
+    for name, did in more.items():
+        total.setdefault(name, Judged()).add(did)
 
 
 def _u64(values: Iterable[int]) -> npt.NDArray[np.uint64]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from orchestrator.corpus.document import Document
-from orchestrator.corpus.sources._files import written
+from orchestrator.corpus.document import BadFileError, Document
+from orchestrator.corpus.reading.files import written
 from orchestrator.errors import CorpusError
 
 _ENOUGH = 100
@@ -18,19 +18,24 @@ class Unreadable:
 
     Attributes:
         rows: so far.
+        files: that were left out from some place on, whose source says how many may be.
     """
 
     def __init__(self, limit: float) -> None:
         """`limit`: rows that may be left out, as a number (int) or a share of all (float)."""
         self._limit, self.rows, self._read = limit, 0, 0
         self._first: CorpusError | None = None
+        self.files: list[CorpusError] = []
 
     def __call__(self, error: CorpusError) -> None:
-        """Count a row.
+        """Count a row, or a file.
 
         Raises:
             CorpusError: there are too many of them, whatever follows.
         """
+        if isinstance(error, BadFileError):
+            self.files.append(error)
+            return
         self.rows += 1
         self._first = self._first or error
         hopeless = not self._read and self.rows >= _ENOUGH and self._limit < 1
@@ -50,11 +55,12 @@ class Unreadable:
             raise self._too_many(self._first)
 
     def added_to(self, told: dict[str, Any]) -> dict[str, Any]:
-        """What corpus.json says of rows: "rows", and "first", the reason of the first one."""
+        """What corpus.json says: "rows", and "first", why the first one is none; "files", why each was left out."""
+        if self.files:
+            told = {**told, "files": [*told.get("files", ()), *map(_reason, self.files)]}
         if self._first is None:
             return told
-        place = self._first.where.replace("\\", "/").rpartition("/")[2]  # the same wherever the files lie
-        return {"rows": told["rows"] + self.rows, "first": told.get("first", f"{written(place)}: {self._first.what}")}
+        return {**told, "rows": told["rows"] + self.rows, "first": told.get("first", _reason(self._first))}
 
     @property
     def _all(self) -> int:
@@ -70,3 +76,8 @@ class Unreadable:
             where=first.where,
             fix=f"{first.fix}; or set corpus.unreadable_rows higher",
         )
+
+
+def _reason(error: CorpusError) -> str:
+    place = error.where.replace("\\", "/").rpartition("/")[2]  # the same wherever the files lie
+    return f"{written(place)}: {error.what}"

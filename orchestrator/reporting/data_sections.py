@@ -26,6 +26,8 @@ def corpus(results: RunResults) -> Section:
     tables = [_corpus_table(results)]
     if any(sum(removed.values()) for removed in results["removed"].values()):
         tables.append(_removed_table(results))
+    if results.get("filters"):
+        tables += [_rules_table(results), _samples_table(results)]
     return Section("corpus", "Corpus", (sentence,), (*tables, splits_figure(results["corpus"])))
 
 
@@ -94,6 +96,31 @@ def _removed_table(results: RunResults) -> Table:
     reasons = list(dict.fromkeys(reason for removed in results["removed"].values() for reason in removed))
     rows = [(lang, *(count(removed.get(key, 0)) for key in reasons)) for lang, removed in results["removed"].items()]
     return table("Documents removed", ("language", *(reason.replace("_", " ") for reason in reasons)), rows)
+
+
+def _rules_table(results: RunResults) -> Table:
+    """What each filter dropped, and what it took out of documents that stayed."""
+    rows = [
+        (language, name, rule, count(number) if key == "rules" else "–", count(number) if key == "edits" else "–")
+        for language, filters in results["filters"].items()
+        for name, did in filters.items()
+        for key in ("rules", "edits")
+        for rule, number in did[key].items()
+    ]
+    columns = ("language", "filter", "rule", "documents dropped", "lines taken out")
+    return table("What the filters did", columns, rows, words=(1, 2))
+
+
+def _samples_table(results: RunResults) -> Table:
+    rows = [
+        (language, f"{name}: {sample['rule']}", sample["id"], sample["text"])
+        for language, filters in results["filters"].items()
+        for name, did in filters.items()
+        for sample in did["samples"]
+    ]
+    note = "The first characters of some documents of each rule, chosen by a hash of their ids."
+    columns = ("language", "rule", "document", "text")
+    return table("Samples of what was dropped", columns, rows, words=(1, 2, 3), note=note)
 
 
 def splits_figure(counts: Mapping[str, Mapping[str, Mapping[str, int]]]) -> Figure:

@@ -96,7 +96,15 @@ def _bits(results: RunResults) -> Table:
     labels = {"teacher": "teacher", "own_expert": "own expert", "routed": "experts, routed"}
     rows = [[label, *(significant(bits[key][lang], 4) for lang in languages)] for key, label in labels.items()]
     note = "Of UTF-8 text: unlike perplexity it does not depend on the tokenizer."
-    return table("Bits per byte", ("model", *languages), rows, note=note)
+    if by_character := results.get("bits_per_character"):
+        rows += [
+            [f"{label}, per character", *(significant(by_character[key][lang], 4) for lang in languages)]
+            for key, label in labels.items()
+        ]
+        note += (
+            " A character of one script takes a byte and one of another three: between languages, compare characters."
+        )
+    return table("Bits per byte, and per character", ("model", *languages), rows, note=note)
 
 
 def _table4(results: RunResults, paper: Paper) -> Table:

@@ -55,17 +55,20 @@ def _collect(inputs: Mapping[str, Path], recipe: Json) -> RunResults:
     models = {"teacher": folder(inputs, "teacher"), **experts}
     manifests = {role: read_json(path / "manifest.json") for role, path in inputs.items()}
     setup = read_json(folder(inputs, "mixture") / "mixture.json")["setup"]["type"]
+    went_in = _corpus(read_json(folder(inputs, "corpus") / "corpus.json"), blocks, languages)
+    measured = _evaluation(folder(inputs, "evaluation"), languages, setup)
     return {
         "name": recipe.get("name", ""),
         "languages": languages,
         "recipe": recipe,
-        **_corpus(read_json(folder(inputs, "corpus") / "corpus.json"), blocks, languages),
+        **went_in,
         "blocks": {"context": blocks["context"], "dtype": blocks["dtype"], "vocab_size": blocks["vocab_size"]},
         "tokenizer": _tokenizer(folder(inputs, "tokenizer"), blocks, languages),
         "models": {name: _training(path / "training.json") for name, path in models.items()},
         "learning_curves": {name: learning_curves(path / "metrics.jsonl", languages) for name, path in models.items()},
         **_router(folder(inputs, "router")),
-        **_evaluation(folder(inputs, "evaluation"), languages, setup),
+        **measured,
+        "bits_per_character": _per_character(measured, blocks["splits"]),
         **_lineage(manifests),
     }
 
@@ -145,7 +148,22 @@ def _corpus(corpus: Json, blocks: Json, languages: list[str]) -> Corpus:
         }
         for language in languages
     }
-    return {"corpus": splits, "removed": {language: counts[language]["removed"] for language in languages}}
+    filters = {language: found for language in languages if (found := counts[language].get("filters"))}
+    removed = {language: counts[language]["removed"] for language in languages}
+    return {"corpus": splits, "removed": removed, "filters": filters}
+
+
+def _per_character(measured: Evaluated, splits: Mapping[str, Mapping[str, Json]]) -> dict[str, ByLanguage]:
+    """Bits per byte times the bytes that a character of the balanced text has, in the split that was evaluated."""
+    counts = splits[measured["split"]]
+    return {
+        who: {
+            lang: bits * counts[lang]["bytes"] / counts[lang]["characters"]
+            for lang, bits in by_language.items()
+            if lang in counts
+        }
+        for who, by_language in measured["bits_per_byte"].items()
+    }
 
 
 def _router(path: Path) -> Router:

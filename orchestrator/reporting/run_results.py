@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from orchestrator.records import Bounds, Means, Ratio, TrainingFacts
 
@@ -66,10 +66,13 @@ class Comparisons(TypedDict):
 
 
 class Corpus(TypedDict):
-    """What went in. `removed`: documents by language and reason."""
+    """What went in. `removed`: documents by language and reason. `filters`: of languages that have any, by name: counts
+    of dropped documents by "rules", of "edits", and "samples" of what was dropped.
+    """
 
     corpus: dict[str, dict[str, SplitCounts]]
     removed: dict[str, dict[str, int]]
+    filters: NotRequired[dict[str, dict[str, Any]]]
 
 
 class Router(TypedDict):
@@ -80,7 +83,7 @@ class Router(TypedDict):
 
 
 class Evaluated(TypedDict):
-    """Perplexities with their intervals. `bits_per_byte`: of "teacher", "own_expert" and "routed"."""
+    """Perplexities with intervals. `bits_per_byte`, `bits_per_character`: of "teacher", "own_expert", "routed"."""
 
     setup: str
     split: str
@@ -93,6 +96,7 @@ class Evaluated(TypedDict):
     table4_perplexity: dict[str, ByLanguage]
     table4_perplexity_interval: dict[str, Intervals]
     bits_per_byte: dict[str, ByLanguage]
+    bits_per_character: NotRequired[dict[str, ByLanguage]]
     routed_right: ByLanguage
     mean_perplexity: Means
     routing_cost: dict[str, Ratio]

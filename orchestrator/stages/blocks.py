@@ -20,6 +20,7 @@ from orchestrator.tokens.blocks import block_count
 from orchestrator.tokens.encoding import EncodedCorpus
 from orchestrator.tokens.packing import PackJob, pack
 from orchestrator.tokens.storage import SPLITS, read_json, write_array
+from orchestrator.tokens.targets import targets
 from orchestrator.tokens.works import block_works
 
 SHORTEST_CONTEXT = 8  # that a recipe may ask for
@@ -79,8 +80,11 @@ class BlocksStage(Stage):
 
     def _select(self, corpus: EncodedCorpus, split: str) -> dict[str, Selection]:
         lengths = {language: corpus.lengths(split, language) for language in self.languages}
-        target = self._target(split, lengths)
-        chosen = balance(lengths, split, self.seed, self.blocks.balance.max_diff_percent, target)
+        config, repeat = self.blocks.balance, False
+        target: int | Mapping[str, int] | None = self._target(split, lengths)
+        if split == "train" and (config.unit != "tokens" or config.temperature is not None):
+            target, repeat = targets(corpus, split, lengths, config), config.temperature is not None
+        chosen = balance(lengths, split, self.seed, config.max_diff_percent, target, repeat=repeat)
         shortest = min(selection.tokens for selection in chosen.values())
         if block_count(shortest, self.blocks.context) < 1:
             raise self._too_short(split, lengths, shortest)

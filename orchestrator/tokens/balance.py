@@ -43,7 +43,13 @@ def packed_tokens(lengths: np.ndarray) -> int:
 
 
 def balance(
-    lengths: Mapping[str, np.ndarray], split: str, seed: int, max_diff_percent: float, target: int | None = None
+    lengths: Mapping[str, np.ndarray],
+    split: str,
+    seed: int,
+    max_diff_percent: float,
+    target: int | Mapping[str, int] | None = None,
+    *,
+    repeat: bool = False,
 ) -> dict[str, Selection]:
     """Choose documents so that the languages' tokens are within `max_diff_percent` of each other.
 
@@ -52,7 +58,8 @@ def balance(
         split: name of the split; with the seed and the language's name it fixes the order.
         seed: of the order.
         max_diff_percent: largest difference between two languages, in percent of the larger.
-        target: tokens of each language; None: as many as the smallest has.
+        target: tokens of each language, or of every one; None: as many as the smallest has.
+        repeat: whether documents of a language that has less than its target are taken again.
 
     Raises:
         CorpusError: a language has less than `target` (and the difference allowed).
@@ -60,23 +67,27 @@ def balance(
     available = {language: packed_tokens(each) for language, each in lengths.items()}
     if target is None:
         target = min(available.values())
-    # All lie between `least` and `target`: no two differ by more than max_diff_percent of the larger.
-    least = target * (1 - max_diff_percent / 100)
-    short = [language for language, tokens in available.items() if tokens < least]
+    wanted = target if isinstance(target, Mapping) else dict.fromkeys(lengths, target)
+    # All lie between `least` and `target`: no two of one target differ by more than max_diff_percent of the larger.
+    least = {language: tokens * (1 - max_diff_percent / 100) for language, tokens in wanted.items()}
+    short = [language for language, tokens in available.items() if tokens < least[language] and not (repeat and tokens)]
     if short:
         counts = ", ".join(f"{language} {tokens:,}" for language, tokens in available.items())
         most = min(available.values())
         raise CorpusError(
-            f"{', '.join(short)}: fewer than the {target:,} {split} tokens asked for (there are: {counts})",
+            f"{', '.join(short)}: fewer than the {wanted[short[0]]:,} {split} tokens asked for (there are: {counts})",
             where="blocks.balance.tokens_per_language",
             fix=f"set blocks.balance.tokens_per_language={most} or less, or give {short[0]} more text",
         )
     rngs = {language: np.random.default_rng([seed, *f"{split}/{language}".encode()]) for language in lengths}
-    return {language: _choose(each, target, least, rngs[language]) for language, each in lengths.items()}
+    return {lang: _choose(each, wanted[lang], least[lang], rngs[lang]) for lang, each in lengths.items()}
 
 
 def _choose(lengths: np.ndarray, target: int, least: float, rng: np.random.Generator) -> Selection:
     order = rng.permutation(np.flatnonzero(lengths))
+    if target > (total := packed_tokens(lengths)) > 0 and least > total:  # again, in an order of its own each time
+        again = [rng.permutation(order) for _ in range(int(target // total))]
+        order = np.concatenate([order, *again])
     ends = np.cumsum(lengths[order] + DELIMITERS)
     whole = int(np.searchsorted(ends, target, side="right"))
     reached = int(ends[whole - 1]) if whole else 0

@@ -34,12 +34,15 @@ def examples(folder: Path) -> dict[str, dict[str, Any]]:
     (folder / "texts.txt").write_text("some text")
     (folder / "novel.xml").write_text("<TEI><text><body><p>Once.</p></body></text></TEI>")
     (folder / "paper.json").write_text(json.dumps([{LANGUAGE: f"text {i}"} for i in range(5)]))
+    (folder / "hub").mkdir()
+    (folder / "hub" / "train.jsonl").write_text("".join(json.dumps({"text": f"text {i}"}) + "\n" for i in range(5)))
     paths = {
         "wiki40b": "wiki.parquet",
         "github_code": "code.parquet",
         "files": "texts.txt",
         "tei": "novel.xml",
         "paper_json": "paper.json",
+        "hub": "hub",
     }
     return {name: {"path": str(folder / file)} for name, file in paths.items()} | {"python_env": {"max_files": 30}}
 

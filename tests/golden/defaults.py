@@ -19,8 +19,17 @@ from orchestrator.config.identity import identity
 from orchestrator.stages.base import Stage
 
 ROOMS = (
-    *("corpus.sources", "losses", "losses.hidden", "schedules", "teacher", "models.zoo", "models.setups"),
-    *("models.combiners", "routers", "training.optimizers", "training.strategies", "study"),
+    *(
+        "corpus.sources",
+        "corpus.formats",
+        "corpus.filters",
+        "losses",
+        "losses.hidden",
+        "schedules",
+        "teacher",
+        "models.zoo",
+    ),
+    *("models.setups", "models.combiners", "routers", "training.optimizers", "training.strategies", "study"),
 )
 CONFIGURATIONS = (orchestrator.config, orchestrator.study.students, orchestrator.study._paper)
 """Packages with sections of a recipe, and of the options of a study."""

@@ -202,6 +202,29 @@ def test_the_source_of_the_page_is_one(mine):
     assert all(len(document.text) >= 100 for document in documents)
 
 
+def test_the_format_of_the_page_is_one(mine, tmp_path):
+    from orchestrator import plugins
+
+    (tmp_path / "a.rec").write_text("one:Un texte\ntwo:Autre: texte\n")
+    (tmp_path / "notes.txt").write_text("x")
+    source = plugins.create("corpus.sources", "files", {"path": str(tmp_path), "format": f"{mine}:Records"})
+    found = [(document.id, document.text.strip()) for document in source.documents("fr")]
+    assert found == [("one", "Un texte"), ("two", "Autre: texte")]
+    assert source.found("fr").left_out == {".txt": 1}
+
+
+def test_the_filter_of_the_page_is_one(mine):
+    from orchestrator.config.base import PluginSpec
+    from orchestrator.corpus.document import Document
+    from orchestrator.corpus.judging import filters_of, judged
+
+    filters = filters_of([PluginSpec(type=f"{mine}:Shouting", languages=["en"])], "en", "prose")
+    kept, told = judged([Document("1", "", "LOUD", "s", ""), Document("2", "", "Low", "s", "")], filters, "en")
+    assert [document.id for document in kept] == ["2"]
+    assert told[f"{mine}:Shouting"].rules == {"capitals": 1}
+    assert filters_of([PluginSpec(type=f"{mine}:Shouting", languages=["en"])], "de", "prose") == ()
+
+
 def test_the_model_of_the_page_is_one(mine):
     import torch
 

@@ -1,90 +1,168 @@
-"""Your own files: plain text, JSON or Parquet."""
+"""Your own files: plain text, JSON, tables, Parquet, Arrow, compressed or not."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
-from orchestrator.corpus.document import Document, Lost, refuse
-from orchestrator.corpus.sources._files import files_fingerprint, read_text, short_names, written
-from orchestrator.corpus.sources._finding import GZIP, Found, find, suffix_of
-from orchestrator.corpus.sources._rows import Row, field, optional, read_json_lines, read_objects, read_parquet
+from pydantic import Field
+
+from orchestrator import plugins
+from orchestrator.artifacts import digest
+from orchestrator.config.base import build, plugin_of
+from orchestrator.corpus.document import BadFileError, Document, Lost, refuse
+from orchestrator.corpus.reading.chat import template_identity
+from orchestrator.corpus.reading.contract import WHOLE, Format, Reading
+from orchestrator.corpus.reading.encodings import Encoding
+from orchestrator.corpus.reading.files import files_fingerprint, short_names, written
+from orchestrator.corpus.reading.finding import Found, find, inner_suffix, suffix_of
+from orchestrator.corpus.reading.saved import check_one_split
+from orchestrator.corpus.sources._documents import Fields
 from orchestrator.errors import CorpusError
 
-_IDS = ("article_id", "id")
+_ROOM = "corpus.formats"
+_SUFFIXES = (".txt", ".md", ".jsonl", ".ndjson", ".json", ".parquet", ".py")
 
 
 @dataclass(frozen=True)
 class Files:
-    """A file, a folder or a glob. ``.jsonl``, ``.ndjson``, ``.json`` and ``.parquet`` hold a document a row; any other
-    file is one document. All but Parquet may be compressed by gzip (``.jsonl.gz``).
+    """A file, a folder or a glob, at any depth, plain or compressed (``.gz``, ``.zst``, ``.xz``, ``.bz2``). JSON lines,
+    JSON, CSV, TSV, Parquet, Arrow and what ``save_to_disk`` wrote hold a document a row; any other file is text.
     """
 
     located: ClassVar[tuple[str, ...]] = ("path",)
 
     path: str
     """File, folder (every depth) or glob; ``{language}`` in it stands for the language."""
-    text_field: str = "text"
-    """Field of the text."""
+    text_field: str | Annotated[tuple[str, ...], Field(min_length=1)] = "text"
+    """Field of the text; ``a.b`` is field `b` of the field `a`. Several: their texts, apart by an empty line; one of
+    them may be empty or missing."""
     id_field: str | None = None
     """Field of the document's id; null: `article_id` or `id` where there is one, else file and row."""
     title_field: str = "title"
     """Field of the title; documents may lack it."""
     work_field: str = "work"
     """Field of the work that a document is part of, whose parts stay in one split; documents may lack it."""
-    suffixes: tuple[str, ...] = (".txt", ".md", ".jsonl", ".ndjson", ".json", ".parquet", ".py")
-    """Endings of the files that are read, also followed by ``.gz``; any that is added is read as plain text. Other
-    files of a folder are left out and counted, one that `path` names is refused."""
+    suffixes: tuple[str, ...] = _SUFFIXES
+    """Endings of the files that are read, also followed by ``.gz``; one that no format has is read as plain text. Other
+    files of a folder are left out and counted. Where this is left out, other formats and compressions are read too if
+    `path` names them, or if the folder holds nothing else."""
     licence: str = ""
     """Licence of the texts, kept with them; a field `licence` or `license` of a row comes first."""
+    encoding: Encoding = "utf-8"
+    """What the files are written in (windows-1252, utf-16, gb18030); never guessed. A byte-order mark is taken off."""
+    document: Literal["file", "paragraph", "line"] = "file"
+    """What of a plain text is a document: all of it, its paragraphs (between empty lines), or its lines."""
+    format: plugin_of(_ROOM) | None = None  # type: ignore[valid-type]
+    """Format of all files, whatever their names say, with its options: ``{type: csv, delimiter: ";"}``."""
+    chat: str | None = None
+    """The text field holds chat messages, {role, content} each. `plain`: `role: content`, apart by empty lines; else
+    the folder or hub name of a tokenizer, whose chat template makes the text. null: a text."""
+    skip_bad: Annotated[int, Field(ge=0)] = 0
+    """Files that may be damaged, or in another encoding: they are left out from the damage on, and told. One more stops
+    the build."""
 
     def documents(self, language: str, lost: Lost = refuse) -> Iterator[Document]:
         """Files by name, rows in their order.
 
         Raises:
-            CorpusError: nothing there, not readable, not UTF-8, a damaged file.
+            CorpusError: nothing there, not readable, not in its encoding, a damaged file.
         """
         files = self.found(language).files
+        bad = 0
         for file, name in zip(files, short_names(files), strict=True):
-            rows = _rows(file, lost)
-            if rows is None:
-                title = written(file.name[: -len(suffix_of(file))] if suffix_of(file) else file.name)
-                yield Document(name, title, read_text(file), "files", self.licence)
-                continue
-            for number, row in rows:
-                try:
-                    document = self._document(row, f"{name}:{number}", f"{file}, row {number}")
-                except CorpusError as error:
-                    lost(error)
-                    continue
-                yield document
+            try:
+                yield from self._of_file(file, name, lost)
+            except _StoppedError as error:
+                raise error.cause from None
+            except CorpusError as error:
+                bad += 1
+                if bad > self.skip_bad:
+                    raise _told(error, bad, self.skip_bad) from None
+                lost(BadFileError(error.what, error.where, error.fix))
 
     def fingerprint(self, language: str) -> str:
-        """Names and content of the files."""
-        return files_fingerprint(self.found(language).files)
+        """Names and content of the files, and the versions of formats that read them otherwise than once."""
+        files = self.found(language).files
+        read = {type(self._format_of(file)) for file in files}
+        versions: list[Any] = sorted((cls.__name__, v) for cls in read if (v := getattr(cls, "version", 1)) != 1)
+        versions += template_identity(self.chat) if self.chat else []
+        content = files_fingerprint(files)
+        return digest([content, versions]) if versions else content
 
     def found(self, language: str) -> Found:
         """What is read, and what is left out."""
-        return find(self.path, language, self.suffixes, plain=True)
+        check_one_split(Path(self.path.replace("{language}", language)).expanduser())
+        if self.suffixes != _SUFFIXES:
+            return find(self.path, language, self.suffixes, plain=True)
+        if self.format is not None:
+            return find(self.path, language, build(_ROOM, self.format).suffixes, also=("*",), plain=True)
+        return find(self.path, language, self.suffixes, also=tuple(_formats()), plain=True)
 
-    def _document(self, row: Row, place: str, where: str) -> Document:
-        text = field(row, self.text_field, where)
-        if self.id_field is not None and not optional(row, self.id_field):
-            field(row, self.id_field, where)
-        name = optional(row, *((self.id_field,) if self.id_field else _IDS)) or place
-        licence = optional(row, "licence", "license") or self.licence
-        return Document(name, optional(row, self.title_field), text, "files", licence, optional(row, self.work_field))
+    def _of_file(self, file: Path, name: str, lost: Lost) -> Iterator[Document]:
+        told = _passing(lost)
+        fields = Fields(
+            "files", self.text_field, self.id_field, self.title_field, self.work_field, self.licence, self.chat
+        )
+        reading = Reading(self.encoding, self.document, fields.columns, fields.needed)
+        for number, row in self._format_of(file).rows(file, reading, told):
+            place = f"{name}:{number}"
+            if isinstance(row, str):
+                whole = number == WHOLE
+                yield Document(name if whole else place, _stem(file) if whole else "", row, "files", self.licence)
+                continue
+            try:
+                document = fields.document(row, place, f"{file}, row {number}")
+            except CorpusError as error:
+                told(error)
+                continue
+            yield document
+
+    def _format_of(self, file: Path) -> Format:
+        made: Format = (
+            build(_ROOM, self.format) if self.format else _formats().get(inner_suffix(file), _formats()[".txt"])
+        )
+        return made
 
 
-def _rows(file: Path, lost: Lost) -> Iterator[tuple[int, Row]] | None:
-    """Numbered rows; None: the file is one document."""
-    match suffix_of(file).removesuffix(GZIP):
-        case ".jsonl" | ".ndjson":
-            return read_json_lines(file, lost)
-        case ".json":
-            return read_objects(file, lost)
-        case ".parquet":
-            return read_parquet(file, lost=lost)
-    return None
+@cache
+def _formats() -> dict[str, Format]:
+    """Formats that ship, by the endings of their files."""
+    made = [plugins.create(_ROOM, name, {}) for name in plugins.available(_ROOM)]
+    return {suffix: each for each in made for suffix in each.suffixes}
+
+
+def _stem(file: Path) -> str:
+    return written(file.name[: -len(suffix_of(file)) or None])
+
+
+class _StoppedError(Exception):
+    """What :data:`Lost` raised: the end of the build, and not of a file."""
+
+    def __init__(self, cause: CorpusError) -> None:
+        super().__init__(cause)
+        self.cause = cause
+
+
+def _passing(lost: Lost) -> Lost:
+    def told(error: CorpusError) -> None:
+        try:
+            lost(error)
+        except CorpusError as cause:
+            raise _StoppedError(cause) from None
+
+    return told
+
+
+def _told(error: CorpusError, bad: int, allowed: int) -> CorpusError:
+    """The error of the first bad file that may not be left out."""
+    if not allowed:
+        return error
+    return CorpusError(
+        f"{error.what}; this is bad file number {bad}, and skip_bad allows {allowed}",
+        where=error.where,
+        fix=f"{error.fix}; or set the source's skip_bad higher",
+    )

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from orchestrator.corpus.document import Document, Lost, refuse
-from orchestrator.corpus.sources._files import files_fingerprint
-from orchestrator.corpus.sources._finding import Found, find
+from orchestrator.corpus.reading.fields import field, optional
+from orchestrator.corpus.reading.files import files_fingerprint
+from orchestrator.corpus.reading.finding import Found, find
+from orchestrator.corpus.reading.tables import read_parquet
 from orchestrator.corpus.sources._hub import stream
-from orchestrator.corpus.sources._rows import field, optional, read_parquet
 from orchestrator.errors import CorpusError
 
 _REPOSITORY = "codeparrot/github-code-clean"

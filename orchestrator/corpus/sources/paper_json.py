@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from orchestrator.corpus.document import Document, Lost, refuse
-from orchestrator.corpus.sources._files import files_fingerprint, short_names
-from orchestrator.corpus.sources._finding import Found, find, suffix_of
+from orchestrator.corpus.reading.fields import field, optional
+from orchestrator.corpus.reading.files import files_fingerprint, short_names
+from orchestrator.corpus.reading.finding import Found, find, suffix_of
+from orchestrator.corpus.reading.json_values import read_json
 from orchestrator.corpus.sources._markers import plain_text
-from orchestrator.corpus.sources._rows import field, optional, read_json
 from orchestrator.errors import CorpusError
 
 _IDS = ("wikidata_id", "article_id", "id")

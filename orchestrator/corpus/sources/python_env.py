@@ -20,7 +20,7 @@ import xxhash
 from pydantic import Field
 
 from orchestrator.corpus.document import Document, Lost, refuse
-from orchestrator.corpus.sources._files import read_bytes, readable
+from orchestrator.corpus.reading.files import read_bytes, readable
 from orchestrator.errors import CorpusError
 
 # Folders that hold no source written for people to read, or no source of this distribution.

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from orchestrator.corpus.document import Document, Lost, refuse
-from orchestrator.corpus.sources._files import files_fingerprint, opened, short_names
-from orchestrator.corpus.sources._finding import Found, find, suffix_of
+from orchestrator.corpus.reading.files import files_fingerprint, opened, short_names
+from orchestrator.corpus.reading.finding import Found, find, suffix_of
 from orchestrator.errors import CorpusError
 
 _BLOCKS = frozenset({"head", "p", "l", "ab", "label", "trailer", "opener", "closer", "salute", "signed", "dateline"})

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from orchestrator.corpus.document import Document, Lost, refuse
-from orchestrator.corpus.sources._files import files_fingerprint
-from orchestrator.corpus.sources._finding import Found, find
+from orchestrator.corpus.reading.fields import field
+from orchestrator.corpus.reading.files import files_fingerprint
+from orchestrator.corpus.reading.finding import Found, find
+from orchestrator.corpus.reading.tables import read_parquet
 from orchestrator.corpus.sources._hub import stream
 from orchestrator.corpus.sources._markers import plain_text
-from orchestrator.corpus.sources._rows import field, read_parquet
 from orchestrator.errors import CorpusError
 
 _LANGUAGES = (

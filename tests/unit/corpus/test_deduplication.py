@@ -12,6 +12,8 @@ from orchestrator.corpus.deduplication import (
     exact_key,
     near_duplicates,
     signature,
+    signature_of,
+    unit_hashes,
 )
 
 WORDS = [f"w{i}" for i in range(5000)]
@@ -132,3 +134,24 @@ def test_units_follow_the_script() -> None:
     assert comparable_units("हिन्दी का पाठ") == ["हिन्दी", "का", "पाठ"]
     assert comparable_units("한국어 글") == ["한국어", "글"]
     assert comparable_units("我在 Berlin住,\u3000好。") == ["我", "在", "berlin", "住", ",", "好", "。"]
+
+
+@pytest.mark.parametrize(
+    "text", ["Ein Haus  am\u3000See. " * 40, "我在 Berlin住,好。" * 50, "x" * 500, " \n " * 100, "ΑΣ ΣΑΣ " * 60]
+)
+@pytest.mark.parametrize("piece", [1, 7, 64])
+def test_long_texts_have_the_hashes_of_short_ones(text: str, piece: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = exact_key(text), unit_hashes(text), signature(comparable_units(text))
+    monkeypatch.setattr("orchestrator.corpus.deduplication._PIECE", piece)
+    assert exact_key(text) == whole[0]
+    assert (unit_hashes(text) == whole[1]).all()
+    assert (signature_of(unit_hashes(text)) == whole[2]).all()
+
+
+@pytest.mark.parametrize("language", [*LETTERS, "en"])
+def test_one_character_in_two_thousand_does_not_hide_a_copy(language: str) -> None:
+    words = {seed: sample(seed, 400) if language == "en" else sentences(language, seed, 600) for seed in range(40)}
+    originals = [(" " if language == "en" else "").join(some)[:2000] for some in words.values()]
+    copies = [f"{text[:1000]}x{text[1001:]}" for text in originals]
+    removed = near_duplicates(np.array([signature_of(unit_hashes(text)) for text in originals + copies]), 0.8)
+    assert removed.tolist() == [False] * 40 + [True] * 40

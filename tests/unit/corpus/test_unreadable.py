@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from orchestrator.cli.inspecting import _read_lines
 from orchestrator.config.recipe import CorpusConfig
 from orchestrator.corpus.build import build_corpus
 from orchestrator.corpus.inspect import summary
@@ -26,11 +27,11 @@ def rows(count: int) -> list[dict[str, Any]]:
     return [{"id": f"a{i}", "text": " ".join(draw.choice(WORDS, 40))} for i in range(count)]
 
 
-def built(folder: Path, file: Path, **corpus: Any) -> tuple[Path, list[str]]:
+def built(folder: Path, file: Path, skip_bad: int = 0, **corpus: Any) -> tuple[Path, list[str]]:
     """The corpus and the lines of its log."""
     out, messages = folder / "out", []
     out.mkdir()
-    config = {"languages": {"en": {"source": {"type": "files", "path": str(file)}}}, **corpus}
+    config = {"languages": {"en": {"source": {"type": "files", "path": str(file), "skip_bad": skip_bad}}}, **corpus}
     log = lambda row: messages.append(row.get("message", ""))  # noqa: E731
     build_corpus(CorpusConfig.model_validate(config), 1, out, folder / "work", map, log)
     return out, messages
@@ -113,3 +114,32 @@ def test_a_file_without_objects(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text('["a", "b"]')
     with pytest.raises(CorpusError, match="a str, not an object"):
         built(tmp_path, tmp_path / "a.json")
+
+
+def test_files_that_are_left_out_are_told(tmp_path: Path) -> None:
+    (tmp_path / "texts").mkdir()
+    write(tmp_path / "texts" / "a.jsonl", rows(30))
+    bad = write(tmp_path / "texts" / "b.jsonl", rows(60)[30:])
+    bad.write_text(bad.read_text() + '{"text": "cut')
+    with pytest.raises(CorpusError, match="not JSON as expected"):
+        built(tmp_path, tmp_path / "texts")
+    (tmp_path / "out").rmdir()
+    out, messages = built(tmp_path, tmp_path / "texts", skip_bad=1)
+    about = summary(out)["en"]
+    told = "b.jsonl, line 31: not JSON as expected: Unterminated string starting at"
+    assert about.unreadable == {"rows": 0, "files": [told]}
+    assert sum(split.documents for split in about.splits.values()) == 60
+    assert f"a file left out from there on: {told}" in "".join(messages)
+    assert f"en: a file left out from there on: {told}" in _read_lines({"en": about})
+
+
+def test_a_file_that_is_one_document_can_be_parted(tmp_path: Path) -> None:
+    file = tmp_path / "a.txt"
+    file.write_text("\n".join(row["text"] for row in rows(30)))
+    with pytest.raises(CorpusError, match="1 document leave none") as error:
+        built(tmp_path, file)
+    assert "`document: line`" in error.value.fix
+    (tmp_path / "out").rmdir()
+    languages = {"en": {"source": {"type": "files", "path": str(file), "document": "line"}}}
+    out, _ = built(tmp_path, file, languages=languages)
+    assert sum(split.documents for split in summary(out)["en"].splits.values()) == 30

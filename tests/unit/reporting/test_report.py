@@ -183,3 +183,27 @@ def test_opens_in_a_browser_without_error_or_sideways_scrolling(report: Path, tm
     scrolled, inner, figures = map(int, title.groups())
     assert scrolled <= inner
     assert figures == 8
+
+
+def test_what_filters_dropped_is_counted_and_shown(inputs, made_up, tmp_path: Path) -> None:
+    file = inputs["corpus"] / "corpus.json"
+    about = json.loads(file.read_text())
+    sample = {"rule": "in en", "id": "page-7", "text": "An <English> page"}
+    about["languages"]["fr"]["filters"] = {
+        "language": {"rules": {"in en": 51}, "edits": {}, "samples": [sample]},
+        "c4": {"rules": {}, "edits": {"short line": 4_000}, "samples": []},
+    }
+    file.write_text(json.dumps(about))
+    write_report(inputs, made_up.RECIPE, tmp_path / "out")
+    page = (tmp_path / "out" / "index.html").read_text()
+    for text in ("What the filters did", "in en", "51", "short line", "page-7", "An &lt;English&gt; page"):
+        assert text in page
+
+
+def test_bits_per_character_stand_beside_bits_per_byte(report: Path) -> None:
+    results = json.loads((report / "results.json").read_text())
+    for who, by_language in results["bits_per_byte"].items():
+        for language, bits in by_language.items():
+            assert results["bits_per_character"][who][language] == pytest.approx(bits * 4100 / 4000)
+    assert "per character" in (report / "report.md").read_text()
+    assert "What the filters did" not in (report / "report.md").read_text()

@@ -163,3 +163,30 @@ def test_cost_is_known_once_tokens_are_counted(tokens: Path) -> None:
     assert stage.cost({"tokens": tokens}, EXPECTED).tokens == sum(
         sum(each) for split in LENGTHS.values() for each in split.values()
     )
+
+
+def test_balance_by_bytes_and_characters(tokens: Path, tmp_path: Path) -> None:
+    for unit in ("bytes", "characters"):
+        spreads = []
+        for by in ("tokens", unit):
+            train = run(tokens, tmp_path / f"{unit}-{by}", unit=by, max_diff_percent=1)["train"]  # type: ignore[arg-type]
+            amounts = [int(counts[unit]) for counts in train.values()]  # type: ignore[call-overload]
+            spreads.append(1 - min(amounts) / max(amounts))
+        assert spreads[1] < spreads[0]
+    assert {lang: each["tokens"] for lang, each in run(tokens, tmp_path / "a")["test"].items()} == {
+        lang: each["tokens"]
+        for lang, each in run(tokens, tmp_path / "b", unit="bytes")["test"].items()  # type: ignore[arg-type]
+    }
+
+
+def test_small_languages_are_repeated_by_temperature(tokens: Path, tmp_path: Path) -> None:
+    train = run(tokens, tmp_path / "out", temperature=2.0)["train"]
+    largest = 3 * 502
+    assert train["de"]["tokens"] == largest
+    for language, own in (("en", 40 * 32), ("fr", 60 * 9)):
+        wanted = largest * (own / largest) ** 0.5
+        assert wanted * 0.95 <= train[language]["tokens"] <= wanted + 1  # type: ignore[operator]
+    rows = np.load(tmp_path / "out" / "selected" / "train" / "fr.npy")
+    assert np.bincount(rows).max() == 2
+    everything = run(tokens, tmp_path / "all", temperature=1.0)["train"]
+    assert [each["tokens"] for each in everything.values()] == [40 * 32, 60 * 9, largest]

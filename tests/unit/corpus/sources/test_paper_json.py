@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.corpus.sources import _rows
+from orchestrator.corpus.reading import json_values
 from orchestrator.corpus.sources.paper_json import PaperJson
 from orchestrator.errors import CorpusError
 
@@ -30,7 +30,7 @@ def test_articles_of_one_language(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("read", [1, 7, 64, 1 << 20])
 def test_entries_longer_than_the_buffer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: int) -> None:
-    monkeypatch.setattr(_rows, "_READ", read)
+    monkeypatch.setattr(json_values, "_READ", read)
     texts = [f'é"[{{,]}}\\ {i}' * i for i in range(20)]
     (tmp_path / "a.json").write_text(json.dumps([{"en": text} for text in texts]) + "\n")
     assert [d.text for d in PaperJson(path=str(tmp_path)).documents("en")] == texts

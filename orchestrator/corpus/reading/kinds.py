@@ -8,21 +8,23 @@ from orchestrator.errors import CorpusError
 
 HEAD = 512
 """Bytes that are looked at."""
-_TO_PARQUET = (
-    "write it as Parquet, for example: pyarrow.parquet.write_table(pyarrow.ipc.open_file(FILE).read_all(), NEW)"
-)
+_NAMED = "or end its name in {0} after its format's suffix: part.jsonl{0}"
+_FEATHER = "write it again: pyarrow.feather.write_feather(pyarrow.feather.read_table(FILE), NEW)"
 _ICONV = "convert it: iconv -f {0} -t UTF-8 FILE > NEW"
 _MAGIC: tuple[tuple[bytes, str, str], ...] = (
-    (b"\x1f\x8b", "compressed with gzip", "gunzip it, or end its name in .gz after its format's suffix: part.jsonl.gz"),
-    (b"\x28\xb5\x2f\xfd", "compressed with Zstandard", "decompress it: zstd -d FILE"),
-    (b"BZh", "compressed with bzip2", "decompress it: bunzip2 FILE"),
-    (b"\xfd7zXZ\x00", "compressed with xz", "decompress it: unxz FILE"),
+    (b"\x1f\x8b", "compressed with gzip", f"gunzip it, {_NAMED.format('.gz')}"),
+    (b"\x28\xb5\x2f\xfd", "compressed with Zstandard", f"decompress it: zstd -d FILE, {_NAMED.format('.zst')}"),
+    (b"BZh", "compressed with bzip2", f"decompress it: bunzip2 FILE, {_NAMED.format('.bz2')}"),
+    (b"\xfd7zXZ\x00", "compressed with xz", f"decompress it: unxz FILE, {_NAMED.format('.xz')}"),
     (b"\x04\x22\x4d\x18", "compressed with LZ4", "decompress it: lz4 -d FILE"),
     (b"PK\x03\x04", "a ZIP archive (as .docx, .epub, .xlsx and .npz are)", "unzip it, or save it as plain text"),
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive", "unpack it: 7z x FILE"),
-    (b"ARROW1", "an Arrow file", _TO_PARQUET),
-    (b"FEA1", "a Feather file", _TO_PARQUET),
-    (b"\xff\xff\xff\xff", "an Arrow stream", _TO_PARQUET.replace("open_file", "open_stream")),
+    (b"ARROW1", "an Arrow file", "end its name in .arrow"),
+    (b"FEA1", "a Feather file of version 1", _FEATHER),
+    (b"\xff\xff\xff\xff", "an Arrow stream", "end its name in .arrow"),
+    (b"Rar!\x1a\x07", "a RAR archive", "unpack it: unrar x FILE"),
+    (b"Salted__", "encrypted by OpenSSL", "decrypt it"),
+    (b"-----BEGIN PGP MESSAGE", "encrypted by PGP", "decrypt it: gpg -d FILE"),
     (b"PAR1", "a Parquet file", "end its name in .parquet"),
     (b"%PDF-", "a PDF", "save it as plain text: pdftotext FILE"),
     (b"SQLite format 3\x00", "an SQLite database", "export it as JSON lines"),

@@ -1,0 +1,134 @@
+"""The text of a recipe for somebody's own files, in the sizes that a machine of a kind trains in reasonable time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+_CHARACTERS_A_TOKEN = 3
+
+
+@dataclass(frozen=True)
+class Text:
+    """Text of one language.
+
+    Attributes:
+        name: of the language.
+        path: of its files; "": the Python files of this interpreter.
+        is_code: whether it is code.
+        field: of the rows' text; "" where files are texts.
+        chat: whether that field holds chat messages.
+        characters: how much there is, about.
+        suffix: of its files, where the source does not read it unasked.
+    """
+
+    name: str
+    path: str
+    is_code: bool
+    field: str
+    chat: bool
+    characters: int
+    suffix: str = ""
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    vocabulary: int
+    context: int
+    teacher: str
+    expert: str
+    batch: int
+    micro_batch: int
+    optimizer: tuple[str, str]
+    most: int
+    """Tokens of each language, at most."""
+    eval_every: int
+
+
+_SIZES = {
+    "cpu": _Sizes(
+        4096, 128, "gpt2-tiny-teacher", "gpt2-tiny-expert", 2048, 16,
+        ("{type: muon, lr: 4.0e-3}", "{type: muon, lr: 8.0e-3}"), 300_000, 50,
+    ),
+    "gpu": _Sizes(
+        32_000, 1024, "gpt2-medium", "distil-gpt2", 524_288, 32,
+        ("{type: adamw, lr: 6.0e-4, weight_decay: 0.05}", "{type: adamw, lr: 1.0e-3, weight_decay: 0.05}"),
+        100_000_000, 100,
+    ),
+}  # fmt: skip
+
+
+def recipe_text(
+    name: str, texts: Sequence[Text], device: Literal["cpu", "gpu"], teacher: str | None, *, filtered: bool
+) -> str:
+    """A recipe in YAML, with a comment where a choice was made.
+
+    Args:
+        name: of the run.
+        texts: of each language.
+        device: for which kind of machine the sizes are.
+        teacher: a pretrained one, by folder or hub name; None: one is trained.
+        filtered: whether documents in other languages are dropped.
+    """
+    sizes = _SIZES[device]
+    least = min(text.characters for text in texts) // _CHARACTERS_A_TOKEN
+    balance = f"{{tokens_per_language: {sizes.most}}}" if least > 1.1 * sizes.most else "{}"
+    tokens = min(least, sizes.most) * len(texts)
+    languages = "\n".join(f"    {text.name}: {_language(text)}" for text in texts)
+    filters = "\n  filters: [language]  # drops documents in another language than their own; the report counts them"
+    return f"""# Written by `mome init`. Every field: mome schema, or the site's page "Recipe fields".
+# mome run FILE --plan says what it takes; mome data build FILE builds the corpus alone.
+name: {name}
+seed: 17
+
+corpus:
+  languages:
+{languages}{filters if filtered else ""}
+
+tokenizer: {{vocab_size: {sizes.vocabulary}}}
+
+blocks:
+  context: {sizes.context}
+  balance: {balance}  # empty: as many tokens of each language as the smallest has
+
+{_teacher(sizes, teacher, 3 * tokens)}
+experts:
+  model: {sizes.expert}
+{_training(sizes, 3 * tokens // len(texts), sizes.optimizer[1], sizes.batch if device == "gpu" else sizes.batch // 2)}
+  distillation: {{soft: reverse_kl, teacher: hidden_cache}}
+
+router:
+  type: prompt  # for what people type; `paper` is made for whole blocks
+  reject: best
+"""
+
+
+def _language(text: Text) -> str:
+    kind = ", kind: code" if text.is_code else ""
+    if not text.path:
+        return f"{{source: python_env{kind}}}"
+    # JSON's strings are YAML's.
+    field = f", text_field: {json.dumps(text.field)}" if text.field not in ("", "text") else ""
+    chat = ", chat: plain" if text.chat else ""
+    suffixes = f", suffixes: [{json.dumps(text.suffix)}]" if text.suffix else ""
+    path = json.dumps(text.path, ensure_ascii=False)
+    return f"{{source: {{type: files, path: {path}{field}{chat}{suffixes}}}{kind}}}"
+
+
+def _teacher(sizes: _Sizes, teacher: str | None, tokens: int) -> str:
+    if teacher is not None:
+        name = json.dumps(teacher, ensure_ascii=False)
+        return f"teacher:\n  model: {{type: pretrained, name: {name}}}\n  train: false  # taken as it is\n"
+    return f"teacher:\n  model: {sizes.teacher}\n{_training(sizes, tokens, sizes.optimizer[0], sizes.batch)}\n"
+
+
+def _training(sizes: _Sizes, tokens: int, optimizer: str, batch: int) -> str:
+    return f"""  training:
+    tokens: {max(tokens, batch)}  # about three passes over the text
+    batch_tokens: {batch}
+    micro_batch: {min(sizes.micro_batch, batch // sizes.context)}
+    optimizer: {optimizer}
+    eval_every: {sizes.eval_every}
+    checkpoint_every: {2 * sizes.eval_every}"""
