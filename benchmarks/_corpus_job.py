@@ -71,7 +71,7 @@ def _simulate(count: int, scratch: Path) -> None:
     keys = draw.integers(0, 2**64, count, dtype=np.uint64)
     keys[40::40] = keys[39:-1:40]
     ids = np.arange(count, dtype=np.uint64)
-    staged = Staged("en", scratch, ids, ids, keys, np.full(count, UNASSIGNED, np.int8), Counter(), {}, {"rows": 0})
+    staged = Staged("en", scratch, ids, ids, keys, np.full(count, UNASSIGNED, np.int8), Counter(), {}, {}, {"rows": 0})
     source = PluginSpec(type="files", path="simulated")
     decide([staged], CorpusConfig.model_validate({"languages": {"en": {"source": source}}}))
 
