@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +28,8 @@ SHINGLE = 5
 """Units of a shingle: words, or characters of scripts without spaces."""
 _RECALL = 0.99  # share of the pairs at the threshold that must become candidates
 _BLOCK = 256  # shingles hashed at once: 256 x 128 x 8 bytes stay in a core's cache
-_PAIRS = 1 << 16  # pairs compared at once
+_PAIRS = 1 << 12  # pairs compared at once: of a file, each row maps 64 kB around it for that moment
+_ROWS = 1 << 16  # signatures read at once
 
 # The hash family is part of the result: fixed, not drawn from the recipe's seed.
 _random = np.random.default_rng(1997)
@@ -135,11 +139,34 @@ def exact_duplicates(keys: U64) -> Mask:
     return repeated
 
 
-def near_duplicates(signatures: U32, threshold: float, among: I64 | None = None) -> Mask:
+class Signatures(Protocol):
+    """Signatures [N, PERMUTATIONS], an array or a file of them."""
+
+    def __len__(self) -> int:
+        """N."""
+
+    def __getitem__(self, index: Any) -> U32:
+        """As of an array."""
+
+
+@dataclass(frozen=True)
+class SignatureFile:
+    """Signatures in a file. What is read of it is mapped for that moment: it takes no memory afterwards."""
+
+    path: Path
+
+    def __len__(self) -> int:
+        return self.path.stat().st_size // (PERMUTATIONS * 4)
+
+    def __getitem__(self, index: Any) -> U32:
+        return np.array(np.memmap(self.path, np.uint32, "r").reshape(-1, PERMUTATIONS)[index])
+
+
+def near_duplicates(signatures: Signatures, threshold: float, among: I64 | None = None) -> Mask:
     """True for every document but the first of each cluster of similar ones.
 
     Args:
-        signatures: [N, PERMUTATIONS], may be memory-mapped.
+        signatures: [N, PERMUTATIONS].
         threshold: least estimated Jaccard similarity of two documents that belong together. Clusters are the connected
             components of such pairs.
         among: indices, ascending, of the documents to compare; None: all.
@@ -153,7 +180,7 @@ def near_duplicates(signatures: U32, threshold: float, among: I64 | None = None)
     pairs = [
         pair
         for start in range(0, PERMUTATIONS - rows + 1, rows)
-        for pair in _similar_pairs(signatures, members, _band_keys(signatures[:, start : start + rows]), threshold)
+        for pair in _similar_pairs(signatures, members, _keys_of_band(signatures, start, start + rows), threshold)
     ]
     if not pairs:
         return np.zeros(count, np.bool_)
@@ -163,7 +190,14 @@ def near_duplicates(signatures: U32, threshold: float, among: I64 | None = None)
     return exact_duplicates(cluster.astype(np.uint64))
 
 
-def _similar_pairs(signatures: U32, members: I64, keys: U64, threshold: float) -> Iterator[tuple[I64, I64]]:
+def _keys_of_band(signatures: Signatures, start: int, end: int) -> U64:
+    keys = np.empty(len(signatures), np.uint64)
+    for first in range(0, len(keys), _ROWS):
+        keys[first : first + _ROWS] = _band_keys(signatures[first : first + _ROWS, start:end])
+    return keys
+
+
+def _similar_pairs(signatures: Signatures, members: I64, keys: U64, threshold: float) -> Iterator[tuple[I64, I64]]:
     """Pairs of members with equal band keys whose signatures agree.
 
     Each bucket's first document is compared with the others; those unlike it form a bucket of their own, and so on.
@@ -181,7 +215,7 @@ def _similar_pairs(signatures: U32, members: I64, keys: U64, threshold: float) -
         members, buckets = members[~similar], buckets[~similar]
 
 
-def _agreement(signatures: U32, first: I64, second: I64) -> npt.NDArray[np.float64]:
+def _agreement(signatures: Signatures, first: I64, second: I64) -> npt.NDArray[np.float64]:
     shares = [
         (signatures[first[i : i + _PAIRS]] == signatures[second[i : i + _PAIRS]]).mean(axis=1)
         for i in range(0, len(first), _PAIRS)

@@ -19,7 +19,15 @@ import xxhash
 from orchestrator.config.base import build
 from orchestrator.config.recipe import CodeFilter, CorpusConfig, LanguageConfig
 from orchestrator.corpus.cleaning import clean_code, clean_name, clean_prose, keeps_code
-from orchestrator.corpus.deduplication import PERMUTATIONS, U32, U64, exact_key, signature_of, unit_hashes
+from orchestrator.corpus.deduplication import (
+    PERMUTATIONS,
+    U32,
+    U64,
+    SignatureFile,
+    exact_key,
+    signature_of,
+    unit_hashes,
+)
 from orchestrator.corpus.document import Document, Source
 from orchestrator.corpus.judging import Filters, Judged, filters_of, judged
 from orchestrator.corpus.splits import SPLITS, Codes, work_hash
@@ -141,9 +149,9 @@ class Staged:
     files: dict[str, dict[str, dict[str, int]]]
     unreadable: dict[str, Any]
 
-    def signatures(self) -> U32:
-        """MinHash signatures [N, PERMUTATIONS], memory-mapped."""
-        return np.memmap(self.folder / "signatures.bin", np.uint32, "r").reshape(-1, PERMUTATIONS)
+    def signatures(self) -> SignatureFile:
+        """MinHash signatures [N, PERMUTATIONS]."""
+        return SignatureFile(self.folder / "signatures.bin")
 
     def tables(self) -> Iterator[Any]:
         """The documents, a row group at a time."""
