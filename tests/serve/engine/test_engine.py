@@ -2,18 +2,33 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from orchestrator.errors import ArtifactError
-from serve.engine import Engine
+from orchestrator.errors import ArtifactError, ServingError
+from orchestrator.models import load_model
+from serve.engine import Engine, EngineOptions
+from serve.engine.forward import Generic
 from serve.errors import ContextLengthError, DeadlineError, EmptyPromptError, RequestError
 from serve.messages import Completion, GenerationRequest, Sampling
 from serve.text import Tokenizer
 
 PROMPTS = ["the house", "la maison près du fleuve où", "é", "river river river river river river </s> x"]
+SIZES = {
+    "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "max_position_embeddings": 64, "initializer_range": 0.3,
+}  # fmt: skip
+FAMILIES: dict[str, dict[str, Any]] = {
+    "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 64, "initializer_range": 0.4},
+    "llama": SIZES,
+    "mistral": SIZES | {"sliding_window": None},
+    "mistral, window": SIZES | {"sliding_window": 12},
+    "phi": SIZES | {"num_key_value_heads": 4},
+    "qwen3": SIZES | {"head_dim": 8},
+}
 
 
 @pytest.fixture(scope="module")
@@ -21,50 +36,50 @@ def engine(padded_model: Path) -> Engine:
     return Engine.load(padded_model)
 
 
+@pytest.fixture(scope="module")
+def model(padded_model: Path) -> Any:
+    return load_model(padded_model)
+
+
 def one(engine: Engine, prompt: str, **sampling: object) -> Completion:
     return engine.generate([GenerationRequest(prompt, Sampling(**sampling))])[0]  # type: ignore[arg-type]
 
 
-def greedy_reference(engine: Engine, prompt: str, tokens: int) -> list[int]:
+def reference(model: Any, tokenizer: Tokenizer, prompt: str, tokens: int) -> tuple[int, ...]:
     """What transformers' own `generate` continues with."""
-    ids = torch.tensor([engine.tokenizer.encode_prompt(prompt)])
-    known = len(engine.tokenizer.bytes)
-    output = engine.model.generate(
+    ids = torch.tensor([tokenizer.encode_prompt(prompt)])
+    output = model.generate(
         ids, attention_mask=torch.ones_like(ids), max_new_tokens=tokens, do_sample=False, pad_token_id=2,
-        suppress_tokens=list(range(known, engine.model.config.vocab_size)),
+        suppress_tokens=list(range(len(tokenizer.bytes), model.config.vocab_size)) or None,
     )  # fmt: skip
-    return output[0, ids.shape[1] :].tolist()
+    return tuple(output[0, ids.shape[1] :].tolist())
 
 
-def text_of(engine: Engine, ids: list[int]) -> str:
-    return b"".join(engine.tokenizer.bytes[token] for token in ids).decode("utf-8", "replace").rstrip("\ufffd")
-
-
-def test_greedy_tokens_are_those_of_transformers_generate_alone_and_in_a_batch(engine: Engine) -> None:
-    sampling = Sampling(max_tokens=20, temperature=0.0)
-    batch = engine.generate([GenerationRequest(prompt, sampling) for prompt in PROMPTS])
-    for prompt, done in zip(PROMPTS, batch, strict=True):
-        reference = greedy_reference(engine, prompt, 20)
-        assert done.text.rstrip("\ufffd") == text_of(engine, reference)
-        assert done.completion_tokens == len(reference)
-        assert done.finish_reason == ("stop" if reference[-1] == engine.tokenizer.end else "length")
-        assert done == one(engine, prompt, max_tokens=20, temperature=0.0)
-
-
-@pytest.mark.parametrize("architecture", ["mistral", "phi"])
-def test_rotary_models_continue_the_same_alone_and_in_a_batch(architecture: str, tokenizer_folder: Path) -> None:
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("chunk", [256, 5])
+def test_greedy_tokens_are_those_of_transformers_generate(family: str, chunk: int, tokenizer_folder: Path) -> None:
     torch.manual_seed(1)
     config = AutoConfig.for_model(
-        architecture, vocab_size=400, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2,
-        num_key_value_heads=1, max_position_embeddings=48, initializer_range=0.3, bos_token_id=1, eos_token_id=2,
-        **({"sliding_window": 12} if architecture == "mistral" else {}),
-    )  # fmt: skip
-    engine = Engine(AutoModelForCausalLM.from_config(config).eval(), Tokenizer(tokenizer_folder))
+        family.split(",")[0], vocab_size=400, bos_token_id=1, eos_token_id=2, **FAMILIES[family]
+    )
+    model, tokenizer = AutoModelForCausalLM.from_config(config).eval(), Tokenizer(tokenizer_folder)
+    engine = Engine(model, tokenizer, EngineOptions(slots=3, chunk=chunk))
+    assert isinstance(engine.forward, Generic) == (family == "qwen3")
     sampling = Sampling(max_tokens=20, temperature=0.0)
     batch = engine.generate([GenerationRequest(prompt, sampling) for prompt in PROMPTS])
     for prompt, done in zip(PROMPTS, batch, strict=True):
-        assert done.text.rstrip("\ufffd") == text_of(engine, greedy_reference(engine, prompt, 20))
+        wanted = reference(model, tokenizer, prompt, 20)
+        assert done.tokens == wanted
+        assert done.finish_reason == ("stop" if wanted[-1] == tokenizer.end else "length")
         assert done == one(engine, prompt, max_tokens=20, temperature=0.0)
+    engine.close()
+
+
+def test_a_padded_vocabulary_is_never_chosen_from(engine: Engine, model: Any) -> None:
+    for prompt in PROMPTS:
+        done = one(engine, prompt, max_tokens=20, temperature=0.0)
+        assert done.tokens == reference(model, engine.tokenizer, prompt, 20)
+        assert one(engine, prompt, max_tokens=20, temperature=2.0).tokens < (400,) * 21
 
 
 def test_a_row_samples_the_same_whatever_else_is_in_the_batch(engine: Engine) -> None:
@@ -97,13 +112,14 @@ def test_a_stop_text_ends_the_answer_and_is_no_part_of_it(engine: Engine) -> Non
 
 
 def test_the_end_token_stops_and_leaves_no_text(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    tokens = greedy_reference(engine, "the house", 12)
-    end = next(token for token in tokens[3:] if token not in tokens[:3])
+    whole = one(engine, "the house", max_tokens=12, temperature=0.0)
+    end = next(token for token in whole.tokens[3:] if token not in whole.tokens[:3])
     monkeypatch.setattr(engine.tokenizer, "end", end)
     done = one(engine, "the house", max_tokens=12, temperature=0.0)
-    before = tokens[: tokens.index(end)]
-    assert (done.text.rstrip("\ufffd"), done.finish_reason) == (text_of(engine, before), "stop")
-    assert done.completion_tokens == len(before) + 1
+    before = whole.tokens[: whole.tokens.index(end)]
+    assert (done.tokens, done.finish_reason) == ((*before, end), "stop")
+    text = b"".join(engine.tokenizer.bytes[token] for token in before).decode("utf-8", "replace")
+    assert done.text.rstrip("\ufffd") == text.rstrip("\ufffd")
 
 
 def test_prompt_and_answer_fit_the_context_or_are_refused(engine: Engine) -> None:
@@ -118,25 +134,33 @@ def test_prompt_and_answer_fit_the_context_or_are_refused(engine: Engine) -> Non
         one(engine, "the house " * 100, max_tokens=None)
 
 
-def test_bad_requests_are_refused(engine: Engine) -> None:
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"max_tokens": 0}, {"temperature": -1.0}, {"temperature": float("nan")}, {"top_p": 1.5}, {"stop": ("",)},
+        {"top_k": 0}, {"min_p": -0.1}, {"repetition_penalty": 0.0}, {"frequency_penalty": float("inf")},
+        {"logit_bias": {3: float("nan")}}, {"logprobs": -1},
+    ],
+)  # fmt: skip
+def test_bad_sampling_is_refused(bad: dict[str, Any]) -> None:
+    with pytest.raises(RequestError):
+        Sampling(**bad)
+
+
+def test_bad_requests_and_options_are_refused(engine: Engine) -> None:
     with pytest.raises(EmptyPromptError):
         one(engine, "")
-    for bad in (
-        {"max_tokens": 0},
-        {"temperature": -1.0},
-        {"temperature": float("nan")},
-        {"top_p": 1.5},
-        {"stop": ("",)},
-    ):
-        with pytest.raises(RequestError):
-            Sampling(**bad)
     assert engine.generate([]) == []
+    for bad in ({"slots": 0}, {"chunk": 0}, {"queue": -1}, {"prefixes": -1}, {"precision": "int3"}):
+        with pytest.raises(ServingError, match=next(iter(bad))):
+            EngineOptions(**bad)  # type: ignore[arg-type]
 
 
-def test_a_batch_is_given_up_when_asked(engine: Engine) -> None:
-    steps = iter([False, False, True])
+def test_an_answer_is_given_up_at_its_deadline(engine: Engine) -> None:
     with pytest.raises(DeadlineError):
-        engine.generate([GenerationRequest("the", Sampling(max_tokens=20))], lambda: next(steps))
+        engine.generate([GenerationRequest("the", Sampling(max_tokens=20))], seconds=0)
+    assert engine.statistics.expired >= 1
+    assert (engine.statistics.active, engine.statistics.waiting) == (0, 0)
 
 
 def test_a_damaged_model_is_refused(padded_model: Path, tmp_path: Path) -> None:

@@ -1,0 +1,122 @@
+"""What one step computes: the next token of some rows, and pieces of other rows' prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+Made = TypeVar("Made")
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Consecutive tokens of one row, whose earlier ones are in the slot.
+
+    Attributes:
+        slot: of the row.
+        start: place of the first token.
+        ids: the tokens.
+        every: logits are wanted after each token, not after the last one alone.
+        last: whether logits are wanted after the last one.
+    """
+
+    slot: int
+    start: int
+    ids: Sequence[int]
+    every: bool = False
+    last: bool = True
+
+    @property
+    def end(self) -> int:
+        """Place after the last token."""
+        return self.start + len(self.ids)
+
+    @property
+    def wanted(self) -> int:
+        """How many logits are wanted."""
+        return len(self.ids) if self.every else int(self.last)
+
+
+@dataclass(frozen=True)
+class Step:
+    """Tokens of a step: first those of rows that decode, one each and in slots 0, 1, …, then the pieces of prompts.
+
+    Attributes:
+        decoding: pieces of one token, of slots 0, 1, ….
+        prompts: other pieces.
+        device: where to compute.
+    """
+
+    decoding: Sequence[Piece]
+    prompts: Sequence[Piece]
+    device: torch.device
+    _made: dict[Hashable, Any] = field(default_factory=dict)
+
+    @property
+    def longest(self) -> int:
+        """Tokens that the fullest slot holds after this step."""
+        return max(piece.end for piece in (*self.decoding, *self.prompts))
+
+    @cached_property
+    def tokens_N(self) -> Tensor:
+        """Token ids, int64."""
+        return self._tensor([token for piece in self._pieces for token in piece.ids])
+
+    @cached_property
+    def places_N(self) -> Tensor:
+        """Each token's place in its row, int64."""
+        return self._tensor([place for piece in self._pieces for place in range(piece.start, piece.end)])
+
+    def rows_N(self, capacity: int) -> Tensor:
+        """Where each token's keys and values go in a cache of that capacity."""
+        places = (p.slot * capacity + i for p in self._pieces for i in range(p.start, p.end))
+        return self._tensor(list(places))
+
+    @cached_property
+    def wanted_R(self) -> Tensor | None:
+        """Which tokens' logits are wanted; None: all."""
+        wanted, before = list[int](), 0
+        for piece in self._pieces:
+            before += len(piece.ids)
+            wanted += range(before - piece.wanted, before)
+        return None if len(wanted) == before else self._tensor(wanted)
+
+    @cached_property
+    def deepest(self) -> int:
+        """Tokens of the fullest slot among those that decode."""
+        return max(piece.end for piece in self.decoding)
+
+    def decoding_mask(self, window: int | None) -> Tensor | None:
+        """Added to the scores of rows that decode, fp32 [B, 1, 1, deepest]; None: every row sees all of it."""
+        return self.once(("mask", window), lambda: self._mask(window))
+
+    def once(self, key: Hashable, make: Callable[[], Made]) -> Made:
+        """What every layer of a step needs again."""
+        if key not in self._made:
+            self._made[key] = make()
+        made: Made = self._made[key]
+        return made
+
+    def _mask(self, window: int | None) -> Tensor | None:
+        ends = [piece.end for piece in self.decoding]
+        if min(ends) == self.deepest and (window is None or self.deepest <= window):
+            return None
+        places_L = torch.arange(self.deepest, device=self.device)
+        ends_B1 = self._tensor(ends)[:, None]
+        hidden_BL = places_L >= ends_B1
+        if window is not None:
+            hidden_BL |= places_L < ends_B1 - window
+        mask_BL = torch.zeros(hidden_BL.shape, device=self.device).masked_fill_(hidden_BL, float("-inf"))
+        return mask_BL[:, None, None]
+
+    @property
+    def _pieces(self) -> Sequence[Piece]:
+        return (*self.decoding, *self.prompts)
+
+    def _tensor(self, values: list[int]) -> Tensor:
+        return torch.tensor(values, dtype=torch.int64, device=self.device)

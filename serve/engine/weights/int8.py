@@ -1,0 +1,53 @@
+"""Weights and activations in eight bits, sums in 32: oneDNN's products with weights packed once.
+
+Each output's weights have a scale of their own, and so has each token's activation: what a row gets does not depend on
+the rows beside it, and as integers are summed exactly, not even in the last bit.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from orchestrator.errors import ServingError
+from serve.engine.weights._base import Linear, Pack
+from serve.engine.weights.plain import activated
+
+_MOST = 127.0
+_SMALLEST = 1e-12
+
+
+def pack_for(device: str | torch.device) -> Pack:
+    """The way of packing.
+
+    Raises:
+        ServingError: eight bits are for CPUs that oneDNN is built for.
+    """
+    if torch.device(device).type != "cpu" or not torch.backends.mkldnn.is_available():
+        raise ServingError("int8 is computed on CPUs, by oneDNN", fix="choose the precision bf16")
+    return pack_int8
+
+
+def pack_int8(weight: Tensor, bias: Tensor | None, activation: str = "") -> Linear:
+    """A product of eight-bit integers, of fp32 states and to fp32 again."""
+    weight = weight.detach()
+    scale = (weight.abs().amax(dim=1) / _MOST).clamp(min=_SMALLEST)
+    rounded = (weight / scale[:, None]).round_().clamp_(-_MOST, _MOST).to(torch.int8)
+    packed = torch.ops.onednn.qlinear_prepack(rounded.contiguous(), None)
+    zeros = torch.zeros(len(weight), dtype=torch.int64)
+    return partial(_product, packed, scale, zeros, None if bias is None else bias.detach(), activation)
+
+
+def _product(
+    weight: Any, scale: Tensor, zeros: Tensor, bias: Tensor | None, activation: str, states_ND: Tensor
+) -> Tensor:
+    rows_N1 = (states_ND.abs().amax(dim=-1, keepdim=True) / _MOST).clamp_(min=_SMALLEST)
+    rounded_ND = (states_ND / rows_N1).round_().to(torch.int8)
+    found: Tensor = torch.ops.onednn.qlinear_pointwise(
+        rounded_ND, 1.0, 0, weight, scale, zeros, None, 1.0, 0, torch.float32, "none", [], ""
+    )
+    found = found * rows_N1 if bias is None else torch.addcmul(bias, found, rows_N1)
+    return activated(found, activation)
