@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -27,6 +27,19 @@ class Cache(Protocol):
         """Put back what :meth:`read` gave."""
 
 
+class Stored(NamedTuple):
+    """One layer's memory, seen in three ways.
+
+    Attributes:
+        rows: all tokens as rows, to write: [slots × capacity, 2 × heads × head width].
+        keys, values: to read: [slots, heads, capacity, head width].
+    """
+
+    rows: Tensor
+    keys: Tensor
+    values: Tensor
+
+
 class SlotCache:
     """Keys and values [layers, slots, capacity, 2, key-value heads, head width].
 
@@ -34,7 +47,7 @@ class SlotCache:
     attention multiplies them by zero, which would keep a NaN.
 
     Attributes:
-        layers: of each layer, all its tokens as rows: [slots × capacity, 2 × heads × head width].
+        layers: of each layer.
         capacity: tokens of a slot.
     """
 
@@ -53,7 +66,10 @@ class SlotCache:
         if self.capacity:
             grown[:, :, : self.capacity] = self.memory
         self.memory, self.capacity = grown, capacity
-        self.layers = list(grown.view(layers, slots * capacity, -1))
+        views = grown.permute(0, 3, 1, 4, 2, 5)  # layer, key or value, slot, head, token, head width
+        self.layers = [
+            Stored(rows, *both) for rows, both in zip(grown.view(layers, slots * capacity, -1), views, strict=True)
+        ]
 
     def move(self, source: int, target: int, length: int) -> None:
         """See :class:`Cache`."""

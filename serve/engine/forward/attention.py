@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from serve.engine.cache import SlotCache
+from serve.engine.cache import Stored
 from serve.engine.forward.step import Piece, Step
 
 
@@ -33,49 +33,53 @@ class Heads:
         return self.queries // self.keys
 
 
-def attend(query_ND: Tensor, stored: Tensor, cache: SlotCache, step: Step, heads: Heads) -> Tensor:
+def attend(query_ND: Tensor, stored: Stored, step: Step, heads: Heads) -> Tensor:
     """What each token reads from its slot, with its own key and value already there.
 
     Args:
         query_ND: queries of all heads.
-        stored: this layer's keys and values, of :attr:`SlotCache.layers`.
-        cache: says how large a slot is.
+        stored: this layer's keys and values.
         step: which tokens these are.
         heads: shape.
 
     Returns:
         [N, query heads × width].
     """
-    slots = stored.view(-1, cache.capacity, 2, heads.keys, heads.width)
     rows = len(step.decoding)
-    parts = [_decode(query_ND[:rows], slots[:rows], step, heads)] if rows else []
+    parts = [_decode(query_ND[:rows], stored, step, heads)] if rows else []
     before = rows
     for piece in step.prompts:
         length = len(piece.ids)
-        parts.append(_read(query_ND[before : before + length], slots[piece.slot, : piece.end], piece, heads))
+        parts.append(_read(query_ND[before : before + length], stored, piece, heads))
         before += length
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
-def _decode(query_BD: Tensor, slots: Tensor, step: Step, heads: Heads) -> Tensor:
+def _decode(query_BD: Tensor, stored: Stored, step: Step, heads: Heads) -> Tensor:
     """One token a row. The query heads of a key head stand where several tokens would: nothing is copied for them."""
-    seen = slots[:, : step.deepest]
+    rows, deepest = len(query_BD), step.deepest
     found = scaled_dot_product_attention(
-        query_BD.view(-1, heads.keys, heads.shared, heads.width),
-        seen[:, :, 0].transpose(1, 2),
-        seen[:, :, 1].transpose(1, 2),
+        query_BD.view(rows, heads.keys, heads.shared, heads.width),
+        stored.keys[:rows, :, :deepest],
+        stored.values[:rows, :, :deepest],
         attn_mask=step.decoding_mask(heads.window),
     )
-    return found.reshape(len(query_BD), -1)
+    return found.reshape(rows, -1)
 
 
-def _read(query_TD: Tensor, seen: Tensor, piece: Piece, heads: Heads) -> Tensor:
+def _read(query_TD: Tensor, stored: Stored, piece: Piece, heads: Heads) -> Tensor:
     """Consecutive tokens of one row."""
     length = len(query_TD)
     causal = piece.start == 0 and (heads.window is None or piece.end <= heads.window)
+    keys, values = (
+        some[piece.slot, None, :, : piece.end].repeat_interleave(heads.shared, 1) if heads.shared > 1
+        else some[piece.slot, None, :, : piece.end]
+        for some in (stored.keys, stored.values)
+    )  # fmt: skip
     found = scaled_dot_product_attention(
         query_TD.view(1, length, heads.queries, heads.width).transpose(1, 2),
-        *(seen[None, :, i].repeat_interleave(heads.shared, 2).transpose(1, 2) for i in (0, 1)),
+        keys,
+        values,
         attn_mask=None if causal else _mask(piece, heads.window, query_TD.device),
         is_causal=causal,
     )

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor
 
-from serve.engine.cache import Cache, SlotCache
+from serve.engine.cache import Cache, SlotCache, Stored
 from serve.engine.forward.attention import Heads
 from serve.engine.forward.step import Step
 from serve.engine.weights import Linear, Pack
@@ -36,8 +36,15 @@ class Forward(Protocol):
         """[R, V], of which the ids beyond the tokenizer's mean nothing."""
 
 
-Layer = Callable[[Tensor, Tensor, Tensor, Step, SlotCache], Tensor]
-"""States [N, D], the layer's stored keys and values, where this step's go, the step, the cache: new states [N, D]."""
+def norm_of(module: Any) -> Callable[[Tensor], Tensor]:
+    """A layer norm without the ways of a module, which cost more than a small norm itself."""
+    shape, weight, bias, epsilon = module.normalized_shape, module.weight, module.bias, module.eps
+    parts = [None if part is None else part.detach() for part in (weight, bias)]
+    return lambda states: torch.layer_norm(states, shape, parts[0], parts[1], epsilon)
+
+
+Layer = Callable[[Tensor, Stored, Step], Tensor]
+"""States [N, D], the layer's keys and values, the step: new states [N, D], this step's keys and values stored."""
 
 
 class Decoder(ABC):
@@ -87,10 +94,10 @@ class Decoder(ABC):
 
     def hidden(self, step: Step, cache: SlotCache) -> Tensor:
         """See :class:`Forward`."""
-        rows_N = step.rows_N(cache.capacity)
+        step.place(cache.capacity)
         states_ND = self.embed(step)
         for layer, stored in zip(self.layers, cache.layers, strict=True):
-            states_ND = layer(states_ND, stored, rows_N, step, cache)
+            states_ND = layer(states_ND, stored, step)
         return self.norm(states_ND if step.wanted_R is None else states_ND[step.wanted_R])
 
     def logits(self, hidden_RD: Tensor) -> Tensor:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from torch import Tensor, nn
+from torch import Tensor, embedding
 
-from serve.engine.cache import SlotCache
+from serve.engine.cache import Stored
 from serve.engine.forward.attention import Heads, attend
-from serve.engine.forward.decoder import Decoder, Layer
+from serve.engine.forward.decoder import Decoder, Layer, norm_of
 from serve.engine.forward.step import Step
 from serve.engine.weights import Pack
 
@@ -36,31 +36,30 @@ class GPT2(Decoder):
         """See :class:`Decoder`."""
         body = model.transformer
         self._tokens, self._places = body.wte.weight.detach(), body.wpe.weight.detach()
-        self._norm: nn.Module = body.ln_f
+        self._norm = norm_of(body.ln_f)
         return [_Layer(block, self.heads, pack) for block in body.h]
 
     def embed(self, step: Step) -> Tensor:
         """See :class:`Decoder`."""
-        return self._tokens[step.tokens_N] + self._places[step.places_N]
+        return embedding(self._tokens, step.tokens_N) + embedding(self._places, step.places_N)
 
     def norm(self, hidden_RD: Tensor) -> Tensor:
         """See :class:`Decoder`."""
-        normed: Tensor = self._norm(hidden_RD)
-        return normed
+        return self._norm(hidden_RD)
 
 
 class _Layer:
     def __init__(self, block: Any, heads: Heads, pack: Pack) -> None:
         self._heads, self._width = heads, heads.queries * heads.width
-        self._norms = (block.ln_1, block.ln_2)
+        self._norms = (norm_of(block.ln_1), norm_of(block.ln_2))
         # Its matrices are stored transposed, as Conv1D wants them.
         self._project = pack(block.attn.c_attn.weight.T, block.attn.c_attn.bias)
         self._out = pack(block.attn.c_proj.weight.T, block.attn.c_proj.bias)
         self._up = pack(block.mlp.c_fc.weight.T, block.mlp.c_fc.bias, "gelu_tanh")
         self._down = pack(block.mlp.c_proj.weight.T, block.mlp.c_proj.bias)
 
-    def __call__(self, states_ND: Tensor, stored: Tensor, rows_N: Tensor, step: Step, cache: SlotCache) -> Tensor:
+    def __call__(self, states_ND: Tensor, stored: Stored, step: Step) -> Tensor:
         projected = self._project(self._norms[0](states_ND))
-        stored.index_copy_(0, rows_N, projected[:, self._width :])
-        states_ND = states_ND + self._out(attend(projected[:, : self._width], stored, cache, step, self._heads))
+        stored.rows.index_copy_(0, step.rows_N, projected[:, self._width :])
+        states_ND = states_ND + self._out(attend(projected[:, : self._width], stored, step, self._heads))
         return states_ND + self._down(self._up(self._norms[1](states_ND)))

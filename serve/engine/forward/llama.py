@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, embedding
 from torch.nn.functional import rms_norm, silu
 
-from serve.engine.cache import SlotCache
+from serve.engine.cache import Stored
 from serve.engine.forward.attention import Heads, Rotary, attend
 from serve.engine.forward.decoder import Decoder, Layer
 from serve.engine.forward.step import Step
@@ -45,7 +45,7 @@ class Llama(Decoder):
 
     def embed(self, step: Step) -> Tensor:
         """See :class:`Decoder`."""
-        return self._tokens[step.tokens_N]
+        return embedding(self._tokens, step.tokens_N)
 
     def norm(self, hidden_RD: Tensor) -> Tensor:
         """See :class:`Decoder`."""
@@ -62,11 +62,11 @@ class _Layer:
         self._gate, self._up = pack(*joined(feed.gate_proj, feed.up_proj)), int(feed.up_proj.weight.shape[0])
         self._down = pack(feed.down_proj.weight, feed.down_proj.bias)
 
-    def __call__(self, states_ND: Tensor, stored: Tensor, rows_N: Tensor, step: Step, cache: SlotCache) -> Tensor:
+    def __call__(self, states_ND: Tensor, stored: Stored, step: Step) -> Tensor:
         width = states_ND.shape[-1:]
         projected = self._project(rms_norm(states_ND, width, self._norms[0], self._epsilon))
-        query_ND = turned(projected, self._rotary, self._heads, stored, rows_N, step)
-        states_ND = states_ND + self._out(attend(query_ND, stored, cache, step, self._heads))
+        query_ND = turned(projected, self._rotary, self._heads, stored, step)
+        states_ND = states_ND + self._out(attend(query_ND, stored, step, self._heads))
         both = self._gate(rms_norm(states_ND, width, self._norms[1], self._epsilon))
         return states_ND + self._down(silu(both[:, : self._up]) * both[:, self._up :])
 
@@ -78,18 +78,18 @@ def joined(*layers: Any) -> tuple[Tensor, Tensor | None]:
     return torch.cat([layer.weight for layer in layers]), whole
 
 
-def turned(projected: Tensor, rotary: Rotary, heads: Heads, stored: Tensor, rows_N: Tensor, step: Step) -> Tensor:
+def turned(projected: Tensor, rotary: Rotary, heads: Heads, stored: Stored, step: Step) -> Tensor:
     """Turn queries and keys, store keys and values; the queries [N, query heads × width].
 
     Args:
         projected: queries, keys and values beside one another, [N, (query heads + 2 key heads) × width].
         rotary, heads: how.
-        stored, rows_N: the layer's keys and values, and where this step's go.
-        step: says where each token stands.
+        stored: the layer's keys and values.
+        step: says where each token stands, and where it goes.
     """
     angles = step.once(rotary, lambda: rotary.at(step.places_N))
     states = projected.view(len(projected), -1, heads.width)
     both = rotary.turn(states[:, : heads.queries + heads.keys], angles)
     kept = torch.cat((both[:, heads.queries :], states[:, heads.queries + heads.keys :]), dim=1)
-    stored.index_copy_(0, rows_N, kept.view(len(kept), -1))
+    stored.rows.index_copy_(0, step.rows_N, kept.view(len(kept), -1))
     return both[:, : heads.queries].reshape(len(both), -1)

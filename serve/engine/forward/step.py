@@ -62,20 +62,31 @@ class Step:
         """Tokens that the fullest slot holds after this step."""
         return max(piece.end for piece in (*self.decoding, *self.prompts))
 
-    @cached_property
+    def place(self, capacity: int) -> None:
+        """Say how many tokens a slot of the cache holds, which :attr:`rows_N` depends on."""
+        if self._made.get("capacity") != capacity:
+            tokens, places, rows = list[int](), list[int](), list[int]()
+            for piece in self._pieces:
+                tokens += piece.ids
+                places += range(piece.start, piece.end)
+                rows += range(piece.slot * capacity + piece.start, piece.slot * capacity + piece.end)
+            self._made["tensors"] = self._tensor([tokens, places, rows]).unbind()
+            self._made["capacity"] = capacity
+
+    @property
     def tokens_N(self) -> Tensor:
         """Token ids, int64."""
-        return self._tensor([token for piece in self._pieces for token in piece.ids])
+        return self._placed(0)
 
-    @cached_property
+    @property
     def places_N(self) -> Tensor:
         """Each token's place in its row, int64."""
-        return self._tensor([place for piece in self._pieces for place in range(piece.start, piece.end)])
+        return self._placed(1)
 
-    def rows_N(self, capacity: int) -> Tensor:
-        """Where each token's keys and values go in a cache of that capacity."""
-        places = (p.slot * capacity + i for p in self._pieces for i in range(p.start, p.end))
-        return self._tensor(list(places))
+    @property
+    def rows_N(self) -> Tensor:
+        """Where each token's keys and values go in a layer's rows."""
+        return self._placed(2)
 
     @cached_property
     def wanted_R(self) -> Tensor | None:
@@ -114,9 +125,13 @@ class Step:
         mask_BL = torch.zeros(hidden_BL.shape, device=self.device).masked_fill_(hidden_BL, float("-inf"))
         return mask_BL[:, None, None]
 
-    @property
+    def _placed(self, which: int) -> Tensor:
+        found: Tensor = self._made["tensors"][which]
+        return found
+
+    @cached_property
     def _pieces(self) -> Sequence[Piece]:
         return (*self.decoding, *self.prompts)
 
-    def _tensor(self, values: list[int]) -> Tensor:
+    def _tensor(self, values: list[Any]) -> Tensor:
         return torch.tensor(values, dtype=torch.int64, device=self.device)

@@ -17,7 +17,8 @@ from serve.engine.weights._base import Linear, Pack
 from serve.engine.weights.plain import activated
 
 _MOST = 127.0
-_SMALLEST = 1e-12
+_ZERO = 128  # activations are stored unsigned: for signed ones some shapes have no fast kernel (70 times slower)
+_SMALLEST = 1e-30
 
 
 def pack_for(device: str | torch.device) -> Pack:
@@ -38,16 +39,17 @@ def pack_int8(weight: Tensor, bias: Tensor | None, activation: str = "") -> Line
     rounded = (weight / scale[:, None]).round_().clamp_(-_MOST, _MOST).to(torch.int8)
     packed = torch.ops.onednn.qlinear_prepack(rounded.contiguous(), None)
     zeros = torch.zeros(len(weight), dtype=torch.int64)
-    return partial(_product, packed, scale, zeros, None if bias is None else bias.detach(), activation)
+    shift = torch.tensor(_ZERO + 0.5)  # to a whole number by cutting off
+    return partial(_product, packed, scale / _MOST, zeros, shift, None if bias is None else bias.detach(), activation)
 
 
 def _product(
-    weight: Any, scale: Tensor, zeros: Tensor, bias: Tensor | None, activation: str, states_ND: Tensor
+    weight: Any, scale: Tensor, zeros: Tensor, shift: Tensor, bias: Tensor | None, activation: str, states_ND: Tensor
 ) -> Tensor:
-    rows_N1 = (states_ND.abs().amax(dim=-1, keepdim=True) / _MOST).clamp_(min=_SMALLEST)
-    rounded_ND = (states_ND / rows_N1).round_().to(torch.int8)
+    largest_N1 = torch.linalg.vector_norm(states_ND, float("inf"), dim=-1, keepdim=True).clamp_(min=_SMALLEST)
+    rounded_ND = torch.addcmul(shift, states_ND, largest_N1.reciprocal(), value=_MOST).to(torch.uint8)
     found: Tensor = torch.ops.onednn.qlinear_pointwise(
-        rounded_ND, 1.0, 0, weight, scale, zeros, None, 1.0, 0, torch.float32, "none", [], ""
+        rounded_ND, 1.0, _ZERO, weight, scale, zeros, None, 1.0, 0, torch.float32, "none", [], ""
     )
-    found = found * rows_N1 if bias is None else torch.addcmul(bias, found, rows_N1)
+    found = found.mul_(largest_N1) if bias is None else torch.addcmul(bias, found, largest_N1)
     return activated(found, activation)
