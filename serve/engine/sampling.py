@@ -51,12 +51,22 @@ def choose(logits_RV: Tensor, rows: Sequence[Chooser]) -> list[int]:
         logits_RV = logits_RV.clone()
         for index in adjusted:
             rows[index].adjust(logits_RV[index])
-    chosen: list[int] = logits_RV.argmax(dim=-1).tolist()
+    chosen: list[int] = most_probable(logits_RV).tolist()
     plain, filtered, wide = _sampled(rows, logits_RV.shape[-1])
     _replace(chosen, logits_RV, rows, plain, from_all)
     _replace(chosen, logits_RV, rows, filtered, lambda w, u, r: from_most_probable(w, u, r, CANDIDATES))
     _replace(chosen, logits_RV, rows, wide, lambda w, u, r: from_most_probable(w, u, r, w.shape[-1]))
     return chosen
+
+
+def most_probable(logits_RV: Tensor) -> Tensor:
+    """Each row's largest logit, int64 [R]. By blocks, as `amax` is ten times faster than `argmax` on a CPU."""
+    blocks_RKB = pad(logits_RV, (0, -logits_RV.shape[-1] % _BLOCK), value=float("-inf")).view(
+        len(logits_RV), -1, _BLOCK
+    )
+    block_R = blocks_RKB.amax(dim=-1).argmax(dim=-1)
+    inside_RB = blocks_RKB[torch.arange(len(block_R), device=block_R.device), block_R]
+    return block_R * _BLOCK + inside_RB.argmax(dim=-1)
 
 
 Draw = Callable[[Tensor, Tensor, Sequence[Chooser]], Tensor]

@@ -36,20 +36,24 @@ def pack_int8(weight: Tensor, bias: Tensor | None, activation: str = "") -> Line
     """A product of eight-bit integers, of fp32 states and to fp32 again."""
     weight = weight.detach()
     scale = (weight.abs().amax(dim=1) / _MOST).clamp(min=_SMALLEST)
-    rounded = (weight / scale[:, None]).round_().clamp_(-_MOST, _MOST).to(torch.int8)
-    packed = torch.ops.onednn.qlinear_prepack(rounded.contiguous(), None)
-    zeros = torch.zeros(len(weight), dtype=torch.int64)
-    shift = torch.tensor(_ZERO + 0.5)  # to a whole number by cutting off
-    return partial(_product, packed, scale / _MOST, zeros, shift, None if bias is None else bias.detach(), activation)
+    rounded = (weight / scale[:, None]).round_().clamp_(-_MOST, _MOST)
+    packed = torch.ops.onednn.qlinear_prepack(rounded.to(torch.int8).contiguous(), None)
+    scale = scale / _MOST
+    # What the zero point adds to each output is known now: oneDNN would sum the weights again in every call.
+    shift = (-_ZERO * rounded.double().sum(dim=1) * scale).float()
+    constants = (scale, torch.zeros(len(weight), dtype=torch.int64), shift)
+    return partial(_product, packed, constants, None if bias is None else bias.detach(), activation)
 
 
 def _product(
-    weight: Any, scale: Tensor, zeros: Tensor, shift: Tensor, bias: Tensor | None, activation: str, states_ND: Tensor
+    weight: Any, constants: tuple[Tensor, ...], bias: Tensor | None, activation: str, states_ND: Tensor
 ) -> Tensor:
-    largest_N1 = torch.linalg.vector_norm(states_ND, float("inf"), dim=-1, keepdim=True).clamp_(min=_SMALLEST)
-    rounded_ND = torch.addcmul(shift, states_ND, largest_N1.reciprocal(), value=_MOST).to(torch.uint8)
+    scale, zeros, shift = constants
+    largest_N1 = states_ND.abs().amax(dim=-1, keepdim=True).clamp_(min=_SMALLEST)
+    signed_ND = (states_ND * (_MOST / largest_N1)).round_().to(torch.int8)
+    rounded_ND = signed_ND.view(torch.uint8).bitwise_xor_(_ZERO)  # the same plus 128, in place
     found: Tensor = torch.ops.onednn.qlinear_pointwise(
-        rounded_ND, 1.0, _ZERO, weight, scale, zeros, None, 1.0, 0, torch.float32, "none", [], ""
+        rounded_ND, 1.0, 0, weight, scale, zeros, shift, 1.0, 0, torch.float32, "none", [], ""
     )
     found = found.mul_(largest_N1) if bias is None else torch.addcmul(bias, found, largest_N1)
     return activated(found, activation)
