@@ -1,4 +1,4 @@
-"""An expert as a deployment: its engine computes on a thread of its own, so that the replica's event loop stays free."""
+"""An expert as a deployment: its engine has a thread of its own, so that the replica's event loop stays free."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ class SlotCache:
 
     def __init__(self, layers: int, slots: int, context: int, heads: int, width: int, device: torch.device) -> None:
         self._shape, self._context, self._device = (layers, slots, heads, width), context, device
-        self.capacity = 0
+        self.memory, self.capacity = torch.empty(0), 0
         self.reserve(1)
 
     def reserve(self, length: int) -> None:

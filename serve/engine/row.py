@@ -108,8 +108,11 @@ class Row:
             self._logprobs += told
         text = self._take(token)
         self.stream.put(Delta(text, (token,), told, self.ended))
-        if self.ended is not None:
-            self.stream.end(self._completion(self.ended))
+
+    def finish(self) -> None:
+        """The answer is whole, and its slot free: say so."""
+        assert self.ended is not None
+        self.stream.end(self._completion(self.ended))
 
     def _take(self, token: int) -> str:
         """Add a token; the text that is certain now."""

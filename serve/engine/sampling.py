@@ -23,14 +23,11 @@ _COLDEST = 1e-4  # below this a temperature is as good as greedy, and dividing b
 
 
 class Chooser(Protocol):
-    """A row, as far as choosing goes.
-
-    Attributes:
-        sampling: how its tokens are chosen.
-    """
+    """A row, as far as choosing goes."""
 
     @property
-    def sampling(self) -> Sampling: ...
+    def sampling(self) -> Sampling:
+        """How its tokens are chosen."""
 
     def uniform(self) -> float:
         """The row's number in [0, 1) for its next token."""
@@ -88,9 +85,7 @@ def from_all(weights_RV: Tensor, uniform_R: Tensor, rows: Sequence[Chooser] = ()
     return block_R * _BLOCK + place_R
 
 
-def from_most_probable(
-    weights_RV: Tensor, uniform_R: Tensor, rows: Sequence[Chooser], candidates: int
-) -> Tensor:
+def from_most_probable(weights_RV: Tensor, uniform_R: Tensor, rows: Sequence[Chooser], candidates: int) -> Tensor:
     """Tokens int64 [R] among those that top-k, then top-p, then min-p leave; -1 where `candidates` are not enough.
 
     Args:

@@ -37,8 +37,8 @@ class _Counts:
 class Scheduler:
     """Rows at work and rows that wait.
 
-    Row i of those at work is in slot i. All but the last have read their prompts, so what decodes together lies together;
-    whoever leaves is replaced by the last that decodes.
+    Row i of those at work is in slot i. After a step all but the last have read their prompts, so what decodes together
+    lies together; whoever leaves is replaced by the last that decodes.
 
     Args:
         forward: the model.
@@ -200,8 +200,9 @@ class Scheduler:
         self._counts.generated_tokens += len(rows)
         for row in rows:
             if row.ended is not None:
-                self._counts.finished += 1
                 self._leave(row)
+                self._counts.finished += 1
+                row.finish()
 
     def _leave(self, row: Row, reason: Exception | None = None) -> None:
         """Free a row's slot, or its place in the queue; the last row that decodes takes the slot."""

@@ -98,7 +98,7 @@ class Decoder(ABC):
         states_ND = self.embed(step)
         for layer, stored in zip(self.layers, cache.layers, strict=True):
             states_ND = layer(states_ND, stored, step)
-        return self.norm(states_ND if step.wanted_R is None else states_ND[step.wanted_R])
+        return self.norm(states_ND if step.wanted is None else states_ND[step.wanted])
 
     def logits(self, hidden_RD: Tensor) -> Tensor:
         """See :class:`Forward`."""

@@ -41,7 +41,7 @@ class GPT2(Decoder):
 
     def embed(self, step: Step) -> Tensor:
         """See :class:`Decoder`."""
-        return embedding(self._tokens, step.tokens_N) + embedding(self._places, step.places_N)
+        return embedding(self._tokens, step.tokens) + embedding(self._places, step.places)
 
     def norm(self, hidden_RD: Tensor) -> Tensor:
         """See :class:`Decoder`."""
@@ -60,6 +60,6 @@ class _Layer:
 
     def __call__(self, states_ND: Tensor, stored: Stored, step: Step) -> Tensor:
         projected = self._project(self._norms[0](states_ND))
-        stored.rows.index_copy_(0, step.rows_N, projected[:, self._width :])
+        stored.rows.index_copy_(0, step.rows, projected[:, self._width :])
         states_ND = states_ND + self._out(attend(projected[:, : self._width], stored, step, self._heads))
         return states_ND + self._down(self._up(self._norms[1](states_ND)))

@@ -1,4 +1,4 @@
-"""Llama (arXiv:2302.13971) and Mistral (arXiv:2310.06825): rotary positions, RMS norms, gated SiLU, shared key heads."""
+"""Llama (arXiv:2302.13971) and Mistral (arXiv:2310.06825): rotary positions, RMS norms, gated SiLU."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Llama(Decoder):
 
     def embed(self, step: Step) -> Tensor:
         """See :class:`Decoder`."""
-        return embedding(self._tokens, step.tokens_N)
+        return embedding(self._tokens, step.tokens)
 
     def norm(self, hidden_RD: Tensor) -> Tensor:
         """See :class:`Decoder`."""
@@ -87,9 +87,9 @@ def turned(projected: Tensor, rotary: Rotary, heads: Heads, stored: Stored, step
         stored: the layer's keys and values.
         step: says where each token stands, and where it goes.
     """
-    angles = step.once(rotary, lambda: rotary.at(step.places_N))
+    angles = step.once(rotary, lambda: rotary.at(step.places))
     states = projected.view(len(projected), -1, heads.width)
     both = rotary.turn(states[:, : heads.queries + heads.keys], angles)
     kept = torch.cat((both[:, heads.queries :], states[:, heads.queries + heads.keys :]), dim=1)
-    stored.rows.index_copy_(0, step.rows_N, kept.view(len(kept), -1))
+    stored.rows.index_copy_(0, step.rows, kept.view(len(kept), -1))
     return both[:, : heads.queries].reshape(len(both), -1)

@@ -43,7 +43,7 @@ class Phi(Decoder):
 
     def embed(self, step: Step) -> Tensor:
         """See :class:`Decoder`."""
-        return embedding(self._tokens, step.tokens_N)
+        return embedding(self._tokens, step.tokens)
 
     def norm(self, hidden_RD: Tensor) -> Tensor:
         """See :class:`Decoder`."""

@@ -63,7 +63,7 @@ class Step:
         return max(piece.end for piece in (*self.decoding, *self.prompts))
 
     def place(self, capacity: int) -> None:
-        """Say how many tokens a slot of the cache holds, which :attr:`rows_N` depends on."""
+        """Say how many tokens a slot of the cache holds, which :attr:`rows` depends on."""
         if self._made.get("capacity") != capacity:
             tokens, places, rows = list[int](), list[int](), list[int]()
             for piece in self._pieces:
@@ -74,23 +74,23 @@ class Step:
             self._made["capacity"] = capacity
 
     @property
-    def tokens_N(self) -> Tensor:
-        """Token ids, int64."""
+    def tokens(self) -> Tensor:
+        """Token ids, int64 [N]."""
         return self._placed(0)
 
     @property
-    def places_N(self) -> Tensor:
-        """Each token's place in its row, int64."""
+    def places(self) -> Tensor:
+        """Each token's place in its row, int64 [N]."""
         return self._placed(1)
 
     @property
-    def rows_N(self) -> Tensor:
-        """Where each token's keys and values go in a layer's rows."""
+    def rows(self) -> Tensor:
+        """Where each token's keys and values go in a layer's rows, int64 [N]."""
         return self._placed(2)
 
     @cached_property
-    def wanted_R(self) -> Tensor | None:
-        """Which tokens' logits are wanted; None: all."""
+    def wanted(self) -> Tensor | None:
+        """Which tokens' logits are wanted, int64 [R]; None: all."""
         wanted, before = list[int](), 0
         for piece in self._pieces:
             before += len(piece.ids)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from serve.engine.weights import int8, onednn, plain
-from serve.engine.weights._base import Linear, Pack
+from serve.engine.weights._base import Linear, Pack, has_onednn
 
 __all__ = ["Linear", "Pack", "pack_for"]
 
@@ -20,7 +20,7 @@ def pack_for(precision: str, device: str | torch.device = "cpu") -> Pack:
     Raises:
         ServingError: the device can't compute in that precision.
     """
-    packed = torch.device(device).type == "cpu" and torch.backends.mkldnn.is_available()
+    packed = has_onednn(device)
     if precision == "int8":
         return int8.pack_for(device)
     if precision == "bf16":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 Linear = Callable[[Tensor], Tensor]
@@ -22,3 +23,9 @@ class Pack(Protocol):
             bias: [outputs] or None.
             activation: "" or "gelu_tanh".
         """
+
+
+def has_onednn(device: str | torch.device) -> bool:
+    """Whether oneDNN computes on a device."""
+    there: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    return there and torch.device(device).type == "cpu"

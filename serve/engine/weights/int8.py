@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from orchestrator.errors import ServingError
-from serve.engine.weights._base import Linear, Pack
+from serve.engine.weights._base import Linear, Pack, has_onednn
 from serve.engine.weights.plain import activated
 
 _MOST = 127.0
@@ -27,7 +27,7 @@ def pack_for(device: str | torch.device) -> Pack:
     Raises:
         ServingError: eight bits are for CPUs that oneDNN is built for.
     """
-    if torch.device(device).type != "cpu" or not torch.backends.mkldnn.is_available():
+    if not has_onednn(device):
         raise ServingError("int8 is computed on CPUs, by oneDNN", fix="choose the precision bf16")
     return pack_int8
 

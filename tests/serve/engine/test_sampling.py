@@ -131,7 +131,17 @@ def test_a_number_belongs_to_seed_stream_and_place(seed: int, stream: int, place
     number = uniform(seed, stream, place)
     assert 0 <= number < 1
     assert number == uniform(seed, stream, place)
-    assert len({number, uniform(seed, stream, place + 1), uniform(seed + 1, stream, place), uniform(seed, stream + 1, place)}) == 4
+    assert (
+        len(
+            {
+                number,
+                uniform(seed, stream, place + 1),
+                uniform(seed + 1, stream, place),
+                uniform(seed, stream + 1, place),
+            }
+        )
+        == 4
+    )
 
 
 def test_numbers_are_spread_evenly() -> None:
