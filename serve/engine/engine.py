@@ -41,7 +41,8 @@ class Engine:
         self.tokenizer = tokenizer
         self.context = self.forward.context
         self._grammars = Grammars(tokenizer)
-        self._scheduler = Scheduler(self.forward, options or EngineOptions(), len(tokenizer.bytes))
+        self._options = options or EngineOptions()
+        self._scheduler = Scheduler(self.forward, self._options, len(tokenizer.bytes))
         # Whoever drops an engine ends its thread; so does the end of the process.
         self._finalizer = weakref.finalize(self, self._scheduler.close)
 
