@@ -41,17 +41,17 @@ def pack_int8(weight: Tensor, bias: Tensor | None, activation: str = "") -> Line
     scale = scale / _MOST
     # What the zero point adds to each output is known now: oneDNN would sum the weights again in every call.
     shift = (-_ZERO * rounded.double().sum(dim=1) * scale).float()
-    constants = (scale, torch.zeros(len(weight), dtype=torch.int64), shift)
+    constants = (scale, torch.zeros(len(weight), dtype=torch.int64), shift, torch.tensor(_ZERO + 0.5))
     return partial(_product, packed, constants, None if bias is None else bias.detach(), activation)
 
 
 def _product(
     weight: Any, constants: tuple[Tensor, ...], bias: Tensor | None, activation: str, states_ND: Tensor
 ) -> Tensor:
-    scale, zeros, shift = constants
-    largest_N1 = states_ND.abs().amax(dim=-1, keepdim=True).clamp_(min=_SMALLEST)
-    signed_ND = (states_ND * (_MOST / largest_N1)).round_().to(torch.int8)
-    rounded_ND = signed_ND.view(torch.uint8).bitwise_xor_(_ZERO)  # the same plus 128, in place
+    scale, zeros, shift, middle = constants  # what is rounded is cut off after its middle was added
+    # A row of zeros becomes whatever it will, and is multiplied by zero below.
+    largest_N1 = states_ND.abs().amax(dim=-1, keepdim=True)
+    rounded_ND = torch.addcdiv(middle, states_ND, largest_N1, value=_MOST).to(torch.uint8)
     found: Tensor = torch.ops.onednn.qlinear_pointwise(
         rounded_ND, 1.0, 0, weight, scale, zeros, shift, 1.0, 0, torch.float32, "none", [], ""
     )
