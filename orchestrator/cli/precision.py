@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as text
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -53,4 +54,5 @@ def precision(
         write_json(json, text.loads(text.dumps({"rows": [asdict(row) for row in found], "fastest": fastest(found)})))
 
 
-COMMANDS = {"precision": precision}
+COMMANDS: dict[str, Callable[..., None]] = {"precision": precision}
+"""By their names."""

@@ -13,7 +13,7 @@ from serve.engine.row import Row
 from serve.engine.scheduler import Scheduler
 from serve.engine.stream import Stream
 from serve.engine.structured import Grammars
-from serve.errors import ContextLengthError, EmptyPromptError
+from serve.errors import ContextLengthError, EmptyPromptError, RequestError
 from serve.messages import Completion, GenerationRequest, Statistics
 from serve.text import Tokenizer
 
@@ -80,8 +80,14 @@ class Engine:
             OverloadedError: too many wait. ExpertUnavailableError: the engine is closed or has failed.
         """
         rows = [self._row(request, seconds) for request in requests]
-        if rows:
-            self._scheduler.submit(rows)
+        for row in rows:
+            if (reason := row.why_not()) is not None and seconds != 0:
+                raise reason  # what was generated does not fit its constraint
+        if going := [row for row in rows if row.ended is None]:
+            self._scheduler.submit(going)
+        for row in rows:
+            if row.ended is not None:
+                row.finish()
         return [row.stream for row in rows]
 
     def generate(self, requests: Sequence[GenerationRequest], seconds: float | None = None) -> list[Completion]:
@@ -117,6 +123,8 @@ class Engine:
                 f"and {1 if wanted is None else wanted} more were asked for",
                 fix="shorten the prompt or max_tokens",
             )
+        if not all(0 <= token < len(self.tokenizer.bytes) for token in request.generated):
+            raise RequestError("the generated tokens are not of this model's vocabulary")
         constraint = request.sampling.constraint
         matcher = None if constraint is None else self._grammars.matcher(constraint)
         return Row(request, prompt, room if wanted is None else wanted, self.tokenizer, matcher, seconds)

@@ -14,7 +14,7 @@ from serve.engine.randomness import fresh_seed, uniform
 from serve.engine.stopping import StopTexts
 from serve.engine.stream import Stream
 from serve.engine.structured import Matcher
-from serve.errors import DeadlineError
+from serve.errors import DeadlineError, RequestError
 from serve.messages import Completion, Delta, FinishReason, GenerationRequest, Sampling, TokenLogprob
 from serve.text import Detokenizer, Tokenizer
 
@@ -58,7 +58,8 @@ class Row:
         if self.sampling.echo:
             self._echo(prompt)
         for token in request.generated:
-            self._take(token)
+            if self.ended is None:
+                self._take(token)
 
     @property
     def remaining(self) -> int:
@@ -77,9 +78,11 @@ class Row:
         return Piece(slot, self.done, ids, self.reads_every, length == self.remaining)
 
     def why_not(self) -> Exception | None:
-        """Why the row is not to be computed any more, if so; a caller that has gone needs no reason."""
+        """Why the row is not to be computed any more: its time is over, or its constraint can't be followed."""
         if self.deadline is not None and time.monotonic() > self.deadline:
             return DeadlineError("the answer was given up before it was finished", fix="ask for fewer tokens")
+        if self._matcher is not None and self._matcher.failure is not None:
+            return RequestError(f"the constraint can't be followed: {self._matcher.failure}")
         return None
 
     def uniform(self) -> float:
@@ -101,7 +104,9 @@ class Row:
         self.stream.put(Delta("", (), tuple(told)))
 
     def push(self, token: int, logits_V: Tensor) -> None:
-        """Take the next token, and tell the stream."""
+        """Take the next token, and tell the stream; not where the constraint has failed, which ends the row."""
+        if self._matcher is not None and self._matcher.failure is not None:
+            return
         told: tuple[TokenLogprob, ...] = ()
         if self.sampling.logprobs is not None:
             told = tuple(describe(logits_V[None], [token], self.sampling.logprobs, self._pieces))

@@ -195,8 +195,8 @@ class Scheduler:
                 self._prefixes.keep(row.ids[: row.prompt], self._cache, piece.slot)
 
     def _choose(self, logits_RV: torch.Tensor, rows: Sequence[Row]) -> None:
-        for index, (row, token) in enumerate(zip(rows, choose(logits_RV, rows), strict=True)):
-            row.push(token, logits_RV[index])
+        for logits_V, row, token in zip(logits_RV, rows, choose(logits_RV, rows), strict=True):
+            row.push(token, logits_V)
         self._counts.generated_tokens += len(rows)
         for row in rows:
             if row.ended is not None:

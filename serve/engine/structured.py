@@ -40,7 +40,7 @@ class Grammars:
         matcher = LLMatcher(tokenizer, grammar, log_level=0)
         if problem := matcher.get_error():
             raise RequestError(f"the {constraint.kind} is not valid: {str(problem).splitlines()[0]}")
-        return Matcher(matcher, len(self._tokenizer.bytes), self._tokenizer.end)
+        return Matcher(matcher, len(self._tokenizer.bytes))
 
     @cached_property
     def _compiled(self) -> Any:
@@ -54,10 +54,15 @@ class Grammars:
 
 
 class Matcher:
-    """Where an answer stands in its constraint."""
+    """Where an answer stands in its constraint.
 
-    def __init__(self, matcher: Any, vocabulary: int, end: int) -> None:
-        self._matcher, self._vocabulary, self._end = matcher, vocabulary, end
+    Attributes:
+        failure: why it can't be followed any further; None: it can.
+    """
+
+    def __init__(self, matcher: Any, vocabulary: int) -> None:
+        self._matcher = matcher
+        self.failure: str | None = None
         self._bits = np.zeros((1, (vocabulary + 31) // 32), np.int32)
 
     @property
@@ -69,13 +74,18 @@ class Matcher:
         """Make tokens impossible that can't come next, in place."""
         from llguidance.numpy import fill_next_token_bitmask
 
-        fill_next_token_bitmask(self._matcher, self._bits)
+        try:
+            fill_next_token_bitmask(self._matcher, self._bits)
+        except Exception as error:  # of this row alone, and the others are computed on
+            self.failure = str(error).partition("\n")[0]
+            return
         allowed = np.unpackbits(self._bits.view(np.uint8), bitorder="little")[: len(logits_V)]
         logits_V.masked_fill_(torch.from_numpy(allowed == 0).to(logits_V.device), float("-inf"))
 
     def push(self, token: int) -> None:
         """The answer has one more token."""
-        self._matcher.consume_token(token)
+        if not self._matcher.consume_token(token):
+            self.failure = self._matcher.get_error() or f"the token {token} does not fit it"
 
 
 class _Bytes:
