@@ -8,6 +8,8 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from serve.engine.options import BLOCK
+
 _SMALLEST = 64
 
 
@@ -61,7 +63,8 @@ class SlotCache:
         if length <= self.capacity:
             return
         layers, slots, heads, width = self._shape
-        capacity = min(self._context, max(length, 2 * self.capacity, _SMALLEST))
+        wanted = min(self._context, max(length, 2 * self.capacity, _SMALLEST))
+        capacity = -(-wanted // BLOCK) * BLOCK  # attention reads whole blocks
         grown = torch.zeros(layers, slots, capacity, 2, heads, width, device=self._device)
         if self.capacity:
             grown[:, :, : self.capacity] = self.memory

@@ -80,14 +80,8 @@ class Engine:
             OverloadedError: too many wait. ExpertUnavailableError: the engine is closed or has failed.
         """
         rows = [self._row(request, seconds) for request in requests]
-        for row in rows:
-            if (reason := row.why_not()) is not None and seconds != 0:
-                raise reason  # what was generated does not fit its constraint
-        if going := [row for row in rows if row.ended is None]:
-            self._scheduler.submit(going)
-        for row in rows:
-            if row.ended is not None:
-                row.finish()
+        if rows:
+            self._scheduler.submit(rows)
         return [row.stream for row in rows]
 
     def generate(self, requests: Sequence[GenerationRequest], seconds: float | None = None) -> list[Completion]:

@@ -8,9 +8,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from serve.engine.cache import Cache
-
-BLOCK = 16
-"""Tokens of a block: beginnings are shared in whole blocks."""
+from serve.engine.options import BLOCK
 
 Key = tuple[int, ...]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Sequence
 
 from torch import Tensor
@@ -10,6 +11,7 @@ from torch import Tensor
 from serve.engine.adjusting import Adjustment
 from serve.engine.forward.step import Piece
 from serve.engine.logprobs import describe
+from serve.engine.options import BLOCK
 from serve.engine.randomness import fresh_seed, uniform
 from serve.engine.stopping import StopTexts
 from serve.engine.stream import Stream
@@ -23,7 +25,7 @@ class Row:
     """A request with its prompt read.
 
     Args:
-        request: whose `generated` tokens are taken as chosen, without telling the stream of them.
+        request: whose `generated` tokens are computed again one by one, as they were the first time, and not told.
         prompt: ids of the prompt, the first one <s>.
         limit: tokens of the answer at most.
         tokenizer: of the model.
@@ -57,9 +59,7 @@ class Row:
         self._logprobs: list[TokenLogprob] = []
         if self.sampling.echo:
             self._echo(prompt)
-        for token in request.generated:
-            if self.ended is None:
-                self._take(token)
+        self._known = deque(request.generated)
 
     @property
     def remaining(self) -> int:
@@ -72,8 +72,8 @@ class Row:
         return self.sampling.echo and self.sampling.logprobs is not None and self.done < self.prompt
 
     def piece(self, slot: int, most: int) -> Piece:
-        """What to compute next, of `most` tokens at most."""
-        length = min(self.remaining, most)
+        """What to compute next, of `most` tokens at most; of a prompt that does not fit, whole blocks."""
+        length = self.remaining if self.remaining <= most else most // BLOCK * BLOCK
         ids = self.ids[self.done : self.done + length]
         return Piece(slot, self.done, ids, self.reads_every, length == self.remaining)
 
@@ -106,6 +106,9 @@ class Row:
     def push(self, token: int, logits_V: Tensor) -> None:
         """Take the next token, and tell the stream; not where the constraint has failed, which ends the row."""
         if self._matcher is not None and self._matcher.failure is not None:
+            return
+        if self._known:
+            self._take(self._known.popleft())
             return
         told: tuple[TokenLogprob, ...] = ()
         if self.sampling.logprobs is not None:

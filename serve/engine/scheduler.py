@@ -13,8 +13,8 @@ import torch
 
 from serve.engine.forward.decoder import Forward
 from serve.engine.forward.step import Piece, Step
-from serve.engine.options import EngineOptions
-from serve.engine.prefixes import BLOCK, PrefixCache
+from serve.engine.options import BLOCK, EngineOptions
+from serve.engine.prefixes import PrefixCache
 from serve.engine.row import Row
 from serve.engine.sampling import choose
 from serve.errors import ExpertUnavailableError, OverloadedError
@@ -145,7 +145,7 @@ class Scheduler:
             pieces.append(row.piece(slot, budget))
             budget -= len(pieces[-1].ids) if row.remaining > 1 else 0
         fresh = list[Row]()
-        while budget > 0 and len(self._rows) < self._options.slots and self._queue:
+        while budget >= BLOCK and len(self._rows) < self._options.slots and self._queue:
             row = self._queue[0]
             if any(self._begins_alike(row, other) for other in fresh):
                 break  # the other one's beginning is there after this step

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from serve.engine.cache import Stored
-from serve.engine.forward.step import Piece, Step
+from serve.engine.forward.step import Piece, Step, whole
+from serve.engine.options import BLOCK
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ def attend(query_ND: Tensor, stored: Stored, step: Step, heads: Heads) -> Tensor
         length = len(piece.ids)
         parts.append(_read(query_ND[before : before + length], stored, piece, heads))
         before += length
+    parts *= 1 + step.twin
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
@@ -62,34 +65,64 @@ def _decode(query_BD: Tensor, stored: Stored, step: Step, heads: Heads) -> Tenso
         query_BD.view(rows, heads.keys, heads.shared, heads.width),
         stored.keys[:rows, :, :deepest],
         stored.values[:rows, :, :deepest],
-        attn_mask=step.decoding_mask(heads.window),
+        attn_mask=step.once(("mask", heads.window), lambda: _decoding_mask(step, stored, heads.window)),
     )
     return found.reshape(rows, -1)
 
 
+def _decoding_mask(step: Step, stored: Stored, window: int | None) -> Tensor:
+    """Added to the scores, [B, 1, 1, deepest]: slices of one ruler, as a mask that is made in each step costs more."""
+    capacity = stored.keys.shape[2]
+    ruler = _ruler(capacity, window, step.device)
+    rows = [ruler[capacity - piece.end : capacity - piece.end + step.deepest] for piece in step.decoding]
+    return torch.stack(rows)[:, None, None] if len(rows) > 1 else rows[0][None, None, None]
+
+
+@lru_cache(maxsize=64)
+def _ruler(capacity: int, window: int | None, device: torch.device) -> Tensor:
+    """2 × capacity: 0 for the last `window` places before its middle, −∞ elsewhere."""
+    ruler = torch.full((2 * capacity,), float("-inf"), device=device)
+    ruler[capacity - min(window or capacity, capacity) : capacity] = 0
+    return ruler
+
+
 def _read(query_TD: Tensor, stored: Stored, piece: Piece, heads: Heads) -> Tensor:
-    """Consecutive tokens of one row."""
-    length = len(query_TD)
-    causal = piece.start == 0 and (heads.window is None or piece.end <= heads.window)
+    """Consecutive tokens of one row, block by block from the row's first token on.
+
+    How many queries are computed together changes how they round. In blocks, what a prompt's tokens read depends
+    neither on how it was cut into pieces nor on how much of it was known.
+    """
+    length, blocks = len(query_TD), len(query_TD) // BLOCK
+    cut = blocks * BLOCK
+    parts = []
+    if blocks:
+        parts.append(_blocks(query_TD[:cut].view(blocks, BLOCK, -1), stored, piece, piece.start, heads))
+    if cut < length:
+        parts.append(_blocks(query_TD[None, cut:], stored, piece, piece.start + cut, heads))
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _blocks(query_KTD: Tensor, stored: Stored, piece: Piece, start: int, heads: Heads) -> Tensor:
+    """Blocks of as many tokens each, the first of them at `start`."""
+    blocks, length, _ = query_KTD.shape
+    end = whole(start + blocks * length)
     keys, values = (
-        some[piece.slot, None, :, : piece.end].repeat_interleave(heads.shared, 1) if heads.shared > 1
-        else some[piece.slot, None, :, : piece.end]
+        some[piece.slot, :, :end].repeat_interleave(heads.shared, 0).expand(blocks, -1, -1, -1)
         for some in (stored.keys, stored.values)
-    )  # fmt: skip
+    )
     found = scaled_dot_product_attention(
-        query_TD.view(1, length, heads.queries, heads.width).transpose(1, 2),
+        query_KTD.view(blocks, length, heads.queries, heads.width).transpose(1, 2),
         keys,
         values,
-        attn_mask=None if causal else _mask(piece, heads.window, query_TD.device),
-        is_causal=causal,
+        attn_mask=_mask(start, blocks, length, end, heads.window, query_KTD.device),
     )
-    return found.transpose(1, 2).reshape(length, -1)
+    return found.transpose(1, 2).reshape(blocks * length, -1)
 
 
-def _mask(piece: Piece, window: int | None, device: torch.device) -> Tensor:
-    """What each token may see, bool [T, end]."""
-    own = torch.arange(piece.start, piece.end, device=device)[:, None]
-    others = torch.arange(piece.end, device=device)
+def _mask(start: int, blocks: int, length: int, end: int, window: int | None, device: torch.device) -> Tensor:
+    """What each token may see, bool [blocks, 1, length, end]."""
+    own = torch.arange(start, start + blocks * length, device=device).view(blocks, 1, length, 1)
+    others = torch.arange(end, device=device)
     seen = others <= own
     return seen if window is None else seen & (others > own - window)
 

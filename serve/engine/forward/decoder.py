@@ -101,5 +101,7 @@ class Decoder(ABC):
         return self.norm(states_ND if step.wanted is None else states_ND[step.wanted])
 
     def logits(self, hidden_RD: Tensor) -> Tensor:
-        """See :class:`Forward`."""
-        return self._head(hidden_RD)
+        """See :class:`Forward`. One row is computed twice, see :attr:`Step.twin`."""
+        if len(hidden_RD) > 1:
+            return self._head(hidden_RD)
+        return self._head(hidden_RD.repeat(2, 1))[:1]

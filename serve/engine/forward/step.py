@@ -10,7 +10,14 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from serve.engine.options import BLOCK
+
 Made = TypeVar("Made")
+
+
+def whole(tokens: int) -> int:
+    """So many tokens in whole blocks."""
+    return -(-tokens // BLOCK) * BLOCK
 
 
 @dataclass(frozen=True)
@@ -70,7 +77,8 @@ class Step:
                 tokens += piece.ids
                 places += range(piece.start, piece.end)
                 rows += range(piece.slot * capacity + piece.start, piece.slot * capacity + piece.end)
-            self._made["tensors"] = self._tensor([tokens, places, rows]).unbind()
+            count = 1 + self.twin
+            self._made["tensors"] = self._tensor([tokens * count, places * count, rows * count]).unbind()
             self._made["capacity"] = capacity
 
     @property
@@ -89,22 +97,26 @@ class Step:
         return self._placed(2)
 
     @cached_property
+    def twin(self) -> bool:
+        """Whether there is one token alone. It is computed twice.
+
+        Products of one row round otherwise than of several, and an answer is not to depend on whether there are others.
+        """
+        return sum(len(piece.ids) for piece in self._pieces) == 1
+
+    @cached_property
     def wanted(self) -> Tensor | None:
         """Which tokens' logits are wanted, int64 [R]; None: all."""
         wanted, before = list[int](), 0
         for piece in self._pieces:
             before += len(piece.ids)
             wanted += range(before - piece.wanted, before)
-        return None if len(wanted) == before else self._tensor(wanted)
+        return None if len(wanted) == before and not self.twin else self._tensor(wanted)
 
     @cached_property
     def deepest(self) -> int:
-        """Tokens of the fullest slot among those that decode."""
-        return max(piece.end for piece in self.decoding)
-
-    def decoding_mask(self, window: int | None) -> Tensor | None:
-        """Added to the scores of rows that decode, fp32 [B, 1, 1, deepest]; None: every row sees all of it."""
-        return self.once(("mask", window), lambda: self._mask(window))
+        """Tokens of the fullest slot among those that decode, in whole blocks."""
+        return whole(max(piece.end for piece in self.decoding))
 
     def once(self, key: Hashable, make: Callable[[], Made]) -> Made:
         """What every layer of a step needs again."""
@@ -112,18 +124,6 @@ class Step:
             self._made[key] = make()
         made: Made = self._made[key]
         return made
-
-    def _mask(self, window: int | None) -> Tensor | None:
-        ends = [piece.end for piece in self.decoding]
-        if min(ends) == self.deepest and (window is None or self.deepest <= window):
-            return None
-        places_L = torch.arange(self.deepest, device=self.device)
-        ends_B1 = self._tensor(ends)[:, None]
-        hidden_BL = places_L >= ends_B1
-        if window is not None:
-            hidden_BL |= places_L < ends_B1 - window
-        mask_BL = torch.zeros(hidden_BL.shape, device=self.device).masked_fill_(hidden_BL, float("-inf"))
-        return mask_BL[:, None, None]
 
     def _placed(self, which: int) -> Tensor:
         found: Tensor = self._made["tensors"][which]

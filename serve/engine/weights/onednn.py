@@ -19,6 +19,8 @@ _ROWS = 8
 _LARGE = 2**20
 """Elements below which a call of oneDNN costs more than its product: plain torch multiplies such weights."""
 _MARGIN = 0.9
+_MOST = 32
+"""Rows of a bf16 product: more are summed in another order, and a row is to get the same in any batch."""
 
 
 def pack_fp32(weight: Tensor, bias: Tensor | None, activation: str = "") -> Linear:
@@ -75,5 +77,6 @@ def _product(weight: Any, bias: Tensor | None, fused: tuple[str, list[float], st
 
 
 def _half_product(weight: Any, bias: Tensor | None, fused: tuple[str, list[float], str], states: Tensor) -> Tensor:
-    found: Tensor = torch.ops.mkldnn._linear_pointwise(states.to(torch.bfloat16), weight, bias, *fused)
-    return found.float()
+    parts = states.to(torch.bfloat16).split(_MOST)
+    found = [torch.ops.mkldnn._linear_pointwise(part, weight, bias, *fused) for part in parts]
+    return (found[0] if len(found) == 1 else torch.cat(found)).float()

@@ -16,7 +16,13 @@ from serve.errors import ContextLengthError, DeadlineError, EmptyPromptError, Re
 from serve.messages import Completion, GenerationRequest, Sampling
 from serve.text import Tokenizer
 
-PROMPTS = ["the house", "la maison près du fleuve où", "é", "river river river river river river </s> x"]
+PROMPTS = [
+    "the house",
+    "la maison près du fleuve où",
+    "é",
+    "river river river river river river </s> x",
+    "the dog " * 12,
+]
 SIZES = {
     "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
     "num_key_value_heads": 2, "max_position_embeddings": 64, "initializer_range": 0.3,
@@ -56,7 +62,7 @@ def reference(model: Any, tokenizer: Tokenizer, prompt: str, tokens: int) -> tup
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("chunk", [256, 5])
+@pytest.mark.parametrize("chunk", [256, 16])
 def test_greedy_tokens_are_those_of_transformers_generate(family: str, chunk: int, tokenizer_folder: Path) -> None:
     torch.manual_seed(1)
     config = AutoConfig.for_model(
@@ -151,7 +157,7 @@ def test_bad_requests_and_options_are_refused(engine: Engine) -> None:
     with pytest.raises(EmptyPromptError):
         one(engine, "")
     assert engine.generate([]) == []
-    for bad in ({"slots": 0}, {"chunk": 0}, {"queue": -1}, {"prefixes": -1}, {"precision": "int3"}):
+    for bad in ({"slots": 0}, {"chunk": 20}, {"queue": -1}, {"prefixes": -1}, {"precision": "int3"}):
         with pytest.raises(ServingError, match=next(iter(bad))):
             EngineOptions(**bad)  # type: ignore[arg-type]
 

@@ -65,7 +65,7 @@ def test_a_short_answer_is_not_held_up_by_a_long_one(make: Make) -> None:
 
 
 def test_more_requests_than_slots_are_answered_as_alone(make: Make) -> None:
-    engine = make(slots=3, chunk=7)
+    engine = make(slots=3, chunk=16)
     requests = [
         GenerationRequest(f"{PROMPT[: 5 + i]}", Sampling(max_tokens=3 + i % 7, temperature=i % 3 * 0.5, seed=i))
         for i in range(20)

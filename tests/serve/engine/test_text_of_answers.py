@@ -18,10 +18,10 @@ from serve.engine.stopping import StopTexts
 from serve.errors import RequestError
 from serve.messages import Constraint, GenerationRequest, Sampling
 
-PROMPT = "the house near a river where children played"
+PROMPT = "the house near a river where children played with their dog every summer morning, near the house"
 
 
-@pytest.fixture(scope="module", params=[256, 7], ids=["at once", "in chunks"])
+@pytest.fixture(scope="module", params=[256, 16], ids=["at once", "in chunks"])
 def engine(request: pytest.FixtureRequest, padded_model: Path) -> Engine:
     return Engine.load(padded_model, options=EngineOptions(chunk=request.param))
 
