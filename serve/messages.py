@@ -104,7 +104,8 @@ class GenerationRequest:
         sampling: how.
         stream: tells apart choices that share a prompt and a seed.
         generated: tokens that the answer has already, from an engine that was lost: the answer goes on after them as it
-            would have there. Where tokens are sampled, `sampling.seed` is the seed that was used there.
+            would have there, with deltas and log-probabilities of what is new. Where tokens are sampled,
+            `sampling.seed` is the seed that was used there.
     """
 
     prompt: str

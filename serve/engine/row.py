@@ -109,6 +109,8 @@ class Row:
             return
         if self._known:
             self._take(self._known.popleft())
+            if self.ended is not None:
+                self.stream.put(Delta("", finish_reason=self.ended))
             return
         told: tuple[TokenLogprob, ...] = ()
         if self.sampling.logprobs is not None:

@@ -68,7 +68,7 @@ class Matcher:
     @property
     def complete(self) -> bool:
         """Whether nothing more may come."""
-        return bool(self._matcher.is_stopped())
+        return self.failure is None and bool(self._matcher.is_stopped())
 
     def mask(self, logits_V: Tensor) -> None:
         """Make tokens impossible that can't come next, in place."""

@@ -60,17 +60,17 @@ def test_top_k_and_min_p_leave_the_most_probable() -> None:
     assert set(draw(logits, 2000, top_k=2, top_p=0.66).tolist()) == {1}
 
 
-@pytest.mark.parametrize("how", [{"top_p": 0.999}, {"min_p": 0.05}, {"top_k": 700}, {"top_k": 700, "top_p": 0.9}])
+@pytest.mark.parametrize("how", [{"top_p": 0.999}, {"min_p": 0.3}, {"top_k": 400}, {"top_k": 400, "top_p": 0.9}])
 def test_filters_that_leave_many_tokens_are_exact_too(how: dict[str, float]) -> None:
-    logits = torch.randn(1500, generator=torch.Generator().manual_seed(3)) * 0.3
+    logits = torch.randn(600, generator=torch.Generator().manual_seed(3)) * 0.3
     order = logits.argsort(descending=True)
     shares = logits.softmax(0).double()[order]
-    kept = torch.arange(1500) < how.get("top_k", 1500)
+    kept = torch.arange(600) < how.get("top_k", 600)
     mass = shares[kept].sum()
     kept &= (shares.cumsum(0) - shares) / mass < how.get("top_p", 1.0)
     kept &= shares / shares[0] >= how.get("min_p", 0.0)
     assert kept.sum() > CANDIDATES
-    drawn = set(draw(logits.tolist(), 40_000, **how).tolist())
+    drawn = set(draw(logits.tolist(), 8_000, **how).tolist())
     assert drawn == set(order[kept].tolist())
 
 
@@ -110,7 +110,12 @@ ROWS = st.builds(Fixed, SAMPLINGS, st.floats(0, 1, exclude_max=True))
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(ROWS, min_size=1, max_size=5), st.integers(2, 600), st.integers(0, 2**16), st.floats(0, 1e4))
+@given(
+    st.lists(ROWS, min_size=1, max_size=5),
+    st.integers(2, 600),
+    st.integers(0, 2**16),
+    st.sampled_from([0.0, 1.0, 30.0, 1e4]),
+)
 def test_a_row_gets_its_token_whatever_rows_are_beside_it(
     rows: list[Fixed], vocabulary: int, seed: int, scale: float
 ) -> None:

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from serve.engine import Engine, EngineOptions
-from serve.errors import ExpertUnavailableError, OverloadedError
+from serve.errors import ExpertUnavailableError, OverloadedError, RequestError
 from serve.messages import Delta, GenerationRequest, Sampling
 
 PROMPT = "the house near a river where children played with their dog"
@@ -134,6 +134,23 @@ def test_another_engine_goes_on_where_one_was_lost(make: Make, sampling: dict[st
         assert rest.tokens == whole.tokens[cut:]
         assert whole.text.endswith(rest.text)
         assert stream.result() == whole
+
+
+def test_an_answer_that_was_whole_already_ends_at_once(make: Make) -> None:
+    engine = make()
+    whole = engine.generate([ask(5, PROMPT)])[0]
+    request = ask(5, PROMPT)
+    (stream,) = engine.submit([GenerationRequest(PROMPT, request.sampling, 0, whole.tokens)])
+    assert [delta.finish_reason for delta in stream] == ["length"]
+    assert stream.result() == whole
+
+
+@pytest.mark.parametrize("token", [-1, 400, 10**9])
+def test_tokens_of_another_vocabulary_are_refused(make: Make, token: int) -> None:
+    engine = make()
+    with pytest.raises(RequestError, match="not of this model's vocabulary"):
+        engine.submit([GenerationRequest(PROMPT, Sampling(), 0, (token,))])
+    assert engine.healthy
 
 
 def test_an_unseeded_stream_tells_the_seed_it_goes_on_with(make: Make) -> None:

@@ -134,3 +134,13 @@ class TestStructured:
         with pytest.raises(RequestError, match="is not valid"):
             answer(engine, constraint=bad)
         assert engine.healthy
+
+    def test_a_row_whose_constraint_fails_ends_alone(self, engine: Engine) -> None:
+        bound = Sampling(max_tokens=10, constraint=Constraint("regex", "[0-9]{10}"), seed=1)
+        free = GenerationRequest(PROMPT, Sampling(max_tokens=10, temperature=0.0))
+        letter = engine.tokenizer.bytes.index(b"e")
+        broken, whole = engine.submit([GenerationRequest(PROMPT, bound, 0, (letter,)), free])
+        with pytest.raises(RequestError, match="constraint can't be followed"):
+            broken.result()
+        assert whole.result() == engine.generate([free])[0]
+        assert engine.healthy
