@@ -19,6 +19,7 @@ from serve.messages import Sampling
 CANDIDATES = 256
 """Tokens among which filters are tried first."""
 _BLOCK = 256
+_MANY = 8192
 _COLDEST = 1e-4  # below this a temperature is as good as greedy, and dividing by it would overflow
 
 
@@ -57,7 +58,9 @@ def choose(logits_RV: Tensor, rows: Sequence[Chooser]) -> list[int]:
 
 
 def most_probable(logits_RV: Tensor) -> Tensor:
-    """Each row's largest logit, int64 [R]. By blocks, as `amax` is ten times faster than `argmax` on a CPU."""
+    """Each row's largest logit, int64 [R]. By blocks where there are many: `amax` is faster than `argmax` on a CPU."""
+    if logits_RV.shape[-1] < _MANY:
+        return logits_RV.argmax(dim=-1)
     blocks_RKB = pad(logits_RV, (0, -logits_RV.shape[-1] % _BLOCK), value=float("-inf")).view(
         len(logits_RV), -1, _BLOCK
     )

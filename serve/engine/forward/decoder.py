@@ -98,6 +98,8 @@ class Decoder(ABC):
         states_ND = self.embed(step)
         for layer, stored in zip(self.layers, cache.layers, strict=True):
             states_ND = layer(states_ND, stored, step)
+        if step.twin:
+            states_ND = states_ND[:1]
         return self.norm(states_ND if step.wanted is None else states_ND[step.wanted])
 
     def logits(self, hidden_RD: Tensor) -> Tensor:

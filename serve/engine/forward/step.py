@@ -111,7 +111,7 @@ class Step:
         for piece in self._pieces:
             before += len(piece.ids)
             wanted += range(before - piece.wanted, before)
-        return None if len(wanted) == before and not self.twin else self._tensor(wanted)
+        return None if len(wanted) == before else self._tensor(wanted)
 
     @cached_property
     def deepest(self) -> int:
