@@ -75,7 +75,7 @@ def _decoding_mask(step: Step, stored: Stored, window: int | None) -> Tensor:
     capacity = stored.keys.shape[2]
     ruler = _ruler(capacity, window, step.device)
     rows = [ruler[capacity - piece.end : capacity - piece.end + step.deepest] for piece in step.decoding]
-    return torch.stack(rows)[:, None, None] if len(rows) > 1 else rows[0][None, None, None]
+    return torch.stack(rows)[:, None, None] if len(rows) > 1 else rows[0].view(1, 1, 1, -1)
 
 
 @lru_cache(maxsize=64)

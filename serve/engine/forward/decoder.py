@@ -106,4 +106,4 @@ class Decoder(ABC):
         """See :class:`Forward`. One row is computed twice, see :attr:`Step.twin`."""
         if len(hidden_RD) > 1:
             return self._head(hidden_RD)
-        return self._head(hidden_RD.repeat(2, 1))[:1]
+        return self._head(torch.cat((hidden_RD, hidden_RD)))[:1]
