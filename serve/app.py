@@ -63,6 +63,12 @@ class ServeArguments(BaseModel):
             raise ValueError("max_replicas must not be less than min_replicas")
         return self
 
+    @model_validator(mode="after")
+    def _computable(self) -> Self:
+        if self.expert_gpus and self.precision == "int8":
+            raise ValueError("precision int8 is computed on CPUs; take bf16 with expert_gpus")
+        return self
+
 
 def build(arguments: ServeArguments) -> serve.Application:
     """The application: an ingress, the router, and one deployment for each expert, each scaled by itself.
