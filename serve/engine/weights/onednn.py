@@ -13,7 +13,7 @@ from serve.engine.weights._base import Linear
 
 _ROWS = 8
 """Rows that the layout is chosen for."""
-_LARGE = 2**19
+_LARGE = 2**20
 """Elements below which a call of oneDNN costs more than its product: plain torch multiplies such weights."""
 _MOST = 32
 """Rows of a bf16 product: more are summed in another order, and a row is to get the same in any batch."""
