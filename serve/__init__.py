@@ -2,5 +2,5 @@
 
 In the order of a request: ``ingress`` (HTTP: ``api``, ``schemas``) asks ``router`` which expert a prompt goes to, and
 that ``expert``'s ``engine`` for the text. ``mixture`` does the same in one process. Only ``ingress`` and ``app`` import
-Ray; only ``engine`` and ``sampling`` import torch, so ingress and router replicas stay small.
+Ray; only ``engine`` imports torch, so ingress and router replicas stay small.
 """

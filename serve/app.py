@@ -7,7 +7,7 @@ import signal
 import socket
 import threading
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import ray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -38,6 +38,8 @@ class ServeArguments(BaseModel):
     four experts, the router and the ingress fit two CPUs."""
     expert_gpus: float = Field(0.0, ge=0)
     """GPUs reserved for each expert replica; above 0 it computes there."""
+    precision: Literal["fp32", "bf16", "int8"] = "fp32"
+    """Of the experts' products; `mome precision RUN` measures what each costs and brings."""
     router_cpus: float = Field(0.1, gt=0)
     """CPUs reserved for each router replica."""
     ingress_cpus: float = Field(0.1, gt=0)
@@ -61,6 +63,12 @@ class ServeArguments(BaseModel):
             raise ValueError("max_replicas must not be less than min_replicas")
         return self
 
+    @model_validator(mode="after")
+    def _computable(self) -> Self:
+        if self.expert_gpus and self.precision == "int8":
+            raise ValueError("precision int8 is computed on CPUs; take bf16 with expert_gpus")
+        return self
+
 
 def build(arguments: ServeArguments) -> serve.Application:
     """The application: an ingress, the router, and one deployment for each expert, each scaled by itself.
@@ -78,7 +86,7 @@ def build(arguments: ServeArguments) -> serve.Application:
     experts: dict[str, Any] = {
         name: _deployment(
             ExpertReplica, f"expert-{name}", arguments, arguments.expert_cpus, arguments.expert_gpus
-        ).bind(folder, device, threads)
+        ).bind(folder, device, threads, arguments.precision)
         for name, folder in files.experts.items()
     }
     front = _deployment(serve.ingress()(Ingress), "ingress", arguments, arguments.ingress_cpus)

@@ -15,16 +15,40 @@ AUTO = "auto"
 
 
 @dataclass(frozen=True)
+class Constraint:
+    """What the answer must match as a whole.
+
+    Attributes:
+        kind: what `text` is: a regular expression, or a JSON schema.
+        text: the expression, or the schema as JSON.
+    """
+
+    kind: Literal["regex", "json_schema"]
+    text: str
+
+
+@dataclass(frozen=True)
 class Sampling:
     """How to choose tokens, one prompt at a time.
 
     Attributes:
         max_tokens: new tokens at most; None: as many as the context has room for.
         temperature: 0 takes the most probable token; otherwise logits are divided by it.
+        top_k: sample from so many most probable tokens; None: from all.
         top_p: sample from the smallest set of tokens whose probabilities sum to at least this (nucleus sampling,
-            arXiv:1904.09751).
+            arXiv:1904.09751); after `top_k`, of what that left.
+        min_p: leave out tokens less probable than this share of the most probable one's (arXiv:2407.01082).
+        frequency_penalty: taken from a token's logit for each time that the answer has it.
+        presence_penalty: taken from a token's logit once the answer has it.
+        repetition_penalty: divides positive logits of tokens that prompt or answer have, multiplies negative ones
+            (arXiv:1909.05858).
+        logit_bias: added to logits, by token id.
         stop: texts at which to stop; they are not part of the answer.
         seed: the same seed gives the same text on the same model, whatever else is in the batch; None: a fresh one.
+        logprobs: give each token's log-probability, beside so many of the most probable ones'; None: don't. They are
+            the model's own: before bias, penalties, temperature and constraint.
+        echo: the answer begins with the prompt, in log-probabilities too.
+        constraint: what the answer must match; None: nothing.
 
     Raises:
         RequestError: a value out of range.
@@ -35,27 +59,72 @@ class Sampling:
     top_p: float = 1.0
     stop: tuple[str, ...] = ()
     seed: int | None = None
+    top_k: int | None = None
+    min_p: float = 0.0
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
+    logprobs: int | None = None
+    echo: bool = False
+    constraint: Constraint | None = None
 
     def __post_init__(self) -> None:
+        penalties = (self.frequency_penalty, self.presence_penalty, *self.logit_bias.values())
         rules = {
             "max_tokens must be at least 1": self.max_tokens is None or self.max_tokens >= 1,
             "temperature must be a number that is not negative": math.isfinite(self.temperature)
             and self.temperature >= 0,
+            "top_k must be at least 1": self.top_k is None or self.top_k >= 1,
             "top_p must lie between 0 and 1": 0 <= self.top_p <= 1,
+            "min_p must lie between 0 and 1": 0 <= self.min_p <= 1,
+            "penalties and logit_bias must be finite numbers": all(map(math.isfinite, penalties)),
+            "repetition_penalty must be a number above 0": math.isfinite(self.repetition_penalty)
+            and self.repetition_penalty > 0,
             "stop texts must not be empty": all(self.stop),
+            "logprobs must be at least 0": self.logprobs is None or self.logprobs >= 0,
         }
         for rule, holds in rules.items():
             if not holds:
                 raise RequestError(rule)
 
+    @property
+    def adjusts(self) -> bool:
+        """Whether logits are changed before a token is chosen."""
+        penalties = self.frequency_penalty or self.presence_penalty or self.repetition_penalty != 1
+        return bool(penalties or self.logit_bias or self.constraint)
+
 
 @dataclass(frozen=True)
 class GenerationRequest:
-    """One prompt and how to continue it. `stream` tells apart choices that share a prompt and a seed."""
+    """One prompt and how to continue it.
+
+    Attributes:
+        prompt: text.
+        sampling: how.
+        stream: tells apart choices that share a prompt and a seed.
+        generated: tokens that the answer has already, from an engine that was lost: the answer goes on after them as it
+            would have there, with deltas and log-probabilities of what is new. Where tokens are sampled,
+            `sampling.seed` is the seed that was used there.
+    """
 
     prompt: str
     sampling: Sampling = field(default_factory=Sampling)
     stream: int = 0
+    generated: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class TokenLogprob:
+    """A token, its bytes and its log-probability (nats); `top` are the most probable ones in its place.
+
+    `logprob` is None for the first token of a prompt, which nothing predicts.
+    """
+
+    token: int
+    piece: bytes
+    logprob: float | None
+    top: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -63,16 +132,69 @@ class Completion:
     """One continuation.
 
     Attributes:
-        text: without the prompt, the stop text or half a character.
+        text: without the prompt (unless it is to be echoed), the stop text or half a character.
         prompt_tokens: tokens of the prompt, <s> included.
         completion_tokens: tokens generated, an ending </s> included.
-        finish_reason: "stop" (</s> or a stop text) or "length".
+        finish_reason: "stop" (</s>, a stop text, or a constraint that allows nothing more) or "length".
+        tokens: those generated.
+        logprobs: of each token, those of an echoed prompt first; None: not asked for.
     """
 
     text: str
     prompt_tokens: int
     completion_tokens: int
     finish_reason: FinishReason
+    tokens: tuple[int, ...] = ()
+    logprobs: tuple[TokenLogprob, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Delta:
+    """What an answer has grown by since it was last read.
+
+    Attributes:
+        text: certain characters: none of them becomes part of a stop text, or half a character, later.
+        tokens: new tokens, of whose text some may still be held back.
+        logprobs: of the tokens, where asked for.
+        finish_reason: in the last one alone.
+    """
+
+    text: str
+    tokens: tuple[int, ...] = ()
+    logprobs: tuple[TokenLogprob, ...] = ()
+    finish_reason: FinishReason | None = None
+
+    def __add__(self, later: Delta) -> Delta:
+        return Delta(
+            self.text + later.text,
+            self.tokens + later.tokens,
+            self.logprobs + later.logprobs,
+            later.finish_reason or self.finish_reason,
+        )
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """An engine at a moment, and what it has done since its start.
+
+    Attributes:
+        slots, active, waiting: rows that it can compute, that it computes, that wait.
+        steps: steps computed.
+        prompt_tokens, cached_tokens: tokens of prompts computed, and taken from the prefix cache instead.
+        generated_tokens: tokens chosen.
+        finished, cancelled, expired: requests that ended, that their caller gave up, that ran out of time.
+    """
+
+    slots: int
+    active: int
+    waiting: int
+    steps: int
+    prompt_tokens: int
+    cached_tokens: int
+    generated_tokens: int
+    finished: int
+    cancelled: int
+    expired: int
 
 
 @dataclass(frozen=True)

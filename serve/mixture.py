@@ -42,14 +42,28 @@ class Mixture:
         files: where they are.
         device: "cpu" or "cuda".
         common: experts compute beside the common expert, where there is one.
+        options: of each expert's engine.
+
+    Raises:
+        ServingError: a precision that there is not.
     """
 
-    def __init__(self, files: MixtureFiles, device: str = "cpu", common: bool = True) -> None:
+    def __init__(self, files: MixtureFiles, device: str = "cpu", common: bool = True, precision: str = "fp32") -> None:
+        from serve.engine import EngineOptions
+
         self.files, self.device, self.common = files, device, common
+        self.options = EngineOptions(precision=precision)
         self._engines: dict[str, Engine] = {}
 
     @classmethod
-    def open(cls, run: Path, device: str = "cpu", experts: Sequence[str] | None = None, common: bool = True) -> Mixture:
+    def open(
+        cls,
+        run: Path,
+        device: str = "cpu",
+        experts: Sequence[str] | None = None,
+        common: bool = True,
+        precision: str = "fp32",
+    ) -> Mixture:
         """The mixture of a run folder, with some of its experts; None: all.
 
         Raises:
@@ -57,7 +71,7 @@ class Mixture:
             UnknownModelError: no expert of such a name, or none at all.
         """
         files = MixtureFiles.of(run)
-        return cls(files if experts is None else files.only(experts), device, common)
+        return cls(files if experts is None else files.only(experts), device, common, precision)
 
     def generate(self, prompt: str, model: str = AUTO, sampling: Sampling | None = None) -> Generation:
         """Continue a prompt.
@@ -91,5 +105,5 @@ class Mixture:
         from serve.engine import Engine
 
         if expert not in self._engines:
-            self._engines[expert] = Engine.load(self.files.expert(expert), self.device, self.common)
+            self._engines[expert] = Engine.load(self.files.expert(expert), self.device, self.common, self.options)
         return self._engines[expert]

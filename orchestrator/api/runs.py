@@ -140,6 +140,7 @@ class Run:
         seed: int | None = None,
         experts: Sequence[str] | None = None,
         common: bool = True,
+        precision: str = "fp32",
     ) -> Generation:
         """Continue a text by the expert that it is routed to, in this process.
 
@@ -154,6 +155,7 @@ class Run:
             seed: of the sampling.
             experts: those that may serve; None: all.
             common: compute beside the common expert, where there is one.
+            precision: of the expert's products: "fp32", "bf16" or "int8".
 
         Returns:
             The continuation, which expert wrote it, and the router's probabilities.
@@ -168,7 +170,7 @@ class Run:
         def sampling(tokens: int | None) -> Sampling:
             return Sampling(max_tokens=tokens, temperature=temperature, seed=seed)
 
-        opened = Mixture.open(self.folder, experts=experts, common=common)
+        opened = Mixture.open(self.folder, experts=experts, common=common, precision=precision)
         try:
             return opened.generate(text, model, sampling(_TOKENS if max_tokens is None else max_tokens))
         except ContextLengthError:

@@ -22,6 +22,7 @@ def generate_text(
     seed: int | None,
     experts: Sequence[str] | None = None,
     common: bool = True,
+    precision: str = "fp32",
 ) -> None:
     """Continue a prompt by the expert it is routed to, and say which that was.
 
@@ -29,7 +30,14 @@ def generate_text(
         MomeError: no such run or expert, an empty or too long prompt.
     """
     made = load_run(name, runs).generate(
-        prompt, model, max_tokens=max_tokens, temperature=temperature, seed=seed, experts=experts, common=common
+        prompt,
+        model,
+        max_tokens=max_tokens,
+        temperature=temperature,
+        seed=seed,
+        experts=experts,
+        common=common,
+        precision=precision,
     )
     console = Console(highlight=False)
     console.print(prompt.encode("utf-8", "replace").decode(), style="bold", end="", markup=False)
@@ -41,7 +49,7 @@ def generate_text(
     console.print(f"expert {made.expert} ({route}); {made.completion_tokens} tokens, {made.finish_reason}", style="dim")
 
 
-def serve_run(name: str, host: str, port: int, runs: Path) -> None:
+def serve_run(name: str, host: str, port: int, runs: Path, precision: str = "fp32") -> None:
     """Serve a run until interrupted.
 
     Raises:
@@ -50,4 +58,4 @@ def serve_run(name: str, host: str, port: int, runs: Path) -> None:
     root = load_run(name, runs).folder
     with needs_cluster():
         from serve.app import deploy
-    deploy(root, host=host, port=port, blocking=True)
+    deploy(root, host=host, port=port, blocking=True, precision=precision)

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from orchestrator.cli import beginning, clusters, copying, data, expert, export, managing, mixture, plugins
+from orchestrator.cli import beginning, clusters, copying, data, expert, export, managing, mixture, plugins, precision
 from orchestrator.cli.arguments import (
     BENCHES,
     DEFAULT_RUNS,
@@ -30,6 +30,7 @@ from orchestrator.cli.arguments import (
     named,
 )
 from orchestrator.cli.ending import INTERRUPTED, exit_code, say_interrupted
+from orchestrator.cli.precision import Precision
 
 app = typer.Typer(
     name="mome",
@@ -152,6 +153,7 @@ def generate(
     seed: Annotated[int | None, typer.Option(help="Seed of the sampling.")] = None,
     experts: Experts = None,
     common: Annotated[bool, typer.Option(help="Compute beside the common expert, where there is one.")] = True,
+    precision: Precision = "fp32",
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
     """Route a prompt to its expert and generate, in this process.
@@ -176,6 +178,7 @@ def generate(
         seed=seed,
         experts=named(experts),
         common=common,
+        precision=precision,
     )
 
 
@@ -219,6 +222,7 @@ def serve(
     name: RunName,
     host: Annotated[str, typer.Option(help="Address to listen on; the default is this machine alone.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8000,
+    precision: Precision = "fp32",
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
     """Serve a run's router and experts over HTTP, in OpenAI's shape, with Ray Serve.
@@ -229,7 +233,7 @@ def serve(
     """
     from orchestrator.cli.generate import serve_run
 
-    serve_run(name, host, port, runs)
+    serve_run(name, host, port, runs, precision)
 
 
 @app.command()
@@ -271,6 +275,7 @@ for name, command in {
     **managing.COMMANDS,
     **copying.COMMANDS,
     **export.COMMANDS,
+    **precision.COMMANDS,
 }.items():
     app.command(name)(command)
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 
 from orchestrator.errors import ModelError
+from orchestrator.exports._combined import open_expert
 from orchestrator.exports._texts import prompts_of, texts_of
-from serve.combined import open_expert
 
 if TYPE_CHECKING:
     from orchestrator.exports._source import Expert

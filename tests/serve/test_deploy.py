@@ -27,6 +27,10 @@ def test_what_can_not_be_served_is_refused_before_ray_starts(
         app.deploy(run_folder, max_replicas=0)
     with pytest.raises(ServingError, match="less than min_replicas"):
         app.deploy(run_folder, min_replicas=3)
+    with pytest.raises(ServingError, match="precision"):
+        app.deploy(run_folder, precision="int3")
+    with pytest.raises(ServingError, match="int8 is computed on CPUs"):
+        app.deploy(run_folder, precision="int8", expert_gpus=1)
     with pytest.raises(ResourceError, match="no Ray cluster"):
         app.deploy(run_folder, blocking=False)
     with socket.socket() as taken:

@@ -21,7 +21,13 @@ def expert(padded_model: Path, monkeypatch: pytest.MonkeyPatch) -> ExpertReplica
 
     monkeypatch.setattr(torch, "set_num_threads", lambda threads: None)
     replica = ExpertReplica(padded_model)
-    replica._engine.model.register_forward_pre_hook(lambda *_: time.sleep(0.01))
+    hidden = replica._engine.forward.hidden
+
+    def slow(*arguments: object) -> torch.Tensor:
+        time.sleep(0.01)
+        return hidden(*arguments)
+
+    monkeypatch.setattr(replica._engine.forward, "hidden", slow)
     return replica
 
 

@@ -55,7 +55,7 @@ def test_rows_of_a_padded_batch_are_those_alone(run: Path, tmp_path: Path) -> No
 @torch.inference_mode()
 def test_the_wrapper_computes_what_is_served(world: Any, model: str, common: bool) -> None:
     """With keys and values of a first part, as without."""
-    from serve.combined import open_expert
+    from orchestrator.exports._combined import open_expert
 
     expert = Source.of(world.run(f"flat-{model}-{common}", model, common=common)).expert("es")
     flat, served = Flat.of(expert), open_expert(expert.folder)

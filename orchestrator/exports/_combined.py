@@ -1,4 +1,4 @@
-"""An expert that computes beside a common expert, token by token with a key-value cache for each of the two."""
+"""An expert as exports are compared with it: by the forward passes of transformers, not by the engine that serves."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
 from torch.nn.functional import linear
 
 from orchestrator.models import head, load_model
@@ -43,14 +42,9 @@ class _Caches:
     expert: Any = None
     common: Any = None
 
-    def batch_select_indices(self, rows: Tensor) -> None:
-        """Keep some rows of the batch."""
-        self.expert.batch_select_indices(rows)
-        self.common.batch_select_indices(rows)
-
 
 class CombinedExpert:
-    """What the engine calls of a causal language model, for a branch of a mixture."""
+    """What is called of a causal language model, for an expert beside a common one, with a cache for each of the two."""
 
     def __init__(self, branch: Branch) -> None:
         self._branch = branch

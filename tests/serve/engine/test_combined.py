@@ -12,8 +12,8 @@ from orchestrator.config.base import PluginSpec
 from orchestrator.errors import ArtifactError
 from orchestrator.models.inference import routed_logits
 from orchestrator.models.mixture_files import load_mixture
-from serve.combined import CombinedExpert, open_expert
 from serve.engine import Engine
+from serve.engine.forward import Combined, open_expert
 from serve.messages import GenerationRequest, Sampling
 
 Write = Callable[[Path, PluginSpec], Path]
@@ -48,9 +48,9 @@ def test_tokens_are_those_of_the_mixture_alone_and_in_a_batch(folder: Path) -> N
 
 def test_experts_without_a_common_one_are_plain_models(tmp_path: Path, write_mixture: Write, folder: Path) -> None:
     plain = write_mixture(tmp_path, PluginSpec(type="jeet"))
-    assert not isinstance(open_expert(plain / "experts" / "en"), CombinedExpert)
-    assert isinstance(open_expert(folder / "experts" / "en"), CombinedExpert)
-    assert not isinstance(open_expert(folder / "experts" / "en", common=False), CombinedExpert)
+    assert not isinstance(open_expert(plain / "experts" / "en"), Combined)
+    assert isinstance(open_expert(folder / "experts" / "en"), Combined)
+    assert not isinstance(open_expert(folder / "experts" / "en", common=False), Combined)
 
 
 def test_a_mixture_without_its_common_expert_is_refused(tmp_path: Path, write_mixture: Write) -> None:

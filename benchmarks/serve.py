@@ -1,0 +1,72 @@
+"""The engine beside transformers' `generate` and CTranslate2: same weights, threads and prompts, in turn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+
+from benchmarks._rows import Row, compare, in_turn, single
+from benchmarks._serve import CTranslate2, Ours, Prompts, Shape, Transformers, convert
+
+Answer = Callable[[Prompts], list[list[int]]]
+BESIDE = (
+    ("fp32", "transformers"), ("fp32", "CTranslate2 float32"), ("bf16", "fp32"), ("bf16", "CTranslate2 float32"),
+    ("int8", "CTranslate2 int8"), ("int8", "fp32"), ("int8, sampled", "int8"),
+)  # fmt: skip
+"""What is compared with what, where both are there."""
+
+
+@dataclass(frozen=True)
+class Serve:
+    """Tokens a second of the paper's experts (3 × 768, 32,000 tokens) and of the quickstart's (2 × 128, 4,096)."""
+
+    paper: Shape | None = field(default_factory=lambda: Shape(3, 768, 12, 32_000))
+    quickstart: Shape | None = field(default_factory=lambda: Shape(2, 128, 4, 4096))
+    threads: tuple[int, ...] = (1, 2)
+    batches: tuple[int, ...] = (1, 8)
+    repeats: int = 5
+
+    def rows(self) -> Iterator[Row]:
+        """For each shape, number of threads and batch: greedy tokens a second, prompts read included."""
+        before = torch.get_num_threads()
+        try:
+            for name, shape in {"3 × 768": self.paper, "quickstart": self.quickstart}.items():
+                if shape is not None:
+                    yield from self._shape(name, shape)
+        finally:
+            torch.set_num_threads(before)
+
+    def _shape(self, name: str, shape: Shape) -> Iterator[Row]:
+        model = shape.model()
+        with TemporaryDirectory() as folder:
+            converted = convert(model, shape, Path(folder))
+            for threads in self.threads:
+                torch.set_num_threads(threads)
+                answers: dict[str, Answer] = {"transformers": Transformers(model, shape)}
+                ours = {precision: Ours(model, shape, precision) for precision in ("fp32", "bf16", "int8")}
+                ours["int8, sampled"] = Ours(model, shape, "int8", temperature=1.0)
+                answers |= ours
+                if converted is not None:
+                    for compute in ("float32", "int8"):
+                        answers[f"CTranslate2 {compute}"] = CTranslate2(converted, shape, compute, threads)
+                for batch in self.batches:
+                    case = f"{name}, {threads} thread{'s' * (threads > 1)}, batch {batch}"
+                    yield from self._beside(case, answers, shape, batch)
+                for mine in ours.values():
+                    mine.engine.close()
+
+    def _beside(self, case: str, answers: Mapping[str, Answer], shape: Shape, batch: int) -> Iterator[Row]:
+        prompts = shape.prompts(batch)
+        first = {name: answer(prompts) for name, answer in answers.items()}
+        same = sum(a == b for a, b in zip(first["fp32"], first["transformers"], strict=True))
+        yield single(f"{case}: fp32 answers equal to transformers'", "answers", "", same, batch)
+        seconds = in_turn({name: partial(answer, prompts) for name, answer in answers.items()}, self.repeats)
+        speeds = {name: [batch * shape.answer / second for second in found] for name, found in seconds.items()}
+        for ours, theirs in BESIDE:
+            if theirs in speeds:
+                yield compare(f"{case}: {ours} beside {theirs}", "speed", "tokens/s", speeds[ours], speeds[theirs])

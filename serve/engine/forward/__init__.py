@@ -1,0 +1,60 @@
+"""Forward passes over slots: a file a family of models, one for whatever else transformers has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.models import load_model
+from orchestrator.models.mixture_files import ABOUT, load_mixture
+from serve.engine.forward.combined import Combined
+from serve.engine.forward.decoder import Decoder, Forward
+from serve.engine.forward.generic import Generic
+from serve.engine.forward.gpt2 import GPT2
+from serve.engine.forward.llama import Llama
+from serve.engine.forward.phi import Phi
+from serve.engine.weights import Pack, pack_for
+
+if TYPE_CHECKING:
+    from orchestrator.models.mixture import Branch
+
+FAMILIES: tuple[type[Decoder], ...] = (GPT2, Llama, Phi)
+
+__all__ = ["FAMILIES", "Combined", "Decoder", "Forward", "Generic", "branch_forward", "forward_of", "open_expert"]
+
+
+def open_expert(folder: Path, device: str = "cpu", common: bool = True, precision: str = "fp32") -> Forward:
+    """An expert: with the common expert of the mixture whose `experts/<language>` the folder is, if it has one.
+
+    Args:
+        folder: of the expert.
+        device: to load it on.
+        common: False: the expert alone.
+        precision: of the products, see :data:`serve.engine.options.PRECISIONS`.
+
+    Raises:
+        ArtifactError: a file is missing or damaged.
+    """
+    mixture, pack = folder.parent.parent, pack_for(precision, device)
+    if not common or not (mixture / ABOUT).is_file():
+        return forward_of(load_model(folder, device), pack)
+    return branch_forward(load_mixture(mixture, device, [folder.name]).branch(folder.name), pack)
+
+
+def forward_of(model: Any, pack: Pack | None = None) -> Forward:
+    """The forward pass of a model of transformers; `pack` None: fp32.
+
+    Raises:
+        ModelError: of another family than ours, and its logits are not its head applied to its last hidden states.
+    """
+    pack = pack or pack_for("fp32", model.device)
+    family = next((family for family in FAMILIES if family.fits(model.config)), Generic)
+    return family(model.eval(), pack)
+
+
+def branch_forward(branch: Branch, pack: Pack | None = None) -> Forward:
+    """The forward pass of what serves a language of a mixture."""
+    expert = forward_of(branch.expert, pack)
+    if branch.common is None:
+        return expert
+    return Combined(expert, forward_of(branch.common, pack), branch.combiner)

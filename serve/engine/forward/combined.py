@@ -1,0 +1,39 @@
+"""An expert that computes beside a common expert (MoE-CE): two forward passes, one head."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from serve.engine.cache import PairCache
+from serve.engine.forward.decoder import Forward
+from serve.engine.forward.step import Step
+
+
+class Combined:
+    """See :class:`Forward`.
+
+    Args:
+        expert: whose head it is.
+        common: the common expert.
+        combiner: joins hidden states of both, [B, T, D] each.
+    """
+
+    def __init__(self, expert: Forward, common: Forward, combiner: Any) -> None:
+        self.expert, self.common, self._combiner = expert, common, combiner
+        self.context, self.device = min(expert.context, common.context), expert.device
+
+    def cache(self, slots: int) -> PairCache:
+        """See :class:`Forward`."""
+        return PairCache(self.expert.cache(slots), self.common.cache(slots))
+
+    def hidden(self, step: Step, cache: PairCache) -> Tensor:
+        """See :class:`Forward`."""
+        expert_RD, common_RD = self.expert.hidden(step, cache.first), self.common.hidden(step, cache.second)
+        combined: Tensor = self._combiner(expert_RD[None], common_RD[None])
+        return combined[0]
+
+    def logits(self, hidden_RD: Tensor) -> Tensor:
+        """See :class:`Forward`."""
+        return self.expert.logits(hidden_RD)

@@ -1,0 +1,113 @@
+"""Answers that match a regular expression or a JSON schema, by llguidance: an optional package.
+
+llguidance is given the bytes of every token and the special ids itself. Read from tokenizer.json, it would let the text
+of a special token inside a constant become that token.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from serve.errors import RequestError
+from serve.messages import Constraint
+from serve.text import Tokenizer
+
+
+class Grammars:
+    """Compiles constraints for a tokenizer. llguidance is loaded with the first one."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+
+    def matcher(self, constraint: Constraint) -> Matcher:
+        """A constraint at its beginning.
+
+        Raises:
+            RequestError: the expression or the schema is not valid, or llguidance is not installed.
+        """
+        tokenizer = self._compiled
+        from llguidance import LLMatcher
+
+        try:
+            grammar = _grammar(constraint)
+        except ValueError as error:
+            raise RequestError(f"the {constraint.kind} is not valid: {error}") from None
+        matcher = LLMatcher(tokenizer, grammar, log_level=0)
+        if problem := matcher.get_error():
+            raise RequestError(f"the {constraint.kind} is not valid: {str(problem).splitlines()[0]}")
+        return Matcher(matcher, len(self._tokenizer.bytes))
+
+    @cached_property
+    def _compiled(self) -> Any:
+        try:
+            from llguidance import LLTokenizer, TokenizerWrapper
+        except ImportError:
+            raise RequestError(
+                "this server has no structured output", fix="pip install 'mome-orchestrator[structured]'"
+            ) from None
+        return LLTokenizer(TokenizerWrapper(_Bytes(self._tokenizer)))
+
+
+class Matcher:
+    """Where an answer stands in its constraint.
+
+    Attributes:
+        failure: why it can't be followed any further; None: it can.
+    """
+
+    def __init__(self, matcher: Any, vocabulary: int) -> None:
+        self._matcher = matcher
+        self.failure: str | None = None
+        self._bits = np.zeros((1, (vocabulary + 31) // 32), np.int32)
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing more may come."""
+        return self.failure is None and bool(self._matcher.is_stopped())
+
+    def mask(self, logits_V: Tensor) -> None:
+        """Make tokens impossible that can't come next, in place."""
+        from llguidance.numpy import fill_next_token_bitmask
+
+        try:
+            fill_next_token_bitmask(self._matcher, self._bits)
+        except Exception as error:  # of this row alone, and the others are computed on
+            self.failure = str(error).partition("\n")[0]
+            return
+        allowed = np.unpackbits(self._bits.view(np.uint8), bitorder="little")[: len(logits_V)]
+        logits_V.masked_fill_(torch.from_numpy(allowed == 0).to(logits_V.device), float("-inf"))
+
+    def push(self, token: int) -> None:
+        """The answer has one more token."""
+        if not self._matcher.consume_token(token):
+            self.failure = self._matcher.get_error() or f"the token {token} does not fit it"
+
+
+class _Bytes:
+    """What llguidance asks of a tokenizer."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self.eos_token_id, self.bos_token_id = tokenizer.end, 1
+        self.tokens = [bytes(piece) for piece in tokenizer.bytes]
+        self.special_token_ids = [index for index, piece in enumerate(self.tokens) if not piece]
+        self._encode = tokenizer.encode
+
+    def __call__(self, text: bytes | str) -> list[int]:
+        return self._encode(text if isinstance(text, str) else text.decode("utf-8", "replace"))
+
+
+def _grammar(constraint: Constraint) -> str:
+    """The constraint in llguidance's own form; white space in JSON is fixed, as weak models write it to the limit."""
+    from llguidance import LLMatcher
+
+    if constraint.kind == "regex":
+        found: str = LLMatcher.grammar_from_regex(constraint.text)
+        return found
+    compact = {"whitespace_flexible": False, "key_separator": ": ", "item_separator": ", "}
+    schema: str = LLMatcher.grammar_from_json_schema(constraint.text, defaults=compact)
+    return schema

@@ -1,0 +1,33 @@
+"""The serving bench at a tiny size."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks._serve import CTranslate2, Ours, Shape, Transformers, convert
+from benchmarks.serve import Serve
+
+TINY = Shape(layers=1, width=16, heads=2, vocab=60, prompt=5, answer=6)
+
+
+def test_rows_have_equal_answers_and_speeds() -> None:
+    rows = list(Serve(paper=TINY, quickstart=None, threads=(1,), batches=(1, 2), repeats=1).rows())
+    equal = [row for row in rows if row.metric == "answers"]
+    assert [(row.ours, row.baseline) for row in equal] == [(1, 1), (2, 2)]
+    speeds = {row.case: row for row in rows if row.metric == "speed"}
+    assert "3 × 768, 1 thread, batch 2: int8, sampled beside int8" in speeds
+    assert all(row.ratio > 0 for row in speeds.values())
+
+
+def test_every_peer_answers_the_same_with_the_same_weights(tmp_path: Path) -> None:
+    pytest.importorskip("ctranslate2")
+    model, prompts = TINY.model(), TINY.prompts(3)
+    converted = convert(model, TINY, tmp_path)
+    assert converted is not None
+    ours = Ours(model, TINY, "fp32")
+    answers = ours(prompts)
+    assert answers == Transformers(model, TINY)(prompts) == CTranslate2(converted, TINY, "float32", 1)(prompts)
+    assert all(len(answer) == TINY.answer for answer in answers)
+    ours.engine.close()

@@ -1,0 +1,65 @@
+"""Products in every precision: how exact they are, and that a row's does not depend on the rows beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from orchestrator.errors import ServingError
+from serve.engine import Engine, EngineOptions
+from serve.engine.weights import int8, onednn, pack_for, plain
+from serve.messages import GenerationRequest, Sampling
+
+CLOSE = {"fp32": 1e-5, "bf16": 2e-2, "int8": 2.5e-2}
+SHAPES = [(64, 32), (384, 128), (128, 512), (1500, 768)]
+
+
+@pytest.mark.parametrize("precision", CLOSE)
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("activation", ["", "gelu_tanh"])
+@torch.inference_mode()
+def test_products_are_close_to_exact_ones(precision: str, shape: tuple[int, int], activation: str) -> None:
+    draw = torch.Generator().manual_seed(0)
+    weight, bias = torch.randn(shape, generator=draw), torch.randn(shape[0], generator=draw)
+    for rows in (1, 3, 8):
+        states = torch.randn(rows, shape[1], generator=draw)
+        for some in (bias, None):
+            wanted = plain.activated(torch.nn.functional.linear(states, weight, some), activation)
+            found = pack_for(precision)(weight, some, activation)(states)
+            assert found.dtype == torch.float32
+            assert (found - wanted).norm() <= CLOSE[precision] * wanted.norm()
+
+
+@torch.inference_mode()
+def test_in_int8_a_row_is_the_same_to_the_last_bit_whatever_is_beside_it() -> None:
+    weight, bias, states = torch.randn(384, 128), torch.randn(384), torch.randn(8, 128)
+    states[3] *= 1000
+    states[4] = 0
+    product = pack_for("int8")(weight, bias)
+    whole = product(states)
+    assert torch.equal(whole[4], bias)
+    for row in range(8):
+        assert torch.equal(product(states[row : row + 1])[0], whole[row])
+
+
+@torch.inference_mode()
+def test_both_ways_of_fp32_agree() -> None:
+    weight, states = torch.randn(2048, 768), torch.randn(4, 768)
+    found = [pack(weight, None, "gelu_tanh")(states) for pack in (plain.pack_fp32, onednn.pack_fp32)]
+    torch.testing.assert_close(*found, rtol=1e-4, atol=1e-4)
+
+
+def test_int8_is_for_cpus() -> None:
+    with pytest.raises(ServingError, match="on CPUs"):
+        int8.pack_for("meta")
+
+
+@pytest.mark.parametrize("precision", CLOSE)
+def test_an_engine_answers_in_every_precision_alone_as_in_a_batch(padded_model: Path, precision: str) -> None:
+    engine = Engine.load(padded_model, options=EngineOptions(precision=precision))
+    requests = [
+        GenerationRequest("the house"[:i], Sampling(max_tokens=10, temperature=i % 2, seed=i)) for i in range(3, 9)
+    ]
+    assert engine.generate(requests) == [engine.generate([request])[0] for request in requests]
