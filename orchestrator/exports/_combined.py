@@ -44,7 +44,7 @@ class _Caches:
 
 
 class CombinedExpert:
-    """What is called of a causal language model, for an expert beside a common one, with a cache for each of the two."""
+    """What is called of a causal language model, for an expert beside a common one, each with its cache."""
 
     def __init__(self, branch: Branch) -> None:
         self._branch = branch
