@@ -11,6 +11,8 @@ from benchmarks.router import Routing
 
 WORDS = "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu"
 
+pytestmark = pytest.mark.long
+
 
 def catalogue(messages: dict[str, str], head: str = "Content-Type: text/plain; charset=UTF-8\n") -> bytes:
     """A compiled message catalogue, as gettext has them."""

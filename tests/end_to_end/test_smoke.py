@@ -112,7 +112,7 @@ def test_plan_starts_nothing(tmp_path):
 
 @pytest.mark.ray
 def test_ray_gives_the_losses_of_a_local_run(local, tmp_path):
-    done = elsewhere("run", SMOKE, FEW, "resources.slots=2", runs=tmp_path, RAY_AUTH_MODE="disabled")
+    done = elsewhere("run", SMOKE, FEW, "resources.slots=1", runs=tmp_path, RAY_AUTH_MODE="disabled")
     assert done.returncode == 0, done.stderr
     here, there = validation_losses(local[0]), validation_losses(tmp_path)
     assert here == pytest.approx(there, rel=2e-3)
