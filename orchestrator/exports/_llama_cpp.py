@@ -1,17 +1,26 @@
-"""A GGUF file in llama.cpp, by the package xllamacpp: its server in this process, on loopback alone."""
+"""A GGUF file in llama.cpp, by the package xllamacpp: its server in a process of its own, on loopback alone.
+
+xllamacpp 2026.10 sometimes waits for ever for a thread of its server when the server is let go. So the process that
+holds it is killed instead.
+"""
 
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import urllib.request
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from orchestrator.errors import ModelError
 
 _SECONDS = 60
+_TOLD = "mome: "
 
 
 class LlamaCpp:
@@ -23,21 +32,28 @@ class LlamaCpp:
         Raises:
             ModelError: llama.cpp does not open the file.
         """
-        import xllamacpp
+        self.version, self._end = f"(xllamacpp {version('xllamacpp')})", end
+        command = [sys.executable, "-m", __name__, str(file)]
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True)
+        assert self._process.stdout is not None
+        told = next((line for line in self._process.stdout if line.startswith(_TOLD)), "")
+        found = json.loads(told.removeprefix(_TOLD) or '{"error": "its process has ended"}')
+        if "error" in found:
+            self.close()
+            raise ModelError(f"llama.cpp does not open the file: {found['error']}", str(file), "take --to hf")
+        self._address = str(found["address"])
 
-        self.version = f"(xllamacpp {version('xllamacpp')})"
-        parameters = xllamacpp.CommonParams()
-        parameters.model.path = str(file)
-        parameters.n_parallel, parameters.verbosity = 1, -1
-        if hasattr(parameters, "hostnames"):
-            parameters.hostnames = ["127.0.0.1"]
-        else:  # versions before
-            parameters.hostname = "127.0.0.1"
-        try:
-            self._server: Any = xllamacpp.Server(parameters)
-        except RuntimeError as error:
-            raise ModelError(f"llama.cpp does not open the file: {error}", str(file), "take --to hf") from None
-        self._end = end
+    def __enter__(self) -> LlamaCpp:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the server."""
+        self._process.kill()
+        self._process.communicate()
 
     def encode(self, text: str) -> list[int]:
         """By the server's `/tokenize`, which says whether special tokens in the text are text."""
@@ -55,7 +71,31 @@ class LlamaCpp:
 
     def _ask(self, path: str, body: dict[str, Any]) -> Any:
         """The `tokens` of an answer."""
-        where, kind = f"{self._server.listening_address}{path}", {"Content-Type": "application/json"}
+        where, kind = f"{self._address}{path}", {"Content-Type": "application/json"}
         request = urllib.request.Request(where, json.dumps(body).encode(), kind)
         with urllib.request.urlopen(request, timeout=_SECONDS) as answer:
             return json.load(answer)["tokens"]
+
+
+def _serve(file: str) -> None:
+    """Serve a file until the standard input ends, and say where on the standard output."""
+    import xllamacpp
+
+    parameters = xllamacpp.CommonParams()
+    parameters.model.path = file
+    parameters.n_parallel, parameters.verbosity = 1, -1
+    if hasattr(parameters, "hostnames"):
+        parameters.hostnames = ["127.0.0.1"]
+    else:  # versions before
+        parameters.hostname = "127.0.0.1"
+    try:
+        server = xllamacpp.Server(parameters)
+        print(_TOLD + json.dumps({"address": server.listening_address}), flush=True)
+        sys.stdin.read()
+    except RuntimeError as error:
+        print(_TOLD + json.dumps({"error": str(error)}), flush=True)
+    os._exit(0)  # without letting the server go
+
+
+if __name__ == "__main__":
+    _serve(sys.argv[1])

@@ -68,7 +68,8 @@ class GGUF(ExpertExport):
         """See :class:`ExpertExport`."""
         from orchestrator.exports._llama_cpp import LlamaCpp
 
-        yield LlamaCpp(folder / FILE, _end_of(folder / FILE))
+        with LlamaCpp(folder / FILE, _end_of(folder / FILE)) as opened:
+            yield opened
 
 
 _FILE_TYPES = {"f32": "ALL_F32", "f16": "MOSTLY_F16", "q8_0": "MOSTLY_Q8_0"}

@@ -120,7 +120,21 @@ def test_special_tokens_in_a_text_prompt_are_read_as_such(gguf: Any, run: Path, 
     from orchestrator.exports._llama_cpp import LlamaCpp
 
     folder = export_run(run, Wish("gguf", "es"), tmp_path / "out").folder
-    opened = LlamaCpp(folder / "model.gguf", 2)
-    assert 2 not in opened.encode("a </s>")
-    parsed = opened._ask("/tokenize", {"content": "a </s>", "add_special": True})
+    with LlamaCpp(folder / "model.gguf", 2) as opened:
+        assert 2 not in opened.encode("a </s>")
+        parsed = opened._ask("/tokenize", {"content": "a </s>", "add_special": True})
     assert parsed[-1] == 2
+
+
+def test_llama_cpp_s_server_is_in_a_process_of_its_own_which_ends(gguf: Any, run: Path, tmp_path: Path) -> None:
+    """xllamacpp 2026.10.11549: letting the server go waited for ever once in some forty times."""
+    pytest.importorskip("xllamacpp")
+    from orchestrator.exports._llama_cpp import LlamaCpp
+
+    folder = export_run(run, Wish("gguf", "es"), tmp_path / "out").folder
+    with LlamaCpp(folder / "model.gguf", 2) as opened:
+        assert opened._process.poll() is None
+    assert opened._process.poll() is not None
+    (folder / "model.gguf").write_bytes(b"GGUF")
+    with pytest.raises(ModelError, match=r"llama\.cpp does not open the file"):
+        LlamaCpp(folder / "model.gguf", 2)
