@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -21,7 +22,7 @@ import ray
 from ray.exceptions import RayError
 
 from orchestrator.artifacts import digest
-from orchestrator.errors import ArtifactError
+from orchestrator.errors import ArtifactError, ResourceError
 from orchestrator.remote.commits import Stored
 from orchestrator.remote.store import RemoteStore
 
@@ -165,9 +166,18 @@ def _fetch(store: RemoteStore, name: Stored, folder: Path) -> None:
 
 
 def _node_folder(store: RemoteStore) -> Path:
-    """Where this node keeps what it has fetched for a run; what nobody has used for a day is removed first."""
-    folder = Path(tempfile.gettempdir()) / f"mome-away-{os.getuid()}" / digest([store.url])[:16]
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    """Where this node keeps what it has fetched for a run; what nobody has used for a day is removed first.
+
+    Raises:
+        ResourceError: somebody else can write there: what stands there would be taken for what was fetched.
+    """
+    ours = Path(tempfile.gettempdir()) / f"mome-away-{os.getuid()}"
+    ours.mkdir(exist_ok=True, mode=0o700)
+    facts = ours.lstat()
+    if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.getuid() or facts.st_mode & 0o022:
+        raise ResourceError("others can write to this node's folder", str(ours), "remove it, or set another TMPDIR")
+    folder = ours / digest([store.url])[:16]
+    folder.mkdir(exist_ok=True)
     until = time.time() - _OLD_SECONDS
     for path in (*folder.parent.glob("*/attempt-*"), *folder.parent.glob("*/stages-*/*")):
         with suppress(OSError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -66,9 +67,19 @@ def pids(name: str) -> set[int]:
     return {process.pid for process in processes(name)}
 
 
-def wait_until(is_so: Callable[[], bool]) -> None:
-    """Fails after a minute."""
-    end = time.monotonic() + 60
+def wait_until(is_so: Callable[[], bool], seconds: float = 60) -> None:
+    """Fails after so many seconds."""
+    end = time.monotonic() + seconds
     while not is_so():
         assert time.monotonic() < end
         time.sleep(0.1)
+
+
+def wait_for_step(runs: Path, step: int, work: subprocess.Popen[str]) -> None:
+    """Until the teacher of a command's smoke run has written of a step."""
+
+    def has_come() -> bool:
+        assert work.poll() is None, work.communicate()[0][-3000:]
+        return any(f'"step": {step},' in file.read_text() for file in runs.glob("smoke/work/teacher*/metrics.jsonl"))
+
+    wait_until(has_come, 200)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -14,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 from nodes import nodes
+from steps import wait_for_step
 
 from tests.unit.remote.server import S3, served
 
@@ -88,14 +88,3 @@ def workers(pid: int) -> list[psutil.Process]:
             if " ".join(process.cmdline()).startswith("ray::RayTrainWorker"):
                 found.append(process)
     return found
-
-
-def wait_for_step(runs: Path, step: int, work: subprocess.Popen[str]) -> None:
-    end = time.monotonic() + 200
-    while time.monotonic() < end:
-        for file in runs.glob("smoke/work/teacher*/metrics.jsonl"):
-            if f'"step": {step},' in file.read_text():
-                return
-        assert work.poll() is None, work.communicate()[0][-3000:]
-        time.sleep(0.1)
-    raise AssertionError("it does not train")
