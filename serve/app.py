@@ -18,6 +18,7 @@ from ray.serve.schema import LoggingConfig
 from orchestrator.cluster.session import session
 from orchestrator.config.recipe import ResourcesConfig
 from orchestrator.errors import ResourceError, ServingError
+from serve.chat import ChatTemplate
 from serve.expert import ExpertReplica
 from serve.files import MixtureFiles
 from serve.ingress import Ingress
@@ -90,7 +91,9 @@ def build(arguments: ServeArguments) -> serve.Application:
         for name, folder in files.experts.items()
     }
     front = _deployment(serve.ingress()(Ingress), "ingress", arguments, arguments.ingress_cpus)
-    return front.bind(router, experts, arguments.deadline_s, files.version)
+    return front.bind(
+        router, experts, arguments.deadline_s, files.version, files.context, ChatTemplate.of(files.tokenizer)
+    )
 
 
 def _deployment(cls: type, name: str, arguments: ServeArguments, cpus: float, gpus: float = 0.0) -> serve.Deployment:

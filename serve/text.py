@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from orchestrator.tokens.tokenizer import BOS, EOS, load_tokenizer, token_bytes
 from serve.errors import RequestError
@@ -25,16 +27,26 @@ class Tokenizer:
         Raises:
             TokenizerError: it is missing, damaged, or not of a run.
         """
-        self._fast = load_tokenizer(folder)
-        self._fast.no_truncation()
-        self._fast.no_padding()
+        self._folder = folder
+        self._fast = _opened(folder)
         self.bytes = token_bytes(self._fast)
 
-    def encode(self, text: str) -> list[int]:
-        """Ids of the text alone, without <s> and </s>: what routers read. Half a surrogate pair is read as "?"."""
+    def encode(self, text: str, special: bool = False) -> list[int]:
+        """Ids of the text alone, without <s> and </s>: what routers read. Half a surrogate pair is read as "?".
+
+        Args:
+            text: any.
+            special: the text of a special token becomes that token; otherwise it is text like any other.
+        """
         whole = text.encode("utf-8", "replace").decode()
-        ids: list[int] = self._fast.encode(whole, add_special_tokens=False).ids
+        ids: list[int] = (self._special if special else self._fast).encode(whole, add_special_tokens=False).ids
         return ids
+
+    @cached_property
+    def _special(self) -> Any:
+        tokenizer = _opened(self._folder)
+        tokenizer.encode_special_tokens = False
+        return tokenizer
 
     def decode(self, tokens: Sequence[int]) -> str:
         """The text of ids; bytes that are no character become U+FFFD.
@@ -42,13 +54,28 @@ class Tokenizer:
         Raises:
             RequestError: one is not of the vocabulary.
         """
-        if not all(0 <= token < len(self.bytes) for token in tokens):
-            raise RequestError(f"tokens must lie between 0 and {len(self.bytes) - 1}")
+        self.check(tokens)
         return b"".join(self.bytes[token] for token in tokens).decode("utf-8", "replace")
+
+    def check(self, tokens: Sequence[int]) -> None:
+        """Make sure that ids are of the vocabulary.
+
+        Raises:
+            RequestError: one is not.
+        """
+        if not all(0 <= token < len(self.bytes) for token in tokens):
+            raise RequestError(f"token ids of this model lie between 0 and {len(self.bytes) - 1}")
 
     def encode_prompt(self, text: str) -> list[int]:
         """Ids of a text to be continued: <s>, then the text, as in the packed blocks of training."""
         return [BOS, *self.encode(text)]
+
+
+def _opened(folder: Path) -> Any:
+    tokenizer = load_tokenizer(folder)
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
 
 
 class Detokenizer:

@@ -6,6 +6,19 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MAX_BODY_BYTES = 8 * 2**20
+MAX_PROMPTS = 32
+MAX_CHOICES = 64
+MAX_PROMPT_CHARACTERS = 200_000
+"""Of a prompt; of all messages of a conversation together."""
+MAX_PROMPT_TOKENS = 65_536
+MAX_MESSAGES = 1024
+MAX_TOKENS = 100_000
+MAX_N = 16
+MAX_STOPS, MAX_STOP_CHARACTERS = 4, 256
+MAX_LOGPROBS = 20
+MAX_BIASES = 300
+MAX_SCHEMA_CHARACTERS, MAX_SCHEMA_DEPTH = 65_536, 32
+MAX_REGEX_CHARACTERS = 4096
 
 
 class BodyLimit:

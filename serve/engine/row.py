@@ -107,6 +107,10 @@ class Row:
         """Take the next token, and tell the stream; not where the constraint has failed, which ends the row."""
         if self._matcher is not None and self._matcher.failure is not None:
             return
+        if not self.limit:  # the prompt was all that was asked for
+            self.ended = "length"
+            self.stream.put(Delta("", finish_reason=self.ended, prompt_tokens=self.prompt))
+            return
         if self._known:
             self._take(self._known.popleft())
             if self.ended is not None:

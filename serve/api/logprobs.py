@@ -1,0 +1,59 @@
+"""Log-probabilities of tokens as OpenAI's two interfaces write them."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Sequence
+from typing import Any
+
+from serve.messages import TokenLogprob
+
+_SPECIAL = {0: "<unk>", 1: "<s>", 2: "</s>"}
+
+
+class CompletionLogprobs:
+    """Of one answer, a part at a time: the place of each token in the text goes on from part to part."""
+
+    def __init__(self) -> None:
+        self._at = 0
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def part(self, found: Sequence[TokenLogprob]) -> dict[str, Any]:
+        """As :class:`serve.api.schemas.Logprobs`; the token itself is among its alternatives, as with OpenAI."""
+        offsets = []
+        for token in found:
+            offsets.append(self._at)
+            self._at += len(self._decoder.decode(token.piece))
+        return {
+            "tokens": [_name(token) for token in found],
+            "token_logprobs": [token.logprob for token in found],
+            "top_logprobs": [_alternatives(token) for token in found],
+            "text_offset": offsets,
+        }
+
+
+def chat_logprobs(found: Sequence[TokenLogprob]) -> list[dict[str, Any]]:
+    """Of tokens that have text: the end token is none of the answer's."""
+    return [{**_entry(token), "top_logprobs": [_entry(other) for other in token.top]} for token in found if token.piece]
+
+
+def _entry(token: TokenLogprob) -> dict[str, Any]:
+    text = token.piece.decode("utf-8", "replace") if token.piece else _name(token)
+    return {"token": text, "logprob": token.logprob, "bytes": list(token.piece)}
+
+
+def _alternatives(token: TokenLogprob) -> dict[str, float | None] | None:
+    if token.logprob is None:
+        return None
+    found = {_name(other): other.logprob for other in token.top}
+    return found if _name(token) in found else {**found, _name(token): token.logprob}
+
+
+def _name(token: TokenLogprob) -> str:
+    """Its text; where its bytes are no whole characters, those, as OpenAI writes them."""
+    if not token.piece:
+        return _SPECIAL.get(token.token, f"token_id:{token.token}")
+    try:
+        return token.piece.decode()
+    except UnicodeDecodeError:
+        return "bytes:" + "".join(f"\\x{byte:02x}" for byte in token.piece)
