@@ -1,4 +1,4 @@
-"""Serve applications of their own for each expert and the router, named by what they are: whoever changes one, changes no other."""
+"""An application of Serve for each expert, named by what it is: whoever changes one changes no other."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ STARTS = 2
 """How often a replica that fails to start is tried before its application is given up."""
 _EXPERT_FIELDS = {"expert_cpus", "expert_gpus", "expert_threads", "precision", "slots", "queue", "prefix_tokens",
                   "min_replicas", "max_replicas", "target_ongoing_requests", "upscale_delay_s", "downscale_delay_s",
-                  "scale_to_zero_delay_s", "max_ongoing_requests", "max_queued_requests", "grace_s", "coalesce_s"}  # fmt: skip
+                  "scale_to_zero_delay_s", "max_ongoing_requests", "max_queued_requests", "grace_s",
+                  "coalesce_s"}  # fmt: skip
 
 
 class Applications:
@@ -131,14 +132,15 @@ def common_options(given: ServeArguments) -> dict[str, Any]:
 
 def contents(folder: Path) -> str:
     """A digest of what a published folder holds: of its artifact where an expert shares parts with others."""
-    for artifact in (folder, *folder.absolute().parents)[:4]:
+    folder = folder.absolute()
+    for artifact in (folder, *folder.parents)[:4]:
         if (artifact / MANIFEST).is_file():
-            files = json.loads((artifact / MANIFEST).read_text(encoding="utf-8")).get("files")
-            within = artifact if (artifact / COMMON).is_dir() else folder
-            begin = "" if within == artifact else f"{within.absolute().relative_to(artifact).as_posix()}/"
-            if isinstance(files, dict):
-                return json.dumps([begin, {n: each for n, each in files.items() if n.startswith(begin)}], sort_keys=True)
-    return json.dumps({str(path.relative_to(folder)): file_digest(path) for path in sorted(folder.rglob("*")) if path.is_file()})
+            files = json.loads((artifact / MANIFEST).read_text(encoding="utf-8")).get("files", {})
+            name = folder.relative_to(artifact).as_posix()
+            shared = (artifact / COMMON).is_dir()
+            return json.dumps([name, {n: each for n, each in files.items() if shared or n.startswith(f"{name}/")}])
+    found = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return json.dumps({str(path.relative_to(folder)): file_digest(path) for path in found})
 
 
 def _digest(*texts: str) -> str:

@@ -1,4 +1,4 @@
-"""The one process that changes what is served: it deploys experts, tells every ingress, and lets go of what is not needed."""
+"""The one process that changes what is served: it deploys experts, tells every ingress, and ends what is not needed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _POLL_SECONDS, _HEARD_SECONDS, _WAIT_SECONDS = 1.0, 45.0, 20.0
 class Keeper:
     """What is served, and the only one to change it.
 
-    An expert that is new starts beside the others and is told of once it runs; whatever fails before that changes nothing.
+    An expert that is new starts beside the others and is told of once it runs. What fails before that changes nothing.
 
     Args:
         endpoint: name of the endpoint's application.
@@ -89,7 +89,9 @@ class Keeper:
         if not _NAME.fullmatch(name) or name in ("auto", "soft"):
             raise ServingError(f"{name!r} is no name for an expert", fix="use letters, digits, - and _")
         if not folder.is_dir():
-            raise ServingError("there is no such folder", str(folder), "name an expert's folder that every node can read")
+            raise ServingError(
+                "there is no such folder", str(folder), "name an expert's folder that every node can read"
+            )
         return await self._change(lambda: self._sole().with_expert(name, self._applications.expert(name, folder)))
 
     async def remove(self, name: str) -> Registry:
@@ -171,7 +173,9 @@ class Keeper:
             for name in new:
                 with suppress(Exception):
                     serve.delete(name)
-            raise ServingError(f"it does not start: {_reason(*reasons, str(error))}", fix="nothing was changed") from None
+            raise ServingError(
+                f"it does not start: {_reason(*reasons, str(error))}", fix="nothing was changed"
+            ) from None
 
     def _remember(self, registry: Registry) -> None:
         for name in list(self._unused):

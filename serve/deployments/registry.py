@@ -1,4 +1,4 @@
-"""What is served now, as plain values: which applications a mixture's experts are, and what share of the requests it gets."""
+"""What is served now, as plain values: the applications that a mixture's experts are, and its share of requests."""
 
 from __future__ import annotations
 
@@ -100,7 +100,8 @@ class Registry:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, paths as text."""
-        return _plain(asdict(self))
+        plain: dict[str, Any] = _plain(asdict(self))
+        return plain
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Registry:

@@ -45,14 +45,10 @@ class Deployed:
     async def statistics(self) -> list[Statistics]:
         """Of every replica that runs."""
         try:
-            return [found async for found in _each(self._handle.broadcast("statistics"))]
+            found = await self._handle.broadcast("statistics").results_async(timeout_s=5, return_exceptions=True)
+            return [each for each in found if isinstance(each, Statistics)]  # a replica may be lost meanwhile
         except Exception as error:
             raise told(error) from error
-
-
-async def _each(broadcast: Any) -> AsyncIterator[Statistics]:
-    for found in await broadcast.results_async() if hasattr(broadcast, "results_async") else await broadcast:
-        yield found
 
 
 async def call(method: Any, *arguments: Any) -> Any:

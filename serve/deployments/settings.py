@@ -2,7 +2,6 @@
 
 # No postponed annotations: Serve reads the class of `build`'s argument from its signature as it stands.
 
-import ipaddress
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -28,7 +27,7 @@ class ServeArguments(BaseModel):
     expert_gpus: float = Field(0.0, ge=0)
     """GPUs reserved for each expert replica; above 0 it computes there."""
     expert_threads: int | None = Field(None, ge=1)
-    """Threads that an expert replica computes with; as many as whole CPUs are reserved, at least one, where not given."""
+    """Threads that an expert replica computes with; where not given, the whole CPUs that are reserved, at least one."""
     precision: Literal["fp32", "bf16", "int8"] = "fp32"
     """Of the experts' products; `mome precision RUN` measures what each costs and brings."""
     slots: int = Field(8, ge=1)
@@ -46,7 +45,7 @@ class ServeArguments(BaseModel):
     """Route in the ingress itself, which saves a call and a process; else the router is a deployment of its own."""
 
     min_replicas: int = Field(1, ge=0)
-    """Replicas of each expert that are always there. 0: an expert that nobody asks ends, and starts when it is asked."""
+    """Replicas of each expert that are always there. 0: an expert that nobody asks ends, and starts when asked."""
     max_replicas: int = Field(2, ge=1)
     """Replicas of each expert that load may bring, as far as the cluster has room."""
     ingress_replicas: int = Field(1, ge=1)
@@ -105,25 +104,3 @@ def arguments_of(run: Path | str, options: dict[str, Any]) -> ServeArguments:
         first = error.errors()[0]
         field = f"{first['loc'][0]}: " if first["loc"] else ""
         raise ServingError(f"{field}{first['msg']}", fix="see serve.app.ServeArguments") from None
-
-
-def check_exposure(host: str, keys: Path | None) -> None:
-    """That an endpoint without keys is this machine's alone.
-
-    Raises:
-        ServingError: others could reach it.
-    """
-    if keys is None and not _is_loopback(host):
-        raise ServingError(
-            f"without API keys the endpoint may not listen at {host}",
-            fix="give keys=FILE, or listen at 127.0.0.1 behind something that asks for a key",
-        )
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -63,7 +63,8 @@ async def told(stream: AsyncIterator[Grown], count: int) -> list[Delta]:
 
 
 def whole(completion: Completion) -> tuple[object, ...]:
-    return completion.text, completion.tokens, completion.logprobs or (), completion.finish_reason, completion.prompt_tokens  # fmt: skip
+    told = completion.text, completion.tokens, completion.logprobs or ()
+    return *told, completion.finish_reason, completion.prompt_tokens
 
 
 def grown(delta: Delta) -> tuple[object, ...]:
@@ -89,7 +90,9 @@ def test_a_stream_that_was_cut_is_the_undisturbed_answer(engine: Engine, name: s
     undisturbed = [whole(completion) for completion in engine.generate(requests)]
     for seed in range(12):
         draw = random.Random(seed)
-        replicas = Dying(engine, [draw.choice((0, 1, 2)), *(draw.choice((0, 1, 3, 7)) for _ in range(draw.randrange(5)))])
+        replicas = Dying(
+            engine, [draw.choice((0, 1, 2)), *(draw.choice((0, 1, 3, 7)) for _ in range(draw.randrange(5)))]
+        )
         answers = asyncio.run(told(Migrating(replicas, QUICK).stream(requests, 60), 3))
         assert [grown(answer) for answer in answers] == undisturbed
         assert len(replicas.calls) > 1
