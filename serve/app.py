@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import ray
+import yaml
 from ray import serve
 from ray.serve.config import BackpressureConfig, HTTPOptions
+from ray.serve.schema import ServeDeploySchema
 
 from orchestrator.cluster.session import session
 from orchestrator.config.recipe import ResourcesConfig
@@ -102,6 +104,22 @@ def deploy(run: Path | str, host: str = "127.0.0.1", port: int = 8000, blocking:
         finally:
             if blocking:
                 serve.shutdown()
+
+
+def settings_of(config: Path) -> dict[str, Any]:
+    """The keyword arguments for :func:`deploy` in a file of Serve's, like serve/config.yaml, without its run.
+
+    Raises:
+        ServingError: it can't be read, or is no such file.
+    """
+    try:
+        read = ServeDeploySchema.model_validate(yaml.safe_load(config.read_text(encoding="utf-8")))
+        (endpoint,) = (each for each in read.applications if each.import_path == "serve.app:build")
+    except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
+        what = f"the settings can't be read: {str(error).splitlines()[0]}"
+        raise ServingError(what, str(config), "see serve/config.yaml") from None
+    given = {key: value for key, value in endpoint.args.items() if key != "run"}
+    return {"host": read.http_options.host, "port": read.http_options.port, **given}
 
 
 def _drain(seconds: float) -> None:

@@ -17,7 +17,6 @@ from starlette.types import ASGIApp
 from serve.api import create_app
 from serve.api.backend import Grown
 from serve.api.keys import Keys
-from serve.deployments.departures import Departures
 from serve.deployments.draining import Draining
 from serve.deployments.migration import Migrating
 from serve.deployments.registry import Registry, Table
@@ -56,7 +55,7 @@ class Ingress:
         """Called by Serve once the replica is constructed."""
         await self._known.wait()
         self._draining = Draining(create_app(self, self._keys, send_request_ids=False))
-        return Departures(self._draining)
+        return self._draining
 
     async def drain(self, seconds: float) -> int:
         """Refuse new requests with 503 and wait for those at work; how many are left after `seconds`."""

@@ -1,4 +1,4 @@
-"""`mome generate` and `mome serve`: a finished run at work."""
+"""`mome generate`: a finished run at work."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from pathlib import Path
 from rich.console import Console
 
 from orchestrator.api import load_run
-from orchestrator.api.extras import needs_cluster
 
 
 def generate_text(
@@ -47,15 +46,3 @@ def generate_text(
         ranked = sorted(made.probabilities.items(), key=lambda item: -item[1])
         route = "routed: " + ", ".join(f"{language} {probability:.1%}" for language, probability in ranked)
     console.print(f"expert {made.expert} ({route}); {made.completion_tokens} tokens, {made.finish_reason}", style="dim")
-
-
-def serve_run(name: str, host: str, port: int, runs: Path, precision: str = "fp32") -> None:
-    """Serve a run until interrupted.
-
-    Raises:
-        MomeError: no such run, or the port is taken. ResourceError: Ray is not installed.
-    """
-    root = load_run(name, runs).folder
-    with needs_cluster():
-        from serve.app import deploy
-    deploy(root, host=host, port=port, blocking=True, precision=precision)

@@ -10,7 +10,19 @@ from typing import Annotated, Any
 
 import typer
 
-from orchestrator.cli import beginning, clusters, copying, data, expert, export, managing, mixture, plugins, precision
+from orchestrator.cli import (
+    beginning,
+    clusters,
+    copying,
+    data,
+    expert,
+    export,
+    managing,
+    mixture,
+    plugins,
+    precision,
+    serving,
+)
 from orchestrator.cli.arguments import (
     BENCHES,
     DEFAULT_RUNS,
@@ -40,7 +52,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Distil one multilingual teacher into small per-language experts, route between them, serve them.",
 )
-for name, room in {"cluster": clusters, "data": data, "expert": expert, "mixture": mixture}.items():
+for name, room in {"cluster": clusters, "data": data, "expert": expert, "mixture": mixture, "serve": serving}.items():
     app.add_typer(room.app, name=name)
 app.callback()(beginning.version)
 
@@ -215,25 +227,6 @@ def route(
         route_text(name, text, runs, json, named(experts))
     elif file is not None:
         route_lines(name, file, runs, named(experts))
-
-
-@app.command()
-def serve(
-    name: RunName,
-    host: Annotated[str, typer.Option(help="Address to listen on; the default is this machine alone.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8000,
-    precision: Precision = "fp32",
-    runs: Runs = DEFAULT_RUNS,
-) -> None:
-    """Serve a run's router and experts over HTTP, in OpenAI's shape, with Ray Serve.
-
-    Example:
-
-        mome serve quickstart --port 8000
-    """
-    from orchestrator.cli.generate import serve_run
-
-    serve_run(name, host, port, runs, precision)
 
 
 @app.command()
