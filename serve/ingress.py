@@ -94,13 +94,15 @@ class Ingress:
     async def statistics(self) -> Mapping[str, Sequence[Statistics]]:
         """See :meth:`serve.api.Backend.statistics`."""
         found = dict[str, list[Statistics]]()
-        for _, mixture in self._opened:
-            for name in mixture.experts:
-                found.setdefault(name, [])
-                try:
-                    found[name] += await mixture.replicas(name).statistics()
-                except RequestError:
-                    log.warning("expert %s does not say how it does", name)
+        every = {
+            (name, each.application): each for _, mixture in self._opened for name, each in mixture.experts.items()
+        }
+        for (name, _), expert in every.items():
+            found.setdefault(name, [])
+            try:
+                found[name] += await expert.statistics()
+            except RequestError:
+                log.warning("expert %s does not say how it does", name)
         return found
 
     @property

@@ -18,13 +18,14 @@ from serve.messages import Completion, GenerationRequest, Statistics
 class Deployed:
     """The replicas of an expert's application; see :class:`serve.deployments.migration.Replicas`."""
 
-    def __init__(self, handle: DeploymentHandle) -> None:
+    def __init__(self, application: str, handle: DeploymentHandle) -> None:
+        self.application = application
         self._handle, self._streaming = handle, handle.options(stream=True)
 
     @classmethod
     def of(cls, application: str) -> Deployed:
         """By the application's name."""
-        return cls(serve.get_app_handle(application))
+        return cls(application, serve.get_app_handle(application))
 
     async def generate(self, requests: Sequence[GenerationRequest], seconds: float) -> list[Completion]:
         """See :class:`serve.deployments.migration.Replicas`."""

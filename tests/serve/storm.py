@@ -1,10 +1,10 @@
-"""Requests to an endpoint while its parts are killed and what it serves is changed: nothing may be lost without a word.
+"""Requests to an endpoint while its parts are killed and what it serves changes: nothing may be lost without a word.
 
     python tests/serve/storm.py [--requests 5000] [--seed 1] [--clients 16] [--every 4]
 
-Greedy and seeded requests, for one answer and for two, streamed and whole, with log-probabilities, echo and stop texts.
-A replica of an expert is killed (SIGKILL) every few seconds, and the controller once. An expert is added, a damaged one is
-offered, the version is switched there and back. A tenth of the clients go away.
+Greedy and seeded requests, for one answer and two, streamed and whole, with log-probabilities, echo, stop texts.
+A replica of an expert is killed (SIGKILL) every few seconds, and the controller once. An expert is added, a damaged one
+is offered, the version is switched there and back. A tenth of the clients go away.
 In the end every answer that was finished is the undisturbed one, no stream was cut without an error event, no whole
 request failed but with 429, all slots are free, and the processes that lived through all of it have not grown.
 """
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import random
 import shutil
 import signal
@@ -23,7 +24,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -100,7 +101,11 @@ class Endpoint:
         command = ["serve", "run", str(run), *settings, "--port", str(self.port)]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "orchestrator.cli.main", *command], cwd=ROOT, stdout=log, stderr=subprocess.STDOUT
+                [sys.executable, "-m", "orchestrator.cli.main", *command],
+                cwd=ROOT,
+                env={**os.environ, "PYTHONPATH": str(ROOT)},
+                stdout=log,
+                stderr=subprocess.STDOUT,
             )
 
     def wait(self) -> None:
@@ -143,7 +148,7 @@ class Endpoint:
     def busy(self) -> int:
         """Slots that are not free, and requests that wait."""
         told = httpx.get(f"{self.url}/metrics").text
-        lines = [line for line in told.splitlines() if line.startswith(("mome_slots_active", "mome_waiting"))]
+        lines = [line for line in told.splitlines() if line.startswith(("mome_engine_active{", "mome_engine_waiting{"))]
         assert lines, told
         return sum(int(float(line.rpartition(" ")[2])) for line in lines)
 
@@ -165,7 +170,9 @@ def endpoint(run: Path, settings: Sequence[str] = SETTINGS) -> Iterator[Endpoint
             served.end()
 
 
-async def ask(client: httpx.AsyncClient, body: Mapping[str, Any], leave: float | None = None) -> tuple[str, str, Answer]:
+async def ask(
+    client: httpx.AsyncClient, body: Mapping[str, Any], leave: float | None = None
+) -> tuple[str, str, Answer]:
     """Send a request and read its answer: how it ended, of which version it is, and what it says.
 
     Args:
