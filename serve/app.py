@@ -17,10 +17,11 @@ from ray import serve
 from ray.serve.config import BackpressureConfig, HTTPOptions
 from ray.serve.schema import ServeDeploySchema
 
-from orchestrator.cluster.session import session
+from orchestrator.cluster.session import is_own_cluster, session
 from orchestrator.config.recipe import ResourcesConfig
 from orchestrator.errors import ResourceError, ServingError
 from serve.api.keys import Keys, check_exposure
+from serve.deployments import lean
 from serve.deployments.applications import Applications, common_options
 from serve.deployments.endpoint import told_to_commands
 from serve.deployments.keeper import LOGGING, Keeper
@@ -92,7 +93,10 @@ def deploy(run: Path | str, host: str = "127.0.0.1", port: int = 8000, blocking:
                 "there is no Ray cluster to serve on", fix="set RAY_ADDRESS, or serve in the foreground"
             )
         _check_port(host, port)
+        lean.prepare()
     with session(ResourcesConfig()):
+        if is_own_cluster():
+            lean.trim()
         serve.start(proxy_location="HeadOnly", http_options=HTTPOptions(host=host, port=port))
         try:
             serve.run(application, name=APPLICATION, route_prefix="/", logging_config=LOGGING)

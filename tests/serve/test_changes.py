@@ -14,6 +14,7 @@ import httpx
 import psutil
 import pytest
 
+from orchestrator.cluster.folders import find_place
 from orchestrator.mixtures.versions import Versions
 from tests.serve.storm import Endpoint, ask, endpoint
 from tests.serve.versions import write_versions
@@ -53,6 +54,13 @@ def replicas(served: Endpoint) -> set[int]:
 def status(served: Endpoint) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(served.command("status", "--json").stdout)
     return found
+
+
+def test_other_users_of_the_machine_see_neither_rays_files_nor_its_token(served: Endpoint) -> None:
+    mine = list(find_place().glob("mome-ray-*"))
+    assert mine
+    for path in (*mine, served.run / "serving.json"):
+        assert path.stat().st_mode & 0o077 == 0
 
 
 def test_an_expert_is_added_and_removed_and_nothing_else_restarts(served: Endpoint) -> None:
