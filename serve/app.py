@@ -41,7 +41,8 @@ def build(arguments: ServeArguments) -> serve.Application:
         ArtifactError: the run is not finished, or an artifact is missing or damaged.
         ServingError: the file of keys can't be read.
     """
-    arguments = arguments.model_copy(update={"run": arguments.run.resolve()})
+    places = {"run": arguments.run.resolve(), "keys": arguments.keys and arguments.keys.resolve()}
+    arguments = arguments.model_copy(update=places)
     Applications(APPLICATION, arguments).table(MixtureFiles.of(arguments.run))  # what is damaged is refused here
     if arguments.keys is not None:
         Keys(arguments.keys)
