@@ -69,10 +69,8 @@ def _shapes(config: Any) -> dict[str, tuple[int, ...]]:
     found = {f"h.{index}.{name}": shape for index in range(config.n_layer) for name, shape in layer.items()}
     found |= {"wte.weight": (config.vocab_size, width), "wpe.weight": (config.n_positions, width)}
     found |= {"ln_f.weight": (width,), "ln_f.bias": (width,)}
-    head: dict[str, tuple[int, ...]] = (
-        {} if config.tie_word_embeddings else {"lm_head.weight": (config.vocab_size, width)}
-    )
-    return {f"transformer.{name}": shape for name, shape in found.items()} | head
+    whole = {f"transformer.{name}": shape for name, shape in found.items()}
+    return whole if config.tie_word_embeddings else {**whole, "lm_head.weight": (config.vocab_size, width)}
 
 
 def _tree(weights: dict[str, torch.Tensor], config: Any) -> Any:
