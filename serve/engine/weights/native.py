@@ -6,7 +6,6 @@ import ctypes
 import hashlib
 import logging
 import os
-import platform
 import shutil
 import subprocess
 import tempfile
@@ -108,13 +107,22 @@ def _product(
 def _library() -> Any:
     """The kernel; None where there is no compiler, another processor, or none is wanted."""
     compiler = shutil.which(os.environ.get("CXX", "g++"))
-    if os.environ.get(OFF) == "0" or compiler is None or platform.machine() != "x86_64":
+    if os.environ.get(OFF) == "0" or compiler is None or not _has_avx512():
         return None
     try:
         return _loaded(_built(compiler))
     except (OSError, subprocess.SubprocessError) as error:
-        log.warning("the engine's own products can't be built, torch's compute instead: %s", error)
+        said = getattr(error, "stderr", None) or str(error)
+        log.warning("the engine's own products can't be built, torch's compute instead: %s", said.strip()[:500])
         return None
+
+
+def _has_avx512() -> bool:
+    """Whether the processor has the instructions that the source is written in."""
+    try:
+        return {"avx512f", "avx512bw", "avx512vl"} <= set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split())
+    except OSError:
+        return False
 
 
 def _loaded(path: Path) -> Any:
