@@ -37,6 +37,7 @@ namespace {
 
 constexpr int64_t kLanes = 16;  // outputs of a block, and rows of a tile
 constexpr int64_t kVector = 64;  // bytes
+constexpr int64_t kAhead = 4096;  // bytes that are asked for before they are needed
 constexpr int kRows = 8;         // whose sums stay in registers beside two blocks
 
 struct Task {
@@ -151,6 +152,8 @@ void multiply(const Task& t, int64_t row, int64_t block) {
   typename P::Sum sums[kCount][2];
   for (int r = 0; r < kCount; ++r) sums[r][0] = P::begin(t, block), sums[r][1] = P::begin(t, block + 1);
   for (int64_t k = 0; k < steps; ++k) {
+    _mm_prefetch((const char*)first + k * kVector + kAhead, _MM_HINT_T0);
+    _mm_prefetch((const char*)second + k * kVector + kAhead, _MM_HINT_T0);
     const __m512i w0 = _mm512_loadu_si512(first + k * kVector), w1 = _mm512_loadu_si512(second + k * kVector);
     for (int r = 0; r < kCount; ++r) {
       const uint8_t* here = rows + r * stride + k * 4;  // four bytes a step, in each precision

@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import threading
 from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
@@ -31,6 +32,8 @@ _SMALL = 2**17
 """Weights below which one thread is faster than several."""
 _LARGE = 2**20
 """Weights below which plain torch is as fast in fp32."""
+_CHUNK, _LINE = 2**26, 64
+"""Bytes asked of the system at once, of which only what is written to takes memory; and of a cache line."""
 _MOST, _ZERO, _SMALLEST = 127, 128, 1e-30
 log = logging.getLogger("mome.engine")
 
@@ -69,7 +72,7 @@ def _pack(
     if bias is not None:
         added[:outputs] = bias.detach().float()
     kept = {
-        "packed": _in_large_pages(whole.view(padded // _LANES, _LANES, wide // per, per).transpose(1, 2)),
+        "packed": _arena.keep(whole.view(padded // _LANES, _LANES, wide // per, per).transpose(1, 2)),
         "shift": (whole.sum(dim=1, dtype=torch.int32) * -_ZERO).int() if precision == "int8" else None,
         "scale": scale,
         "bias": added,
@@ -77,11 +80,26 @@ def _pack(
     return partial(_product, function, _described(kept, inputs, wide, outputs), kept, activation)
 
 
-def _in_large_pages(values: Tensor) -> Tensor:
-    """A contiguous copy, which is read faster so."""
-    copy = torch.empty(values.shape, dtype=values.dtype)
-    _library().in_large_pages(copy.data_ptr(), copy.numel() * copy.element_size())
-    return copy.copy_(values)
+class _Arena:
+    """Memory in large pages, where weights that are read one after another lie together."""
+
+    def __init__(self) -> None:
+        self._chunk, self._taken, self._lock = torch.empty(0, dtype=torch.uint8), 0, threading.Lock()
+
+    def keep(self, values: Tensor) -> Tensor:
+        """A contiguous copy, as bytes. The memory is given back with the last copy in it."""
+        size = values.numel() * values.element_size()
+        with self._lock:
+            if self._taken + size > len(self._chunk):
+                self._chunk, self._taken = torch.empty(max(size, _CHUNK), dtype=torch.uint8), 0
+                _library().in_large_pages(self._chunk.data_ptr(), len(self._chunk))
+            kept = self._chunk[self._taken : self._taken + size]
+            self._taken += -(-size // _LINE) * _LINE
+        kept.view(values.dtype).view(values.shape).copy_(values)
+        return kept
+
+
+_arena = _Arena()
 
 
 def _described(kept: dict[str, Tensor | None], inputs: int, wide: int, outputs: int) -> _Weights:
