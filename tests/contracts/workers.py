@@ -1,7 +1,8 @@
-"""Processes of a training's workers, forked from one that has imported torch, transformers and DeepSpeed for them all."""
+"""Processes of a training's workers, forked from one that has imported torch, transformers and DeepSpeed for all."""
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import runpy
@@ -12,7 +13,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 _FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["deepspeed", "orchestrator.models.zoo.gpt2", "orchestrator.training.loop"])
+_FORKS.set_forkserver_preload(["deepspeed", "torch.utils.cpp_extension", "transformers.models.gpt2.modeling_gpt2"])
 
 
 def start(script: Path, arguments: Sequence[str], environment: Mapping[str, str], output: Path) -> BaseProcess:
@@ -23,6 +24,7 @@ def start(script: Path, arguments: Sequence[str], environment: Mapping[str, str]
 
 
 def _work(script: Path, arguments: Sequence[str], environment: Mapping[str, str], output: Path) -> None:
+    gc.freeze()  # what was imported stays
     with output.open("wb") as file:
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)
