@@ -18,6 +18,7 @@ os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
 
 def pytest_configure() -> None:
     """Let commands that tests interrupt hear it: what a shell starts in the background ignores Ctrl-C."""
+    gc.set_threshold(50_000, 20, 50)  # see pytest_collection_finish
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -40,4 +41,3 @@ def pytest_collection_finish():
     """Spare the garbage collector what was imported, which stays, and have it look less often: a tenth of the time."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
