@@ -52,6 +52,7 @@ def test_one_is_a_controller_a_worker_and_one_more_process(tmp_path: Path) -> No
     ]
 
 
+@pytest.mark.long
 def test_as_many_as_slots_train_at_once_on_workers_that_got_ready_before(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
