@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
@@ -11,7 +12,7 @@ from ray.exceptions import RayError
 from ray.serve.exceptions import BackPressureError, RayServeException
 from ray.serve.handle import DeploymentHandle
 
-from serve.api import create_app
+from serve.api import Keys, create_app
 from serve.api.backend import Grown
 from serve.chat import ChatTemplate
 from serve.errors import ExpertUnavailableError, OverloadedError, RequestError
@@ -34,6 +35,7 @@ class Ingress:
         version: str = "0",
         context: int = 0,
         chat: ChatTemplate | None = None,
+        keys: Path | None = None,
     ) -> None:
         self._router = router
         self._experts = dict(experts)
@@ -41,10 +43,11 @@ class Ingress:
         self.started = int(time.time())
         self.deadline_s, self.version = deadline_s, version
         self.context, self.chat = context, chat or ChatTemplate()
+        self._keys = keys
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Called by Serve once the replica is constructed."""
-        return create_app(self, send_request_ids=False)
+        return create_app(self, None if self._keys is None else Keys(self._keys), send_request_ids=False)
 
     async def route(self, model: str, prompts: Sequence[str]) -> list[Route]:
         """See :meth:`serve.api.Backend.route`."""
