@@ -6,7 +6,7 @@ import asyncio
 import logging
 import socket
 import sys
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -67,7 +67,8 @@ def serve_alone(
     print(f"serving at http://{host}:{listener.getsockname()[1]}/ (Ctrl-C ends it)", flush=True)
     if known is None:
         print("no API keys: everybody on this machine may ask (--keys FILE asks for one)", flush=True)
-    uvicorn.Server(config).run(sockets=[listener])
+    with suppress(KeyboardInterrupt):  # uvicorn raises again what it has obeyed
+        uvicorn.Server(config).run(sockets=[listener])
 
 
 def application(backend: LocalBackend, keys: object = None, log_prompts: bool = False) -> FastAPI:

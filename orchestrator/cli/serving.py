@@ -17,7 +17,7 @@ KeysFile = Annotated[Path | None, typer.Option(help="Ask for API keys of this fi
 def serve(
     name: RunName,
     host: Annotated[str, typer.Option(help="Address to listen on; the default is this machine alone.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8000,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0: any that is free.")] = 8000,
     precision: Precision = "fp32",
     keys: KeysFile = None,
     log_prompts: Annotated[bool, typer.Option(help="Write prompts into the log too; with --local.")] = False,

@@ -85,8 +85,8 @@ def test_refusals_are_the_clients_own_errors(client: Any) -> None:
     with pytest.raises(openai.NotFoundError) as unknown:
         client.completions.create(model="klingon", prompt="a")
     assert (unknown.value.code, unknown.value.param) == ("model_not_found", "model")
+    tool = {"type": "function", "function": {"name": "f", "parameters": {}}}
     with pytest.raises(openai.BadRequestError, match="call no tools"):
-        tool = {"type": "function", "function": {"name": "f", "parameters": {}}}
         client.chat.completions.create(model="auto", messages=HI, tools=[tool])
     with pytest.raises(openai.BadRequestError) as long:
         list(client.completions.create(model="auto", prompt="river " * 200, stream=True))
@@ -97,14 +97,14 @@ def test_what_breaks_in_a_stream_is_raised_and_keys_hold(
     backend: Any, served: Callable[[Any], AbstractContextManager[str]], tmp_path: Path
 ) -> None:
     key = keys.add(tmp_path / "keys.json", "me")
-    with served(create_app(backend, Keys(tmp_path / "keys.json"))) as url:
-        with openai.OpenAI(base_url=f"{url}/v1", api_key=key, max_retries=0) as client:
-            with pytest.raises(openai.APIError, match="lost"):
-                list(client.completions.create(model="auto", prompt="breaks", stream=True))
-            with pytest.raises(openai.RateLimitError):
-                client.completions.create(model="auto", prompt="busy")
-            with pytest.raises(openai.AuthenticationError):
-                client.with_options(api_key="wrong").models.list()
+    app = create_app(backend, Keys(tmp_path / "keys.json"))
+    with served(app) as url, openai.OpenAI(base_url=f"{url}/v1", api_key=key, max_retries=0) as client:
+        with pytest.raises(openai.APIError, match="lost"):
+            list(client.completions.create(model="auto", prompt="breaks", stream=True))
+        with pytest.raises(openai.RateLimitError):
+            client.completions.create(model="auto", prompt="busy")
+        with pytest.raises(openai.AuthenticationError):
+            client.with_options(api_key="wrong").models.list()
 
 
 def test_an_agent_library_talks_to_it(address: str) -> None:

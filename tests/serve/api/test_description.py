@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -64,8 +65,6 @@ BODIES = st.fixed_dictionaries(
 @given(body=BODIES)
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_choice_of_parameters_is_a_fault(live: httpx.Client, body: dict[str, Any]) -> None:
-    import json
-
     sent = json.dumps(body).encode("utf-8", "replace")
     answer = live.post("/v1/completions", content=sent, headers={"content-type": "application/json"})
     assert answer.status_code < 500, answer.text
@@ -83,8 +82,6 @@ def test_schemathesis_finds_no_fault(
     mixture: Mixture, served: Callable[[Any], AbstractContextManager[str]], tmp_path: Path, given_key: bool
 ) -> None:
     schemathesis = pytest.importorskip("schemathesis")
-    from schemathesis.checks import not_a_server_error
-
     key = keys.add(tmp_path / "keys.json", "me")
     headers = {"authorization": f"Bearer {key}"} if given_key else {}
     with served(create_app(LocalBackend(mixture), Keys(tmp_path / "keys.json"))) as url:
@@ -98,7 +95,6 @@ def test_schemathesis_finds_no_fault(
             @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), database=None)
             def run(case: Any) -> None:
                 answer = case.call(headers=headers, timeout=30)
-                not_a_server_error(None, answer, case) if False else None
                 assert answer.status_code < 500, (case.as_curl_command(), answer.text)
                 statuses.add(answer.status_code)
 
