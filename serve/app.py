@@ -20,7 +20,7 @@ from ray.serve.schema import ServeDeploySchema
 from orchestrator.cluster.session import is_own_cluster, session
 from orchestrator.config.recipe import ResourcesConfig
 from orchestrator.errors import ResourceError, ServingError
-from serve.api.keys import Keys, check_exposure
+from serve.api import Keys, check_exposure
 from serve.deployments import lean
 from serve.deployments.applications import Applications, common_options
 from serve.deployments.endpoint import told_to_commands

@@ -14,9 +14,8 @@ from uuid import uuid4
 from ray.serve.handle import DeploymentHandle
 from starlette.types import ASGIApp
 
-from serve.api import create_app
+from serve.api import Keys, create_app
 from serve.api.backend import Grown
-from serve.api.keys import Keys
 from serve.deployments.draining import Draining
 from serve.deployments.migration import Migrating
 from serve.deployments.registry import Registry, Table

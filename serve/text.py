@@ -64,7 +64,7 @@ class Tokenizer:
             RequestError: one is not.
         """
         if not all(0 <= token < len(self.bytes) for token in tokens):
-            raise RequestError(f"token ids of this model lie between 0 and {len(self.bytes) - 1}")
+            raise RequestError(f"token ids that are not of this model's vocabulary: it has 0 to {len(self.bytes) - 1}")
 
     def encode_prompt(self, text: str) -> list[int]:
         """Ids of a text to be continued: <s>, then the text, as in the packed blocks of training."""

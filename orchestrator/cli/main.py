@@ -10,19 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from orchestrator.cli import (
-    beginning,
-    clusters,
-    copying,
-    data,
-    expert,
-    export,
-    managing,
-    mixture,
-    plugins,
-    precision,
-    serving,
-)
+from orchestrator.cli import beginning, copying, export, managing, plugins, precision, rooms
 from orchestrator.cli.arguments import (
     BENCHES,
     DEFAULT_RUNS,
@@ -52,8 +40,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Distil one multilingual teacher into small per-language experts, route between them, serve them.",
 )
-for name, room in {"cluster": clusters, "data": data, "expert": expert, "mixture": mixture, "serve": serving}.items():
-    app.add_typer(room.app, name=name)
+for name, room in rooms.ROOMS.items():
+    app.add_typer(room, name=name)
 app.callback()(beginning.version)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from orchestrator.cli.arguments import DEFAULT_RUNS, RunName, Runs
+from orchestrator.cli.arguments import DEFAULT_RUNS, Local, RunName, Runs
 from orchestrator.cli.precision import Precision
 
 ENDPOINT = "mome"
@@ -54,12 +54,14 @@ def run(
         Path | None, typer.Option(help="Take settings from a file like serve/config.yaml.", show_default=False)
     ] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on; another than 127.0.0.1 needs --keys.")] = None,
-    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port to listen on; 8000.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port to listen on; 8000.")] = None,
     keys: Annotated[Path | None, typer.Option(help="File of API keys, of `mome keys`.", show_default=False)] = None,
     precision: Precision = "",
+    local: Local = False,
+    log_prompts: Annotated[bool, typer.Option(help="Write prompts into the log too; with --local.")] = False,
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
-    """Serve a run until Ctrl-C or SIGTERM; running answers finish then.
+    """Serve a run until Ctrl-C or SIGTERM; running answers finish then. With Ray Serve, or (--local) in this process.
 
     Examples:
 
@@ -74,7 +76,14 @@ def run(
     from orchestrator.config.loading import apply_override
 
     root = load_run(name, runs).folder
-    with needs_cluster():
+    if local:
+        from serve.alone import serve_alone
+
+        if settings or config:
+            raise typer.BadParameter("settings and --config are of Ray Serve's deployments: leave --local out")
+        serve_alone(root, host or "127.0.0.1", 8000 if port is None else port, precision or "fp32", keys, log_prompts)
+        return
+    with needs_cluster(", or give --local"):
         from serve.app import deploy, settings_of
     options: dict[str, Any] = {"host": "127.0.0.1", "port": 8000}
     options |= settings_of(config) if config else {}

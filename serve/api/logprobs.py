@@ -22,8 +22,9 @@ class CompletionLogprobs:
         """As :class:`serve.api.schemas.Logprobs`; the token itself is among its alternatives, as with OpenAI."""
         offsets = []
         for token in found:
-            offsets.append(self._at)
-            self._at += len(self._decoder.decode(token.piece))
+            begins, self._at = self._at, self._at + len(self._decoder.decode(token.piece))
+            # Bytes before it that became no character are told with it, and lie before it.
+            offsets.append(begins if _broken(token) else self._at - len(token.piece.decode()))
         return {
             "tokens": [_name(token) for token in found],
             "token_logprobs": [token.logprob for token in found],
@@ -53,7 +54,15 @@ def _name(token: TokenLogprob) -> str:
     """Its text; where its bytes are no whole characters, those, as OpenAI writes them."""
     if not token.piece:
         return _SPECIAL.get(token.token, f"token_id:{token.token}")
-    try:
-        return token.piece.decode()
-    except UnicodeDecodeError:
+    if _broken(token):
         return "bytes:" + "".join(f"\\x{byte:02x}" for byte in token.piece)
+    return token.piece.decode()
+
+
+def _broken(token: TokenLogprob) -> bool:
+    """Whether its bytes are no whole characters."""
+    try:
+        token.piece.decode()
+    except UnicodeDecodeError:
+        return True
+    return False
