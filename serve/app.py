@@ -28,6 +28,7 @@ from serve.deployments.keeper import LOGGING, Keeper
 from serve.deployments.settings import ServeArguments, arguments_of
 from serve.files import MixtureFiles
 from serve.ingress import Ingress
+from serve.router import PromptRouter
 
 APPLICATION = "mome"
 _TOGETHER = 2000
@@ -43,7 +44,9 @@ def build(arguments: ServeArguments) -> serve.Application:
     """
     places = {"run": arguments.run.resolve(), "keys": arguments.keys and arguments.keys.resolve()}
     arguments = arguments.model_copy(update=places)
-    Applications(APPLICATION, arguments).table(MixtureFiles.of(arguments.run))  # what is damaged is refused here
+    files = MixtureFiles.of(arguments.run)  # what is damaged is refused here
+    Applications(APPLICATION, arguments).table(files)
+    PromptRouter(files.tokenizer, files.router, tuple(files.experts))
     if arguments.keys is not None:
         Keys(arguments.keys)
     keeper = serve.deployment(

@@ -9,13 +9,15 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from serve.api.backend import Grown
 from serve.errors import DeadlineError, ExpertUnavailableError, OverloadedError
 from serve.messages import Completion, Delta, GenerationRequest, TokenLogprob
+
+T = TypeVar("T")
 
 
 class Replicas(Protocol):
@@ -67,12 +69,8 @@ class Migrating:
         Raises:
             RequestError: refused, not in time, or lost more often than patience has it.
         """
-        requests, attempts = seeded(requests), _Attempts(seconds, self._patience)
-        while True:
-            try:
-                return await self._replicas.generate(requests, attempts.left())
-            except (ExpertUnavailableError, OverloadedError) as error:
-                await attempts.pause_after(error)
+        asked = seeded(requests)
+        return await persistently(lambda left: self._replicas.generate(asked, left), seconds, self._patience)
 
     async def stream(self, requests: Sequence[GenerationRequest], seconds: float) -> AsyncIterator[Grown]:
         """Answers as they grow, each token once, whatever happens meanwhile.
@@ -97,6 +95,25 @@ class Migrating:
             finally:
                 if (close := getattr(source, "aclose", None)) is not None:
                     await close()
+
+
+async def persistently(ask: Callable[[float], Awaitable[T]], seconds: float, patience: Patience | None = None) -> T:
+    """Ask again whenever the answer was lost.
+
+    Args:
+        ask: is given the seconds that are left.
+        seconds: for all of it.
+        patience: with losses.
+
+    Raises:
+        RequestError: refused, not in time, or lost more often than patience has it.
+    """
+    attempts = _Attempts(seconds, patience or Patience())
+    while True:
+        try:
+            return await ask(attempts.left())
+        except (ExpertUnavailableError, OverloadedError) as error:
+            await attempts.pause_after(error)
 
 
 def seeded(requests: Sequence[GenerationRequest]) -> list[GenerationRequest]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -58,8 +59,12 @@ async def call(method: Any, *arguments: Any) -> Any:
     Raises:
         RequestError: refused, overloaded or lost.
     """
+    response = method.remote(*arguments)
     try:
-        return await method.remote(*arguments)
+        return await response
+    except asyncio.CancelledError:
+        response.cancel()  # Serve does so for clients that it sees go, and some can't be seen by it
+        raise
     except Exception as error:
         raise told(error) from error
 

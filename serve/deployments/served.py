@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
 from serve.chat import ChatTemplate
+from serve.deployments.migration import persistently
 from serve.deployments.registry import Table
 from serve.deployments.replicas import Deployed, call
 from serve.files import MixtureFiles, unknown_model
@@ -19,6 +20,9 @@ from serve.router import PromptRouter
 
 _SHORT = 10_000
 """Characters that are read on the event loop: a thread's way there and back costs more."""
+
+
+_ROUTING_SECONDS = 30.0
 
 
 class Router(Protocol):
@@ -129,18 +133,21 @@ class _Remote:
     def __init__(self, handle: DeploymentHandle) -> None:
         self._handle = handle
 
+    async def _ask(self, method: Any, *arguments: Any) -> Any:
+        return await persistently(lambda _: call(method, *arguments), _ROUTING_SECONDS)
+
     async def route(self, prompts: Sequence[str]) -> list[Route]:
-        routes: list[Route] = await call(self._handle.route, prompts)
+        routes: list[Route] = await self._ask(self._handle.route, prompts)
         return routes
 
     async def explain(self, texts: Sequence[str]) -> list[Explanation]:
-        found: list[Explanation] = await call(self._handle.explain, texts)
+        found: list[Explanation] = await self._ask(self._handle.explain, texts)
         return found
 
     async def tokenize(self, text: str, special: bool) -> list[int]:
-        tokens: list[int] = await call(self._handle.tokenize, text, special)
+        tokens: list[int] = await self._ask(self._handle.tokenize, text, special)
         return tokens
 
     async def detokenize(self, sequences: Sequence[Sequence[int]]) -> list[str]:
-        texts: list[str] = await call(self._handle.detokenize, sequences)
+        texts: list[str] = await self._ask(self._handle.detokenize, sequences)
         return texts
