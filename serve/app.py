@@ -66,8 +66,8 @@ def build(arguments: ServeArguments) -> serve.Application:
         backpressure_config=BackpressureConfig(status_code=429, retry_after_s=arguments.retry_after_s),
         **common_options(arguments),
     )
-    kept = keeper.bind(APPLICATION, arguments, secrets.token_hex(8))
-    return front.bind(kept, arguments.deadline_s, arguments.keys)
+    deployed = secrets.token_hex(8)
+    return front.bind(keeper.bind(APPLICATION, arguments, deployed), deployed, arguments.deadline_s, arguments.keys)
 
 
 def deploy(run: Path | str, host: str = "127.0.0.1", port: int = 8000, blocking: bool = True, **options: Any) -> None:

@@ -37,12 +37,13 @@ class Ingress:
 
     Args:
         keeper: says what is served.
+        deployed: what this deployment of the endpoint is called; a keeper of an earlier one is not listened to.
         deadline_s: longest time for an answer, in seconds.
         keys: file of API keys; None: everybody may ask.
     """
 
-    def __init__(self, keeper: DeploymentHandle, deadline_s: float, keys: Path | None = None) -> None:
-        self._keeper, self._name = keeper, uuid4().hex
+    def __init__(self, keeper: DeploymentHandle, deployed: str, deadline_s: float, keys: Path | None = None) -> None:
+        self._keeper, self._deployed, self._name = keeper, deployed, uuid4().hex
         self.deadline_s, self.started = deadline_s, int(time.time())
         self._keys = None if keys is None else Keys(keys)
         self._registry: Registry | None = None
@@ -129,11 +130,13 @@ class Ingress:
             try:
                 known = self._registry.number if self._registry else 0
                 registry: Registry = await self._keeper.registry.remote(self._name, known)
-                if registry.number != known:
+                if registry.deployed != self._deployed:
+                    await asyncio.sleep(_LOST_SECONDS)
+                elif registry.number != known:
                     self._opened = [(table, await self._open(table)) for table in registry.tables]
                     self._registry = registry
                     self._tell(self._opened[0][1])
                     self._known.set()
-            except Exception:  # the keeper is lost, or begins anew: what is known stays served
-                log.warning("the keeper does not answer", exc_info=True)
+            except Exception:  # the keeper is lost, say, and begins anew: what is known stays served
+                log.warning("what is served can't be learned", exc_info=True)
                 await asyncio.sleep(_LOST_SECONDS)

@@ -56,10 +56,10 @@ class Keeper:
         """Go on where another keeper was lost, or begin."""
         before = self._memory.load()
         self._unused = dict.fromkeys(before.get("applications", ()), time.monotonic())
-        if before.get("deployed") == self._deployed:
+        if before.get("registry", {}).get("deployed") == self._deployed:
             registry = Registry.from_json(before["registry"])
         else:
-            registry = Registry(1, self._applications.table(MixtureFiles.of(self._arguments.run)))
+            registry = Registry(self._deployed, 1, self._applications.table(MixtureFiles.of(self._arguments.run)))
         for table in registry.tables:
             self._deploy(table)
         self._remember(registry)
@@ -184,7 +184,7 @@ class Keeper:
         if hasattr(self, "_registry"):
             self._unused |= dict.fromkeys(self._registry.applications - registry.applications, time.monotonic())
         applications = sorted(registry.applications | set(self._unused))
-        self._memory.save({"deployed": self._deployed, "registry": registry.to_json(), "applications": applications})
+        self._memory.save({"registry": registry.to_json(), "applications": applications})
 
     async def _watch(self) -> None:
         """Follow the run's current version, and end what has been out of use for long enough."""

@@ -69,10 +69,11 @@ class Registry:
     """What every ingress serves by.
 
     Attributes:
-        number: grows with each change.
+        deployed: tells this deployment of the endpoint from earlier ones. number: grows with each change.
         table: of the mixture. canary: of one that is tried out on `percent` of the requests.
     """
 
+    deployed: str
     number: int
     table: Table
     canary: Table | None = None
@@ -81,8 +82,8 @@ class Registry:
     def using(self, table: Table, percent: float = 100.0) -> Registry:
         """The next one: with another table for all requests, or for some."""
         if percent >= 100:
-            return Registry(self.number + 1, table)
-        return Registry(self.number + 1, self.table, table, percent)
+            return Registry(self.deployed, self.number + 1, table)
+        return Registry(self.deployed, self.number + 1, self.table, table, percent)
 
     def choose(self, draw: float) -> Table:
         """The table of a request, by a number in [0, 1)."""
@@ -107,7 +108,8 @@ class Registry:
     def from_json(cls, data: Mapping[str, Any]) -> Registry:
         """The inverse."""
         canary = data["canary"]
-        return cls(data["number"], _table(data["table"]), canary and _table(canary), data["percent"])
+        tables = _table(data["table"]), canary and _table(canary)
+        return cls(data["deployed"], data["number"], *tables, data["percent"])
 
 
 def _edited(version: str) -> str:

@@ -34,7 +34,7 @@ def test_the_last_expert_and_an_unknown_one_stay() -> None:
 
 
 def test_a_canary_gets_its_share_and_goes_back_at_once() -> None:
-    registry = Registry(1, ONE).using(TWO, 25)
+    registry = Registry("a", 1, ONE).using(TWO, 25)
     draws = [index / 1000 for index in range(1000)]
     assert sum(registry.choose(draw) is TWO for draw in draws) == 250
     assert registry.applications == ONE.applications | TWO.applications
@@ -44,6 +44,6 @@ def test_a_canary_gets_its_share_and_goes_back_at_once() -> None:
 
 
 def test_it_is_kept_as_plain_data() -> None:
-    registry = Registry(4, ONE).using(TWO, 12.5)
+    registry = Registry("a", 4, ONE).using(TWO, 12.5)
     assert Registry.from_json(json.loads(json.dumps(registry.to_json()))) == registry
-    assert Registry.from_json(json.loads(json.dumps(Registry(1, ONE).to_json()))) == Registry(1, ONE)
+    assert Registry.from_json(json.loads(json.dumps(Registry("a", 1, ONE).to_json()))) == Registry("a", 1, ONE)
