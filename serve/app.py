@@ -98,7 +98,7 @@ def deploy(run: Path | str, host: str = "127.0.0.1", port: int = 8000, blocking:
             )
         _check_port(host, port)
         lean.prepare()
-    with session(ResourcesConfig()):
+    with session(ResourcesConfig.model_construct()):
         if is_own_cluster():
             lean.trim()
         serve.start(proxy_location="HeadOnly", http_options=HTTPOptions(host=host, port=port))

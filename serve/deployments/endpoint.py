@@ -57,7 +57,7 @@ def connected(run: Path) -> Iterator[None]:
     from orchestrator.config.recipe import ResourcesConfig
 
     try:
-        with session(ResourcesConfig()):
+        with session(ResourcesConfig.model_construct()):
             yield
     finally:
         for name in (_ADDRESS, *_TOLD):
