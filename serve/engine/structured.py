@@ -17,6 +17,9 @@ from serve.errors import RequestError
 from serve.messages import Constraint
 from serve.text import Tokenizer
 
+_FUEL = 100_000
+"""Of llguidance, for reading an expression; a tenth of its default, with which some take a second of all rows' time."""
+
 
 class Grammars:
     """Compiles constraints for a tokenizer. llguidance is loaded with the first one."""
@@ -31,16 +34,18 @@ class Grammars:
             RequestError: the expression or the schema is not valid, or llguidance is not installed.
         """
         tokenizer = self._compiled
-        from llguidance import LLMatcher
+        from llguidance import LLMatcher, LLParserLimits
 
         try:
             grammar = _grammar(constraint)
         except ValueError as error:
             raise RequestError(f"the {constraint.kind} is not valid: {error}") from None
-        matcher = LLMatcher(tokenizer, grammar, log_level=0)
-        if problem := matcher.get_error():
-            raise RequestError(f"the {constraint.kind} is not valid: {str(problem).splitlines()[0]}")
-        return Matcher(matcher, len(self._tokenizer.bytes))
+        limits = LLParserLimits(initial_lexer_fuel=_FUEL)
+        matcher = Matcher(LLMatcher(tokenizer, grammar, log_level=0, limits=limits), len(self._tokenizer.bytes))
+        matcher.begin()
+        if matcher.failure is not None:
+            raise RequestError(f"the {constraint.kind} is not valid: {matcher.failure}")
+        return matcher
 
     @cached_property
     def _compiled(self) -> Any:
@@ -70,17 +75,28 @@ class Matcher:
         """Whether nothing more may come."""
         return self.failure is None and bool(self._matcher.is_stopped())
 
+    def begin(self) -> None:
+        """Compute what may come first: what can't be followed at all is found here, in its caller's time."""
+        problem = self._matcher.get_error()
+        self.failure = str(problem).partition("\n")[0] if problem else None
+        if self.failure is None:
+            self._fill()
+
     def mask(self, logits_V: Tensor) -> None:
         """Make tokens impossible that can't come next, in place."""
+        self._fill()
+        if self.failure is not None:
+            return
+        allowed = np.unpackbits(self._bits.view(np.uint8), bitorder="little")[: len(logits_V)]
+        logits_V.masked_fill_(torch.from_numpy(allowed == 0).to(logits_V.device), float("-inf"))
+
+    def _fill(self) -> None:
         from llguidance.numpy import fill_next_token_bitmask
 
         try:
             fill_next_token_bitmask(self._matcher, self._bits)
         except Exception as error:  # of this row alone, and the others are computed on
             self.failure = str(error).partition("\n")[0]
-            return
-        allowed = np.unpackbits(self._bits.view(np.uint8), bitorder="little")[: len(logits_V)]
-        logits_V.masked_fill_(torch.from_numpy(allowed == 0).to(logits_V.device), float("-inf"))
 
     def push(self, token: int) -> None:
         """The answer has one more token."""
