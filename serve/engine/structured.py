@@ -6,7 +6,7 @@ of a special token inside a constant become that token.
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -17,15 +17,18 @@ from serve.errors import RequestError
 from serve.messages import Constraint
 from serve.text import Tokenizer
 
-_FUEL = 100_000
-"""Of llguidance, for reading an expression; a tenth of its default, with which some take a second of all rows' time."""
+_FUEL, _STATES = 100_000, 20_000
+"""Of llguidance, about a tenth of its defaults: with those, some expressions take a second of all rows' time."""
+_KEPT = 8
+"""Constraints whose compiled form is kept: the choices of a request share it, and so do requests of one client."""
 
 
 class Grammars:
-    """Compiles constraints for a tokenizer. llguidance is loaded with the first one."""
+    """Compiles constraints for a tokenizer, the last few once. llguidance is loaded with the first one."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
+        self._made = lru_cache(_KEPT)(self._make)
 
     def matcher(self, constraint: Constraint) -> Matcher:
         """A constraint at its beginning.
@@ -33,6 +36,9 @@ class Grammars:
         Raises:
             RequestError: the expression or the schema is not valid, or llguidance is not installed.
         """
+        return Matcher(self._made(constraint).deep_copy(), len(self._tokenizer.bytes))
+
+    def _make(self, constraint: Constraint) -> Any:
         tokenizer = self._compiled
         from llguidance import LLMatcher, LLParserLimits
 
@@ -40,12 +46,13 @@ class Grammars:
             grammar = _grammar(constraint)
         except ValueError as error:
             raise RequestError(f"the {constraint.kind} is not valid: {error}") from None
-        limits = LLParserLimits(initial_lexer_fuel=_FUEL)
-        matcher = Matcher(LLMatcher(tokenizer, grammar, log_level=0, limits=limits), len(self._tokenizer.bytes))
-        matcher.begin()
-        if matcher.failure is not None:
-            raise RequestError(f"the {constraint.kind} is not valid: {matcher.failure}")
-        return matcher
+        limits = LLParserLimits(initial_lexer_fuel=_FUEL, max_lexer_states=_STATES)
+        made = LLMatcher(tokenizer, grammar, log_level=0, limits=limits)
+        first = Matcher(made, len(self._tokenizer.bytes))
+        first.begin()
+        if first.failure is not None:
+            raise RequestError(f"the {constraint.kind} is not valid: {first.failure}")
+        return made
 
     @cached_property
     def _compiled(self) -> Any:
