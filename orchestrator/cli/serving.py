@@ -33,11 +33,12 @@ def serve(
         mome serve quickstart --local --keys keys.json --host 0.0.0.0
     """
     from orchestrator.api import load_run
+    from orchestrator.api.extras import needs_interface
 
     root = load_run(name, runs).folder
     if local:
-        from serve.alone import serve_alone
-
+        with needs_interface():
+            from serve.alone import serve_alone
         serve_alone(root, host, port, precision, keys, log_prompts)
         return
     from orchestrator.cli.generate import serve_run
