@@ -6,19 +6,18 @@ import asyncio
 import logging
 import socket
 import sys
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from orchestrator.errors import ResourceError, ServingError
+import uvicorn
+from fastapi import FastAPI
+
+from orchestrator.errors import ServingError
+from serve.api import Keys, check_exposure, create_app
 from serve.local import LocalBackend
 from serve.mixture import Mixture
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from fastapi import FastAPI
 
 QUEUE = 64
 """Requests that wait before an expert; more are refused."""
@@ -47,14 +46,8 @@ def serve_alone(
     Raises:
         ArtifactError: the run is not finished, or an artifact is missing or damaged.
         ServingError: no keys where they are needed, or the port is taken.
-        ResourceError: the packages of the interface are not installed.
+        ResourceError: traces are asked for, and OpenTelemetry is not installed.
     """
-    try:
-        import uvicorn
-
-        from serve.api import Keys, check_exposure
-    except ImportError as error:
-        raise ResourceError(f"serving needs packages ({error})", fix="pip install 'mome-orchestrator[serve]'") from None
     known = None if keys is None else Keys(keys)
     check_exposure(host, known)
     mixture = Mixture.open(run, precision=precision)
@@ -71,17 +64,15 @@ def serve_alone(
         uvicorn.Server(config).run(sockets=[listener])
 
 
-def application(backend: LocalBackend, keys: object = None, log_prompts: bool = False) -> FastAPI:
+def application(backend: LocalBackend, keys: Keys | None = None, log_prompts: bool = False) -> FastAPI:
     """The application over a backend that loads its parts once serving has begun: `/ready` says when they are there.
 
     Args:
         backend: of this process.
-        keys: :class:`serve.api.Keys`; None: none are asked for.
+        keys: who may ask; None: everybody.
         log_prompts: lines in the log have the prompts.
     """
-    from serve.api import Keys, create_app
-
-    app = create_app(backend, keys if isinstance(keys, Keys) else None, log_prompts)
+    app = create_app(backend, keys, log_prompts)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -104,6 +104,7 @@ class LocalBackend:
 
     async def _submit(self, expert: str, requests: Sequence[GenerationRequest], seconds: float) -> list[Stream]:
         engine: Engine | None = self._mixture.engines.get(expert)
-        if engine is not None and sum(len(request.prompt) for request in requests) < _SHORT:
+        cheap = sum(len(request.prompt) for request in requests) < _SHORT and not requests[0].sampling.constraint
+        if engine is not None and cheap:
             return engine.submit(requests, seconds)
         return await asyncio.to_thread(lambda: self._mixture.engine(expert).submit(requests, seconds))

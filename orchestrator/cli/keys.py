@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated
 
 import typer
@@ -14,6 +15,14 @@ Name = Annotated[str, typer.Argument(help="Whose key it is.", show_default=False
 DEFAULT = Path("keys.json")
 
 
+def _keys() -> ModuleType:
+    from orchestrator.api.extras import needs_interface
+
+    with needs_interface():
+        from serve.api import keys
+    return keys
+
+
 @app.command()
 def add(name: Name, file: File = DEFAULT) -> None:
     """Make a key and print it, this once.
@@ -22,7 +31,7 @@ def add(name: Name, file: File = DEFAULT) -> None:
 
         mome keys add alice
     """
-    from serve.api import keys
+    keys = _keys()
 
     print(keys.add(file, name))
 
@@ -35,7 +44,7 @@ def revoke(name: Name, file: File = DEFAULT) -> None:
 
         mome keys revoke alice
     """
-    from serve.api import keys
+    keys = _keys()
 
     keys.revoke(file, name)
     print(f"revoked: {name}")
@@ -49,7 +58,7 @@ def list_keys(file: File = DEFAULT) -> None:
 
         mome keys list
     """
-    from serve.api import keys
+    keys = _keys()
 
     for name, entry in keys.read(file).items():
         made = datetime.fromtimestamp(int(entry["created"]), UTC)

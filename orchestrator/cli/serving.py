@@ -72,13 +72,13 @@ def run(
         mome serve run quickstart --config serve/config.yaml --host 0.0.0.0 --keys keys.json
     """
     from orchestrator.api import load_run
-    from orchestrator.api.extras import needs_cluster
+    from orchestrator.api.extras import needs_cluster, needs_interface
     from orchestrator.config.loading import apply_override
 
     root = load_run(name, runs).folder
     if local:
-        from serve.alone import serve_alone
-
+        with needs_interface():
+            from serve.alone import serve_alone
         if settings or config:
             raise typer.BadParameter("settings and --config are of Ray Serve's deployments: leave --local out")
         serve_alone(root, host or "127.0.0.1", 8000 if port is None else port, precision or "fp32", keys, log_prompts)

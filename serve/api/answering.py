@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,10 +53,11 @@ class Work:
             RequestError: no such model, or a prompt is refused.
         """
         sequences = [text for text in routed if not isinstance(text, str)]
-        read = iter(await backend.detokenize(sequences) if sequences else ())
-        texts = [text if isinstance(text, str) else next(read) for text in routed]
-        record.asked(model, texts)
-        routes = await backend.route(model, texts)
+        async with in_time(backend):
+            read = iter(await backend.detokenize(sequences) if sequences else ())
+            texts = [text if isinstance(text, str) else next(read) for text in routed]
+            record.asked(model, texts)
+            routes = await backend.route(model, texts)
         flat = [(place, request) for place, group in enumerate(choices) for request in group]
         version = routes[0].version or backend.version
         record.routed(routes, version)
@@ -76,7 +77,8 @@ class Work:
     def headers(self) -> dict[str, str]:
         """Which experts answer, and of which version."""
         experts = dict.fromkeys(route.expert for route in self.routes)
-        return {"x-mome-expert": ", ".join(experts), "x-mome-version": self.version}
+        said = {"x-mome-expert": ", ".join(experts), "x-mome-version": self.version}
+        return {name: text.encode("ascii", "backslashreplace").decode() for name, text in said.items()}
 
     def told(self, prompt: int = 0) -> dict[str, Any]:
         """The route of a prompt, as :class:`serve.api.schemas.RouteInfo`."""
@@ -104,17 +106,13 @@ async def answers(backend: Backend, work: Work, record: Record) -> list[Completi
         RequestError: one can't be answered, or not in time.
     """
     batches = work.batches()
-    # Serve's own time limit can be switched off by a request's header; this one can't.
-    try:
-        async with asyncio.timeout(backend.deadline_s):
-            parts = await asyncio.gather(
-                *(
-                    backend.generate(expert, [work.requests[choice] for choice in choices], backend.deadline_s)
-                    for expert, choices in batches.items()
-                )
+    async with in_time(backend):
+        parts = await asyncio.gather(
+            *(
+                backend.generate(expert, [work.requests[choice] for choice in choices], backend.deadline_s)
+                for expert, choices in batches.items()
             )
-    except TimeoutError:
-        raise late(backend) from None
+        )
     by_choice = dict[int, Completion]()
     for (expert, choices), part in zip(batches.items(), parts, strict=True):
         by_choice.update(zip(choices, part, strict=True))
@@ -157,6 +155,20 @@ async def _together(streams: Sequence[AsyncIterator[Grown]]) -> AsyncIterator[tu
         async for part in parts:
             for item in part:
                 yield item
+
+
+@asynccontextmanager
+async def in_time(backend: Backend) -> AsyncIterator[None]:
+    """What is done in the block is given up at the deadline. Serve's own limit can be lifted by a request's header.
+
+    Raises:
+        DeadlineError: it was.
+    """
+    try:
+        async with asyncio.timeout(backend.deadline_s):
+            yield
+    except TimeoutError:
+        raise late(backend) from None
 
 
 def late(backend: Backend) -> DeadlineError:

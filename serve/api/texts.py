@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field, model_validator
 from starlette.responses import Response
 
 from serve.api import limits
+from serve.api.answering import in_time
 from serve.api.backend import Backend
 from serve.api.chat_schemas import Messages, asked_of
 from serve.api.fields import STRICT, Name
@@ -125,22 +126,25 @@ def texts(backend: Backend) -> APIRouter:
         """Say which expert each text would go to, with probabilities, spans of other languages, and why."""
         asked = [body.input] if isinstance(body.input, str) else body.input
         Record.of(request).asked(AUTO, asked)
-        found = await backend.explain(asked)
+        async with in_time(backend):
+            found = await backend.explain(asked)
         data = [_routed(index, text, said) for index, (text, said) in enumerate(zip(asked, found, strict=True))]
         return reply({"object": "list", "version": backend.version, "data": data})
 
     @router.post("/tokenize", responses={200: {"model": TokenizeResponse}, **REFUSED})
     async def tokenize(body: TokenizeRequest) -> Response:
         """The token ids of a text, or of a conversation as `/v1/chat/completions` reads it."""
-        tokens = await _tokens(backend, body)
-        names = await backend.detokenize([[token] for token in tokens]) if body.return_token_strs else None
+        async with in_time(backend):
+            tokens = await _tokens(backend, body)
+            names = await backend.detokenize([[token] for token in tokens]) if body.return_token_strs else None
         said = {"count": len(tokens), "max_model_len": backend.context, "tokens": tokens, "token_strs": names}
         return reply(said)
 
     @router.post("/detokenize", responses={200: {"model": DetokenizeResponse}, **REFUSED})
     async def detokenize(body: DetokenizeRequest) -> Response:
         """The text of token ids; special tokens have none."""
-        (text,) = await backend.detokenize([body.tokens])
+        async with in_time(backend):
+            (text,) = await backend.detokenize([body.tokens])
         return reply({"prompt": text})
 
     return router

@@ -97,6 +97,18 @@ def test_keys_on_the_command_line(tmp_path: Path) -> None:
         assert refused.stderr.startswith("mome: ")
 
 
+@pytest.mark.parametrize("words", [("keys", "list"), ("serve", "RUN", "--local")])
+def test_a_package_that_is_missing_is_told_with_the_line_that_installs_it(
+    run_folder: Path, words: tuple[str, ...]
+) -> None:
+    arguments = ["mome", *(str(run_folder) if word == "RUN" else word for word in words)]
+    without = "import sys; sys.modules['fastapi'] = None"
+    code = f"{without}; sys.argv = {arguments!r}; from orchestrator.cli.main import main; main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "pip install 'mome-orchestrator[serve]'" in done.stderr
+
+
 def test_what_can_not_be_served_is_refused_before_anything_is_loaded(run_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ServingError, match="no API keys"):
         serve_alone(run_folder, host="0.0.0.0")

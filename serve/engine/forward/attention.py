@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from serve.engine.cache import Stored
+from serve.engine.forward.decoding import attend_natively, kernel_for
 from serve.engine.forward.step import Piece, Step, whole
 from serve.engine.options import BLOCK
 
@@ -60,6 +61,8 @@ def attend(query_ND: Tensor, stored: Stored, step: Step, heads: Heads) -> Tensor
 
 def _decode(query_BD: Tensor, stored: Stored, step: Step, heads: Heads) -> Tensor:
     """One token a row. The query heads of a key head stand where several tokens would: nothing is copied for them."""
+    if (kernel := kernel_for(step.device)) is not None:
+        return attend_natively(kernel, query_BD, stored, step, heads)
     rows, deepest = len(query_BD), step.deepest
     found = scaled_dot_product_attention(
         query_BD.view(rows, heads.keys, heads.shared, heads.width),

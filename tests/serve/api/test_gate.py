@@ -20,7 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
 from orchestrator.errors import ServingError
-from serve.api import Keys, check_exposure, create_app, events, keys
+from serve.api import Keys, check_exposure, create_app, events, keys, limits
 from serve.local import LocalBackend
 from serve.mixture import Mixture
 
@@ -177,6 +177,26 @@ def test_a_client_that_goes_away_frees_its_slot(
             time.sleep(0.01)
         assert time.monotonic() < begun + 1
         assert engine.statistics.cancelled == before + 2
+
+
+def test_a_request_that_does_not_arrive_is_given_up(
+    backend: Any, served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "MAX_BODY_S", 0.2)
+    with served(create_app(backend)) as url:
+        address = httpx.URL(url)
+        with socket.create_connection((address.host, address.port), timeout=5) as client:
+            lines = ["POST /v1/completions HTTP/1.1", "host: x", "content-type: application/json", "content-length: 99"]
+            client.sendall("\r\n".join([*lines, "", '{"prompt"']).encode())
+            assert client.recv(100).startswith(b"HTTP/1.1 408")
+
+
+def test_a_router_that_hangs_is_given_up(backend: Any, client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backend, "route", lambda *_: backend._wait(5))
+    monkeypatch.setattr(backend, "explain", lambda *_: backend._wait(5))
+    for path, body in [("/v1/completions", {"prompt": "a"}), ("/v1/route", {"input": "a"})]:
+        assert client.post(path, json=body, headers={"x-request-timeout-seconds": "0"}).status_code == 504
+    assert backend.given_up == 2
 
 
 def figures(text: str) -> dict[tuple[str, ...], float]:
