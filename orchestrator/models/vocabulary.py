@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 
 from tokenizers import Tokenizer
 
 from orchestrator.config.base import PluginSpec, build
 from orchestrator.errors import ModelError, TokenizerError, VocabularyError
-from orchestrator.tokens.tokenizer import SPECIAL_TOKENS, load_tokenizer
+from orchestrator.models.zoo._own_tokenizer import no_tokenizer
+from orchestrator.tokens.special import OUR_NAMES
+from orchestrator.tokens.tokenizer import load_tokenizer, token_bytes, vocabulary_size
 
 _SHOWN = 3
 _PROBES = (
@@ -52,8 +55,31 @@ def check_vocabulary(model: PluginSpec, tokenizer: Path | None) -> bool:
     different = _unlike_trained(theirs) if tokenizer is None else _differences(load_tokenizer(tokenizer), theirs)
     if different:
         what = f"{name} knows other tokens than the run: {different}"
-        raise VocabularyError(what, str(path), advice(path.parent))
+        raise VocabularyError(what, str(path), advice(path.parent, None, name))
     return True
+
+
+def own_vocabulary(model: PluginSpec) -> tuple[Path, int]:
+    """The folder of a pretrained model's own tokenizer, and how many rows it needs.
+
+    Raises:
+        ModelError: it has none, or no such model. TokenizerError: it can't be used: nobody can tell which text its
+            tokens stand for. ResourceError: the hub can't be reached.
+    """
+    plugin = build("models.zoo", model)
+    file: Path | None = plugin.tokenizer_file()
+    if file is None:
+        if plugin.is_local:
+            plugin.configuration(1, 1)  # says why, where there is no model either
+        raise no_tokenizer(plugin.name)
+    return file.parent, _usable(file, file.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=4)
+def _usable(file: Path, modified_ns: int) -> int:  # noqa: ARG001 (part of the key)
+    tokenizer = load_tokenizer(file.parent)
+    token_bytes(tokenizer)
+    return vocabulary_size(tokenizer)
 
 
 def _differences(ours: Tokenizer, theirs: Tokenizer) -> str:
@@ -76,7 +102,7 @@ def _differences(ours: Tokenizer, theirs: Tokenizer) -> str:
 
 def _unlike_trained(theirs: Tokenizer) -> str:
     """How a tokenizer can't be one that is trained here: it has its three special tokens and no other added ones."""
-    expected = dict(enumerate(SPECIAL_TOKENS))
+    expected = dict(enumerate(OUR_NAMES))
     added = {index: token.content for index, token in theirs.get_added_tokens_decoder().items()}
     known = _by_id(theirs)
     differ = [index for index in expected if known.get(index) != expected[index]]
@@ -98,19 +124,21 @@ def _named(differ: list[int], ours: dict[int, str], theirs: dict[int, str]) -> s
     return "; ".join(named) + ("; …" if len(differ) > _SHOWN else "")
 
 
-def advice(folder: Path, rows: int | None = None) -> str:
+def advice(folder: Path, rows: int | None, name: str) -> str:
     """What to type: a model's own tokenizer, where a run can have it.
 
     Args:
         folder: of the model's tokenizer.
         rows: of the model's vocabulary, where that is to be checked too.
+        name: of the model, for its own message.
     """
     try:
-        size = load_tokenizer(folder).get_vocab_size()
+        size = vocabulary_size(load_tokenizer(folder))
     except TokenizerError:
-        specials = " ".join(SPECIAL_TOKENS)
-        return f"take a model whose tokenizer has {specials} as 0, 1, 2, or train one: teacher.model=gpt2-medium"
-    if rows is not None and rows != size:
-        cut = f"resize_token_embeddings({size}) and save_pretrained() of transformers write it with as many"
-        return f"the model has {rows} rows for the {size} tokens of its tokenizer: {cut}"
-    return f"use its tokenizer: tokenizer.path={folder} tokenizer.vocab_size={size}"
+        return "take a model with a tokenizer that can be read, or train one: teacher.model=gpt2-medium"
+    if rows is not None and rows < size:
+        return f"{name} comes with {size} tokens for {rows} rows: add the rows (resize_token_embeddings of transformers)"
+    return (
+        f"use its tokenizer: leave `tokenizer` out where it is the teacher and teacher.train=false, "
+        f"or tokenizer.path={folder} tokenizer.vocab_size={size}"
+    )

@@ -31,9 +31,8 @@ class HiddenCache(CachedTeacherSource):
 class _Reader:
     def __init__(self, model: TeacherModel) -> None:
         self._source = model
-        _, weight_VD, bias_V = model.frozen()  # the rest of the model is let go
-        self._weight_VD, self._bias_V = weight_VD, bias_V
+        _, self._head = model.frozen()  # the rest of the model is let go
 
     def states(self, ids_BT: Tensor, rows_B2: Tensor) -> TeacherStates:
         hidden_BTD = self._source.cached(rows_B2, ids_BT.device)["hidden"]
-        return TeacherStates(hidden_BTD, self._weight_VD, self._bias_V)
+        return TeacherStates(hidden_BTD, *self._head)

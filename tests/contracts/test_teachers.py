@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from orchestrator.heads import Head
 from orchestrator.plugins import available, create
 from orchestrator.teacher import (
     ABOUT,
@@ -43,8 +44,8 @@ def hidden_states(model: Any, ids: Tensor) -> Tensor:
     return model.dropout(model.embedding(ids))
 
 
-def head(model: Any) -> tuple[Tensor, Tensor | None]:
-    return model.head.weight, model.head.bias
+def head(model: Any) -> Head:
+    return Head(model.head.weight, model.head.bias)
 
 
 def opened(name: str, model: nn.Module, folder: Path) -> Any:

@@ -30,6 +30,6 @@ class MoECE(Setup):
     def assemble(self, experts: Mapping[str, nn.Module], common: nn.Module | None = None) -> Mixture:
         """See :class:`orchestrator.models.setups._base.Setup`."""
         assert common is not None
-        combiner, width = build("models.combiners", self.combiner), head(common)[0].shape[1]
+        combiner, width = build("models.combiners", self.combiner), head(common).weight.shape[1]
         combiners = {language: combiner.build(width) for language in experts}
         return Mixture(experts, common, combiners, shares=("embedding", "head"))
