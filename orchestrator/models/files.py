@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from orchestrator.artifacts import check_files
-from orchestrator.errors import ArtifactError
+from orchestrator.errors import ArtifactError, TokenizerError
 from orchestrator.models.build import head_width
 from orchestrator.models.zoo._base import attention, check_complete, quiet
-from orchestrator.tokens.special import special_tokens
+from orchestrator.tokens.special import OURS, special_tokens
 from orchestrator.tokens.tokenizer import copy_tokenizer, load_tokenizer
 
 if TYPE_CHECKING:
@@ -41,15 +41,25 @@ def save_model(model: nn.Module, tokenizer_folder: Path, out: Path) -> None:
             "the tokenizer has no tokenizer.json", where=str(tokenizer_folder), fix="build the tokenizer again"
         )
     out.mkdir(parents=True, exist_ok=True)
-    special, config = special_tokens(tokenizer_folder, load_tokenizer(tokenizer_folder)), model.config
-    first = special.begin[0] if special.begin else special.bos
-    ends = special.eos[0] if len(special.eos) == 1 else list(special.eos) or None
-    config.bos_token_id, config.eos_token_id = first, ends
-    pad = special.eos[0] if special.eos else first
-    model.generation_config = GenerationConfig(bos_token_id=first, eos_token_id=ends, pad_token_id=pad)
+    config = model.config
+    config.bos_token_id, config.eos_token_id, pad = _special_ids(tokenizer_folder)
+    model.generation_config = GenerationConfig(
+        bos_token_id=config.bos_token_id, eos_token_id=config.eos_token_id, pad_token_id=pad
+    )
     with quiet():
         model.save_pretrained(out)
     copy_tokenizer(tokenizer_folder, out)
+
+
+def _special_ids(tokenizer_folder: Path) -> tuple[int | None, int | list[int] | None, int | None]:
+    """Begin, end and padding ids of a model's configuration, by what its tokenizer says."""
+    try:
+        special = special_tokens(tokenizer_folder, load_tokenizer(tokenizer_folder))
+    except TokenizerError:  # whoever encodes says what is wrong with it
+        special = OURS
+    first = special.bos if special.bos is not None or not special.begin else special.begin[0]
+    ends = special.eos[0] if len(special.eos) == 1 else list(special.eos) or None
+    return first, ends, special.eos[0] if special.eos else first
 
 
 def load_model(folder: Path, device: str | torch.device = "cpu") -> PreTrainedModel:

@@ -69,7 +69,7 @@ def find_head(model: PreTrainedModel) -> Head:
     layer: Any = model.get_output_embeddings()
     if layer is None or not hasattr(layer, "weight"):
         raise ModelError(f"{name} has no output head", "models.zoo", _FAMILIES)
-    weight, bias = layer.weight.detach(), getattr(layer, "bias", None)
+    weight, bias, *_ = Head(layer.weight, getattr(layer, "bias", None)).unchanging
     measured = _Probe(model, weight)
     try:
         scale = measured.scale(bias)
@@ -94,10 +94,11 @@ class _Probe:
     def __init__(self, model: PreTrainedModel, weight_VD: Tensor) -> None:
         self._model, self._weight_VD = model, weight_VD
         ids_BT = torch.arange(8, device=weight_VD.device).unsqueeze(0) % len(weight_VD)
-        self._ids_BT, self._given = ids_BT, Tensor()
+        self._ids_BT = ids_BT
+        self._given: Tensor | None = None
         with self._watched() as seen:
             self.logits(None)
-        states_PD = seen[0].flatten(0, 1).double()
+        states_PD = seen[-1].flatten(0, 1).double()
         # Directions are the model's own, so that whatever stands between is passed as in earnest.
         self._unit_PD = states_PD / (states_PD @ weight_VD.double().t()).abs().amax().clamp(min=1e-12)
 
@@ -149,15 +150,18 @@ class _Probe:
 
         def replace(_: nn.Module, __: Any, output: Any) -> Any:
             seen.append(output.last_hidden_state)
-            if self._given is not None and self._given.numel():
+            if self._given is not None:
                 output.last_hidden_state = self._given.view_as(output.last_hidden_state)
             return output
 
-        handle = self._model.base_model.register_forward_hook(replace)
+        # Some (OPT) go past their base model, to the decoder in it.
+        bases = {id(base): base for base in (self._model.base_model, self._model.get_decoder()) if base is not None}
+        handles = [base.register_forward_hook(replace) for base in bases.values()]
         try:
             yield seen
         finally:
-            handle.remove()
+            for handle in handles:
+                handle.remove()
 
 
 def _exact(config: Any, scale: float, cap: float | None) -> tuple[float, float | None]:
