@@ -204,7 +204,7 @@ def expected_of(recipe: Recipe) -> Expected:
     if recipe.tokenizer.of_teacher:
         from orchestrator.models.vocabulary import own_vocabulary  # imports torch
 
-        size, tokenizer = own_vocabulary(recipe.teacher.model)
+        tokenizer, size = own_vocabulary(recipe.teacher.model)
     return Expected(
         vocab_size=size,
         context=recipe.blocks.context,

@@ -32,7 +32,8 @@ def adapter_base(folder: Path) -> str:
         what = "the adapter does not say which model it is of"
         raise ModelError(what, str(folder / ADAPTER), "give base_model_name_or_path the model's folder or hub name")
     if importlib.util.find_spec("peft") is None:
-        raise ResourceError("an adapter needs peft to be merged, which is not installed", str(folder), INSTALL)
+        what = f"this adapter of {base} needs peft to be merged, which is not installed"
+        raise ResourceError(what, str(folder), INSTALL)
     try:
         with safe_open(folder / WEIGHTS, "pt"):
             pass
