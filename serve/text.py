@@ -39,8 +39,10 @@ class Tokenizer:
         return ids
 
     def encode_prompt(self, text: str) -> list[int]:
-        """Ids of a text to be continued, as in the packed blocks of training: after <s>, or after what the tokenizer has
-        for it. Never empty: a tokenizer without special tokens is asked for a line break where there is no text."""
+        """Ids of a text to be continued, as in the blocks of training: after <s>, or what the tokenizer has for it.
+
+        Never empty: a tokenizer without special tokens is asked for a line break where there is no text.
+        """
         return [*self.special.begin, *self.encode(text)] or self.encode("\n") or [0]
 
 

@@ -10,7 +10,7 @@ from tokenizers import Tokenizer
 from orchestrator.config.base import PluginSpec, build
 from orchestrator.errors import ModelError, TokenizerError, VocabularyError
 from orchestrator.models.zoo._own_tokenizer import no_tokenizer
-from orchestrator.tokens.special import OUR_NAMES
+from orchestrator.tokens.special import OUR_NAMES, special_tokens
 from orchestrator.tokens.tokenizer import load_tokenizer, token_bytes, vocabulary_size
 
 _SHOWN = 3
@@ -79,6 +79,7 @@ def own_vocabulary(model: PluginSpec) -> tuple[Path, int]:
 def _usable(file: Path, modified_ns: int) -> int:  # noqa: ARG001 (part of the key)
     tokenizer = load_tokenizer(file.parent)
     token_bytes(tokenizer)
+    special_tokens(file.parent, tokenizer)
     return vocabulary_size(tokenizer)
 
 
@@ -137,7 +138,9 @@ def advice(folder: Path, rows: int | None, name: str) -> str:
     except TokenizerError:
         return "take a model with a tokenizer that can be read, or train one: teacher.model=gpt2-medium"
     if rows is not None and rows < size:
-        return f"{name} comes with {size} tokens for {rows} rows: add the rows (resize_token_embeddings of transformers)"
+        return (
+            f"{name} comes with {size} tokens for {rows} rows: add the rows (resize_token_embeddings of transformers)"
+        )
     return (
         f"use its tokenizer: leave `tokenizer` out where it is the teacher and teacher.train=false, "
         f"or tokenizer.path={folder} tokenizer.vocab_size={size}"

@@ -29,7 +29,6 @@ from orchestrator.tokens.tokenizer import (
     vocabulary_size,
 )
 
-
 _ROLES = ("begin", "end", "eos")
 
 

@@ -93,7 +93,8 @@ def has_our_tokens(tokenizer: Tokenizer) -> bool:
 
 def _written_here(tokenizer: Tokenizer, names: Mapping[str, Any]) -> bool:
     """Whether :func:`orchestrator.tokens.tokenizer.save_tokenizer` wrote it: it puts `<s>` in front whatever the
-    post-processor says, and nobody else's configuration splits special tokens in text by default."""
+    post-processor says, and nobody else's configuration splits special tokens in text by default.
+    """
     told = names.get("split_special_tokens") is True or not names
     return has_our_tokens(tokenizer) and told and names.get("bos_token", OUR_NAMES[1]) == OUR_NAMES[1]
 

@@ -82,7 +82,9 @@ def _converted(name: str, revision: str | None, modified_ns: int) -> Path:  # no
         raise
     except Exception as error:  # converters raise whatever their formats' readers do
         what = f"the tokenizer of {name} can't be converted: {str(error).splitlines()[0] if str(error) else error!r}"
-        raise ModelError(what, where, "save it as tokenizer.json: AutoTokenizer.from_pretrained(…).save_pretrained(…)") from None
+        raise ModelError(
+            what, where, "save it as tokenizer.json: AutoTokenizer.from_pretrained(…).save_pretrained(…)"
+        ) from None
     if not (folder / FILES[0]).is_file():
         raise ModelError(f"the tokenizer of {name} has no fast form (tokenizer.json)", where, "take another teacher")
     if model.gguf is not None:

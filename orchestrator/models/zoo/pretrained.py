@@ -14,7 +14,7 @@ from orchestrator.models.zoo._adapters import ADAPTER, adapter_base, merge
 from orchestrator.models.zoo._base import Architecture, attention, check_complete, quiet
 from orchestrator.models.zoo._families import check_family, cut_rows
 from orchestrator.models.zoo._fetching import explained, nearest
-from orchestrator.models.zoo._gguf import check_gguf
+from orchestrator.models.zoo._gguf import check_gguf, gguf_configuration
 from orchestrator.models.zoo._own_tokenizer import tokenizer_folder
 from orchestrator.models.zoo._weights import check_adapter_file, check_finite, check_folder, has_weights
 
@@ -55,7 +55,7 @@ class Pretrained(Architecture):
         if self.folder is None:
             return []
         if self.gguf is not None:
-            return [self.gguf]
+            return [self.gguf] if self.gguf.is_file() else []
         own = sorted(path for path in self.folder.iterdir() if path.is_file())
         return own + (self.base.files if self.is_adapter else [])
 
@@ -109,7 +109,8 @@ class Pretrained(Architecture):
 
         if self.is_adapter:
             return self.base.configuration(vocab_size, context)
-        config = self.fetch(AutoConfig.from_pretrained)
+        gguf = self.gguf
+        config = self.fetch(AutoConfig.from_pretrained if gguf is None else lambda *_, **__: gguf_configuration(gguf))
         if not self.is_local:
             check_adapter_file(self.file(ADAPTER), self.name)
         check_family(config, self.name)
