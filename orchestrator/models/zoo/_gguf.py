@@ -95,7 +95,7 @@ def gguf_configuration(path: Path) -> Any:
 def _configuration(path: Path, modified_ns: int) -> Any:  # noqa: ARG001 (part of the key)
     from transformers import AutoConfig
 
-    return AutoConfig.from_pretrained(str(path.parent), gguf_file=path.name)
+    return AutoConfig.from_pretrained(str(path.parent), gguf_file=path.name, trust_remote_code=False)
 
 
 def keep_pre_tokenizer(path: Path, folder: Path) -> None:

@@ -119,12 +119,13 @@ def _converted(name: str, revision: str | None, gguf: Path | None, modified_ns: 
 
     folder = Path(tempfile.mkdtemp(prefix="mome-tokenizer-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    options: dict[str, Any] = {"trust_remote_code": False}
-    where = name
+    where, options = name, dict[str, Any]()
     if gguf is not None:
-        where, options = str(gguf.parent), {**options, "gguf_file": gguf.name}
+        where, options = str(gguf.parent), {"gguf_file": gguf.name}
     try:
-        AutoTokenizer.from_pretrained(where, revision=revision, **options).save_pretrained(folder)
+        AutoTokenizer.from_pretrained(where, revision=revision, trust_remote_code=False, **options).save_pretrained(
+            folder
+        )
     except MomeError:
         raise
     except Exception as error:  # converters raise whatever their formats' readers do
