@@ -8,6 +8,7 @@ from pathlib import Path
 
 from orchestrator.tokens.special import special_tokens
 from orchestrator.tokens.tokenizer import load_tokenizer, token_bytes
+from serve.errors import RequestError
 
 
 class Tokenizer:
@@ -37,6 +38,16 @@ class Tokenizer:
         whole = text.encode("utf-8", "replace").decode()
         ids: list[int] = self._fast.encode(whole, add_special_tokens=False).ids
         return ids
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """The text of ids; bytes that are no character become U+FFFD.
+
+        Raises:
+            RequestError: one is not of the vocabulary.
+        """
+        if not all(0 <= token < len(self.bytes) for token in tokens):
+            raise RequestError(f"tokens must lie between 0 and {len(self.bytes) - 1}")
+        return b"".join(self.bytes[token] for token in tokens).decode("utf-8", "replace")
 
     def encode_prompt(self, text: str) -> list[int]:
         """Ids of a text to be continued, as in the blocks of training: after <s>, or what the tokenizer has for it.
