@@ -77,9 +77,9 @@ class Ingress:
         found: list[Explanation] = await _call(self._router.explain, texts)
         return found
 
-    async def tokenize(self, text: str, special: bool = False) -> list[int]:
+    async def tokenize(self, text: str, special: bool = False, begin: bool = False) -> list[int]:
         """See :meth:`serve.api.Backend.tokenize`."""
-        tokens: list[int] = await _call(self._router.tokenize, text, special)
+        tokens: list[int] = await _call(self._router.tokenize, text, special, begin)
         return tokens
 
     async def detokenize(self, sequences: Sequence[Sequence[int]]) -> list[str]:
