@@ -118,7 +118,10 @@ def _refuse(message: str) -> None:
 
 
 def _read(file: Path) -> dict[str, Any]:
-    return dict(json.loads(file.read_text("utf-8"))) if file.is_file() else {}
+    found = json.loads(file.read_text("utf-8")) if file.is_file() else {}
+    if not isinstance(found, dict):
+        raise ValueError(f"{file.name} is no object")
+    return found
 
 
 def _default(found: Any) -> str | None:
