@@ -34,12 +34,12 @@ class ChatTemplate:
         source: the tokenizer's template (Jinja); None: each message as `role: content`, apart by empty lines, and
             `assistant:` at the end, as `corpus` writes chats with `chat: plain`.
         names: texts that a template may name: `bos_token`, `eos_token` and so on.
-        special: texts of the tokenizer's special tokens.
+        special: id -> text of the tokenizer's special tokens.
     """
 
     source: str | None = None
     names: Mapping[str, str] = field(default_factory=dict)
-    special: tuple[str, ...] = ()
+    special: Mapping[int, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, tokenizer: Path) -> ChatTemplate:
@@ -48,17 +48,16 @@ class ChatTemplate:
         Raises:
             TokenizerError: it can't be read.
         """
-        file, config = tokenizer / "chat_template.jinja", tokenizer / "tokenizer_config.json"
+        file = tokenizer / "chat_template.jinja"
         try:
-            told = json.loads(config.read_text("utf-8")) if config.is_file() else {}
+            told = _read(tokenizer / "special_tokens_map.json") | _read(tokenizer / "tokenizer_config.json")
             source = file.read_text("utf-8") if file.is_file() else _default(told.get("chat_template"))
-            added = json.loads((tokenizer / "tokenizer.json").read_text("utf-8")).get("added_tokens", [])
-            special = tuple(entry["content"] for entry in added if entry["special"])
+            added = _read(tokenizer / "tokenizer.json").get("added_tokens", [])
+            special = {int(entry["id"]): str(entry["content"]) for entry in added if entry["special"]}
+            names = {name: _text(value) for name, value in told.items() if name.endswith("_token")}
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise TokenizerError(f"its chat template can't be read: {error}", str(tokenizer), "copy it again") from None
-        if source is None:
-            return cls()
-        return cls(source, {name: _text(value) for name, value in told.items() if name.endswith("_token")}, special)
+        return cls(source, names, special)
 
     def render(self, messages: Turns) -> list[tuple[str, bool]]:
         """The prompt for the next answer, in parts: whether special tokens are read in each, or are text.
@@ -70,6 +69,7 @@ class ChatTemplate:
         """
         if self.source is None:
             return [("\n\n".join(f"{turn['role']}: {turn['content']}" for turn in messages) + "\n\nassistant:", False)]
+        texts = tuple(self.special.values())
         mark = secrets.token_hex(8)  # of this call alone, so that nobody can write it
         hidden = [{**turn, "content": self._hide(turn["content"], mark)} for turn in messages]
         try:
@@ -78,14 +78,14 @@ class ChatTemplate:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise RequestError(f"the model's chat template refuses these messages: {reason}") from None
         parts = [
-            (self.special[int(part)], False) if place % 2 else (part, True)
+            (texts[int(part)], False) if place % 2 else (part, True)
             for place, part in enumerate(re.split(f"{mark}-([0-9]+);", whole))
         ]
         return [part for part in parts if part[0]]
 
     def _hide(self, content: str, mark: str) -> str:
         """The content with each special token's text as a mark that no tokenizer reads as special."""
-        for place, text in enumerate(self.special):
+        for place, text in enumerate(self.special.values()):
             content = content.replace(text, f"{mark}-{place};")
         return content
 
@@ -115,6 +115,13 @@ def _compiled(source: str) -> Any:
 
 def _refuse(message: str) -> None:
     raise TemplateError(message)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    found = json.loads(file.read_text("utf-8")) if file.is_file() else {}
+    if not isinstance(found, dict):
+        raise ValueError(f"{file.name} is no object")
+    return found
 
 
 def _default(found: Any) -> str | None:

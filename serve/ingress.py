@@ -79,9 +79,9 @@ class Ingress:
         """See :meth:`serve.api.Backend.stream`."""
         return Migrating(self._mixture.replicas(expert)).stream(requests, seconds)
 
-    async def tokenize(self, text: str, special: bool = False) -> list[int]:
+    async def tokenize(self, text: str, special: bool = False, begin: bool = False) -> list[int]:
         """See :meth:`serve.api.Backend.tokenize`."""
-        return await self._mixture.tokenize(text, special)
+        return await self._mixture.tokenize(text, special, begin)
 
     async def detokenize(self, sequences: Sequence[Sequence[int]]) -> list[str]:
         """See :meth:`serve.api.Backend.detokenize`."""

@@ -83,11 +83,11 @@ class LocalBackend:
             for stream in streams:
                 stream.cancel()
 
-    async def tokenize(self, text: str, special: bool = False) -> list[int]:
+    async def tokenize(self, text: str, special: bool = False, begin: bool = False) -> list[int]:
         """See :meth:`serve.api.Backend.tokenize`."""
         if len(text) < _SHORT:
-            return self._mixture.tokenizer.encode(text, special)
-        return await asyncio.to_thread(self._mixture.tokenizer.encode, text, special)
+            return self._mixture.tokenizer.encode(text, special, begin)
+        return await asyncio.to_thread(self._mixture.tokenizer.encode, text, special, begin)
 
     async def detokenize(self, sequences: Sequence[Sequence[int]]) -> list[str]:
         """See :meth:`serve.api.Backend.detokenize`."""

@@ -100,7 +100,7 @@ class GenerationRequest:
     """One prompt and how to continue it.
 
     Attributes:
-        prompt: text; or token ids, which are taken as they are: <s> is not put before them.
+        prompt: text; or token ids, which are taken as they are: nothing is put before them.
         sampling: how.
         stream: tells apart choices that share a prompt and a seed.
         generated: tokens that the answer has already, from an engine that was lost: the answer goes on after them as it

@@ -76,9 +76,9 @@ class RouterReplica:
         """See :meth:`PromptRouter.explain`."""
         return await asyncio.to_thread(self._router.explain, texts)
 
-    async def tokenize(self, text: str, special: bool = False) -> list[int]:
+    async def tokenize(self, text: str, special: bool = False, begin: bool = False) -> list[int]:
         """See :meth:`serve.text.Tokenizer.encode`."""
-        return self._router.tokenizer.encode(text, special)
+        return self._router.tokenizer.encode(text, special, begin)
 
     async def detokenize(self, sequences: Sequence[Sequence[int]]) -> list[str]:
         """See :meth:`serve.text.Tokenizer.decode`."""

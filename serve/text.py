@@ -8,7 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from orchestrator.tokens.tokenizer import BOS, EOS, load_tokenizer, token_bytes
+from orchestrator.tokens.special import special_tokens
+from orchestrator.tokens.tokenizer import load_tokenizer, token_bytes
 from serve.errors import RequestError
 
 
@@ -16,35 +17,40 @@ class Tokenizer:
     """A run's tokenizer.
 
     Attributes:
-        end: id of </s>. bytes: the bytes that each id stands for; none for special tokens.
+        special: its special tokens by their roles.
+        end: id of </s>, or of the token that ends documents; −1 where none does.
+        ends: ids of all tokens that end an answer.
+        bytes: the bytes that each id stands for; none for special tokens.
     """
-
-    end = EOS
 
     def __init__(self, folder: Path) -> None:
         """Read `tokenizer.json`.
 
         Raises:
-            TokenizerError: it is missing, damaged, or not of a run.
+            TokenizerError: it is missing or damaged.
         """
         self._folder = folder
-        self._fast = _opened(folder)
+        self._fast = load_tokenizer(folder)
+        self.special = special_tokens(folder, self._fast)
+        self.ends = frozenset(self.special.eos)
+        self.end = self.special.eos[0] if self.special.eos else -1
         self.bytes = token_bytes(self._fast)
 
-    def encode(self, text: str, special: bool = False) -> list[int]:
-        """Ids of the text alone, without <s> and </s>: what routers read. Half a surrogate pair is read as "?".
+    def encode(self, text: str, special: bool = False, begin: bool = False) -> list[int]:
+        """Ids of the text alone: what routers read. Half a surrogate pair is read as "?".
 
         Args:
             text: any.
             special: the text of a special token becomes that token; otherwise it is text like any other.
+            begin: with the tokens that prompts begin with.
         """
         whole = text.encode("utf-8", "replace").decode()
         ids: list[int] = (self._special if special else self._fast).encode(whole, add_special_tokens=False).ids
-        return ids
+        return [*self.special.begin, *ids] if begin else ids
 
     @cached_property
     def _special(self) -> Any:
-        tokenizer = _opened(self._folder)
+        tokenizer = load_tokenizer(self._folder)
         tokenizer.encode_special_tokens = False
         return tokenizer
 
@@ -67,15 +73,11 @@ class Tokenizer:
             raise RequestError(f"token ids that are not of this model's vocabulary: it has 0 to {len(self.bytes) - 1}")
 
     def encode_prompt(self, text: str) -> list[int]:
-        """Ids of a text to be continued: <s>, then the text, as in the packed blocks of training."""
-        return [BOS, *self.encode(text)]
+        """Ids of a text to be continued, as in the blocks of training: after <s>, or what the tokenizer has for it.
 
-
-def _opened(folder: Path) -> Any:
-    tokenizer = load_tokenizer(folder)
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    return tokenizer
+        Never empty: a tokenizer without special tokens is asked for a line break where there is no text.
+        """
+        return [*self.special.begin, *self.encode(text)] or self.encode("\n") or [0]
 
 
 class Detokenizer:

@@ -55,8 +55,8 @@ class Backend(Protocol):
             RequestError: the prompts can't be continued, or not to the end.
         """
 
-    async def tokenize(self, text: str, special: bool = False) -> list[int]:
-        """Ids of a text; where `special`, the text of a special token becomes that token."""
+    async def tokenize(self, text: str, special: bool = False, begin: bool = False) -> list[int]:
+        """Ids of a text: see :meth:`serve.text.Tokenizer.encode`."""
 
     async def detokenize(self, sequences: Sequence[Sequence[int]]) -> list[str]:
         """The text of each sequence of ids.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -32,22 +32,29 @@ def completions(backend: Backend) -> APIRouter:
         record, prompts = Record.of(request), body.prompts
         work = await Work.of(backend, record, body.model, prompts, body.generation_requests())
         if body.stream:
-            chunks = _Chunks(work, body.logprobs is not None).events(backend, record, body.with_usage)
+            special = None if body.logprobs is None else backend.chat.special
+            chunks = _Chunks(work, special).events(backend, record, body.with_usage)
             return await streamed(
                 request, chunks, work.headers, backend.deadline_s, failed_event(record), late(backend)
             )
         done = await unless_gone(request, answers(backend, work, record))
-        return reply(_whole(work, _best(work, done, body), body, record), work.headers)
+        return reply(_whole(work, _best(work, done, body), body, record, backend.chat.special), work.headers)
 
     return router
 
 
-def _whole(work: Work, done: Sequence[tuple[int, Completion]], body: CompletionRequest, record: Record) -> Any:
+def _whole(
+    work: Work,
+    done: Sequence[tuple[int, Completion]],
+    body: CompletionRequest,
+    record: Record,
+    special: Mapping[int, str],
+) -> Any:
     choices = [
         {
             "index": index,
             "text": answer.text,
-            "logprobs": None if body.logprobs is None else CompletionLogprobs().part(answer.logprobs or ()),
+            "logprobs": None if body.logprobs is None else CompletionLogprobs(special).part(answer.logprobs or ()),
             "finish_reason": answer.finish_reason,
             "route": work.told(prompt),
         }
@@ -80,12 +87,17 @@ def _head(work: Work) -> dict[str, Any]:
 
 
 class _Chunks:
-    """A stream's chunks; what they all begin with is written once."""
+    """A stream's chunks; what they all begin with is written once.
 
-    def __init__(self, work: Work, logprobs: bool) -> None:
+    Args:
+        work: of the request.
+        special: texts of special tokens, where log-probabilities are asked for.
+    """
+
+    def __init__(self, work: Work, special: Mapping[int, str] | None) -> None:
         self._work, self._head = work, to_json(_head(work))[:-1]
         self._unrouted = set(range(len(work.requests)))
-        self._logprobs = [CompletionLogprobs() for _ in work.requests] if logprobs else None
+        self._logprobs = None if special is None else [CompletionLogprobs(special) for _ in work.requests]
 
     async def events(self, backend: Backend, record: Record, with_usage: bool) -> AsyncGenerator[str, None]:
         """Of the whole stream."""

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from serve.messages import TokenLogprob
 
-_SPECIAL = {0: "<unk>", 1: "<s>", 2: "</s>"}
-
 
 class CompletionLogprobs:
-    """Of one answer, a part at a time: the place of each token in the text goes on from part to part."""
+    """Of one answer, a part at a time: the place of each token in the text goes on from part to part.
 
-    def __init__(self) -> None:
-        self._at = 0
+    Args:
+        special: texts of special tokens by their ids.
+    """
+
+    def __init__(self, special: Mapping[int, str]) -> None:
+        self._special, self._at = special, 0
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def part(self, found: Sequence[TokenLogprob]) -> dict[str, Any]:
@@ -26,9 +28,9 @@ class CompletionLogprobs:
             # Bytes before it that became no character are told with it, and lie before it.
             offsets.append(begins if _broken(token) else self._at - len(token.piece.decode()))
         return {
-            "tokens": [_name(token) for token in found],
+            "tokens": [_name(token, self._special) for token in found],
             "token_logprobs": [token.logprob for token in found],
-            "top_logprobs": [_alternatives(token) for token in found],
+            "top_logprobs": [_alternatives(token, self._special) for token in found],
             "text_offset": offsets,
         }
 
@@ -39,21 +41,21 @@ def chat_logprobs(found: Sequence[TokenLogprob]) -> list[dict[str, Any]]:
 
 
 def _entry(token: TokenLogprob) -> dict[str, Any]:
-    text = token.piece.decode("utf-8", "replace") if token.piece else _name(token)
+    text = token.piece.decode("utf-8", "replace") if token.piece else f"token_id:{token.token}"
     return {"token": text, "logprob": token.logprob, "bytes": list(token.piece)}
 
 
-def _alternatives(token: TokenLogprob) -> dict[str, float | None] | None:
+def _alternatives(token: TokenLogprob, special: Mapping[int, str]) -> dict[str, float | None] | None:
     if token.logprob is None:
         return None
-    found = {_name(other): other.logprob for other in token.top}
-    return found if _name(token) in found else {**found, _name(token): token.logprob}
+    found = {_name(other, special): other.logprob for other in token.top}
+    return found if (own := _name(token, special)) in found else {**found, own: token.logprob}
 
 
-def _name(token: TokenLogprob) -> str:
+def _name(token: TokenLogprob, special: Mapping[int, str]) -> str:
     """Its text; where its bytes are no whole characters, those, as OpenAI writes them."""
     if not token.piece:
-        return _SPECIAL.get(token.token, f"token_id:{token.token}")
+        return special.get(token.token, f"token_id:{token.token}")
     if _broken(token):
         return "bytes:" + "".join(f"\\x{byte:02x}" for byte in token.piece)
     return token.piece.decode()

@@ -26,7 +26,7 @@ class CompletionRequest(ChoiceFields):
     """Body of `POST /v1/completions`."""
 
     prompt: Text | Tokens | Texts | Annotated[list[Tokens], Field(min_length=1, max_length=limits.MAX_PROMPTS)]
-    """One text or several, or their token ids, which are taken as they are: `/tokenize` puts <s> before them."""
+    """One text or several, or their token ids, which are taken as they are: `/tokenize` gives them with <s>."""
     max_tokens: Annotated[int, Field(ge=0, le=limits.MAX_TOKENS)] | None = None
     """New tokens at most, for each choice; 16 where it is not given. 0, with `echo`: the prompt alone."""
     best_of: Annotated[int, Field(ge=1, le=limits.MAX_N)] | None = None

@@ -19,8 +19,6 @@ from serve.api.schemas import Text, Texts, Token
 from serve.errors import RequestError
 from serve.messages import AUTO, Explanation
 
-BOS = 1
-
 
 class RouteRequest(BaseModel):
     """Body of `POST /v1/route`."""
@@ -81,7 +79,7 @@ class TokenizeRequest(BaseModel):
     prompt: Annotated[str, Field(max_length=limits.MAX_PROMPT_CHARACTERS)] | None = None
     messages: Messages | None = None
     add_special_tokens: bool = True
-    """Put <s> before a text, as completions do."""
+    """Put before a text what prompts begin with (<s>, or what the tokenizer has for it), as completions do."""
     return_token_strs: bool | None = None
     """Tell each token's text too."""
 
@@ -152,14 +150,13 @@ def texts(backend: Backend) -> APIRouter:
 
 async def _tokens(backend: Backend, body: TokenizeRequest) -> list[int]:
     if body.prompt is not None:
-        tokens = await backend.tokenize(body.prompt)
-        return [BOS, *tokens] if body.add_special_tokens else tokens
+        return await backend.tokenize(body.prompt, begin=body.add_special_tokens)
     messages = body.messages or []
     asked_of(messages)
     template = backend.chat
     parts = template.render([{"role": message.role, "content": message.text} for message in messages])
-    found = [token for text, special in parts for token in await backend.tokenize(text, special)]
-    return [BOS, *found] if template.source is None else found
+    plain = template.source is None
+    return [token for text, special in parts for token in await backend.tokenize(text, special, plain)]
 
 
 def _routed(index: int, text: str, said: Explanation) -> dict[str, Any]:

@@ -34,7 +34,7 @@ class Router(Protocol):
     async def explain(self, texts: Sequence[str]) -> list[Explanation]:
         """What speaks for it."""
 
-    async def tokenize(self, text: str, special: bool) -> list[int]:
+    async def tokenize(self, text: str, special: bool, begin: bool) -> list[int]:
         """Ids of a text."""
 
     async def detokenize(self, sequences: Sequence[Sequence[int]]) -> list[str]:
@@ -79,9 +79,9 @@ class Mixture:
         """See :meth:`serve.api.Backend.explain`."""
         return await self.router.explain(texts)
 
-    async def tokenize(self, text: str, special: bool) -> list[int]:
+    async def tokenize(self, text: str, special: bool, begin: bool) -> list[int]:
         """See :meth:`serve.api.Backend.tokenize`."""
-        return await self.router.tokenize(text, special)
+        return await self.router.tokenize(text, special, begin)
 
     async def detokenize(self, sequences: Sequence[Sequence[int]]) -> list[str]:
         """See :meth:`serve.api.Backend.detokenize`."""
@@ -118,10 +118,10 @@ class _Inline:
     async def explain(self, texts: Sequence[str]) -> list[Explanation]:
         return await asyncio.to_thread(self._router.explain, texts)
 
-    async def tokenize(self, text: str, special: bool) -> list[int]:
+    async def tokenize(self, text: str, special: bool, begin: bool) -> list[int]:
         if len(text) < _SHORT:
-            return self._router.tokenizer.encode(text, special)
-        return await asyncio.to_thread(self._router.tokenizer.encode, text, special)
+            return self._router.tokenizer.encode(text, special, begin)
+        return await asyncio.to_thread(self._router.tokenizer.encode, text, special, begin)
 
     async def detokenize(self, sequences: Sequence[Sequence[int]]) -> list[str]:
         return [self._router.tokenizer.decode(tokens) for tokens in sequences]
@@ -144,8 +144,8 @@ class _Remote:
         found: list[Explanation] = await self._ask(self._handle.explain, texts)
         return found
 
-    async def tokenize(self, text: str, special: bool) -> list[int]:
-        tokens: list[int] = await self._ask(self._handle.tokenize, text, special)
+    async def tokenize(self, text: str, special: bool, begin: bool) -> list[int]:
+        tokens: list[int] = await self._ask(self._handle.tokenize, text, special, begin)
         return tokens
 
     async def detokenize(self, sequences: Sequence[Sequence[int]]) -> list[str]:

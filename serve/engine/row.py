@@ -52,7 +52,7 @@ class Row:
         seed = self.sampling.seed
         self.stream = Stream(fresh_seed() if seed is None else seed)
         self.ended: FinishReason | None = None
-        self._which, self._end, self._pieces, self._matcher = request.stream, tokenizer.end, tokenizer.bytes, matcher
+        self._which, self._ends, self._pieces, self._matcher = request.stream, tokenizer.ends, tokenizer.bytes, matcher
         self._detokenizer, self._stops = Detokenizer(tokenizer.bytes), StopTexts(self.sampling.stop)
         self._adjustment = Adjustment(self.sampling, prompt)
         self._text: list[str] = []
@@ -67,9 +67,14 @@ class Row:
         return len(self.ids) - self.done
 
     @property
+    def reading(self) -> bool:
+        """Whether some of the prompt is left. Its last token is read even if it is alone: decoding rounds otherwise."""
+        return self.done < self.prompt
+
+    @property
     def reads_every(self) -> bool:
         """Whether the logits after every token of the prompt are wanted."""
-        return self.sampling.echo and self.sampling.logprobs is not None and self.done < self.prompt
+        return self.sampling.echo and self.sampling.logprobs is not None and self.reading
 
     def piece(self, slot: int, most: int) -> Piece:
         """What to compute next, of `most` tokens at most; of a prompt that does not fit, whole blocks."""
@@ -134,7 +139,7 @@ class Row:
         self._adjustment.push(token)
         if self._matcher is not None:
             self._matcher.push(token)
-        if token == self._end:
+        if token in self._ends:
             self.ended, text = "stop", self._stops.flush()
         else:
             text = self._stops.push(self._detokenizer.push(token))

@@ -12,6 +12,7 @@ from starlette.testclient import TestClient
 from orchestrator.config.routing import BEST, COMMON, ERROR
 from orchestrator.routers import NONE, Policy
 from serve.api import create_app
+from serve.chat import ChatTemplate
 from serve.messages import Completion, GenerationRequest, Route
 from serve.router import PromptRouter
 
@@ -31,7 +32,7 @@ POLICIES = {BEST: KNOWN, COMMON: [COMMON], "fr": ["fr"], ERROR: []}
 class RoutingBackend:
     """Routes by a prompt router, and answers with the prompt's length."""
 
-    started, deadline_s = 0, 5.0
+    started, deadline_s, version, chat = 0, 5.0, "0", ChatTemplate()
 
     def __init__(self, router: PromptRouter, experts: Sequence[str]) -> None:
         self._router, self.experts = router, experts

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
@@ -11,29 +10,9 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from serve.engine.cache import Stored
 from serve.engine.forward.decoding import attend_natively, kernel_for
+from serve.engine.forward.heads import Heads
 from serve.engine.forward.step import Piece, Step, whole
 from serve.engine.options import BLOCK
-
-
-@dataclass(frozen=True)
-class Heads:
-    """Shape of an attention.
-
-    Attributes:
-        queries, keys: numbers of heads; each key head serves the same number of query heads.
-        width: of a head.
-        window: how many last tokens a token sees, itself included; None: all.
-    """
-
-    queries: int
-    keys: int
-    width: int
-    window: int | None = None
-
-    @property
-    def shared(self) -> int:
-        """Query heads of a key head."""
-        return self.queries // self.keys
 
 
 def attend(query_ND: Tensor, stored: Stored, step: Step, heads: Heads) -> Tensor:

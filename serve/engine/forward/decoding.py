@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import ctypes
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from serve.engine.cache import Stored
+from serve.engine.forward.heads import Heads
 from serve.engine.forward.step import Step
 from serve.engine.native import library
-
-if TYPE_CHECKING:
-    from serve.engine.forward.attention import Heads
 
 _SMALL = 2**16
 """Numbers read below which one thread is faster than several."""

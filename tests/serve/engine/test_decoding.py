@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from serve.engine.cache import SlotCache
-from serve.engine.forward.attention import Heads, attend
+from serve.engine.forward.attention import attend
+from serve.engine.forward.heads import Heads
 from serve.engine.forward.step import Piece, Step
 from serve.engine.native import OFF, library
 
