@@ -41,14 +41,16 @@ class Keeper:
         deployed: tells this deployment of the endpoint from earlier ones, whose changes by hand are forgotten.
     """
 
-    def __init__(self, endpoint: str, arguments: ServeArguments, deployed: str) -> None:
+    async def __init__(  # type: ignore[misc]  # Serve awaits it: its own calls go on while experts start
+        self, endpoint: str, arguments: ServeArguments, deployed: str
+    ) -> None:
         self._endpoint, self._arguments, self._deployed = endpoint, arguments, deployed
         self._applications = Applications(endpoint, arguments)
         self._memory = _Memory(endpoint)
         self._changing, self._changed = asyncio.Lock(), asyncio.Condition()
         self._heard: dict[str, tuple[int, float]] = {}
         self._unused: dict[str, float] = {}
-        self._registry = self._begin()
+        self._registry = await asyncio.to_thread(self._begin)
         self._seen = self._current()
         self._watching = asyncio.create_task(self._watch())
 
