@@ -17,9 +17,9 @@ from orchestrator.config.recipe import Recipe
 from orchestrator.disk import place_folder
 from orchestrator.locks import locked
 from orchestrator.mixtures.versions import Versions, record_run
+from orchestrator.pipeline.estimate import ranks_of
 from orchestrator.pipeline.noting import SpeedNotes
 from orchestrator.pipeline.plan import Plan, make_plan, run_folder
-from orchestrator.pipeline.schedule import Timed, longest_paths
 from orchestrator.place import runs_folder
 from orchestrator.provenance import told
 from orchestrator.stages.base import Cost
@@ -121,17 +121,12 @@ def execute_plan(recipe: Recipe, plan: Plan, local: bool, settle: Settle, audien
     with ExitStack() as stack:
         report: list[Path] = []  # filled when the run has come to one
         observers = stack.enter_context(_observers(recipe, plan, audience, report))
-        runner = stack.enter_context(opened_runner(recipe, local, audience.say, _ranks(plan, costs)))
+        runner = stack.enter_context(opened_runner(recipe, local, audience.say, ranks_of(plan, costs)))
         observers.append(SpeedNotes(plan, costs, recipe.resources, local, since))
         artifacts = execute(plan, runner, observers, audience.say)
         if found := settle(artifacts):
             report.append(found)
     return artifacts
-
-
-def _ranks(plan: Plan, costs: Mapping[str, Cost]) -> dict[str, float]:
-    """By step, the operations of the longest chain of missing steps that begins with it."""
-    return longest_paths({p.name: Timed(costs[p.name].flops, tuple(p.step.inputs.values())) for p in plan.missing})
 
 
 def _costs(plan: Plan) -> dict[str, Cost]:

@@ -12,8 +12,8 @@ import secrets
 import socket
 import threading
 import traceback
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Client, Connection, Listener
 from pathlib import Path
@@ -49,8 +49,13 @@ class StandingWorkers:
             missing = count - len(self._idle) - self._busy
             self._idle += [_Worker(self._folder, self._allocation) for _ in range(missing)]
 
-    def fit(self, name: str, training: Training) -> None:
+    def fit(self, name: str, training: Training, begun: Callable[[], None] = lambda: None) -> None:
         """Run a training to its end in a worker that is free, or in a new one.
+
+        Args:
+            name: of the step.
+            training: what the worker does.
+            begun: called when the worker stands ready; what it raises ends the training.
 
         Raises:
             WorkerDiedError: the worker died. Whatever the stage raises.
@@ -58,16 +63,19 @@ class StandingWorkers:
         with self._lock:
             worker = self._idle.pop() if self._idle else None
             self._busy += 1
+        stands = False
         try:
             worker = worker or _Worker(self._folder, self._allocation)
+            worker.wait(name)
+            stands = True
+            begun()
+            stands = False
             error = worker.do(name, training)
-        except BaseException:
+            stands = True
+        finally:
             with self._lock:
                 self._busy -= 1
-            raise
-        with self._lock:
-            self._busy -= 1
-            self._idle.append(worker)
+                self._idle += [worker] if worker and stands else []
         if self._closed:
             self.close()
         if error is not None:
@@ -98,22 +106,27 @@ class _Worker:
         self._thread = threading.Thread(target=self._run, args=(fit,), name=name, daemon=True)
         self._thread.start()
 
-    def do(self, name: str, training: Training) -> BaseException | None:
-        """Have a training done; its error, if it has one.
+    def wait(self, name: str) -> None:
+        """Until it stands ready for a training.
 
         Raises:
             WorkerDiedError: the worker died. MomeError: it could not be started.
         """
-        try:
+        with self._living(name):
             if self._line is None:
                 self._line = self._listener.accept()
                 self._listener.close()  # its file is not to outlive the folder, where this process is interrupted
+
+    def do(self, name: str, training: Training) -> BaseException | None:
+        """Have a training done by a worker that stands ready; its error, if it has one.
+
+        Raises:
+            WorkerDiedError: the worker died.
+        """
+        assert self._line is not None
+        with self._living(name):
             self._line.send(training)
             error: BaseException | None = self._line.recv()
-        except (EOFError, OSError, AuthenticationError):
-            self.dismiss()
-            self._thread.join()
-            raise self._death(name) from None
         return error
 
     def dismiss(self) -> None:
@@ -125,6 +138,15 @@ class _Worker:
     def join(self) -> None:
         """Wait for its end, not for long."""
         self._thread.join(_END_SECONDS)
+
+    @contextmanager
+    def _living(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except (EOFError, OSError, AuthenticationError):
+            self.dismiss()
+            self._thread.join()
+            raise self._death(name) from None
 
     def _run(self, fit: Callable[[], object]) -> None:
         try:
