@@ -24,7 +24,7 @@ from orchestrator.place import runs_folder
 from orchestrator.provenance import told
 from orchestrator.stages.base import Cost
 from orchestrator.tokens.storage import SPLITS
-from orchestrator.tracking import Observer, RunFacts, mlflow_tracker
+from orchestrator.tracking import Observer, RunFacts, is_unfinished, mlflow_tracker
 from orchestrator.tracking.lines import LogLines, Silent
 
 if TYPE_CHECKING:
@@ -95,7 +95,10 @@ def run_recipe(recipe: Recipe, runs: Path, wanted: Wanted, audience: Audience, *
         if plan.missing:
             execute_plan(recipe, plan, local, settle, audience)
         else:
-            settle({p.name: p.artifact for p in plan.steps if p.artifact is not None})
+            report = settle({p.name: p.artifact for p in plan.steps if p.artifact is not None})
+            # The command before was killed at its end, or the tracker was away then.
+            if is_unfinished(store.root) and (tracker := _tracker(recipe, plan, say)):
+                tracker.close(report)
             count = sum(planned.wanted for planned in plan.steps)
             say(f"nothing to do: all {count} stages of {recipe.name} are done")
     return store.root
@@ -207,6 +210,8 @@ def _tracker(recipe: Recipe, plan: Plan, say: Say) -> Observer | None:
         experiment=recipe.tracking.experiment,
         parameters=recipe.model_dump(mode="json", exclude={"resources", "tracking"}),
         fingerprints={planned.name: planned.fingerprint for planned in plan.steps},
+        works={p.name: plan.store.work(p.place, p.fingerprint) for p in plan.steps},
+        made={p.name: p.artifact.folder for p in plan.steps if p.artifact},
         configs={planned.name: planned.step.stage.model_dump(mode="json") for planned in plan.steps},
     )
     return mlflow_tracker(facts, say=say)
