@@ -134,7 +134,6 @@ def begin_fit(
     trainer = make_trainer(
         function,
         process_group=allocation.workers > 1 or allocation.strategy.type != "single",
-        own_cluster=is_own_cluster(),
         train_loop_config={**config, "group": str(group), "watched": not is_own_cluster()},
         scaling_config=ScalingConfig(
             num_workers=allocation.workers, use_gpu=worker["GPU"] > 0, resources_per_worker=worker

@@ -38,7 +38,8 @@ from orchestrator.stages.base import Cost
 from orchestrator.tokens.expected import counted_blocks, expected_blocks
 
 EFFICIENCY = {"fp32": 0.6, "bf16": 0.35}
-"""Share of a plain matrix product's speed that training reaches, by what it computes in."""
+"""Share of a plain matrix product's speed that training reaches, by what it computes in. On a CPU all that is no
+product is computed in fp32 in any case, and takes about as long as products do in fp32."""
 FACTOR = 3
 """Within which a guess lies, about: by how much trainings of small and large models, and slow and busy machines, differ
 in the share of a matrix product's speed that they reach."""
@@ -233,7 +234,11 @@ class _Timing:
 
     def _reached(self, conditions: Conditions) -> float:
         """Operations a second, as a guess."""
-        return EFFICIENCY[conditions.arithmetic] * self._peak(conditions)
+        reached = EFFICIENCY[conditions.arithmetic] * self._peak(conditions)
+        if conditions.device == "cpu" and conditions.arithmetic == "bf16":
+            beside = EFFICIENCY["fp32"] * self._peak(replace(conditions, arithmetic="fp32"))
+            return 1 / (1 / reached + 1 / beside)
+        return reached
 
     def _peak(self, conditions: Conditions) -> float:
         if not self.here:
