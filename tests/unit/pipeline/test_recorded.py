@@ -84,9 +84,7 @@ def test_others_of_its_kind_tell_of_a_run(left_out: int, tmp_path: Path, monkeyp
         if number != left_out:
             note(run, tmp_path, monkeypatch)
     found = expected(SMOKE[left_out], tmp_path, monkeypatch).total
-    assert found == pytest.approx(
-        SMOKE[left_out]["seconds"], rel=0.25
-    )
+    assert found == pytest.approx(SMOKE[left_out]["seconds"], rel=0.25)
 
 
 def test_a_guess_lies_within_its_factor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
