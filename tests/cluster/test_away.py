@@ -33,15 +33,20 @@ def test_the_next_attempt_has_the_parts_that_a_killed_one_had_made(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     store = RemoteStore(str(tmp_path / "store"))
     away = Away(store, "attempts/cache-en", "first", {}, relay=None)
-    with pytest.raises(KeyboardInterrupt), at_hand(away) as at:
-        assert at.keep
-        for name in ("1.bin", "2.bin"):
-            part = at.work / "shards" / name
-            part.parent.mkdir(exist_ok=True)
-            part.write_text(name)
-            at.keep(part)
-        (at.work / "shards" / "half.bin").write_text("…")
-        raise KeyboardInterrupt
+
+    def killed() -> None:
+        with at_hand(away) as at:
+            assert at.keep
+            for name in ("1.bin", "2.bin"):
+                part = at.work / "shards" / name
+                part.parent.mkdir(exist_ok=True)
+                part.write_text(name)
+                at.keep(part)
+            (at.work / "shards" / "half.bin").write_text("…")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        killed()
     parts = tuple(name for name in store.artifacts() if name.place == "attempts/cache-en/parts/shards")
     with at_hand(replace(away, token="second", parts=parts)) as at:
         found = {path.name: path.read_text() for path in (at.work / "shards").iterdir() if path.is_file()}

@@ -91,8 +91,8 @@ def test_what_waits_is_wanted_beside_what_is_held_until_it_waits_no_more(clock: 
     leases = Leases(clock)
     leases.ask("one", wish("a"), NODES)
     assert leases.wanted() == []
-    leases.ask("gang", Wish("b", 2, 3, 0.5), NODES)
-    assert leases.wanted() == [{"CPU": 4}, {"CPU": 3, "GPU": 0.5}, {"CPU": 3, "GPU": 0.5}]
+    leases.ask("gang", wish("b", workers=2, cpus=3), NODES)
+    assert leases.wanted() == [{"CPU": 4}, {"CPU": 3}, {"CPU": 3}]
     leases.ask("one", wish("a"), NODES, held=True)
     clock.now += PATIENCE + 1
     assert leases.wanted() == []
