@@ -142,7 +142,7 @@ class MlflowRun:
         if self._state["parent"]:
             if self._reopen(self._state["parent"]):
                 return str(self._state["parent"])
-            self._state.update(since=time.time(), steps={})
+            self._state.update(since=self._facts.began, steps={})
         with self._created(self._facts.name, {"mome.run": self._facts.name}, self._facts.parameters) as parent:
             self._state.update(parent=parent, steps={}, closed=False)
         return parent
@@ -243,8 +243,9 @@ class MlflowRun:
         except (OSError, ValueError):
             state = {}
         if (state.get("store"), state.get("recipe")) == (store, identity):
-            return {"since": time.time(), **state}
-        return {"store": store, "recipe": identity, "parent": "", "steps": {}, "since": time.time(), "closed": False}
+            return {"since": self._facts.began, **state}
+        new = {"parent": "", "steps": {}, "since": self._facts.began, "closed": False}
+        return {"store": store, "recipe": identity, **new}
 
     def _save_state(self) -> None:
         write_json(self._facts.folder / STATE, self._state)

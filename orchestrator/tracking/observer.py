@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,6 +49,7 @@ class RunFacts:
         fingerprints, configs: of each step, by its name.
         works: where each step works, whose metrics may have been begun by an earlier process.
         made: artifacts of steps that are there.
+        began: when, in seconds since 1970.
     """
 
     name: str
@@ -58,6 +60,7 @@ class RunFacts:
     configs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     works: Mapping[str, Path] = field(default_factory=dict)
     made: Mapping[str, Path] = field(default_factory=dict)
+    began: float = field(default_factory=time.time)
 
 
 STATE = "tracking.json"
