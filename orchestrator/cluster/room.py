@@ -155,8 +155,9 @@ class _Desk:
         """Tell the autoscaler what the cluster should have room for, where that has changed."""
         wanted = self._leases.wanted()
         if wanted != self._told:
-            request_resources(bundles=wanted)
-            self._told = wanted
+            with suppress(Exception):  # Ray has no class for it; no reason to let a training wait
+                request_resources(bundles=wanted)
+                self._told = wanted
 
 
 _desks: dict[str, Any] = {}
