@@ -12,6 +12,7 @@ from steps import begun, facts, pids, processes, run, run_together, wait_until
 
 from orchestrator.cluster.runner import RayRunner
 from orchestrator.config.recipe import ResourcesConfig
+from orchestrator.errors import StoppedEarlyError
 from orchestrator.pipeline.graph import Step
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
@@ -61,6 +62,26 @@ def test_as_many_as_slots_train_at_once_on_workers_that_got_ready_before(
     assert max(f["start"] for f in found) < min(f["end"] for f in found)
     assert {f["strategy"] for f in found} == {"single"}
     assert "running in slot 2 of 2" in capsys.readouterr().out
+
+
+@pytest.mark.long
+def test_a_training_begins_when_its_worker_stands_which_serves_the_next_where_it_is_not_needed_any_more(
+    tmp_path: Path,
+) -> None:
+    def begins() -> None:
+        assert processes("ray::RayTrainWorker")
+        raise StoppedEarlyError("not needed any more", "step")
+
+    out, work = tmp_path / "out", tmp_path / "work"
+    out.mkdir()
+    work.mkdir()
+    with opened(slots=1) as runner:
+        with pytest.raises(StoppedEarlyError):
+            runner.run(Step("step", cluster_stages.Sleep()), {}, out, work, begins)
+        stands = pids("ray::RayTrainWorker")
+        made = run(runner, cluster_stages.Sleep(), tmp_path, "next")
+    assert not list(out.iterdir())
+    assert {facts(made)["pid"]} == stands
 
 
 def test_two_form_one_training_and_train_two_experts_at_once(tmp_path: Path) -> None:
