@@ -1,8 +1,9 @@
-"""Workers that stand ready: a Ray Train run a slot, whose one worker takes a training, and then the next one.
+"""Workers that stand ready: a task of Ray a slot, which takes a training, and then the next one.
 
-Starting a training is starting processes that import Ray Train, torch and transformers: seven seconds of a core, half
-of what a small expert trains for. Only for trainings of one worker without a process group, on a cluster of this run's
-own, where nobody else waits for the CPUs that a standing worker holds.
+Starting a training is starting a process that imports torch and transformers: seconds of a core, a good part of what a
+small expert trains for. Only for trainings of one worker without a process group, which need nothing of Ray Train and
+are spared its processes; and on a cluster of this run's own, where nobody else waits for the CPUs that a standing
+worker holds.
 """
 
 from __future__ import annotations
@@ -12,19 +13,21 @@ import secrets
 import socket
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Client, Connection, Listener
 from pathlib import Path
 from typing import Any
 
+import ray
+
 from orchestrator.cluster.errors import WorkerDiedError, sendable, translate
-from orchestrator.cluster.groups import claim
-from orchestrator.cluster.trainer import Training, begin_fit, work
+from orchestrator.cluster.trainer import MEMORY, Training, work
 from orchestrator.errors import MomeError
 from orchestrator.resources import Allocation
 
+NAME = "StandingWorker"
 _END_SECONDS = 3.0
 
 
@@ -101,9 +104,11 @@ class _Worker:
         self._listener = Listener(self._address, authkey=self._key)
         self._line: Connection | None = None
         self._end: BaseException | None = None
-        config = {"address": self._address, "key": self._key}
-        fit = begin_fit(name, serve_trainings, config, allocation, folder / f"{name}-ray")
-        self._thread = threading.Thread(target=self._run, args=(fit,), name=name, daemon=True)
+        task = serve_trainings.options(
+            name=NAME, num_cpus=allocation.cpus_per_worker, runtime_env={"env_vars": MEMORY}, max_retries=0
+        )
+        serving = task.remote(self._address, self._key)
+        self._thread = threading.Thread(target=self._run, args=(serving,), name=name, daemon=True)
         self._thread.start()
 
     def wait(self, name: str) -> None:
@@ -148,9 +153,9 @@ class _Worker:
             self._thread.join()
             raise self._death(name) from None
 
-    def _run(self, fit: Callable[[], object]) -> None:
+    def _run(self, serving: Any) -> None:
         try:
-            fit()
+            ray.get(serving)
         except BaseException as error:
             self._end = error
         finally:  # whoever still waits for the worker's call gets one that says nothing
@@ -162,15 +167,15 @@ class _Worker:
         return cause if isinstance(cause, MomeError) else WorkerDiedError("a worker process ended", name)
 
 
-def serve_trainings(config: Mapping[str, Any]) -> None:
-    """The train function: do what comes over the line until it is closed."""
-    claim(Path(config["group"]))
+@ray.remote  # type: ignore[untyped-decorator]
+def serve_trainings(address: str, key: bytes) -> None:
+    """Do what comes over the line until it is closed."""
     # Every training needs them, and the first one may not be there yet.
     import transformers.modeling_utils  # noqa: F401
 
     import orchestrator.training.publish  # noqa: F401
 
-    with Client(config["address"], authkey=config["key"]) as line, suppress(EOFError):
+    with Client(address, authkey=key) as line, suppress(EOFError):
         while True:
             line.send(_error_of(line.recv()))
             gc.collect()  # a model of the last training, before the next one's is made

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import cluster_stages
 import pytest
-from ray.util import placement_group_table
-from steps import begun, facts, processes, run, run_together
+from steps import begun, facts, run, run_together
 
 from orchestrator.cluster.runner import RayRunner
 from orchestrator.config.recipe import ResourcesConfig
@@ -44,20 +43,6 @@ def test_a_worker_stands_ready_for_the_next_training_and_a_dead_one_is_replaced(
     assert first == second != last
     assert (outs[2] / "alive").exists()
     assert "restart 1 of 1 from the last checkpoint" in capsys.readouterr().out
-
-
-@pytest.mark.long
-def test_a_killed_controllers_placement_group_is_removed_and_its_training_goes_on(
-    runner: RayRunner, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Ray Train 2.60 leaves it, so that the next attempt would wait for its CPUs for ever."""
-    thread = begun(runner, cluster_stages.Sleep(seconds=3), tmp_path)
-    for controller in processes("ray::TrainController"):
-        controller.kill()
-    thread.join()
-    assert facts(tmp_path / "step" / "out")
-    assert "the process that directs the workers was killed; restart 1 of 1" in capsys.readouterr().out
-    assert [group["state"] for group in placement_group_table().values()].count("CREATED") == 1
 
 
 def test_a_worker_killed_too_often_is_a_want_of_resources(runner: RayRunner, tmp_path: Path) -> None:

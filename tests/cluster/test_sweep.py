@@ -81,7 +81,7 @@ def weights_alone(file: Path, name: str, runs: Path, folder: Path) -> str:
 
 def is_worker(process: psutil.Process) -> bool:
     with suppress(psutil.NoSuchProcess):
-        return process.cmdline()[:1] != [] and process.cmdline()[0].startswith("ray::RayTrainWorker")
+        return process.cmdline()[:1] != [] and process.cmdline()[0].startswith("ray::StandingWorker")
     return False
 
 
