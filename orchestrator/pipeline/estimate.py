@@ -56,8 +56,9 @@ EDGES = {True: 5.0, False: 2.0}
 BETWEEN = 0.15
 """Seconds from the end of a step to the beginning of those that wait for it: it is published, and they check it."""
 FIRST = 9.0
-"""Seconds to start a worker on Ray, where none was noted: of those that get ready while text is read, and of a training
-whose worker does not stand ready."""
+"""Seconds to start a training by Ray Train, where none was noted."""
+STANDS = 5.5
+"""Seconds until a worker stands ready that is started while text is read, where none was noted."""
 START = 1.0
 """Seconds to start and end a training otherwise, where none was noted."""
 TASK = {True: 3.0, False: 0.0}
@@ -172,7 +173,7 @@ class _Timing:
 
     def workers(self) -> dict[str, Timed]:
         """Workers that get ready from the beginning, as steps that trainings need: they import beside other work."""
-        each = Timed(seconds_of(WORKER, True, self._notes) or FIRST, busy=1.0)
+        each = Timed(seconds_of(WORKER, True, self._notes) or STANDS, busy=1.0)
         return {f"worker {number}": each for number in range(self._standing)}
 
     def timed(self, steps: Sequence[Step], seconds: Mapping[str, float]) -> dict[str, Timed]:
