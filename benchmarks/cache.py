@@ -84,7 +84,7 @@ class Cache:
     def _sizes(self, spec: dict[str, Any]) -> tuple[int, int]:
         """Parameters in matrix products (a tied head's counted once), and those of the head."""
         model = build_model(PluginSpec(**spec), self.vocab, self.context, 0, "meta")
-        return sum(parameter.numel() for parameter in model.parameters()), head(model)[0].numel()
+        return sum(parameter.numel() for parameter in model.parameters()), head(model).weight.numel()
 
     @property
     def _student(self) -> dict[str, Any]:

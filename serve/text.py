@@ -6,7 +6,8 @@ import codecs
 from collections.abc import Sequence
 from pathlib import Path
 
-from orchestrator.tokens.tokenizer import BOS, EOS, load_tokenizer, token_bytes
+from orchestrator.tokens.special import special_tokens
+from orchestrator.tokens.tokenizer import load_tokenizer, token_bytes
 from serve.errors import RequestError
 
 
@@ -14,20 +15,22 @@ class Tokenizer:
     """A run's tokenizer.
 
     Attributes:
-        end: id of </s>. bytes: the bytes that each id stands for; none for special tokens.
+        special: its special tokens by their roles.
+        end: id of </s>, or of the token that ends documents; −1 where none does.
+        ends: ids of all tokens that end an answer.
+        bytes: the bytes that each id stands for; none for special tokens.
     """
-
-    end = EOS
 
     def __init__(self, folder: Path) -> None:
         """Read `tokenizer.json`.
 
         Raises:
-            TokenizerError: it is missing, damaged, or not of a run.
+            TokenizerError: it is missing or damaged.
         """
         self._fast = load_tokenizer(folder)
-        self._fast.no_truncation()
-        self._fast.no_padding()
+        self.special = special_tokens(folder, self._fast)
+        self.ends = frozenset(self.special.eos)
+        self.end = self.special.eos[0] if self.special.eos else -1
         self.bytes = token_bytes(self._fast)
 
     def encode(self, text: str) -> list[int]:
@@ -47,8 +50,11 @@ class Tokenizer:
         return b"".join(self.bytes[token] for token in tokens).decode("utf-8", "replace")
 
     def encode_prompt(self, text: str) -> list[int]:
-        """Ids of a text to be continued: <s>, then the text, as in the packed blocks of training."""
-        return [BOS, *self.encode(text)]
+        """Ids of a text to be continued, as in the blocks of training: after <s>, or what the tokenizer has for it.
+
+        Never empty: a tokenizer without special tokens is asked for a line break where there is no text.
+        """
+        return [*self.special.begin, *self.encode(text)] or self.encode("\n") or [0]
 
 
 class Detokenizer:

@@ -5,7 +5,8 @@ Sections that change results are part of stage fingerprints; ``resources`` and `
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -39,14 +40,16 @@ class BalanceConfig(Section):
 
 
 class TokenizerConfig(Section):
-    """Byte-pair encoding with <unk> <s> </s> = 0, 1, 2 and no text lost."""
+    """Byte-pair encoding trained on the corpus, with <unk> <s> </s> = 0, 1, 2 and no text lost; or one that exists."""
 
     located: ClassVar[tuple[str, ...]] = ("path",)
 
     vocab_size: int = Field(32_000, ge=259)
-    """Size of the vocabulary, special tokens and the 256 bytes included."""
+    """Size of the vocabulary, special tokens and the 256 bytes included; of the teacher's tokenizer it is its own."""
     path: str | None = None
     """Load this folder's tokenizer.json instead of training one."""
+    of_teacher: bool = False
+    """Take the pretrained teacher's own tokenizer. A recipe without `tokenizer` does where `teacher.train` is false."""
     max_characters_per_language: int = Field(50_000_000, ge=1000)
     """Text of each language to train on, at most, in characters; the languages get equal shares."""
 
@@ -249,6 +252,27 @@ class Recipe(Section):
     """Where things run."""
     tracking: TrackingConfig = Field(default_factory=TrackingConfig)
     """Where metrics go."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _tokenizer_of_the_teacher(cls, data: Any) -> Any:
+        """A teacher that is taken as it is brings its tokenizer, unless the recipe has one."""
+        teacher = data.get("teacher") if isinstance(data, Mapping) else None
+        if not isinstance(teacher, Mapping) or "tokenizer" in data:
+            return data
+        model = teacher.get("model")
+        kind = model.get("type") if isinstance(model, Mapping) else getattr(model, "type", model)
+        if kind == "pretrained" and teacher.get("train") is False:
+            return {**data, "tokenizer": {"of_teacher": True}}
+        return data
+
+    @model_validator(mode="after")
+    def _tokenizer_is_one(self) -> Recipe:
+        if self.tokenizer.of_teacher and self.teacher.model.type != "pretrained":
+            raise ValueError("tokenizer.of_teacher: the teacher is not pretrained, so it has no tokenizer yet")
+        if self.tokenizer.of_teacher and self.tokenizer.path is not None:
+            raise ValueError("tokenizer: path and of_teacher name two tokenizers; leave one out")
+        return self
 
     @model_validator(mode="after")
     def _rejects_go_somewhere(self) -> Recipe:

@@ -37,6 +37,9 @@ def works_of(blocks: TokenBlocks, language: str, count: int) -> NDArray[np.int64
 def block_bytes(blocks: TokenBlocks, language: str, count: int, byte_lengths: NDArray[np.int64]) -> NDArray[np.int64]:
     """UTF-8 bytes that the targets of each of the first `count` blocks stand for.
 
+    Where the tokenizer changes text (a space in front, characters composed or replaced) these are bytes of the text as
+    it was, in the proportion of the whole language: tokens alone don't say which of them were changed.
+
     Args:
         blocks: the packed split.
         language: of the blocks.
@@ -47,4 +50,6 @@ def block_bytes(blocks: TokenBlocks, language: str, count: int, byte_lengths: ND
         int64 [count].
     """
     targets = (np.asarray(blocks.block(language, index))[1:] for index in range(count))
-    return np.fromiter((byte_lengths[ids].sum() for ids in targets), np.int64, count)
+    spelled = np.fromiter((byte_lengths[ids].sum() for ids in targets), np.int64, count)
+    share = blocks.text_share(language)
+    return spelled if share == 1 else np.rint(spelled * share).astype(np.int64)

@@ -61,13 +61,13 @@ def _token_losses(mixture: Mixture, tokens: Tensor, weights_BE: Tensor) -> dict[
     common_BTD = None
     if mixture.common is not None:
         common_BTD = hidden_states(mixture.common, ids_BT)
-        found[COMMON] = head_losses(common_BTD, *head(mixture.common), targets_BT)
+        found[COMMON] = head_losses(common_BTD, head(mixture.common), targets_BT)
     for language, expert in mixture.experts.items():
         states_BTD, layer = hidden_states(expert, ids_BT), head(expert)
         if common_BTD is not None:
-            found[ALONE + language] = head_losses(states_BTD, *layer, targets_BT)
+            found[ALONE + language] = head_losses(states_BTD, layer, targets_BT)
             states_BTD = mixture.combiners[language](states_BTD, common_BTD)
-        found[language] = head_losses(states_BTD, *layer, targets_BT)
+        found[language] = head_losses(states_BTD, layer, targets_BT)
     log_BTE = -torch.stack([found[language] for language in mixture.languages], dim=-1)
     even = torch.full_like(weights_BE, 1 / len(mixture.languages))
     for name, shares_BE in ((AVERAGE, even), (SOFT, weights_BE)):

@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import cross_entropy, linear
+from torch.nn.functional import cross_entropy
 
 from orchestrator.errors import ModelError
+from orchestrator.heads import Head
 from orchestrator.models import head, hidden_states
 from orchestrator.tokens.blocks import TokenBlocks
 
@@ -85,24 +86,24 @@ def token_losses(model: PreTrainedModel | Branch, tokens: Tensor) -> Tensor:
     Returns:
         float32 [B, T].
     """
-    return head_losses(hidden_states(model, tokens[:, :-1]), *head(model), tokens[:, 1:])
+    return head_losses(hidden_states(model, tokens[:, :-1]), head(model), tokens[:, 1:])
 
 
-def head_losses(hidden_BTD: Tensor, weight: Tensor, bias: Tensor | None, targets_BT: Tensor) -> Tensor:
+def head_losses(hidden_BTD: Tensor, layer: Head, targets_BT: Tensor) -> Tensor:
     """As :func:`token_losses`, from hidden states and a head.
 
     Args:
         hidden_BTD: last hidden states.
-        weight, bias: of the head, [V, D] and [V].
+        layer: the head.
         targets_BT: int64.
 
     Returns:
         float32 [B, T].
     """
     hidden, targets = hidden_BTD.flatten(0, 1), targets_BT.reshape(-1)
-    size = max(1, MAX_LOGITS // len(weight))
+    size = max(1, MAX_LOGITS // len(layer.weight))
     chunks = [
-        cross_entropy(linear(states, weight, bias).float(), labels, reduction="none")
+        cross_entropy(layer.logits(states).float(), labels, reduction="none")
         for states, labels in zip(torch.split(hidden, size), torch.split(targets, size), strict=True)
     ]
     return torch.cat(chunks).view(targets_BT.shape)
@@ -115,9 +116,9 @@ def check_fit(model: PreTrainedModel | Branch, blocks: TokenBlocks) -> None:
         ModelError: its vocabulary is smaller than the tokenizer's, or its context shorter than a block.
     """
     positions = getattr(model.config, "max_position_embeddings", None)
-    if len(head(model)[0]) < blocks.vocab_size:
+    if len(head(model).weight) < blocks.vocab_size:
         raise ModelError(
-            f"the model knows {len(head(model)[0])} tokens, the blocks were made with {blocks.vocab_size}",
+            f"the model knows {len(head(model).weight)} tokens, the blocks were made with {blocks.vocab_size}",
             where=str(model.config.name_or_path),
             fix="use the tokenizer that the model was trained with (tokenizer.path), or train the model again",
         )

@@ -7,8 +7,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from torch.nn.functional import linear
-
 from orchestrator.models import head, load_model
 from orchestrator.models.mixture import Branch
 from orchestrator.models.mixture_files import ABOUT, load_mixture
@@ -60,4 +58,4 @@ class CombinedExpert:
         common = models[1].base_model(past_key_values=caches.common, **inputs)
         kept = [output.last_hidden_state[:, -logits_to_keep:] for output in (expert, common)]
         found = _Caches(expert.past_key_values, common.past_key_values)
-        return SimpleNamespace(logits=linear(branch.combiner(*kept), *head(branch)), past_key_values=found)
+        return SimpleNamespace(logits=head(branch).logits(branch.combiner(*kept)), past_key_values=found)

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear
 
 from orchestrator.exports._source import Expert
 from orchestrator.models import head
@@ -70,9 +69,8 @@ class Flat(nn.Module):
             for layer in output.past_key_values.layers:
                 present += [layer.keys, layer.values]
         hidden_BTD = states[0] if self.combiner is None else self.combiner(*states)
-        weight_VD, bias_V = head(self.models[0])
-        bias = None if bias_V is None else bias_V[: self._vocabulary]
-        return linear(hidden_BTD, weight_VD[: self._vocabulary], bias), *present
+        layer = head(self.models[0]).rows(slice(self._vocabulary))
+        return layer.logits(hidden_BTD), *present
 
 
 def _allowed(attention_mask_BS: Tensor, tokens: int) -> Tensor:

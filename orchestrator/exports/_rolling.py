@@ -64,5 +64,5 @@ def _batches(found: Iterable[tuple[list[int], int]]) -> Iterator[list[tuple[list
 def _losses(model: Any, batch: list[tuple[list[int], int]]) -> float:
     """Nats of the counted tokens of windows of one length."""
     ids_BT = torch.tensor([ids for ids, _ in batch])
-    losses_BT = head_losses(hidden_states(model, ids_BT[:, :-1]), *head(model), ids_BT[:, 1:])
+    losses_BT = head_losses(hidden_states(model, ids_BT[:, :-1]), head(model), ids_BT[:, 1:])
     return sum(float(row[-count:].sum(dtype=torch.float64)) for row, (_, count) in zip(losses_BT, batch, strict=True))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from orchestrator.heads import Head, capped
 from orchestrator.losses._base import FLOOR, SoftLoss, row_dot
 from orchestrator.losses._precision import exact_type
 
@@ -28,24 +29,23 @@ class ChunkHead:
     costs little beside the product and no second head.
     """
 
-    def __init__(
-        self, hidden_ND: Tensor, weight_VD: Tensor, bias_V: Tensor | None, product: torch.dtype, chunk: int
-    ) -> None:
+    def __init__(self, hidden_ND: Tensor, head: Head, product: torch.dtype, chunk: int) -> None:
         self._hidden_ND, self._exact = hidden_ND, exact_type(hidden_ND)
+        weight_VD, bias_V, self._scale, self._cap = head
         self._weight_VD = weight_VD.to(product) if product.itemsize <= weight_VD.dtype.itemsize else weight_VD
         self._bias_V = None if bias_V is None else bias_V.to(self._exact).clamp(min=FLOOR)
         chunk = min(chunk, len(hidden_ND))
         self._buffer_CV = torch.empty(chunk, len(weight_VD), dtype=product, device=hidden_ND.device)
 
     def take(self, rows: slice | Tensor) -> None:
-        """Take up the tokens at `rows`: their `hidden_CD`, and `logits_CV`, still without the bias."""
+        """Take up the tokens at `rows`: their `hidden_CD`, and `logits_CV`, still without what follows the product."""
         self.hidden_CD = self._hidden_ND[rows].to(self._buffer_CV.dtype)
         self.logits_CV = self._buffer_CV[: len(self.hidden_CD)]
         for part, tile_PD in self._tiles():
             torch.mm(self.hidden_CD, tile_PD.t(), out=self.logits_CV[:, part])  # the bias comes later, unrounded
 
     def grad_hidden(self) -> Tensor:
-        """The gradient in `hidden_CD`, where `logits_CV` has been replaced by the gradient in them."""
+        """The gradient in `hidden_CD`, where `logits_CV` has been replaced by the gradient in the head's product."""
         grad_CD: Tensor | None = None
         for part, tile_PD in self._tiles():
             grad_PV = self.logits_CV[:, part]
@@ -68,9 +68,17 @@ class ChunkHead:
             yield slice(start, start + height), tile_PD[: len(rows)].copy_(rows)
 
     def logits(self, part: slice) -> Tensor:
-        """The logits [R, V] of a slice of the chunk in exact arithmetic, bias added; may be a view of `logits_CV`."""
+        """The logits [R, V] of a slice of the chunk in exact arithmetic; may be a view of `logits_CV`."""
         logits_RV = self.logits_CV[part].to(self._exact)
-        return logits_RV if self._bias_V is None else logits_RV + self._bias_V
+        if self._scale != 1:
+            logits_RV = logits_RV * self._scale
+        return capped(logits_RV if self._bias_V is None else logits_RV + self._bias_V, self._cap)
+
+    def slope(self, part: slice) -> Tensor | float | None:
+        """Derivative of each logit of a slice in the head's product, [R, V] or a number; None: it is 1 everywhere."""
+        if self._cap is None:
+            return None if self._scale == 1 else self._scale
+        return (1 - (self.logits(part) / self._cap).square_()).mul_(self._scale)
 
     def gradient(self, soft: SoftLoss, log_q_RV: Tensor, q_RV: Tensor, part: slice) -> tuple[Tensor, Tensor]:
         """As a teacher: the soft loss [R] and its gradient in the student's logits [R, V]."""
@@ -116,7 +124,7 @@ class Objective:
     def __call__(self, student: ChunkHead, teacher: ChunkTeacher | None, targets_C: Tensor) -> Tensor:
         """Sums of CE, soft loss, and their squared slopes if asked for, in fp64 [4].
 
-        Replaces the student's `logits_CV` by the gradient in them.
+        Replaces the student's `logits_CV` by the gradient in the head's product.
         """
         count, vocab = student.logits_CV.shape
         # A GPU has no cache to stay in: one pass over the chunk keeps it busy.
@@ -130,7 +138,8 @@ class Objective:
             # Cross-entropy comes first: the soft loss may overwrite log_q_RV.
             sums_4R[0] = -log_q_RV.gather(1, targets_R1).squeeze(1)
             if self.differentiate:
-                self._gradient(log_q_RV, teacher, part, targets_R1, sums_4R, student.logits_CV[part])
+                slope, out_RV = student.slope(part), student.logits_CV[part]
+                self._gradient(log_q_RV, teacher, part, targets_R1, sums_4R, out_RV, slope)
             elif self.soft is not None and teacher is not None:
                 sums_4R[1] = teacher.value(self.soft, log_q_RV, part)
         return sums_4C.sum(1)
@@ -143,8 +152,9 @@ class Objective:
         targets_R1: Tensor,
         sums_4R: Tensor,
         out_RV: Tensor,
+        slope: Tensor | float | None,
     ) -> None:
-        """Write the gradient in the student's logits to `out_RV`, and what goes with it to `sums_4R`."""
+        """Write the gradient in the product of the student's head to `out_RV`, and what goes with it to `sums_4R`."""
         # The gradient of cross-entropy is q less 1 at the target: alpha · q is added first, alpha taken off in the end.
         q_RV = log_q_RV.exp()
         if self.slopes:  # before q_RV is overwritten
@@ -157,7 +167,8 @@ class Objective:
             if self.slopes:
                 sums_4R[3] = row_dot(grad_RV, grad_RV)
             grad_RV.mul_(self.beta).add_(q_RV, alpha=self.alpha)
-        out_RV.copy_(grad_RV.scatter_add_(1, targets_R1, grad_RV.new_full(targets_R1.shape, -self.alpha)))
+        grad_RV.scatter_add_(1, targets_R1, grad_RV.new_full(targets_R1.shape, -self.alpha))
+        out_RV.copy_(grad_RV if slope is None else grad_RV.mul_(slope))
 
 
 def add_outer(grad_VD: Tensor, grad_CV: Tensor, hidden_CD: Tensor) -> None:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from orchestrator.errors import ModelError, TrainingError
+from orchestrator.heads import Head
 from orchestrator.losses._base import SoftLoss
 from orchestrator.losses._chunk import (
     ChunkHead,
@@ -38,11 +39,19 @@ class LazyLogits(NamedTuple):
         hidden: [N, D] or [B, T, D].
         weight: [V, D]; may be the embedding's (tied).
         bias: [V] or None; −inf masks an entry.
+        scale, cap: what follows the head, see :class:`orchestrator.heads.Head`.
     """
 
     hidden: Tensor
     weight: Tensor
     bias: Tensor | None = None
+    scale: float = 1.0
+    cap: float | None = None
+
+    @property
+    def head(self) -> Head:
+        """The head."""
+        return Head(*self[1:])
 
 
 class SampledLogits(NamedTuple):
@@ -118,7 +127,8 @@ def distillation_loss(
     _check(student, teacher, soft, targets_N, valid_N)
     chunk, matmul = chunk or _default_chunk(student.weight), matmul or product_type(student.hidden)
     plan = _Plan(targets_N, valid_N, teacher, soft, alpha, beta, chunk, matmul, torch.is_grad_enabled(), slopes)
-    return plan.sums(*_ChunkedLoss.apply(*student, plan))  # type: ignore[no-untyped-call]
+    hidden, weight, bias, scale, cap = student
+    return plan.sums(*_ChunkedLoss.apply(hidden, weight, bias, (scale, cap), plan))  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True)
@@ -150,11 +160,16 @@ class _Plan:
 class _ChunkedLoss(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, bias_V: Tensor | None, plan: _Plan
+        ctx: Any,
+        hidden_ND: Tensor,
+        weight_VD: Tensor,
+        bias_V: Tensor | None,
+        after: tuple[float, float | None],
+        plan: _Plan,
     ) -> tuple[Tensor, Tensor]:
         needs = [need and plan.differentiate for need in ctx.needs_input_grad[:3]]
         with torch.autocast(hidden_ND.device.type, enabled=False):
-            sums, gradients = _run(LazyLogits(hidden_ND, weight_VD, bias_V), plan, needs)
+            sums, gradients = _run(LazyLogits(hidden_ND, weight_VD, bias_V, *after), plan, needs)
         # In the parameters' type only now that the chunk's buffers are gone: this is where bf16 would peak.
         ctx.gradients = tuple(map(_like, gradients, (hidden_ND, weight_VD, bias_V)))
         exact = exact_type(hidden_ND)
@@ -168,7 +183,7 @@ class _ChunkedLoss(torch.autograd.Function):
         if ctx.gradients is None:
             raise RuntimeError("the distillation loss hands out its gradients once; it can't be differentiated again")
         gradients, ctx.gradients = ctx.gradients, None
-        return (*(None if g is None else g.mul_(grad_loss.to(g.dtype)) for g in gradients), None)
+        return (*(None if g is None else g.mul_(grad_loss.to(g.dtype)) for g in gradients), None, None)
 
 
 def _run(student: LazyLogits, plan: _Plan, needs: list[bool]) -> tuple[Tensor, tuple[Tensor | None, ...]]:
@@ -179,9 +194,9 @@ def _run(student: LazyLogits, plan: _Plan, needs: list[bool]) -> tuple[Tensor, t
     exact = exact_type(student.hidden)
     grad_hidden, grad_weight, grad_bias = (
         torch.zeros_like(tensor, dtype=dtype) if need and tensor is not None else None
-        for tensor, need, dtype in zip(student, needs, (None, exact, exact), strict=True)
+        for tensor, need, dtype in zip(student[:3], needs, (None, exact, exact), strict=True)
     )
-    head = ChunkHead(*student, plan.matmul, plan.chunk)
+    head = ChunkHead(student.hidden, student.head, plan.matmul, plan.chunk)
     teacher = _chunk_teacher(plan)
     objective = Objective(plan.soft, plan.alpha, plan.beta, differentiate=any(needs), slopes=plan.slopes)
     sums = torch.zeros(4, dtype=torch.float64, device=student.hidden.device)
@@ -190,20 +205,20 @@ def _run(student: LazyLogits, plan: _Plan, needs: list[bool]) -> tuple[Tensor, t
         if teacher is not None:
             teacher.take(rows)
         sums += objective(head, teacher, plan.targets[rows])
-        grad_CV = head.logits_CV  # replaced by the gradient in them
+        grad_CV = head.logits_CV  # replaced by the gradient in the head's product
         if grad_hidden is not None:
             grad_hidden[rows] = head.grad_hidden().to(grad_hidden.dtype)
         if grad_weight is not None:
             add_outer(grad_weight, grad_CV, head.hidden_CD)
         if grad_bias is not None:
-            grad_bias += grad_CV.sum(0, dtype=exact)
+            grad_bias += grad_CV.sum(0, dtype=exact) / student.scale
     return sums, (grad_hidden, grad_weight, grad_bias)
 
 
 def _chunk_teacher(plan: _Plan) -> ChunkTeacher | None:
     if isinstance(plan.teacher, SampledLogits):
         return ChunkSamples(*plan.teacher)
-    return None if plan.teacher is None else ChunkHead(*plan.teacher, plan.matmul, plan.chunk)
+    return None if plan.teacher is None else ChunkHead(plan.teacher.hidden, plan.teacher.head, plan.matmul, plan.chunk)
 
 
 def _like(gradient: Tensor | None, parameter: Tensor | None) -> Tensor | None:
@@ -222,15 +237,14 @@ def _default_chunk(weight_VD: Tensor) -> int:
 
 def _flat(side: LazyLogits) -> LazyLogits:
     """Positions in one dimension."""
-    return LazyLogits(side.hidden.reshape(-1, side.hidden.shape[-1]), side.weight, side.bias)
+    return side._replace(hidden=side.hidden.reshape(-1, side.hidden.shape[-1]))
 
 
 def _taught(teacher: Teaching) -> Teaching:
     """Positions in one dimension, without a graph."""
     if isinstance(teacher, SampledLogits):
         return SampledLogits(teacher.ids.reshape(-1, teacher.ids.shape[-1]), teacher.entropy.reshape(-1))
-    hidden, weight, bias = _flat(teacher)
-    return LazyLogits(hidden.detach(), weight.detach(), None if bias is None else bias.detach())
+    return LazyLogits(_flat(teacher).hidden.detach(), *teacher.head.unchanging)
 
 
 def _check(

@@ -1,8 +1,9 @@
 """Models: the zoo by name, building, taking apart into hidden states and head, files."""
 
-from orchestrator.models.build import build_model, check_head, head, hidden_states
+from orchestrator.models.build import build_model, hidden_states
 from orchestrator.models.counting import counts, parameter_count
 from orchestrator.models.files import hidden_width, load_model, save_model, weights_digest
+from orchestrator.models.heads import find_head, head
 from orchestrator.models.initialise import initialise_from_teacher
 from orchestrator.models.merge import average_weights, branch_train_mix
 from orchestrator.models.moe import auxiliary_loss
@@ -14,8 +15,8 @@ __all__ = [
     "average_weights",
     "branch_train_mix",
     "build_model",
-    "check_head",
     "counts",
+    "find_head",
     "head",
     "hidden_states",
     "hidden_width",

@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from orchestrator.config.base import PluginSpec, build
-from orchestrator.errors import ModelError
+from orchestrator.models.heads import Decoder, find_head
+from orchestrator.models.zoo._base import attention
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from orchestrator.models.zoo._base import Architecture
-
-
-class Decoder(Protocol):
-    """What has hidden states and a head without being a model of transformers: a branch of a mixture."""
-
-    def base_model(self, **arguments: Any) -> Any:
-        """The output without the head; its `last_hidden_state` is what the head is for."""
-
-    def get_output_embeddings(self) -> Any:
-        """The head."""
 
 
 def build_model(
@@ -50,7 +41,7 @@ def build_model(
         torch.manual_seed(seed)
         model = architecture.build(vocab_size, context)
     if not architecture.plain_head:
-        check_head(model)
+        find_head(model)
     return model.to(device)
 
 
@@ -69,36 +60,13 @@ def hidden_states(model: nn.Module | Decoder, ids_BT: Tensor) -> Tensor:
     return hidden
 
 
-def head(model: nn.Module | Decoder) -> tuple[Tensor, Tensor | None]:
-    """The output head: weight [V, D] (the embedding itself where tied) and bias [V] or None."""
-    module: Any = model
-    layer = module.get_output_embeddings()
-    return layer.weight, getattr(layer, "bias", None)
+def head_width(config: Any) -> int:
+    """Width of the hidden states that the head of a configuration takes: not always `hidden_size` (OPT projects)."""
+    from transformers import AutoModelForCausalLM
 
-
-def check_head(model: nn.Module) -> None:
-    """Make sure that logits are the head applied to :func:`hidden_states`, as the losses assume.
-
-    Raises:
-        ModelError: the model does something else: scaled or soft-capped logits, a projection before the head.
-    """
-    module: Any = model
-    was_training = module.training
-    module.eval()
-    weight_VD, bias_V = head(module)
-    ids_BT = torch.arange(8, device=weight_VD.device).unsqueeze(0) % len(weight_VD)
-    with torch.no_grad():
-        hidden_BTD = hidden_states(module, ids_BT)
-        fits = hidden_BTD.shape[-1] == weight_VD.shape[1]
-        ours = nn.functional.linear(hidden_BTD, weight_VD, bias_V) if fits else None
-        theirs = module(input_ids=ids_BT, use_cache=False).logits
-    module.train(was_training)
-    if ours is None or not torch.allclose(ours, theirs, rtol=1e-3, atol=1e-3 * float(theirs.abs().max())):
-        raise ModelError(
-            f"the logits of {type(model).__name__} are not its head applied to its last hidden states",
-            where="models.zoo",
-            fix="take an architecture without logit scaling or soft-capping: gpt2, mistral, phi, llama, qwen, …",
-        )
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config, attn_implementation=attention(config))
+    return int(model.get_output_embeddings().weight.shape[1])
 
 
 def resolve(spec: PluginSpec | Architecture) -> Architecture:

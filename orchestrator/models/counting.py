@@ -13,7 +13,8 @@ from orchestrator.config.base import PluginSpec, build
 from orchestrator.config.identity import identity
 from orchestrator.disk import known_digest
 from orchestrator.machine import recall, remember
-from orchestrator.models.build import build_model, head
+from orchestrator.models.build import build_model
+from orchestrator.models.heads import head
 
 NAME = "counts"
 """Under which :mod:`orchestrator.machine` keeps the counts."""
@@ -64,7 +65,7 @@ def parameter_count(spec: PluginSpec, vocab_size: int, context: int) -> int:
 
 def _counted(spec: PluginSpec, vocab_size: int, context: int) -> Counts:
     model = build_model(spec, vocab_size, context, 0, "meta")
-    weight = head(model)[0]
+    weight = head(model).weight
     return Counts(sum(p.numel() for p in model.parameters()), weight.numel(), weight.shape[1])
 
 

@@ -12,16 +12,18 @@ import torch
 from torch import Tensor, nn
 
 from orchestrator.artifacts import check_files
-from orchestrator.errors import ArtifactError
-from orchestrator.models.zoo._base import EOS, check_complete, quiet
-from orchestrator.tokens.tokenizer import copy_tokenizer
+from orchestrator.errors import ArtifactError, TokenizerError
+from orchestrator.models.build import head_width
+from orchestrator.models.zoo._base import attention, check_complete, quiet
+from orchestrator.tokens.special import OURS, special_tokens
+from orchestrator.tokens.tokenizer import copy_tokenizer, load_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
 def save_model(model: nn.Module, tokenizer_folder: Path, out: Path) -> None:
-    """Write a folder that `AutoModelForCausalLM` and `AutoTokenizer` open.
+    """Write a folder that `AutoModelForCausalLM` and `AutoTokenizer` open, with the tokenizer's special tokens.
 
     Args:
         model: a transformers causal language model, on any device.
@@ -40,14 +42,24 @@ def save_model(model: nn.Module, tokenizer_folder: Path, out: Path) -> None:
         )
     out.mkdir(parents=True, exist_ok=True)
     config = model.config
+    config.bos_token_id, config.eos_token_id, pad = _special_ids(tokenizer_folder)
     model.generation_config = GenerationConfig(
-        bos_token_id=config.bos_token_id,
-        eos_token_id=config.eos_token_id,
-        pad_token_id=EOS if config.eos_token_id is None else config.eos_token_id,
+        bos_token_id=config.bos_token_id, eos_token_id=config.eos_token_id, pad_token_id=pad
     )
     with quiet():
         model.save_pretrained(out)
     copy_tokenizer(tokenizer_folder, out)
+
+
+def _special_ids(tokenizer_folder: Path) -> tuple[int | None, int | list[int] | None, int | None]:
+    """Begin, end and padding ids of a model's configuration, by what its tokenizer says."""
+    try:
+        special = special_tokens(tokenizer_folder, load_tokenizer(tokenizer_folder))
+    except TokenizerError:  # whoever encodes says what is wrong with it
+        special = OURS
+    first = special.bos if special.bos is not None or not special.begin else special.begin[0]
+    ends = special.eos[0] if len(special.eos) == 1 else list(special.eos) or None
+    return first, ends, special.eos[0] if special.eos else first
 
 
 def load_model(folder: Path, device: str | torch.device = "cpu") -> PreTrainedModel:
@@ -59,18 +71,20 @@ def load_model(folder: Path, device: str | torch.device = "cpu") -> PreTrainedMo
     """
     check_files(folder)
     from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM
 
     from orchestrator.models import _token_moe  # noqa: F401  registers its model type
 
     try:
         with quiet():
+            config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
             model, report = AutoModelForCausalLM.from_pretrained(
                 folder,
                 local_files_only=True,
                 use_safetensors=True,
                 trust_remote_code=False,
-                attn_implementation="sdpa",
+                config=config,
+                attn_implementation=attention(config),
                 output_loading_info=True,
             )
         check_complete(report)
@@ -84,7 +98,7 @@ def load_model(folder: Path, device: str | torch.device = "cpu") -> PreTrainedMo
 
 
 def hidden_width(folder: Path) -> int:
-    """Width of the hidden states of a model in a folder, from its configuration.
+    """Width of the hidden states that the head of a model in a folder takes, from its configuration.
 
     Raises:
         ArtifactError: it has no readable configuration.
@@ -94,7 +108,7 @@ def hidden_width(folder: Path) -> int:
     from orchestrator.models import _token_moe  # noqa: F401  registers its model type
 
     try:
-        return int(AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False).hidden_size)
+        return head_width(AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False))
     except (OSError, ValueError, KeyError, AttributeError):
         fix = "run the stage that made it again (--force)"
         raise ArtifactError("the model's configuration can't be read", str(folder / "config.json"), fix) from None

@@ -13,10 +13,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import linear
 
 from orchestrator.errors import ModelError
-from orchestrator.models.build import head, hidden_states
+from orchestrator.heads import Head
+from orchestrator.models.build import hidden_states
+from orchestrator.models.heads import head
 from orchestrator.models.mixture import Mixture
 from orchestrator.plugins import suggest
 
@@ -104,17 +105,17 @@ def routed_logits(mixture: Mixture, ids_BT: Tensor, weights_BE: Tensor, common: 
     if "head" in mixture.shared and not mixed_B.any():  # one product for all
         order_B = torch.cat([rows for _, rows, _ in parts]).argsort()
         states_BTD = torch.cat([states_BTD for _, _, states_BTD in parts])
-        return linear(states_BTD[order_B], *head(mixture.branch(mixture.languages[0])))
-    weight_VD, _ = head(mixture.branch(mixture.languages[0]))
+        return head(mixture.branch(mixture.languages[0])).logits(states_BTD[order_B])
+    weight_VD = head(mixture.branch(mixture.languages[0])).weight
     logits_BTV = parts[0][2].new_empty((*ids_BT.shape, len(weight_VD)))
     logits_BTV[mixed_B.to(ids_BT.device)] = -torch.inf
     for language, rows, states_BTD in parts:
         layer, rows_cpu = head(mixture.branch(language)), rows.cpu()
         if not mixed_B[rows_cpu].any():
-            _put(logits_BTV, rows, states_BTD, *layer)
+            _put(logits_BTV, rows, states_BTD, layer)
             continue
         share_B = weights_BE[rows_cpu, mixture.languages.index(str(language))]
-        logits_BTV[rows] = _mixed(logits_BTV[rows], linear(states_BTD, *layer), share_B, mixed_B[rows_cpu])
+        logits_BTV[rows] = _mixed(logits_BTV[rows], layer.logits(states_BTD), share_B, mixed_B[rows_cpu])
     return logits_BTV
 
 
@@ -147,18 +148,18 @@ def _states(
         yield language, rows, states_BTD
 
 
-def _put(logits_BTV: Tensor, rows: Tensor, states_RTD: Tensor, weight_VD: Tensor, bias_V: Tensor | None) -> None:
+def _put(logits_BTV: Tensor, rows: Tensor, states_RTD: Tensor, layer: Head) -> None:
     """Write a head's logits to the rows of a batch; on a CPU some of the vocabulary at a time.
 
     A second pass over all logits, from where they were computed to where they belong, would cost a tenth of the whole.
     """
     if logits_BTV.device.type != "cpu":
-        logits_BTV[rows] = linear(states_RTD, weight_VD, bias_V)
+        logits_BTV[rows] = layer.logits(states_RTD)
         return
     size = max(1, CACHED // states_RTD[..., 0].numel())
-    for start in range(0, len(weight_VD), size):
+    for start in range(0, len(layer.weight), size):
         part = slice(start, start + size)
-        few_RTV = linear(states_RTD, weight_VD[part], None if bias_V is None else bias_V[part])
+        few_RTV = layer.rows(part).logits(states_RTD)
         for place, row in enumerate(rows.tolist()):
             logits_BTV[row, :, part] = few_RTV[place]
 

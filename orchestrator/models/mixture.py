@@ -9,7 +9,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from orchestrator.errors import ModelError
-from orchestrator.models.build import head, hidden_states
+from orchestrator.models.build import hidden_states
+from orchestrator.models.heads import head
 
 COMMON, SHARED = "common", "shared"
 
@@ -157,7 +158,7 @@ def _check(experts: Mapping[str, nn.Module], common: nn.Module | None, one_width
     if not experts:
         raise ModelError("a mixture needs an expert", "mixture")
     models = {**experts, **({COMMON: common} if common is not None else {})}
-    shapes = {name: tuple(head(model)[0].shape) for name, model in models.items()}
+    shapes = {name: tuple(head(model).weight.shape) for name, model in models.items()}
     (name, (vocabulary, width)), *others = shapes.items()
     for other, (theirs, their_width) in others:
         if theirs != vocabulary:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 
 from tokenizers import Tokenizer
 
 from orchestrator.config.base import PluginSpec, build
-from orchestrator.errors import ModelError, TokenizerError, VocabularyError
-from orchestrator.tokens.tokenizer import SPECIAL_TOKENS, load_tokenizer
+from orchestrator.errors import ModelError, VocabularyError
+from orchestrator.models.zoo._own_tokenizer import advice, no_tokenizer
+from orchestrator.tokens.special import GENERATION, OUR_NAMES, special_tokens
+from orchestrator.tokens.tokenizer import FILES, load_tokenizer, token_bytes, vocabulary_size
 
 _SHOWN = 3
 _PROBES = (
@@ -52,8 +55,33 @@ def check_vocabulary(model: PluginSpec, tokenizer: Path | None) -> bool:
     different = _unlike_trained(theirs) if tokenizer is None else _differences(load_tokenizer(tokenizer), theirs)
     if different:
         what = f"{name} knows other tokens than the run: {different}"
-        raise VocabularyError(what, str(path), advice(path.parent))
+        raise VocabularyError(what, str(path), advice(path.parent, None, name))
     return True
+
+
+def own_vocabulary(model: PluginSpec) -> tuple[Path, int]:
+    """The folder of a pretrained model's own tokenizer, and how many rows it needs.
+
+    Raises:
+        ModelError: it has none, or no such model. TokenizerError: it can't be used: nobody can tell which text its
+            tokens stand for. ResourceError: the hub can't be reached.
+    """
+    plugin = build("models.zoo", model)
+    file: Path | None = plugin.tokenizer_file()
+    if file is None:
+        if plugin.is_local:
+            plugin.configuration(1, 1)  # says why, where there is no model either
+        raise no_tokenizer(plugin.name)
+    about = (file.parent / name for name in (*FILES, GENERATION))
+    return file.parent, _usable(file, tuple(path.stat().st_mtime_ns for path in about if path.is_file()))
+
+
+@lru_cache(maxsize=4)
+def _usable(file: Path, modified_ns: tuple[int, ...]) -> int:  # noqa: ARG001 (part of the key)
+    tokenizer = load_tokenizer(file.parent)
+    token_bytes(tokenizer)
+    special_tokens(file.parent, tokenizer)
+    return vocabulary_size(tokenizer)
 
 
 def _differences(ours: Tokenizer, theirs: Tokenizer) -> str:
@@ -76,7 +104,7 @@ def _differences(ours: Tokenizer, theirs: Tokenizer) -> str:
 
 def _unlike_trained(theirs: Tokenizer) -> str:
     """How a tokenizer can't be one that is trained here: it has its three special tokens and no other added ones."""
-    expected = dict(enumerate(SPECIAL_TOKENS))
+    expected = dict(enumerate(OUR_NAMES))
     added = {index: token.content for index, token in theirs.get_added_tokens_decoder().items()}
     known = _by_id(theirs)
     differ = [index for index in expected if known.get(index) != expected[index]]
@@ -96,21 +124,3 @@ def _named(differ: list[int], ours: dict[int, str], theirs: dict[int, str]) -> s
 
     named = [f"{index} is {show(theirs.get(index))} to it, {show(ours.get(index))} here" for index in differ[:_SHOWN]]
     return "; ".join(named) + ("; …" if len(differ) > _SHOWN else "")
-
-
-def advice(folder: Path, rows: int | None = None) -> str:
-    """What to type: a model's own tokenizer, where a run can have it.
-
-    Args:
-        folder: of the model's tokenizer.
-        rows: of the model's vocabulary, where that is to be checked too.
-    """
-    try:
-        size = load_tokenizer(folder).get_vocab_size()
-    except TokenizerError:
-        specials = " ".join(SPECIAL_TOKENS)
-        return f"take a model whose tokenizer has {specials} as 0, 1, 2, or train one: teacher.model=gpt2-medium"
-    if rows is not None and rows != size:
-        cut = f"resize_token_embeddings({size}) and save_pretrained() of transformers write it with as many"
-        return f"the model has {rows} rows for the {size} tokens of its tokenizer: {cut}"
-    return f"use its tokenizer: tokenizer.path={folder} tokenizer.vocab_size={size}"

@@ -104,7 +104,7 @@ class Estimate:
 def expecting(plan: Plan, recipe: Recipe) -> Plan:
     """The plan, with what can be told of text that is not read yet."""
     made = [p.artifact.folder for p in plan.steps if p.step.name == "blocks" and p.artifact]
-    blocks = counted_blocks(made[0]) if made else expected_blocks(recipe)
+    blocks = counted_blocks(made[0]) if made else expected_blocks(recipe, plan.expected.vocab_size)
     return replace(plan, expected=replace(plan.expected, blocks=blocks))
 
 

@@ -104,7 +104,8 @@ def expert_seed(recipe: Recipe) -> int:
 
 def _data(recipe: Recipe) -> tuple[Step, ...]:
     languages, seed = tuple(recipe.corpus.languages), recipe.seed
-    tokenizer = TokenizerStage(tokenizer=recipe.tokenizer, languages=languages, seed=seed)
+    owner = recipe.teacher.model if recipe.tokenizer.of_teacher else None
+    tokenizer = TokenizerStage(tokenizer=recipe.tokenizer, teacher=owner, languages=languages, seed=seed)
     return (
         Step("corpus", CorpusStage(corpus=recipe.corpus, seed=seed)),
         Step("tokenizer", tokenizer, {"corpus": "corpus"}),

@@ -194,15 +194,25 @@ def find_made(store: Store, name: str, fingerprint: str, adopt: bool) -> Artifac
 
 
 def expected_of(recipe: Recipe) -> Expected:
-    """What costs of a recipe's steps rest on."""
+    """What costs of a recipe's steps rest on.
+
+    Raises:
+        ModelError: the teacher has no tokenizer to take. TokenizerError: it can't be used.
+        ResourceError: the hub can't be reached.
+    """
+    size, tokenizer = recipe.tokenizer.vocab_size, Path(recipe.tokenizer.path) if recipe.tokenizer.path else None
+    if recipe.tokenizer.of_teacher:
+        from orchestrator.models.vocabulary import own_vocabulary  # imports torch
+
+        tokenizer, size = own_vocabulary(recipe.teacher.model)
     return Expected(
-        vocab_size=recipe.tokenizer.vocab_size,
+        vocab_size=size,
         context=recipe.blocks.context,
         languages=len(recipe.corpus.languages),
         tokens_per_language=recipe.blocks.balance.tokens_per_language,
         teacher=recipe.teacher.model,
         expert=recipe.experts.model,
-        tokenizer=Path(recipe.tokenizer.path) if recipe.tokenizer.path else None,
+        tokenizer=tokenizer,
     )
 
 

@@ -19,8 +19,8 @@ class AddedBlocksStage(BlocksStage):
     most: dict[str, int]
     """Split -> tokens to take, at most."""
 
-    def _target(self, split: str, lengths: Mapping[str, np.ndarray]) -> int:
-        return min(self.most[split], *map(packed_tokens, lengths.values()))
+    def _target(self, split: str, lengths: Mapping[str, np.ndarray], delimiters: int) -> int:
+        return min(self.most[split], *(packed_tokens(each, delimiters) for each in lengths.values()))
 
     def _too_short(self, split: str, lengths: Mapping[str, np.ndarray], shortest: int) -> CorpusError:
         languages = ", ".join(lengths)

@@ -46,7 +46,7 @@ class Expected:
         tokens_per_language: of the training split; None: not known before they are counted.
         teacher, expert: their architectures.
         blocks: of each language by split, about; empty: nobody can tell before the text is read.
-        tokenizer: folder of a given one; None: it is trained.
+        tokenizer: folder of a given one, or of the teacher's; None: it is trained.
     """
 
     vocab_size: int

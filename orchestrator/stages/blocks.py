@@ -81,16 +81,18 @@ class BlocksStage(Stage):
     def _select(self, corpus: EncodedCorpus, split: str) -> dict[str, Selection]:
         lengths = {language: corpus.lengths(split, language) for language in self.languages}
         config, repeat = self.blocks.balance, False
-        target: int | Mapping[str, int] | None = self._target(split, lengths)
+        target: int | Mapping[str, int] | None = self._target(split, lengths, corpus.delimiters)
         if split == "train" and (config.unit != "tokens" or config.temperature is not None):
             target, repeat = targets(corpus, split, lengths, config), config.temperature is not None
-        chosen = balance(lengths, split, self.seed, config.max_diff_percent, target, repeat=repeat)
+        chosen = balance(
+            lengths, split, self.seed, config.max_diff_percent, target, repeat=repeat, delimiters=corpus.delimiters
+        )
         shortest = min(selection.tokens for selection in chosen.values())
         if block_count(shortest, self.blocks.context) < 1:
             raise self._too_short(split, lengths, shortest)
         return chosen
 
-    def _target(self, split: str, lengths: Mapping[str, np.ndarray]) -> int | None:  # noqa: ARG002 (for those below)
+    def _target(self, split: str, lengths: Mapping[str, np.ndarray], delimiters: int) -> int | None:  # noqa: ARG002 (for those below)
         """Tokens of each language; None: as many as the smallest has."""
         return self.blocks.balance.tokens_per_language if split == "train" else None
 

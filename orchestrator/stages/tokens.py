@@ -17,8 +17,16 @@ from orchestrator.environment import Environment
 from orchestrator.errors import CorpusError
 from orchestrator.stages.base import Stage
 from orchestrator.tokens.encoding import EncodedShard, Shard, encode_shard, shards_of
+from orchestrator.tokens.packing import SHARE
+from orchestrator.tokens.special import OURS, special_tokens
 from orchestrator.tokens.storage import SPLITS, token_dtype, write_array
-from orchestrator.tokens.tokenizer import byte_lengths, character_lengths, load_tokenizer, prefix_bytes
+from orchestrator.tokens.tokenizer import (
+    byte_lengths,
+    character_lengths,
+    load_tokenizer,
+    prefix_bytes,
+    vocabulary_size,
+)
 from orchestrator.tokens.works import document_works
 
 
@@ -45,17 +53,20 @@ class TokensStage(Stage):
         encoded = env.map(partial(encode_shard, tokenizer_folder=inputs["tokenizer"]), shards)
         splits: dict[str, dict[str, Any]] = {split: {} for split in SPLITS}
         progress = _Progress(env, len(shards))
+        amounts, prefix = byte_lengths(tokenizer), prefix_bytes(tokenizer)
         with disk_errors(out):
             pairs = zip(shards, encoded, strict=True)
             for path, group in groupby(pairs, key=lambda pair: pair[0].path):
                 target = out / path.parent.name / f"{path.stem}.bin"
-                splits[path.parent.name][path.stem] = _write(target, (each for _, each in group), progress)
+                splits[path.parent.name][path.stem] = _write(
+                    target, (each for _, each in group), progress, amounts, prefix
+                )
                 write_array(target.with_suffix(".works.npy"), document_works(path))
-            write_array(
-                out / "vocabulary.npy", np.stack([byte_lengths(tokenizer), character_lengths(tokenizer)], axis=1)
-            )
-            size = tokenizer.get_vocab_size()
-            about = {"dtype": token_dtype(size).name, "vocab_size": size, "prefix_bytes": prefix_bytes(tokenizer)}
+            write_array(out / "vocabulary.npy", np.stack([amounts, character_lengths(tokenizer)], axis=1))
+            size, special = vocabulary_size(tokenizer), special_tokens(inputs["tokenizer"], tokenizer)
+            about: dict[str, Any] = {"dtype": token_dtype(size).name, "vocab_size": size, "prefix_bytes": prefix}
+            if (special.begin, special.end) != (OURS.begin, OURS.end):
+                about |= {"begin": special.begin, "end": special.end}
             write_json(out / "tokens.json", {"languages": self.languages, **about, "splits": splits})
 
     def _shards(self, corpus: Path) -> list[Shard]:
@@ -88,16 +99,23 @@ class _Progress:
         self._env.log(row)
 
 
-def _write(path: Path, shards: Iterable[EncodedShard], progress: _Progress) -> dict[str, int]:
+def _write(
+    path: Path, shards: Iterable[EncodedShard], progress: _Progress, amounts: np.ndarray, prefix: int
+) -> dict[str, Any]:
     """Append the shards of one language and split to its stream, and count."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    lengths, unknown = [], 0
+    lengths, unknown, text, spelled = [], 0, 0, 0
     with path.open("wb") as file:
         for shard in shards:
             file.write(shard.ids.data)
             lengths.append(shard.lengths)
             unknown += shard.unknown
+            text += shard.bytes
+            spelled += int(amounts[shard.ids].sum())
             progress.add(shard)
     documents = np.concatenate(lengths)
     write_array(path.with_suffix(".lengths.npy"), documents)
-    return {"documents": len(documents), "tokens": int(documents.sum()), "unknown": unknown}
+    counts: dict[str, Any] = {"documents": len(documents), "tokens": int(documents.sum()), "unknown": unknown}
+    kept = spelled == text + prefix * int(np.count_nonzero(documents))
+    # Where the vocabulary lacks text, its bytes are not counted: they never were predicted.
+    return counts if kept or unknown or not spelled else {**counts, SHARE: text / spelled}

@@ -26,11 +26,10 @@ def fingerprint(stage: Stage, inputs: Mapping[str, Path]) -> str:
 
 
 def pretrained_files(model: PluginSpec) -> dict[str, str]:
-    """Identity of the files that a pretrained model is read from, if it is in a folder: their names and content."""
-    folder: Path | None = getattr(build("models.zoo", model), "folder", None)
-    if folder is None:
+    """Identity of the files that a pretrained model is read from, if they lie here: their names and content."""
+    files: list[Path] = getattr(build("models.zoo", model), "files", [])
+    if not files:
         return {}
-    files = sorted(path for path in folder.iterdir() if path.is_file())
     return {"model": digest(list(zip([path.name for path in files], content_digests(files), strict=True)))}
 
 

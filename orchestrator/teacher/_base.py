@@ -10,6 +10,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 from torch import Tensor, nn
 
 from orchestrator.errors import ModelError
+from orchestrator.heads import Head
 from orchestrator.teacher._cache import Cache, read_rows
 
 
@@ -20,11 +21,14 @@ class TeacherStates(NamedTuple):
         hidden: last hidden states after the final norm [B, T, D].
         weight: head [V, D].
         bias: [V] or None.
+        scale, cap: what follows the head, see :class:`orchestrator.heads.Head`.
     """
 
     hidden: Tensor
     weight: Tensor
     bias: Tensor | None
+    scale: float = 1.0
+    cap: float | None = None
 
 
 class TeacherSamples(NamedTuple):
@@ -59,32 +63,32 @@ class TeacherModel:
     Attributes:
         load: the model in evaluation mode, on the student's device.
         hidden_states: last hidden states [B, T, D] of ids [B, T].
-        head: its weight [V, D] and bias [V] or None.
+        head: its head.
         vocab_size: of the student.
         caches: what it said of each block, by language index; empty for a live teacher.
     """
 
     load: Callable[[], nn.Module]
     hidden_states: Callable[[nn.Module, Tensor], Tensor]
-    head: Callable[[nn.Module], tuple[Tensor, Tensor | None]]
+    head: Callable[[nn.Module], Head]
     vocab_size: int
     caches: Mapping[int, Cache] = field(default_factory=dict)
 
-    def frozen(self) -> tuple[nn.Module, Tensor, Tensor | None]:
+    def frozen(self) -> tuple[nn.Module, Head]:
         """The model without gradients, and its head.
 
         Raises:
             ModelError: it has another vocabulary than the student.
         """
         model = self.load().requires_grad_(False).eval()
-        weight_VD, bias_V = self.head(model)
-        if len(weight_VD) != self.vocab_size:
+        head = self.head(model).unchanging
+        if len(head.weight) != self.vocab_size:
             raise ModelError(
-                f"the teacher has {len(weight_VD)} tokens and the student {self.vocab_size}: they can't be compared",
+                f"the teacher has {len(head.weight)} tokens and the student {self.vocab_size}: they can't be compared",
                 where="teacher.model",
                 fix="train both with one tokenizer, or load the teacher's tokenizer with `tokenizer.path`",
             )
-        return model, weight_VD.detach(), None if bias_V is None else bias_V.detach()
+        return model, head
 
     def cached(self, rows_B2: Tensor, device: Any) -> dict[str, Tensor]:
         """The cached tensors of some blocks, stacked, on `device`."""

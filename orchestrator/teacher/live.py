@@ -22,8 +22,8 @@ class Live(TeacherSource):
 class _LiveTeacher:
     def __init__(self, model: TeacherModel) -> None:
         self._source = model
-        self._model, self._weight_VD, self._bias_V = model.frozen()
+        self._model, self._head = model.frozen()
 
     @torch.no_grad()
     def states(self, ids_BT: Tensor, rows_B2: Tensor) -> TeacherStates:  # noqa: ARG002
-        return TeacherStates(self._source.hidden_states(self._model, ids_BT), self._weight_VD, self._bias_V)
+        return TeacherStates(self._source.hidden_states(self._model, ids_BT), *self._head)

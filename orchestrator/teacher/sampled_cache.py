@@ -10,6 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from orchestrator.heads import capped
 from orchestrator.teacher._base import CachedTeacherSource, Teacher, TeacherModel, TeacherSamples, TeacherStates
 
 _SHORT = 1 << 16
@@ -64,8 +65,11 @@ class SampledCache(CachedTeacherSource):
         """Samples int64 [T, K] of one block's positions and the entropy [T]."""
         product = states.weight.dtype
         logits_TV = (hidden_TD.to(product) @ states.weight.t()).float()
+        if states.scale != 1:
+            logits_TV *= states.scale
         if states.bias is not None:
             logits_TV += states.bias
+        logits_TV = capped(logits_TV, states.cap)
         log_p_TV = torch.log_softmax(logits_TV / self.temperature, -1)
         p_TV = log_p_TV.exp()
         generator = torch.Generator(p_TV.device).manual_seed(seed)

@@ -2,7 +2,7 @@
 
 Documents are taken in an order shuffled from the seed, as long as they fit under the target: the number of tokens asked
 for, or all that the smallest language has. Where whole documents end too far below it (few, long documents), the next
-one is cut at a token boundary to hit it. A document counts with its `<s>` and `</s>`, as it is packed.
+one is cut at a token boundary to hit it. A document counts with the special tokens around it, as it is packed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import numpy as np
 
 from orchestrator.errors import CorpusError
 
-DELIMITERS = 2  # <s> and </s> around each document
+DELIMITERS = 2
+"""Tokens around a document where a tokenizer has `<s>` and `</s>`, as those that are trained here do."""
 
 
 @dataclass(frozen=True)
@@ -23,23 +24,25 @@ class Selection:
 
     Attributes:
         rows: their places in the corpus, int64 [documents].
-        lengths: tokens kept of each, without `<s>` and `</s>`, int64 [documents]; only the last may be cut.
+        lengths: tokens kept of each, without special ones, int64 [documents]; only the last may be cut.
         cut_from: tokens the last document had before it was cut; None when it is whole.
+        delimiters: special tokens around each document.
     """
 
     rows: np.ndarray
     lengths: np.ndarray
     cut_from: int | None = None
+    delimiters: int = DELIMITERS
 
     @property
     def tokens(self) -> int:
         """Tokens in the packed stream."""
-        return packed_tokens(self.lengths)
+        return packed_tokens(self.lengths, self.delimiters)
 
 
-def packed_tokens(lengths: np.ndarray) -> int:
+def packed_tokens(lengths: np.ndarray, delimiters: int = DELIMITERS) -> int:
     """Tokens that documents of these lengths take in a stream; empty ones are left out."""
-    return int(lengths.sum()) + DELIMITERS * int(np.count_nonzero(lengths))
+    return int(lengths.sum()) + delimiters * int(np.count_nonzero(lengths))
 
 
 def balance(
@@ -50,6 +53,7 @@ def balance(
     target: int | Mapping[str, int] | None = None,
     *,
     repeat: bool = False,
+    delimiters: int = DELIMITERS,
 ) -> dict[str, Selection]:
     """Choose documents so that the languages' tokens are within `max_diff_percent` of each other.
 
@@ -60,11 +64,12 @@ def balance(
         max_diff_percent: largest difference between two languages, in percent of the larger.
         target: tokens of each language, or of every one; None: as many as the smallest has.
         repeat: whether documents of a language that has less than its target are taken again.
+        delimiters: special tokens around each document.
 
     Raises:
         CorpusError: a language has less than `target` (and the difference allowed).
     """
-    available = {language: packed_tokens(each) for language, each in lengths.items()}
+    available = {language: packed_tokens(each, delimiters) for language, each in lengths.items()}
     if target is None:
         target = min(available.values())
     wanted = target if isinstance(target, Mapping) else dict.fromkeys(lengths, target)
@@ -80,22 +85,24 @@ def balance(
             fix=f"set blocks.balance.tokens_per_language={most} or less, or give {short[0]} more text",
         )
     rngs = {language: np.random.default_rng([seed, *f"{split}/{language}".encode()]) for language in lengths}
-    return {lang: _choose(each, wanted[lang], least[lang], rngs[lang]) for lang, each in lengths.items()}
+    return {lang: _choose(each, wanted[lang], least[lang], rngs[lang], delimiters) for lang, each in lengths.items()}
 
 
-def _choose(lengths: np.ndarray, target: int, least: float, rng: np.random.Generator) -> Selection:
+def _choose(lengths: np.ndarray, target: int, least: float, rng: np.random.Generator, delimiters: int) -> Selection:
     order = rng.permutation(np.flatnonzero(lengths))
-    if target > (total := packed_tokens(lengths)) > 0 and least > total:  # again, in an order of its own each time
+    if (
+        target > (total := packed_tokens(lengths, delimiters)) > 0 and least > total
+    ):  # again, in an order of its own each time
         again = [rng.permutation(order) for _ in range(int(target // total))]
         order = np.concatenate([order, *again])
-    ends = np.cumsum(lengths[order] + DELIMITERS)
+    ends = np.cumsum(lengths[order] + delimiters)
     whole = int(np.searchsorted(ends, target, side="right"))
     reached = int(ends[whole - 1]) if whole else 0
-    rest = target - reached - DELIMITERS
+    rest = target - reached - delimiters
     if reached >= least or whole == len(order) or rest < 1:
         rows = order[:whole]
-        return Selection(rows, lengths[rows])
+        return Selection(rows, lengths[rows], delimiters=delimiters)
     rows = order[: whole + 1]
     kept = lengths[rows]
     kept[-1] = rest
-    return Selection(rows, kept, cut_from=int(lengths[rows[-1]]))
+    return Selection(rows, kept, cut_from=int(lengths[rows[-1]]), delimiters=delimiters)

@@ -1,6 +1,7 @@
 """Packed blocks of tokens, memory-mapped.
 
-Each language and split is one stream `<s> document </s> <s> document </s> …`. Block i of context T is
+Each language and split is one stream of documents between special tokens, `<s> document </s> <s> document </s> …` with
+a tokenizer that is trained here (see :mod:`orchestrator.tokens.packing`). Block i of context T is
 `stream[i*T : i*T + T + 1]`: its first T tokens are inputs, its last T the labels, already shifted. Neighbouring blocks
 share one token, so every token (but the first) is a target exactly once, and there is no padding.
 """
@@ -48,7 +49,9 @@ class TokenBlocks:
             self.languages: tuple[str, ...] = tuple(about["languages"])
             self.context, self.vocab_size = int(about["context"]), int(about["vocab_size"])
             self._dtype = np.dtype(about["dtype"])
-            tokens = {language: int(about["splits"][split][language]["tokens"]) for language in self.languages}
+            counts = {language: about["splits"][split][language] for language in self.languages}
+            tokens = {language: int(each["tokens"]) for language, each in counts.items()}
+            self._shares = {language: float(each.get("text_share", 1.0)) for language, each in counts.items()}
         except (KeyError, TypeError, ValueError) as error:
             raise damaged(self.folder / "blocks.json", "blocks", f"blocks.json lacks or garbles {error}") from None
         for language, count in tokens.items():
@@ -96,6 +99,15 @@ class TokenBlocks:
         if len(works) != self._counts[language]:
             raise damaged(path, "blocks", f"it is of {len(works):,} blocks instead of {self._counts[language]:,}")
         return works
+
+    def text_share(self, language: str) -> float:
+        """Bytes of a language's text over the bytes that its tokens stand for: 1.0 unless the tokenizer changes text.
+
+        Raises:
+            ArtifactError: there is no such language.
+        """
+        self._check(language)
+        return self._shares[language]
 
     def digest(self, language: str) -> str:
         """Checksum (XXH3) of a language's whole stream.

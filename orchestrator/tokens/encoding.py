@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -14,8 +14,9 @@ import pyarrow.parquet as pq
 from tokenizers import Tokenizer
 
 from orchestrator.tokens.sampling import read_texts
+from orchestrator.tokens.special import OURS, special_tokens
 from orchestrator.tokens.storage import check_stream, damaged, map_stream, read_array, read_json, token_dtype
-from orchestrator.tokens.tokenizer import UNK, encode, load_tokenizer
+from orchestrator.tokens.tokenizer import encode, load_tokenizer, vocabulary_size
 
 _ROWS = 64  # documents read at once
 _CHARACTERS = 2_000_000  # text encoded at once; the tokenizer's own records take about 150 bytes a token
@@ -37,11 +38,13 @@ class EncodedShard:
         ids: of all documents, one after the other, uint16 or uint32 [tokens].
         lengths: tokens of each document, int64 [documents].
         unknown: how many of the ids are `<unk>`: text that the tokenizer lost.
+        bytes: of the documents' text in UTF-8.
     """
 
     ids: np.ndarray
     lengths: np.ndarray
     unknown: int
+    bytes: int
 
 
 def shards_of(path: Path) -> list[Shard]:
@@ -64,20 +67,26 @@ def encode_shard(shard: Shard, tokenizer_folder: Path) -> EncodedShard:
         ArtifactError: the corpus is damaged.
         TokenizerError: the tokenizer can't be read.
     """
-    tokenizer = _cached_tokenizer(tokenizer_folder, (tokenizer_folder / "tokenizer.json").stat().st_mtime_ns)
-    ids = [np.empty(0, token_dtype(tokenizer.get_vocab_size()))]
+    modified = (tokenizer_folder / "tokenizer.json").stat().st_mtime_ns
+    tokenizer, unknown, dtype = _cached_tokenizer(tokenizer_folder, modified)
+    ids = [np.empty(0, dtype)]
     lengths: list[int] = []
+    size = 0
     for texts in _batches(shard):
-        documents = encode(tokenizer, texts)
+        documents = encode(tokenizer, texts, dtype)
         lengths.extend(map(len, documents))
         ids.append(np.concatenate(documents))
+        size += sum(len(text.encode("utf-8", "surrogatepass")) for text in texts)
     flat = np.concatenate(ids)
-    return EncodedShard(flat, np.array(lengths, dtype=np.int64), int(np.count_nonzero(flat == UNK)))
+    lost = 0 if unknown is None else int(np.count_nonzero(flat == unknown))
+    return EncodedShard(flat, np.array(lengths, dtype=np.int64), lost, size)
 
 
 @lru_cache(maxsize=2)
-def _cached_tokenizer(folder: Path, modified_ns: int) -> Tokenizer:  # noqa: ARG001 (part of the key)
-    return load_tokenizer(folder)
+def _cached_tokenizer(folder: Path, modified_ns: int) -> tuple[Tokenizer, int | None, np.dtype[Any]]:  # noqa: ARG001 (part of the key)
+    """Tokenizer, id of its `<unk>`, type of its ids."""
+    tokenizer = load_tokenizer(folder)
+    return tokenizer, special_tokens(folder, tokenizer).unk, token_dtype(vocabulary_size(tokenizer))
 
 
 def _batches(shard: Shard) -> Iterator[list[str]]:
@@ -103,6 +112,7 @@ class EncodedCorpus:
         vocab_size: of the tokenizer.
         dtype: of the token ids, uint16 or uint32.
         prefix_bytes: bytes that the tokenizer puts in front of each document.
+        begin, end: ids around each document in packed blocks.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -117,7 +127,9 @@ class EncodedCorpus:
             self.languages = tuple(about["languages"])
             self.vocab_size = int(about["vocab_size"])
             self.prefix_bytes = int(about["prefix_bytes"])
-            self._splits: dict[str, dict[str, dict[str, int]]] = about["splits"]
+            self.begin = tuple(int(token) for token in about.get("begin", OURS.begin))
+            self.end = tuple(int(token) for token in about.get("end", OURS.end))
+            self._splits: dict[str, dict[str, dict[str, Any]]] = about["splits"]
             self.dtype = np.dtype(about["dtype"])
         except (KeyError, TypeError, ValueError) as error:
             raise damaged(folder / "tokens.json", "tokens", f"tokens.json lacks or garbles {error}") from None
@@ -135,6 +147,19 @@ class EncodedCorpus:
             raise damaged(path, "tokens", f"documents of {int(lengths.sum()):,} tokens, tokens.json says {expected}")
         check_stream(self._stream(split, language), self.dtype, expected, "tokens")
         return lengths
+
+    @property
+    def delimiters(self) -> int:
+        """Tokens around each document in packed blocks."""
+        return len(self.begin) + len(self.end)
+
+    def text_share(self, split: str, language: str) -> float:
+        """Bytes of the documents' text over the bytes that their tokens stand for.
+
+        1.0 where the tokenizer keeps text as it is; others write a space in front, or compose and replace characters.
+        """
+        counts: Mapping[str, Any] = self._splits[split][language]
+        return float(counts.get("text_share", 1.0))
 
     def works(self, split: str, language: str) -> np.ndarray:
         """Hash of the work that each document is part of, uint64 [documents].

@@ -31,10 +31,14 @@ def counted_blocks(folder: Path) -> dict[str, int]:
     return {blocks.split: min(map(blocks.count, blocks.languages)) for blocks in splits}
 
 
-def expected_blocks(recipe: Recipe) -> dict[str, int]:
+def expected_blocks(recipe: Recipe, vocab_size: int | None = None) -> dict[str, int]:
     """Blocks of each language by split, about, from the characters of its source; empty where they are not at hand.
 
     The languages are balanced, so each has as many as the smallest. What cleaning takes away is not seen.
+
+    Args:
+        recipe: whose text it is.
+        vocab_size: tokens of the tokenizer, which say how much text one takes; None: the recipe's.
     """
     smallest: dict[str, float] = {}
     most, end = recipe.corpus.max_documents, time.monotonic() + PATIENCE
@@ -43,7 +47,7 @@ def expected_blocks(recipe: Recipe) -> dict[str, int]:
             if characters is None:
                 return {}
             smallest[split] = min(characters, smallest.get(split, math.inf))
-    per_token = math.log2(recipe.tokenizer.vocab_size) / BITS_PER_CHARACTER
+    per_token = math.log2(vocab_size or recipe.tokenizer.vocab_size) / BITS_PER_CHARACTER
     tokens = {split: int(characters / per_token) for split, characters in smallest.items()}
     tokens["train"] = min(tokens["train"], recipe.blocks.balance.tokens_per_language or tokens["train"])
     return {split: block_count(count, recipe.blocks.context) for split, count in tokens.items()}

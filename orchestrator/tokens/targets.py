@@ -29,7 +29,7 @@ def targets(
     Raises:
         ArtifactError: the token ids are damaged.
     """
-    available = {language: packed_tokens(each) for language, each in lengths.items()}
+    available = {language: packed_tokens(each, corpus.delimiters) for language, each in lengths.items()}
     per_token = {
         language: 1.0 if config.unit == "tokens" else _amount(corpus, split, language, config.unit) / max(1, tokens)
         for language, tokens in available.items()

@@ -1,7 +1,8 @@
-"""Byte-pair encoding that loses no text, with `<unk> <s> </s>` = 0, 1, 2.
+"""Text to tokens: byte-pair encoding trained here, or the tokenizer of a pretrained model.
 
-Tokenizers trained here work on bytes, so ``decode(encode(x)) == x`` for any text. Text that spells a special token
-("</s>" in a web page or a prompt) is encoded as text: only the packing of documents writes special ids.
+Tokenizers trained here work on bytes, so ``decode(encode(x)) == x`` for any text, and have `<unk> <s> </s>` = 0, 1, 2;
+what others have says :mod:`orchestrator.tokens.special`. Text that spells a special token ("</s>" in a web page or a
+prompt) is encoded as text: only the packing of documents writes special ids.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +19,15 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 
 from orchestrator.artifacts import check_files, write_json
 from orchestrator.errors import TokenizerError
+from orchestrator.tokens.special import GENERATION, OUR_NAMES
 from orchestrator.tokens.storage import token_dtype
 
-FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
+FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
 """Of a tokenizer's folder."""
 MODEL_INPUTS = ("input_ids", "attention_mask")
 """What encoding a text yields. Where `model_input_names` doesn't say so, transformers 4 adds token_type_ids of 0, and
 models that take them, GPT-2 among them, add the embedding of token 0 to every position."""
-SPECIAL_TOKENS = ("<unk>", "<s>", "</s>")
-UNK, BOS, EOS = 0, 1, 2
+_UNK, _BOS, _ = OUR_NAMES
 _CONFIG = FILES[1]
 
 
@@ -39,19 +41,19 @@ def train_tokenizer(texts: Iterable[list[str]], vocab_size: int) -> Tokenizer:
     Raises:
         TokenizerError: the text does not support that many tokens.
     """
-    tokenizer = Tokenizer(models.BPE(unk_token=SPECIAL_TOKENS[UNK]))
+    tokenizer = Tokenizer(models.BPE(unk_token=_UNK))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
         min_frequency=2,
-        special_tokens=list(SPECIAL_TOKENS),
+        special_tokens=list(OUR_NAMES),
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
     tokenizer.post_processor = processors.TemplateProcessing(
-        single="<s> $A", pair="<s> $A <s> $B", special_tokens=[(SPECIAL_TOKENS[BOS], BOS)]
+        single="<s> $A", pair="<s> $A <s> $B", special_tokens=[(_BOS, OUR_NAMES.index(_BOS))]
     )
     reached = tokenizer.get_vocab_size()
     if reached < vocab_size:
@@ -65,12 +67,12 @@ def train_tokenizer(texts: Iterable[list[str]], vocab_size: int) -> Tokenizer:
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:
-    """Open a folder's `tokenizer.json`, ours or another one with the same three special tokens.
+    """Open a folder's `tokenizer.json`, ours or another one's.
 
-    Special tokens that occur in text are encoded as text.
+    Special tokens that occur in text are encoded as text, and no text is cut or padded.
 
     Raises:
-        TokenizerError: there is none, it can't be read, or `<unk> <s> </s>` are not 0, 1, 2.
+        TokenizerError: there is none, or it can't be read.
         ArtifactError: it is an artifact's, and has changed since that was published.
     """
     path = tokenizer_file(folder)
@@ -79,14 +81,9 @@ def load_tokenizer(folder: Path) -> Tokenizer:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # tokenizers raises bare Exception
         raise TokenizerError(f"the tokenizer can't be read: {error}", where=str(path), fix="copy it again") from None
-    ids = tuple(tokenizer.token_to_id(token) for token in SPECIAL_TOKENS)
-    if ids != (UNK, BOS, EOS):
-        raise TokenizerError(
-            f"the tokens {' '.join(SPECIAL_TOKENS)} must have the ids 0, 1, 2, here they have {ids}",
-            where=str(path),
-            fix="train a tokenizer: leave tokenizer.path out of the recipe",
-        )
     tokenizer.encode_special_tokens = True
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
     return tokenizer
 
 
@@ -111,10 +108,23 @@ def save_tokenizer(tokenizer: Tokenizer, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     # Not Tokenizer.save: it reports a full disk as a bare Exception.
     (out / "tokenizer.json").write_text(tokenizer.to_str(pretty=True), encoding="utf-8")
-    names = dict(zip(("unk_token", "bos_token", "eos_token"), SPECIAL_TOKENS, strict=True))
+    names = dict(zip(("unk_token", "bos_token", "eos_token"), OUR_NAMES, strict=True))
     write_json(out / "special_tokens_map.json", names)
     config = {"clean_up_tokenization_spaces": False, "split_special_tokens": True, "model_input_names": MODEL_INPUTS}
     write_json(out / _CONFIG, {"tokenizer_class": "PreTrainedTokenizerFast", **names, **config})
+
+
+def take_tokenizer(folder: Path, out: Path) -> None:
+    """Copy the files of a tokenizer that was made elsewhere, as they are; the pipeline's are :func:`copy_tokenizer`'s.
+
+    Raises:
+        TokenizerError: there is none.
+    """
+    tokenizer_file(folder)
+    out.mkdir(parents=True, exist_ok=True)
+    for name in (*FILES, GENERATION):
+        if (folder / name).is_file():
+            shutil.copyfile(folder / name, out / name)
 
 
 def copy_tokenizer(folder: Path, out: Path) -> None:
@@ -137,9 +147,24 @@ def copy_tokenizer(folder: Path, out: Path) -> None:
             write_json(out / _CONFIG, {**config, "model_input_names": MODEL_INPUTS})
 
 
-def encode(tokenizer: Tokenizer, texts: Sequence[str]) -> list[np.ndarray]:
-    """Token ids of each text, without special tokens: a list of uint16 or uint32 [tokens]."""
-    dtype = token_dtype(tokenizer.get_vocab_size())
+def vocabulary_size(tokenizer: Tokenizer) -> int:
+    """Rows that a model of this tokenizer needs: its largest id and one, where ids without a token count too."""
+    return max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1) + 1
+
+
+def encode(tokenizer: Tokenizer, texts: Sequence[str], dtype: np.dtype[Any] | None = None) -> list[np.ndarray]:
+    """Token ids of each text, without special tokens.
+
+    Args:
+        tokenizer: opened by :func:`load_tokenizer`.
+        texts: any.
+        dtype: of the ids, uint16 or uint32; None: by the vocabulary.
+
+    Returns:
+        A list of arrays [tokens].
+    """
+    if dtype is None:
+        dtype = token_dtype(max(tokenizer.get_vocab_size(), *tokenizer.get_added_tokens_decoder(), 0))
     encodings = tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
     return [np.fromiter(encoding.ids, dtype, count=len(encoding)) for encoding in encodings]
 
@@ -154,22 +179,23 @@ def token_bytes(tokenizer: Tokenizer) -> list[bytes]:
     """UTF-8 bytes that each token id stands for, [V]; special tokens and unused ids stand for none.
 
     Raises:
-        TokenizerError: neither byte-level nor ▁-for-space BPE.
+        TokenizerError: the tokens are neither bytes (byte-level BPE) nor text with ▁ for a space (SentencePiece's BPE
+            and Unigram).
     """
     description = json.loads(tokenizer.to_str())
-    decoder = json.dumps(description.get("decoder"))
+    decoder = json.dumps(description.get("decoder"), ensure_ascii=False)
     if '"ByteLevel"' in decoder:
         to_bytes = _byte_level_bytes
-    elif "▁" in json.dumps(description.get("decoder"), ensure_ascii=False):
-        to_bytes = _metaspace_bytes
+    elif "▁" in decoder:
+        to_bytes = partial(_metaspace_bytes, falls_back='"ByteFallback"' in decoder)
     else:
         raise TokenizerError(
-            "can't tell which bytes the tokens of this tokenizer stand for",
+            f"can't tell which bytes the tokens of this tokenizer ({description['model'].get('type')}) stand for",
             where="tokenizer.path",
-            fix="use a byte-level or SentencePiece-style BPE tokenizer",
+            fix="use a byte-level BPE or SentencePiece-style (BPE or Unigram) tokenizer, or a teacher that has one",
         )
     added = {entry["id"]: entry for entry in description.get("added_tokens", [])}
-    table = [b""] * (max(tokenizer.get_vocab(with_added_tokens=True).values()) + 1)
+    table = [b""] * vocabulary_size(tokenizer)
     for token, index in tokenizer.get_vocab(with_added_tokens=True).items():
         if index not in added:
             table[index] = to_bytes(token)
@@ -200,17 +226,23 @@ def prefix_bytes(tokenizer: Tokenizer) -> int:
 
 
 def loses_text(tokenizer: Tokenizer) -> bool:
-    """Whether some characters become `<unk>`: the vocabulary lacks single bytes (as the paper's released one does)."""
+    """Whether some characters become `<unk>`: the vocabulary lacks single bytes (as the paper's released one does).
+
+    Bytes that no text in UTF-8 has (0xC0, 0xC1, 0xF5 and more) may be missing.
+    """
     table = token_bytes(tokenizer)
-    return not {bytes([byte]) for byte in range(256)} <= set(table)
+    return not {bytes([byte]) for byte in (*range(0xC0), *range(0xC2, 0xF5))} <= set(table)
 
 
 def _byte_level_bytes(token: str) -> bytes:
-    return bytes(_BYTE_OF[character] for character in token)
+    try:
+        return bytes(_BYTE_OF[character] for character in token)
+    except KeyError:  # in some vocabularies a few tokens are spelled as text; decoders take them so
+        return token.encode()
 
 
-def _metaspace_bytes(token: str) -> bytes:
-    if len(token) == 6 and token.startswith("<0x") and token.endswith(">"):
+def _metaspace_bytes(token: str, falls_back: bool) -> bytes:
+    if falls_back and len(token) == 6 and token.startswith("<0x") and token.endswith(">"):
         return bytes([int(token[3:5], 16)])
     return token.replace("▁", " ").encode()
 

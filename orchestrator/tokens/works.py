@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
 
-from orchestrator.tokens.balance import DELIMITERS, Selection
+from orchestrator.tokens.balance import Selection
 from orchestrator.tokens.storage import damaged
 
 _ROWS = 4096  # names held in memory at once
@@ -45,7 +45,7 @@ def block_works(works: np.ndarray, selection: Selection, context: int, blocks: i
     Returns:
         uint64 [blocks].
     """
-    ends = np.cumsum(selection.lengths + DELIMITERS)
+    ends = np.cumsum(selection.lengths + selection.delimiters)
     middles = np.arange(blocks, dtype=np.int64) * context + context // 2
     found: np.ndarray = works[selection.rows[np.searchsorted(ends, middles, side="right")]]
     return found

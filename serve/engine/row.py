@@ -52,7 +52,7 @@ class Row:
         seed = self.sampling.seed
         self.stream = Stream(fresh_seed() if seed is None else seed)
         self.ended: FinishReason | None = None
-        self._which, self._end, self._pieces, self._matcher = request.stream, tokenizer.end, tokenizer.bytes, matcher
+        self._which, self._ends, self._pieces, self._matcher = request.stream, tokenizer.ends, tokenizer.bytes, matcher
         self._detokenizer, self._stops = Detokenizer(tokenizer.bytes), StopTexts(self.sampling.stop)
         self._adjustment = Adjustment(self.sampling, prompt)
         self._text: list[str] = []
@@ -130,7 +130,7 @@ class Row:
         self._adjustment.push(token)
         if self._matcher is not None:
             self._matcher.push(token)
-        if token == self._end:
+        if token in self._ends:
             self.ended, text = "stop", self._stops.flush()
         else:
             text = self._stops.push(self._detokenizer.push(token))

@@ -92,7 +92,8 @@ class _Bytes:
     """What llguidance asks of a tokenizer."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
-        self.eos_token_id, self.bos_token_id = tokenizer.end, 1
+        self.eos_token_id = tokenizer.end
+        self.bos_token_id = tokenizer.special.begin[0] if tokenizer.special.begin else None
         self.tokens = [bytes(piece) for piece in tokenizer.bytes]
         self.special_token_ids = [index for index, piece in enumerate(self.tokens) if not piece]
         self._encode = tokenizer.encode

@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
 
 from orchestrator.config.base import PluginSpec
 from orchestrator.models import (
     build_model,
-    check_head,
+    find_head,
     head,
     hidden_states,
     load_model,
@@ -93,13 +92,13 @@ def test_count_is_that_of_the_real_model(name: str) -> None:
 
 def test_hidden_states_and_head_are_the_logits(name: str) -> None:
     model = build_model(small(name), VOCAB, CONTEXT, seed=0).eval()
-    check_head(model)
+    assert find_head(model).plain
     ids = torch.randint(VOCAB, (3, CONTEXT), generator=torch.Generator().manual_seed(0))
-    weight, bias = head(model)
+    layer = head(model)
     with torch.no_grad():
         hidden = hidden_states(model, ids)
-        assert hidden.shape == (3, CONTEXT, weight.shape[1])
-        torch.testing.assert_close(nn.functional.linear(hidden, weight, bias), model(ids).logits, rtol=1e-4, atol=1e-5)
+        assert hidden.shape == (3, CONTEXT, layer.weight.shape[1])
+        torch.testing.assert_close(layer.logits(hidden), model(ids).logits, rtol=1e-4, atol=1e-5)
 
 
 def test_every_token_can_learn(name: str) -> None:

@@ -9,7 +9,7 @@ from typing import ClassVar
 from torch import nn
 
 from orchestrator.config.base import PluginSpec, build, plugin_of
-from orchestrator.models.build import head
+from orchestrator.models.heads import head
 from orchestrator.models.mixture import Mixture
 from orchestrator.models.setups._base import Setup
 
@@ -30,6 +30,6 @@ class MoECE(Setup):
     def assemble(self, experts: Mapping[str, nn.Module], common: nn.Module | None = None) -> Mixture:
         """See :class:`orchestrator.models.setups._base.Setup`."""
         assert common is not None
-        combiner, width = build("models.combiners", self.combiner), head(common)[0].shape[1]
+        combiner, width = build("models.combiners", self.combiner), head(common).weight.shape[1]
         combiners = {language: combiner.build(width) for language in experts}
         return Mixture(experts, common, combiners, shares=("embedding", "head"))

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
+from orchestrator.tokens.special import OURS
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 Count = Annotated[int, Field(ge=1)]
 Probability = Annotated[float, Field(ge=0, lt=1)]
-
-BOS, EOS = 1, 2
-"""Ids of ``<s>`` and ``</s>`` in every tokenizer of this project (the paper's too); ``<unk>`` is 0."""
 
 
 @dataclass(frozen=True)
@@ -44,16 +43,29 @@ class Architecture(ABC):
         from transformers import AutoModelForCausalLM
 
         config = self.configuration(vocab_size, context)
-        return AutoModelForCausalLM.from_config(config, attn_implementation="sdpa")
+        return AutoModelForCausalLM.from_config(config, attn_implementation=attention(config))
+
+
+def attention(config: Any) -> str:
+    """How transformers is to compute attention: "sdpa", torch's own, or "eager" where the family has no other.
+
+    Args:
+        config: of a causal language model.
+    """
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
+
+    model = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
+    return "sdpa" if getattr(model, "_supports_sdpa", True) else "eager"
 
 
 def special_ids() -> dict[str, int | None]:
-    """Special tokens for a configuration.
+    """Special tokens for a configuration: those of tokenizers that are trained here; the run's are put in when a model
+    is saved beside its tokenizer.
 
     The padding id stays out on purpose: Mistral, Phi and others hand it to ``nn.Embedding`` as `padding_idx`, which
     would zero the embedding of ``</s>`` and keep it from learning. The generation configuration has it.
     """
-    return {"bos_token_id": BOS, "eos_token_id": EOS, "pad_token_id": None}
+    return {"bos_token_id": OURS.bos, "eos_token_id": OURS.eos[0], "pad_token_id": None}
 
 
 def check_heads(width: int, heads: int, kv_heads: int | None = None) -> None:

@@ -1,4 +1,4 @@
-"""What is refused of weights that people bring: adapters, pickles, and numbers that are none."""
+"""What is refused of weights that people bring: adapters beside them, pickles, and numbers that are none."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from orchestrator.errors import ModelError
+from orchestrator.models.zoo._adapters import ADAPTER
 
-ADAPTER = "adapter_config.json"
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 
@@ -24,9 +24,9 @@ def check_folder(folder: Path, name: str) -> None:
     Raises:
         ModelError: they are not.
     """
-    whole = any(path for path in folder.glob("*.safetensors") if not path.name.startswith("adapter_"))
-    if (folder / ADAPTER).is_file():
-        raise _adapter(folder / ADAPTER, name, beside_weights=whole)
+    whole = has_weights(folder)
+    if whole and (folder / ADAPTER).is_file():
+        raise _adapter(folder / ADAPTER, name)
     names = sorted(path.name for pattern in _PICKLES for path in folder.glob(pattern))
     pickles = [name for name in names if name != "training_args.bin"]  # of the Trainer: no weights
     if pickles and not whole:
@@ -38,6 +38,11 @@ def check_folder(folder: Path, name: str) -> None:
         )
     if (folder / "config.json").is_file():
         _check_whole(folder, name)
+
+
+def has_weights(folder: Path) -> bool:
+    """Whether there are weights of a model itself, not of an adapter alone."""
+    return any(not path.name.startswith("adapter_") for path in folder.glob("*.safetensors"))
 
 
 def _check_whole(folder: Path, name: str) -> None:
@@ -73,7 +78,7 @@ def check_adapter_file(path: Path | None, name: str) -> None:
         ModelError: it has an adapter.
     """
     if path is not None:
-        raise _adapter(path, name, beside_weights=True)
+        raise _adapter(path, name)
 
 
 def check_finite(model: Any, name: str) -> None:
@@ -92,14 +97,7 @@ def check_finite(model: Any, name: str) -> None:
             )
 
 
-def _adapter(path: Path, name: str, *, beside_weights: bool) -> ModelError:
-    merge = "merge it (peft: merge_and_unload(), then save_pretrained() into a new folder) and name the merged model"
-    if beside_weights:
-        what = f"{name} holds an adapter beside its weights, which would be left out"
-        return ModelError(what, str(path), f"{merge}; to have the weights without it, remove {ADAPTER}")
-    try:
-        base = json.loads(path.read_text(encoding="utf-8")).get("base_model_name_or_path")
-    except (OSError, ValueError, AttributeError):
-        base = None
-    what = f"{name} is an adapter without its model" + (f" ({base})" if base else "")
-    return ModelError(what, str(path), merge)
+def _adapter(path: Path, name: str) -> ModelError:
+    what = f"{name} holds an adapter beside its weights, which would be left out"
+    merge = "move it into a folder of its own and name that: it is merged into the model that it names"
+    return ModelError(what, str(path), f"{merge}; to have the weights without it, remove {ADAPTER}")

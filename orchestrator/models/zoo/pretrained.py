@@ -1,18 +1,22 @@
-"""Weights that exist: a folder, or a model of the Hugging Face hub."""
+"""Weights that exist: a folder, a GGUF file, an adapter and its model, or a model of the Hugging Face hub."""
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
-from orchestrator.errors import ModelError, MomeError, ResourceError, VocabularyError
-from orchestrator.models.zoo._base import Architecture, check_complete, quiet
-from orchestrator.models.zoo._weights import ADAPTER, check_adapter_file, check_finite, check_folder
+from orchestrator.errors import ModelError, VocabularyError
+from orchestrator.models.zoo._adapters import ADAPTER, adapter_base, merge
+from orchestrator.models.zoo._base import Architecture, attention, check_complete, quiet
+from orchestrator.models.zoo._families import check_family, cut_rows
+from orchestrator.models.zoo._fetching import explained, nearest
+from orchestrator.models.zoo._gguf import check_gguf, gguf_configuration
+from orchestrator.models.zoo._own_tokenizer import advice, tokenizer_folder
+from orchestrator.models.zoo._weights import check_adapter_file, check_finite, check_folder, has_weights
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -36,43 +40,97 @@ class Pretrained(Architecture):
     @property
     def folder(self) -> Path | None:
         """The model's folder; None where it is on the hub."""
-        folder = Path(self.name).expanduser()
-        return folder if (folder / "config.json").is_file() else None
+        path = self.path
+        if self.gguf is not None:
+            return path.parent
+        return path if (path / "config.json").is_file() or (path / ADAPTER).is_file() else None
+
+    @property
+    def files(self) -> list[Path]:
+        """What the model is read from, where it lies here; an adapter's model after its own.
+
+        Raises:
+            ModelError: an adapter does not say what it is of.
+        """
+        if self.folder is None:
+            return []
+        if self.gguf is not None:
+            return [self.gguf] if self.gguf.is_file() else []
+        own = sorted(path for path in self.folder.iterdir() if path.is_file())
+        return own + ([] if self.base is None else self.base.files)
+
+    @property
+    def gguf(self) -> Path | None:
+        """The GGUF file; None where it is none."""
+        return self.path if self.path.suffix == ".gguf" and self.is_local else None
+
+    @property
+    def base(self) -> Pretrained | None:
+        """The model that an adapter is of; None where it is no folder with an adapter and no model.
+
+        Raises:
+            ModelError: the adapter does not say, or is damaged. ResourceError: peft is not installed.
+        """
+        if not (self.path / ADAPTER).is_file() or has_weights(self.path):
+            return None
+        return replace(self, name=adapter_base(self.path), revision=None)
+
+    @property
+    def path(self) -> Path:
+        """The name as a path."""
+        return Path(self.name).expanduser()
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the name is of something that lies here."""
+        return self.path.exists() or self.name.startswith(("/", ".", "~"))
 
     def tokenizer_file(self) -> Path | None:
-        """Its `tokenizer.json`; None where it has none.
+        """Its `tokenizer.json`, with the other files of its tokenizer beside it; None where it has none.
 
         Raises:
             ModelError: there is no such model. ResourceError: the hub can't be reached.
         """
-        return self._file("tokenizer.json")
+        folder = tokenizer_folder(self)
+        return None if folder is None else folder / "tokenizer.json"
 
     def configuration(self, vocab_size: int, context: int) -> Any:
         """The configuration beside the weights.
 
         Raises:
-            ModelError: no such model, an adapter, another vocabulary, or fewer positions than the context has tokens.
-            ResourceError: the hub can't be reached.
+            ModelError: no such model, fewer rows than the tokenizer has tokens, fewer positions than the context has
+                tokens, or an architecture whose logits can't be computed from hidden states.
+            ResourceError: the hub can't be reached, or a package is missing.
         """
         from transformers import AutoConfig
 
-        config = self._fetch(AutoConfig.from_pretrained)
-        if not self._local:
-            check_adapter_file(self._file(ADAPTER), self.name)
-        positions = getattr(config, "max_position_embeddings", None)
+        if self.base is not None:
+            return self.base.configuration(vocab_size, context)
+        gguf = self.gguf
+        config = self.fetch(AutoConfig.from_pretrained if gguf is None else lambda *_, **__: gguf_configuration(gguf))
+        if not self.is_local:
+            check_adapter_file(self.file(ADAPTER), self.name)
+        check_family(config, self.name)
+        text = config.get_text_config()  # of a model that sees images too
+        positions = getattr(text, "max_position_embeddings", None)
         if positions is not None and context > positions:
             raise ModelError(
                 f"{self.name} has {positions} positions, fewer than the context of {context} tokens",
                 where="blocks.context",
                 fix=f"set blocks.context={positions} or less",
             )
-        if config.vocab_size != vocab_size:
-            what = f"{self.name} has {config.vocab_size} tokens, the tokenizer {vocab_size}"
-            raise VocabularyError(what, where="tokenizer", fix=self._own_tokenizer(config.vocab_size))
+        if text.vocab_size < vocab_size:
+            what = f"{self.name} has {text.vocab_size} rows for tokens, the tokenizer {vocab_size} tokens"
+            file = self.tokenizer_file()
+            fix = "name a model that comes with its tokenizer"
+            fix = fix if file is None else advice(file.parent, text.vocab_size, self.name)
+            raise VocabularyError(what, where="tokenizer", fix=fix)
         return config
 
     def build(self, vocab_size: int, context: int) -> PreTrainedModel:
         """The pretrained model in fp32; on the meta device its shapes only.
+
+        Rows beyond the tokenizer, which fill up the vocabulary to a round number, are cut: no text has these tokens.
 
         Raises:
             ModelError: see :meth:`configuration`; or weights are missing, pickles, or not finite.
@@ -81,51 +139,61 @@ class Pretrained(Architecture):
 
         config = self.configuration(vocab_size, context)
         if torch.get_default_device().type == "meta":
-            return AutoModelForCausalLM.from_config(config)
+            model = AutoModelForCausalLM.from_config(config, attn_implementation=attention(config))
+        elif self.base is not None:
+            model = merge(self.base._load(config), self.path)
+            check_finite(model, self.name)
+        else:
+            model = self._load(config)
+        return cut_rows(model, vocab_size)
+
+    def _load(self, config: Any) -> Any:
+        from transformers import AutoModelForCausalLM, GgufConfig
+
+        options: dict[str, Any] = {"use_safetensors": True}
+        if self.gguf is not None:  # without its own type transformers refuses to save it
+            options = {"quantization_config": GgufConfig(dequantize=True)}
+        else:
+            options["config"] = config
         with quiet():
-            model, report = self._fetch(
+            model, report = self.fetch(
                 AutoModelForCausalLM.from_pretrained,
-                config=config,
                 dtype=torch.float32,
-                use_safetensors=True,
-                attn_implementation="sdpa",
+                attn_implementation=attention(config),
                 output_loading_info=True,
+                **options,
             )
         try:
             check_complete(report)
         except ValueError as error:
             raise ModelError(f"{self.name} is not whole: {error}", where="models.zoo.pretrained") from None
         check_finite(model, self.name)
-        loaded: PreTrainedModel = model
-        return loaded
+        return model
 
-    def _own_tokenizer(self, rows: int) -> str:
-        """What to type, so that a run has the tokenizer of this model, whose vocabulary has so many rows."""
-        from orchestrator.models.vocabulary import advice
-
-        file = self.tokenizer_file()
-        return "name a model that comes with its tokenizer" if file is None else advice(file.parent, rows)
-
-    def _fetch(self, load: Callable[..., Any], **options: Any) -> Any:
-        """Load from the folder or the hub; never run code that comes with a model."""
-        path, local = self._path, self._local
-        if local:
+    def fetch(self, load: Callable[..., Any], **options: Any) -> Any:
+        """Load from the folder, the file or the hub; never run code that comes with a model."""
+        path, gguf = self.path, self.gguf
+        name = str(path) if self.is_local else self.name
+        if gguf is not None:
+            check_gguf(gguf)
+            name, options = str(path.parent), {"gguf_file": path.name, **options}
+        elif self.is_local:
             check_folder(path, self.name)
-        if local and not (path / "config.json").is_file():
-            raise ModelError("there is no model (a folder with config.json)", where=str(path), fix=_nearest(path))
+            if not (path / "config.json").is_file():
+                raise ModelError("there is no model (a folder with config.json)", where=str(path), fix=nearest(path))
         from safetensors import SafetensorError
 
         from orchestrator.models import _token_moe  # noqa: F401  registers its model type
 
         try:
-            return load(str(path) if local else self.name, revision=self.revision, trust_remote_code=False, **options)
-        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-            raise self._explained(error) from None
+            return load(name, revision=self.revision, trust_remote_code=False, **options)
+        except (OSError, ValueError, RuntimeError, KeyError, ImportError, SafetensorError) as error:
+            raise explained(error, self.name, path if self.is_local else None) from None
 
-    def _file(self, name: str) -> Path | None:
+    def file(self, name: str) -> Path | None:
         """A file of the folder, or fetched from the hub; None where there is none."""
-        if self._local:
-            return self._path / name if (self._path / name).is_file() else None
+        if self.is_local:
+            return self.path / name if (self.path / name).is_file() else None
         from huggingface_hub import hf_hub_download
         from huggingface_hub.errors import EntryNotFoundError
 
@@ -134,50 +202,4 @@ class Pretrained(Architecture):
         except EntryNotFoundError:
             return None
         except (OSError, ValueError) as error:
-            raise self._explained(error) from None
-
-    @property
-    def _path(self) -> Path:
-        return Path(self.name).expanduser()
-
-    @property
-    def _local(self) -> bool:
-        return self._path.exists() or self.name.startswith(("/", ".", "~"))
-
-    def _explained(self, error: Exception) -> MomeError:
-        from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
-
-        causes: list[BaseException] = [error]
-        while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None and cause not in causes:
-            causes.append(cause)
-        kinds = {kind.__name__ for cause in causes for kind in type(cause).__mro__}
-        text = str(error).splitlines()[0] if str(error) else type(error).__name__
-        unreachable = {
-            "LocalEntryNotFoundError",
-            "OfflineModeIsEnabled",
-            "ConnectionError",
-            "ConnectError",
-            "TimeoutException",
-        }
-        if kinds & unreachable:
-            return ResourceError(
-                f"the model hub can't be reached for {self.name}",
-                where="models.zoo.pretrained",
-                fix="check the network (or HF_ENDPOINT), or download the model and give its folder as `name`",
-            )
-        missing = (RepositoryNotFoundError, RevisionNotFoundError, EntryNotFoundError)
-        what = f"the hub has no model {self.name!r}" if any(isinstance(c, missing) for c in causes) else text
-        if self._local:
-            return ModelError(what, where=str(self._path), fix="mend the folder: copy or download the model again")
-        fix = "check `name` and `revision`"
-        if "safetensors" in text:
-            fix += "; its weights have to be safetensors: pickles (.bin), which can run code, are not loaded"
-        return ModelError(what, where="models.zoo.pretrained", fix=fix)
-
-
-def _nearest(path: Path) -> str:
-    """What to name instead of a folder without a model: one in it, or beside it."""
-    inside = sorted(file.parent for file in path.glob("*/config.json"))
-    beside = {file.parent.name: file.parent for file in path.absolute().parent.glob("*/config.json")}
-    near = inside or [beside[name] for name in difflib.get_close_matches(path.name, beside)]
-    return f'did you mean "{near[0]}"?' if near else "give a folder that save_pretrained wrote"
+            raise explained(error, self.name, None) from None

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from orchestrator.models import check_head
+from orchestrator.heads import capped
+from orchestrator.models import find_head
 from serve.engine.forward.step import Step
 from serve.engine.weights import Linear, Pack
 
@@ -43,11 +44,12 @@ class Generic:
     """
 
     def __init__(self, model: Any, pack: Pack) -> None:
-        check_head(model)
+        found = find_head(model)
+        self._scale, self._cap = found.scale, found.cap
         self._model = model
         self.context, self.device = int(model.config.max_position_embeddings), model.device
-        head = model.get_output_embeddings()
-        self._head: Linear = pack(head.weight, getattr(head, "bias", None))
+        # The scale goes to the states, so that the packed product may have its bias.
+        self._head: Linear = pack(found.weight, found.bias)
 
     def cache(self, slots: int) -> RowCaches:
         """See :class:`Forward`."""
@@ -68,4 +70,4 @@ class Generic:
 
     def logits(self, hidden_RD: Tensor) -> Tensor:
         """See :class:`Forward`."""
-        return self._head(hidden_RD)
+        return capped(self._head(hidden_RD if self._scale == 1 else hidden_RD * self._scale), self._cap)

@@ -1,32 +1,20 @@
-"""Products by a kernel of our own (`native.cpp`), which the machine's compiler builds once."""
+"""Products by a kernel of our own: `serve/engine/native/products.cpp`."""
 
 from __future__ import annotations
 
 import ctypes
-import hashlib
-import logging
-import os
-import shutil
-import subprocess
-import tempfile
 import threading
 from collections.abc import Callable
-from functools import cache, partial
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from orchestrator.contents import cache_folder
-from orchestrator.machine import processor
+from serve.engine.native import library
 from serve.engine.weights import plain
 from serve.engine.weights._base import Linear, Pack
 
-SOURCE = Path(__file__).with_suffix(".cpp")
-OFF = "MOME_NATIVE"
-"""Environment variable: 0 has torch's own products compute."""
-_FLAGS = ("-O3", "-march=native", "-std=c++17", "-fopenmp", "-shared", "-fPIC", "-Wno-maybe-uninitialized")
 _LANES = 16
 _SMALL = 2**17
 """Weights below which one thread is faster than several."""
@@ -35,7 +23,6 @@ _LARGE = 2**20
 _CHUNK, _LINE = 2**26, 64
 """Bytes asked of the system at once, of which only what is written to takes memory; and of a cache line."""
 _MOST, _ZERO, _SMALLEST = 127, 128, 1e-30
-log = logging.getLogger("mome.engine")
 
 
 class _Weights(ctypes.Structure):
@@ -46,9 +33,14 @@ class _Weights(ctypes.Structure):
 
 def pack_for(precision: str, device: str | torch.device) -> Pack | None:
     """How weights of a precision are packed for the kernel; None: this machine can't build it, or has no use for it."""
-    library = _library() if torch.device(device).type == "cpu" else None
-    function = getattr(library, f"product_{precision}", None)
-    return None if function is None else partial(_pack, precision, function)
+    kernel: Any = library("products") if torch.device(device).type == "cpu" else None
+    function = getattr(kernel, f"product_{precision}", None)
+    if function is None:
+        return None
+    pointer = ctypes.c_void_p
+    function.argtypes, function.restype = [pointer, pointer, ctypes.c_int64, pointer, ctypes.c_int], None
+    kernel.in_large_pages.argtypes, kernel.in_large_pages.restype = [pointer, ctypes.c_int64], None
+    return partial(_pack, precision, function)
 
 
 def _pack(
@@ -92,7 +84,7 @@ class _Arena:
         with self._lock:
             if self._taken + size > len(self._chunk):
                 self._chunk, self._taken = torch.empty(max(size, _CHUNK), dtype=torch.uint8), 0
-                _library().in_large_pages(self._chunk.data_ptr(), len(self._chunk))
+                library("products").in_large_pages(self._chunk.data_ptr(), len(self._chunk))
             kept = self._chunk[self._taken : self._taken + size]
             self._taken += -(-size // _LINE) * _LINE
         kept.view(values.dtype).view(values.shape).copy_(values)
@@ -119,60 +111,3 @@ def _product(
     threads = torch.get_num_threads() if weights.inputs * weights.outputs >= _SMALL else 1
     function(ctypes.byref(weights), states_ND.data_ptr(), len(states_ND), out.data_ptr(), threads)
     return plain.activated(out, activation)
-
-
-@cache
-def _library() -> Any:
-    """The kernel; None where there is no compiler, another processor, or none is wanted."""
-    compiler = shutil.which(os.environ.get("CXX", "g++"))
-    if os.environ.get(OFF) == "0" or compiler is None or not _has_avx512():
-        return None
-    try:
-        return _loaded(_built(compiler))
-    except (OSError, subprocess.SubprocessError) as error:
-        said = getattr(error, "stderr", None) or str(error)
-        log.warning("the engine's own products can't be built, torch's compute instead: %s", said.strip()[:500])
-        return None
-
-
-def _has_avx512() -> bool:
-    """Whether the processor has the instructions that the source is written in."""
-    try:
-        return {"avx512f", "avx512bw", "avx512vl"} <= set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split())
-    except OSError:
-        return False
-
-
-def _loaded(path: Path) -> Any:
-    """The library's functions, as they are called."""
-    library = ctypes.CDLL(str(path))
-    library.in_large_pages.argtypes, library.in_large_pages.restype = [ctypes.c_void_p, ctypes.c_int64], None
-    for precision in ("fp32", "bf16", "int8"):
-        function = getattr(library, f"product_{precision}", None)
-        if function is not None:
-            pointers = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p, ctypes.c_int]
-            function.argtypes, function.restype = pointers, None
-    return library
-
-
-def _built(compiler: str) -> Path:
-    """The compiled kernel, kept for this processor, compiler and source in the user's cache folder.
-
-    Raises:
-        OSError: it can't be kept there, or others could have written it. SubprocessError: it can't be compiled.
-    """
-    version = subprocess.run([compiler, "--version"], capture_output=True, check=True, timeout=60).stdout
-    identity = (SOURCE.read_bytes(), version, processor().encode(), " ".join(_FLAGS).encode())
-    folder = cache_folder() / "native"
-    path = folder / f"{hashlib.sha256(b'|'.join(identity)).hexdigest()[:32]}.so"
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if not path.exists():
-        with tempfile.TemporaryDirectory(dir=folder) as place:
-            new = Path(place) / path.name
-            command = [compiler, *_FLAGS, str(SOURCE), "-o", str(new)]
-            subprocess.run(command, capture_output=True, check=True, timeout=600, text=True)
-            new.replace(path)  # whoever else builds it has built the same
-    for made in (folder, path):
-        if (facts := made.stat()).st_uid != os.getuid() or facts.st_mode & 0o022:
-            raise OSError(f"others can write to {made}: remove it")
-    return path

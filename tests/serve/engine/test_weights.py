@@ -11,6 +11,7 @@ import torch
 
 from orchestrator.errors import ServingError
 from serve.engine import Engine, EngineOptions
+from serve.engine.native import OFF, library
 from serve.engine.weights import int8, native, onednn, pack_for, plain
 from serve.messages import GenerationRequest, Sampling
 
@@ -22,10 +23,10 @@ SHAPES = [(64, 32), (50, 37), (384, 128), (128, 512), (1500, 768)]
 def _ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Every test twice: with our own kernel, and as where it can't be built."""
     if request.param == "torch":
-        monkeypatch.setenv(native.OFF, "0")
-    native._library.cache_clear()
+        monkeypatch.setenv(OFF, "0")
+    library.cache_clear()
     yield
-    native._library.cache_clear()
+    library.cache_clear()
 
 
 @pytest.mark.parametrize("precision", CLOSE)
@@ -69,7 +70,7 @@ def test_a_kernel_that_others_could_have_written_is_not_loaded(
     folder.mkdir(parents=True)
     folder.chmod(0o777)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setenv(native.OFF, "1")
+    monkeypatch.setenv(OFF, "1")
     assert native.pack_for("int8", "cpu") is None
     assert "others can write" in caplog.text or shutil.which("g++") is None
 

@@ -32,7 +32,7 @@ def test_as_the_model_has_them() -> None:
     model = build_model(NANO, 300, 16, 0)
     found = counts(NANO, 300, 16)
     assert found.parameters == sum(parameter.numel() for parameter in model.parameters())
-    assert (found.head, found.width) == (head(model)[0].numel(), head(model)[0].shape[1])
+    assert (found.head, found.width) == (head(model).weight.numel(), head(model).weight.shape[1])
 
 
 def test_built_once_in_all_processes(monkeypatch: pytest.MonkeyPatch) -> None:

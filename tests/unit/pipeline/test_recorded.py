@@ -36,7 +36,7 @@ def two_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def planned(run: dict[str, Any], folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Any, dict[str, Any]]:
-    monkeypatch.setattr(room, "expected_blocks", lambda _: run["blocks"])
+    monkeypatch.setattr(room, "expected_blocks", lambda *_: run["blocks"])
     recipe = load_recipe(RECIPES / f"{run['recipe']}.yaml", ())
     plan = expecting(make_plan(recipe, Store(folder / "run")), recipe)
     return recipe, plan, {each.name: plan.cost(each) for each in plan.steps}

@@ -1,0 +1,56 @@
+"""What a configuration says of a pretrained model before its weights are read, and its rows without tokens."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from orchestrator.errors import ModelError
+
+_BETWEEN = {
+    "modernbert-decoder": "a dense layer and a norm",
+    "bert": "a dense layer and a norm, and each token sees those after it",
+    "roberta": "a dense layer and a norm, and each token sees those after it",
+}
+"""Families with something between last hidden states and head, by `model_type`; others show when they are loaded."""
+
+
+def check_family(config: Any, name: str) -> None:
+    """Refuse what the configuration shows to be no causal language model whose logits follow from hidden states.
+
+    Raises:
+        ModelError: it is not; why is said.
+    """
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
+
+    kind, fix = str(config.model_type), "take a decoder with a language-model head: llama, qwen3, gemma, gpt2, …"
+    if getattr(config, "is_encoder_decoder", False):
+        raise ModelError(f"{name} is an encoder and a decoder ({kind}), no causal language model", _WHERE, fix)
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise ModelError(f"{name} ({kind}) is no causal language model", _WHERE, fix)
+    if kind in _BETWEEN:
+        what = f"{name} ({kind}) has {_BETWEEN[kind]} between its last hidden states and its head"
+        raise ModelError(f"{what}: its logits can't be computed from these", _WHERE, fix)
+    classes = [str(each) for each in getattr(config, "architectures", None) or ()]
+    bare = classes and all(each.endswith("Model") and not each.endswith("LMHeadModel") for each in classes)
+    if bare and not getattr(config, "tie_word_embeddings", False):
+        what = f"{name} was saved without a head ({classes[0]}), and its head is not its embedding"
+        raise ModelError(what, _WHERE, "save the model with its head: AutoModelForCausalLM")
+
+
+def cut_rows(model: Any, rows: int) -> Any:
+    """A model without the rows of embedding and head that no token has, in place.
+
+    Left in, they would be given probability: by the teacher to the student, and to whatever samples from either.
+
+    Args:
+        model: of transformers, on any device.
+        rows: tokens of the tokenizer.
+    """
+    if model.get_input_embeddings().weight.shape[0] > rows:
+        if (model.config.pad_token_id or 0) >= rows:
+            model.config.pad_token_id = None
+        model.resize_token_embeddings(rows, mean_resizing=False)
+    return model
+
+
+_WHERE = "models.zoo.pretrained"

@@ -1,0 +1,65 @@
+"""Why a pretrained model can't be had, in words that say what to do."""
+
+from __future__ import annotations
+
+import difflib
+from importlib import metadata
+from pathlib import Path
+
+from orchestrator.errors import ModelError, MomeError, ResourceError
+
+_UNREACHABLE = {
+    *("LocalEntryNotFoundError", "OfflineModeIsEnabled", "ConnectionError", "ConnectError", "TimeoutException"),
+}
+_WHERE = "models.zoo.pretrained"
+
+
+def explained(error: Exception, name: str, path: Path | None) -> MomeError:
+    """The error of transformers or of the hub as one of ours.
+
+    Args:
+        error: as it was raised.
+        name: of the model.
+        path: where it lies; None: on the hub.
+    """
+    from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
+
+    causes: list[BaseException] = [error]
+    while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None and cause not in causes:
+        causes.append(cause)
+    kinds = {kind.__name__ for cause in causes for kind in type(cause).__mro__}
+    text = str(error).splitlines()[0] if str(error) else type(error).__name__
+    if "trust_remote_code" in str(error) or "custom code" in str(error):
+        what = f"{name} comes with code of its own, which is not run"
+        fix = "take a model whose type is part of transformers"
+        return ModelError(what, str(path or _WHERE), fix)
+    if "does not recognize this architecture" in text:
+        kind = text.partition("model type `")[2].partition("`")[0]
+        what = f"{name} is of the type {kind!r}, which transformers {_version()} does not know"
+        return ModelError(what, str(path or _WHERE), "take another model, or a newer transformers")
+    if kinds & _UNREACHABLE:
+        return ResourceError(
+            f"the model hub can't be reached for {name}",
+            where=_WHERE,
+            fix="check the network (or HF_ENDPOINT), or download the model and give its folder as `name`",
+        )
+    missing = (RepositoryNotFoundError, RevisionNotFoundError, EntryNotFoundError)
+    what = f"the hub has no model {name!r}" if any(isinstance(c, missing) for c in causes) else text
+    if path is not None:
+        return ModelError(what, where=str(path), fix="mend the folder: copy or download the model again")
+    fix = "check `name` and `revision`"
+    if "safetensors" in text:
+        fix += "; its weights have to be safetensors: pickles (.bin), which can run code, are not loaded"
+    return ModelError(what, where=_WHERE, fix=fix)
+
+
+def _version() -> str:
+    return metadata.version("transformers")
+
+
+def nearest(path: Path) -> str:
+    """What to name instead of a folder without a model: one in it, or beside it."""
+    inside = sorted(file.parent for file in path.glob("*/config.json"))
+    beside = {file.parent.name: file.parent for file in path.absolute().parent.glob("*/config.json")}
+    near = inside or [beside[name] for name in difflib.get_close_matches(path.name, beside)]
+    return f'did you mean "{near[0]}"?' if near else "give a folder that save_pretrained wrote"
