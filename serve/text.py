@@ -18,8 +18,8 @@ class Tokenizer:
 
     Attributes:
         special: its special tokens by their roles.
-        end: id of </s>, or of the token that ends documents; −1 where none does.
         ends: ids of all tokens that end an answer.
+        end: id of </s>, or of the token that ends documents; −1 where none does.
         bytes: the bytes that each id stands for; none for special tokens.
     """
 
