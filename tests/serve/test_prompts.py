@@ -105,4 +105,10 @@ def test_one_refused_prompt_refuses_the_batch_and_is_named(served: tuple[str, Te
 
 def test_a_named_expert_answers_what_the_router_refuses(served: tuple[str, TestClient]) -> None:
     body = served[1].post("/v1/completions", json={"prompt": FOREIGN, "model": "fr"}).json()
-    assert body["route"] == {"expert": "fr", "probabilities": None}
+    assert body["route"] == {
+        "expert": "fr",
+        "reason": "named",
+        "probability": None,
+        "probabilities": None,
+        "version": "0",
+    }
