@@ -84,6 +84,9 @@ def run(
         serve_alone(root, host or "127.0.0.1", 8000 if port is None else port, precision or "fp32", keys, log_prompts)
         return
     with needs_cluster(", or give --local"):
+        from serve.deployments.lean import without_pandas
+
+        without_pandas()
         from serve.app import deploy, settings_of
     options: dict[str, Any] = {"host": "127.0.0.1", "port": 8000}
     options |= settings_of(config) if config else {}
