@@ -23,7 +23,7 @@ from tests.serve.versions import write_versions
 pytest.importorskip("ray")
 pytestmark = [pytest.mark.ray, pytest.mark.long]
 GREEDY = {"prompt": "la maison près du fleuve", "max_tokens": 12, "temperature": 0}
-LONG = {"prompt": "the house", "max_tokens": 50, "n": 16, "seed": 1}
+LONG = {**GREEDY, "prompt": "the house", "max_tokens": 50, "n": 16, "temperature": 1, "seed": 1}
 MANY = {**LONG, "prompt": ["the house", "the dog", "near a river", "every morning"]}
 SETTINGS = ("keep_s=2", "grace_s=20", "expert_cpus=0.1", "max_queued_requests=4", "max_ongoing_requests=4", "queue=64")
 
