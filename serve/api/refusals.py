@@ -21,6 +21,11 @@ log = logging.getLogger("mome.api")
 CLOSED = 499
 """Status, in metrics and in the log, of requests whose client has gone."""
 
+_OF_BODIES = {
+    "json_invalid": "the body is not valid JSON",
+    "model_attributes_type": "the body is no JSON object, or has no header content-type: application/json",
+}
+
 
 def add_handlers(app: FastAPI) -> None:
     """Have every error of an application answered so."""
@@ -64,8 +69,8 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     Record.of(request).code = RequestError.kind
-    if first["type"] == "json_invalid":
-        return _json(400, ErrorResponse(error=ErrorInfo(message="the body is not valid JSON", type=RequestError.kind)))
+    if (said := _OF_BODIES.get(first["type"])) is not None:
+        return _json(400, ErrorResponse(error=ErrorInfo(message=said, type=RequestError.kind)))
     path = [str(part) for part in first["loc"] if part != "body"]
     param = _printable(path[0]) if path else None
     message = f"{param}: {first['msg']}" if param else first["msg"].removeprefix("Value error, ")

@@ -143,6 +143,12 @@ def test_bodies_that_are_no_request_are_400(live: httpx.Client, path: str, body:
     assert (response.status_code, response.json()["error"]["type"]) == (400, "invalid_request_error")
 
 
+def test_a_body_without_its_header_is_told_so(live: httpx.Client) -> None:
+    response = live.post(COMPLETION, content=b'{"prompt": "a"}')
+    assert response.status_code == 400
+    assert "content-type: application/json" in response.json()["error"]["message"]
+
+
 @pytest.mark.parametrize(
     "text",
     [
