@@ -37,10 +37,10 @@ test-long: $(VENV)/.installed
 test-slow: $(VENV)/.installed
 	$(BIN)/python -m pytest -m slow
 
-# Twelve kills of workers, controllers, nodes, commands and a tracking server, over a cluster of three nodes, of a run
-# and of the growth of its mixture; 209 are in test-slow.
+# Twelve kills of workers, controllers, nodes and commands over a cluster of three nodes; 209, of every kind, are in
+# test-slow.
 chaos: $(VENV)/.installed
-	$(BIN)/python tests/cluster/chaos.py --scenario all --kills 12
+	$(BIN)/python tests/cluster/chaos.py --kills 12
 
 check: $(VENV)/.installed
 	$(BIN)/ruff check .
