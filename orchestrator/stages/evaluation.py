@@ -152,6 +152,7 @@ class _Job:
 def _evaluate(job: _Job) -> dict[str, NDArray[np.float64]]:
     from orchestrator.evaluation.mixtures import mixture_losses
     from orchestrator.evaluation.perplexity import block_losses
+    from orchestrator.evaluation.respelled import own_vocabularies, respelled_losses
     from orchestrator.models import load_model
     from orchestrator.models.mixture_files import load_mixture
 
@@ -159,7 +160,10 @@ def _evaluate(job: _Job) -> dict[str, NDArray[np.float64]]:
     if job.role == TEACHER:
         model = load_model(job.folder / "model", job.device)
         return {TEACHER: block_losses(model, blocks, job.language, len(job.probabilities), job.batch)}
-    return mixture_losses(load_mixture(job.folder, job.device), blocks, job.language, job.probabilities, job.batch)
+    mixture = load_mixture(job.folder, job.device)
+    if vocabularies := own_vocabularies(job.folder, mixture.languages):
+        return respelled_losses(mixture, vocabularies, blocks, job.language, len(job.probabilities), job.batch)
+    return mixture_losses(mixture, blocks, job.language, job.probabilities, job.batch)
 
 
 def _tensors(
