@@ -12,9 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
 from benchmarks._overhead_job import mark
+from benchmarks._processes import Tree
 from orchestrator.errors import ResourceError
 
 _LOOK_SECONDS = 0.25
@@ -63,7 +62,7 @@ def measure(command: Sequence[str], environment: Mapping[str, str], marks: Path)
                 mark(str(marks), WHOLE, "end")
 
             threading.Thread(target=wait, daemon=True).start()
-            found = _follow(pipe, _Tree(process.pid))
+            found = _follow(pipe, Tree(process.pid))
             if process.returncode:
                 said.seek(0)
                 what = f"a contender failed with code {process.returncode}: {said.read().strip()[-2000:]}"
@@ -74,7 +73,7 @@ def measure(command: Sequence[str], environment: Mapping[str, str], marks: Path)
         marks.unlink()
 
 
-def _follow(pipe: int, tree: _Tree) -> list[Mark]:
+def _follow(pipe: int, tree: Tree) -> list[Mark]:
     """The marks up to the end of the command."""
     found, text = list[Mark](), b""
     while not (found and (found[-1].number, found[-1].name) == (WHOLE, "end")):
@@ -86,33 +85,3 @@ def _follow(pipe: int, tree: _Tree) -> list[Mark]:
             told["values"] = tuple(told["values"])
             found.append(Mark(**told, cpu=tree.cpu, processes=tree.processes, bytes=tree.bytes))
     return found
-
-
-class _Tree:
-    """A process and all below it, as last looked at. A process that has ended counts with what it had used then."""
-
-    def __init__(self, root: int) -> None:
-        self._root, self._cpu = root, dict[tuple[int, float], float]()
-        self.processes = self.bytes = 0
-
-    @property
-    def cpu(self) -> float:
-        """CPU seconds of all processes that were ever seen."""
-        return sum(self._cpu.values())
-
-    def look(self) -> None:
-        try:
-            root = psutil.Process(self._root)
-            processes = [root, *root.children(recursive=True)]
-        except psutil.Error:  # it has ended
-            return
-        self.processes = self.bytes = 0
-        for process in processes:
-            try:
-                with process.oneshot():
-                    times, size = process.cpu_times(), process.memory_info().rss
-            except psutil.Error:
-                continue
-            self._cpu[process.pid, process.create_time()] = times.user + times.system
-            self.processes += 1
-            self.bytes += size

@@ -127,10 +127,19 @@ def _digest_of(modules: tuple[str, ...], homes: tuple[_Home, ...]) -> str:
     sources = {path for module in modules if (path := _source(module, homes))}
     ours = {path for path in sources if path.is_relative_to(_ROOT)}
     folders = {path.parent for path in ours if path.name == "__init__.py"}
-    data = {path for folder in folders for path in _files(folder) if _owner(path) == folder and path.suffix != ".py"}
+    data = {path for folder in folders for path in _data(folder)}
     named = [(path.relative_to(_ROOT), path) for path in sorted(ours | data)]
     named += [(path.relative_to(_home_of(path, homes)), path) for path in sorted(sources - ours)]
-    return digest([[name.as_posix(), file_digest(path)] for name, path in named])
+    return digest([[name.as_posix(), _digest(path)] for name, path in named])
+
+
+_digest = cache(file_digest)  # steps begin in few modules of their own, and reach the same ones
+
+
+@cache
+def _data(folder: Path) -> tuple[Path, ...]:
+    """Files of a package that are no code, and of folders in it that are no packages."""
+    return tuple(path for path in _files(folder) if path.suffix != ".py" and _owner(path) == folder)
 
 
 def reached(modules: Iterable[str]) -> set[str]:

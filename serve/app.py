@@ -90,7 +90,7 @@ def build(arguments: ServeArguments) -> serve.Application:
         for name, folder in files.experts.items()
     }
     front = _deployment(serve.ingress()(Ingress), "ingress", arguments, arguments.ingress_cpus)
-    return front.bind(router, experts, arguments.deadline_s)
+    return front.bind(router, experts, arguments.deadline_s, files.version)
 
 
 def _deployment(cls: type, name: str, arguments: ServeArguments, cpus: float, gpus: float = 0.0) -> serve.Deployment:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
-from serve.messages import Completion, GenerationRequest
+from serve.merging import joined, merged
+from serve.messages import Completion, Delta, GenerationRequest
 
 
 class ExpertReplica:
@@ -43,6 +44,13 @@ class ExpertReplica:
         finally:
             for stream in streams:
                 stream.cancel()
+
+    async def stream(
+        self, requests: Sequence[GenerationRequest], seconds: float
+    ) -> AsyncIterator[list[tuple[int, Delta]]]:
+        """The same as it grows: each time, what the answers have grown by, with their places."""
+        async for grown in merged(self._engine.submit(requests, seconds)):
+            yield joined(grown)
 
     async def check_health(self) -> None:
         """Asked by Serve every few seconds.

@@ -22,11 +22,13 @@ class MixtureFiles:
         tokenizer, router: artifact folders.
         experts: language -> Hugging Face folder of its expert; COMMON -> the common expert's, where text of no
             language goes to it.
+        version: its number; "0": the run has no versions.
     """
 
     tokenizer: Path
     router: Path
     experts: Mapping[str, Path]
+    version: str = "0"
 
     @classmethod
     def of(cls, run: Path) -> MixtureFiles:
@@ -42,7 +44,8 @@ class MixtureFiles:
         if missing:
             raise ArtifactError(f"the run has no {', '.join(missing)}", str(run), "finish it: mome run RECIPE")
         router = parts["router"].check().folder
-        return cls(parts["tokenizer"].check().folder, router, dict(sorted(experts.items())) | _common(parts, router))
+        folders = dict(sorted(experts.items())) | _common(parts, router)
+        return cls(parts["tokenizer"].check().folder, router, folders, str(version.number) if version else "0")
 
     def check(self) -> MixtureFiles:
         """Read every expert's files once, to compare them with what was published.

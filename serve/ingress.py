@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI
@@ -12,9 +12,10 @@ from ray.serve.exceptions import BackPressureError, RayServeException
 from ray.serve.handle import DeploymentHandle
 
 from serve.api import create_app
+from serve.api.backend import Grown
 from serve.errors import ExpertUnavailableError, OverloadedError, RequestError
 from serve.files import unknown_model
-from serve.messages import AUTO, Completion, GenerationRequest, Route
+from serve.messages import AUTO, Completion, GenerationRequest, Route, Statistics
 
 
 class Ingress:
@@ -24,12 +25,14 @@ class Ingress:
     expert and a registry given to `reconfigure`; :attr:`experts` is all that has to change.
     """
 
-    def __init__(self, router: DeploymentHandle, experts: Mapping[str, DeploymentHandle], deadline_s: float) -> None:
+    def __init__(
+        self, router: DeploymentHandle, experts: Mapping[str, DeploymentHandle], deadline_s: float, version: str = "0"
+    ) -> None:
         self._router = router
         self._experts = dict(experts)
         self.experts: Sequence[str] = tuple(experts)
         self.started = int(time.time())
-        self.deadline_s = deadline_s
+        self.deadline_s, self.version = deadline_s, version
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Called by Serve once the replica is constructed."""
@@ -49,20 +52,53 @@ class Ingress:
         completions: list[Completion] = await _call(self._experts[expert].generate, requests, seconds)
         return completions
 
+    async def stream(self, expert: str, requests: Sequence[GenerationRequest], seconds: float) -> AsyncIterator[Grown]:
+        """See :meth:`serve.api.Backend.stream`."""
+        handle = self._experts[expert].options(stream=True)
+        try:
+            async for grown in handle.stream.remote(requests, seconds):
+                yield grown
+        except Exception as error:
+            raise _told(error) from error
+
+    async def tokenize(self, text: str) -> list[int]:
+        """See :meth:`serve.api.Backend.tokenize`."""
+        tokens: list[int] = await _call(self._router.tokenize, text)
+        return tokens
+
+    async def detokenize(self, tokens: Sequence[int]) -> str:
+        """See :meth:`serve.api.Backend.detokenize`."""
+        text: str = await _call(self._router.detokenize, tokens)
+        return text
+
+    async def ready(self) -> bool:
+        """See :meth:`serve.api.Backend.ready`."""
+        return True
+
+    async def statistics(self) -> Mapping[str, Sequence[Statistics]]:
+        """See :meth:`serve.api.Backend.statistics`."""
+        return {}
+
 
 async def _call(method: Any, *arguments: Any) -> Any:
-    """Call a deployment; its refusals come through as they are, everything that is the cluster's becomes 503.
+    """Call a deployment.
 
     Raises:
         RequestError: refused, overloaded or lost.
     """
     try:
         return await method.remote(*arguments)
-    except RequestError as error:
-        raise getattr(error, "cause", error) from None  # Ray wraps it in a class of its own; the plain one is enough
-    except BackPressureError:
-        raise OverloadedError("too many requests are waiting", fix="try again in a moment") from None
-    except (RayError, RayServeException) as error:
-        if (cause := getattr(error, "cause", None)) is not None and not isinstance(cause, RayError):
-            raise  # a bug in a deployment, not a lost replica
-        raise ExpertUnavailableError("the expert was lost while it answered", fix="try again in a moment") from error
+    except Exception as error:
+        raise _told(error) from error
+
+
+def _told(error: Exception) -> Exception:
+    """What callers are told: a deployment's refusals as they are, everything that is the cluster's as 503."""
+    if isinstance(error, RequestError):
+        return getattr(error, "cause", error)  # Ray wraps it in a class of its own; the plain one is enough
+    if isinstance(error, BackPressureError):
+        return OverloadedError("too many requests are waiting", fix="try again in a moment")
+    lost = isinstance(error, RayError | RayServeException)
+    if lost and isinstance(getattr(error, "cause", None), RayError | None):
+        return ExpertUnavailableError("the expert was lost while it answered", fix="try again in a moment")
+    return error  # a bug, not a lost replica

@@ -156,13 +156,14 @@ class Delta:
         text: certain characters: none of them becomes part of a stop text, or half a character, later.
         tokens: new tokens, of whose text some may still be held back.
         logprobs: of the tokens, where asked for.
-        finish_reason: in the last one alone.
+        finish_reason, prompt_tokens: in the last one alone; see :class:`Completion`.
     """
 
     text: str
     tokens: tuple[int, ...] = ()
     logprobs: tuple[TokenLogprob, ...] = ()
     finish_reason: FinishReason | None = None
+    prompt_tokens: int = 0
 
     def __add__(self, later: Delta) -> Delta:
         return Delta(
@@ -170,6 +171,7 @@ class Delta:
             self.tokens + later.tokens,
             self.logprobs + later.logprobs,
             later.finish_reason or self.finish_reason,
+            later.prompt_tokens or self.prompt_tokens,
         )
 
 

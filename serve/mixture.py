@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 from serve.files import MixtureFiles
 from serve.messages import AUTO, FinishReason, GenerationRequest, Route, Sampling
 from serve.router import PromptRouter
+from serve.text import Tokenizer
 
 if TYPE_CHECKING:
     from serve.engine import Engine
@@ -42,7 +44,7 @@ class Mixture:
         files: where they are.
         device: "cpu" or "cuda".
         common: experts compute beside the common expert, where there is one.
-        options: of each expert's engine.
+        options: of each expert's engine. engines: those loaded, by their experts' names.
 
     Raises:
         ServingError: a precision that there is not.
@@ -53,7 +55,8 @@ class Mixture:
 
         self.files, self.device, self.common = files, device, common
         self.options = EngineOptions(precision=precision)
-        self._engines: dict[str, Engine] = {}
+        self.engines: dict[str, Engine] = {}
+        self._loading = threading.Lock()
 
     @classmethod
     def open(
@@ -85,9 +88,9 @@ class Mixture:
             UnknownModelError: no such expert. EmptyPromptError, ContextLengthError: the prompt can't be continued.
             ArtifactError: a model or the router is damaged.
         """
-        route = self._router.route([prompt])[0] if model == AUTO else Route(model)
+        route = self.router.route([prompt])[0] if model == AUTO else Route(model)
         request = GenerationRequest(prompt, sampling or Sampling())
-        completion = self._engine(route.expert).generate([request])[0]
+        completion = self.engine(route.expert).generate([request])[0]
         return Generation(
             text=completion.text,
             expert=route.expert,
@@ -98,12 +101,25 @@ class Mixture:
         )
 
     @cached_property
-    def _router(self) -> PromptRouter:
+    def router(self) -> PromptRouter:
+        """Which expert a prompt goes to."""
         return PromptRouter(self.files.tokenizer, self.files.router, tuple(self.files.experts))
 
-    def _engine(self, expert: str) -> Engine:
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """That all experts share."""
+        return Tokenizer(self.files.tokenizer)
+
+    def engine(self, expert: str) -> Engine:
+        """Of an expert; loaded the first time, by one caller for all that ask meanwhile.
+
+        Raises:
+            UnknownModelError: no such expert. ArtifactError: its model is damaged.
+        """
         from serve.engine import Engine
 
-        if expert not in self._engines:
-            self._engines[expert] = Engine.load(self.files.expert(expert), self.device, self.common, self.options)
-        return self._engines[expert]
+        folder = self.files.expert(expert)
+        with self._loading:
+            if expert not in self.engines:
+                self.engines[expert] = Engine.load(folder, self.device, self.common, self.options)
+            return self.engines[expert]

@@ -22,7 +22,8 @@ class PromptRouter:
             ArtifactError: one is damaged, the router knows none of the experts, or rejects go to a common expert that
                 is not there.
         """
-        encode = Tokenizer(tokenizer).encode
+        self.tokenizer = Tokenizer(tokenizer)
+        encode = self.tokenizer.encode
         self._chooser = Chooser(router, lambda texts: [encode(text) for text in texts], experts)
 
     def route(self, prompts: Sequence[str]) -> list[Route]:
@@ -54,3 +55,11 @@ class RouterReplica:
     async def route(self, prompts: Sequence[str]) -> list[Route]:
         """See :meth:`PromptRouter.route`."""
         return await asyncio.to_thread(self._router.route, prompts)
+
+    async def tokenize(self, text: str) -> list[int]:
+        """See :meth:`serve.text.Tokenizer.encode`."""
+        return self._router.tokenizer.encode(text)
+
+    async def detokenize(self, tokens: Sequence[int]) -> str:
+        """See :meth:`serve.text.Tokenizer.decode`."""
+        return self._router.tokenizer.decode(tokens)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from orchestrator.tokens.special import special_tokens
 from orchestrator.tokens.tokenizer import load_tokenizer, token_bytes
+from serve.errors import RequestError
 
 
 class Tokenizer:
@@ -16,7 +17,6 @@ class Tokenizer:
     Attributes:
         special: its special tokens by their roles.
         end: id of </s>, or of the token that ends documents; −1 where none does.
-        ends: ids of all tokens that end an answer.
         bytes: the bytes that each id stands for; none for special tokens.
     """
 
@@ -28,9 +28,13 @@ class Tokenizer:
         """
         self._fast = load_tokenizer(folder)
         self.special = special_tokens(folder, self._fast)
-        self.ends = frozenset(self.special.eos)
         self.end = self.special.eos[0] if self.special.eos else -1
         self.bytes = token_bytes(self._fast)
+
+    @property
+    def ends(self) -> frozenset[int]:
+        """Ids of all tokens that end an answer: `end`, and others that the tokenizer or its model has."""
+        return frozenset((self.end, *self.special.eos[1:]))
 
     def encode(self, text: str) -> list[int]:
         """Ids of the text alone, without <s> and </s>: what routers read. Half a surrogate pair is read as "?"."""
@@ -38,9 +42,21 @@ class Tokenizer:
         ids: list[int] = self._fast.encode(whole, add_special_tokens=False).ids
         return ids
 
+    def decode(self, tokens: Sequence[int]) -> str:
+        """The text of ids; bytes that are no character become U+FFFD.
+
+        Raises:
+            RequestError: one is not of the vocabulary.
+        """
+        if not all(0 <= token < len(self.bytes) for token in tokens):
+            raise RequestError(f"tokens must lie between 0 and {len(self.bytes) - 1}")
+        return b"".join(self.bytes[token] for token in tokens).decode("utf-8", "replace")
+
     def encode_prompt(self, text: str) -> list[int]:
-        """Ids of a text to be continued, as in the packed blocks of training: after <s>, or after what the tokenizer has
-        for it. Never empty: a tokenizer without special tokens is asked for a line break where there is no text."""
+        """Ids of a text to be continued, as in the blocks of training: after <s>, or what the tokenizer has for it.
+
+        Never empty: a tokenizer without special tokens is asked for a line break where there is no text.
+        """
         return [*self.special.begin, *self.encode(text)] or self.encode("\n") or [0]
 
 

@@ -87,8 +87,7 @@ corpus:
   languages:
 {languages}{filters if filtered else ""}
 
-tokenizer: {{vocab_size: {sizes.vocabulary}}}
-
+{_tokenizer(sizes, teacher)}
 blocks:
   context: {sizes.context}
   balance: {balance}  # empty: as many tokens of each language as the smallest has
@@ -115,6 +114,12 @@ def _language(text: Text) -> str:
     suffixes = f", suffixes: [{json.dumps(text.suffix)}]" if text.suffix else ""
     path = json.dumps(text.path, ensure_ascii=False)
     return f"{{source: {{type: files, path: {path}{field}{chat}{suffixes}}}{kind}}}"
+
+
+def _tokenizer(sizes: _Sizes, teacher: str | None) -> str:
+    if teacher is not None:
+        return "tokenizer: {of_teacher: true}\n"
+    return f"tokenizer: {{vocab_size: {sizes.vocabulary}}}\n"
 
 
 def _teacher(sizes: _Sizes, teacher: str | None, tokens: int) -> str:

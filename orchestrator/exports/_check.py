@@ -43,7 +43,7 @@ class Ours:
 
     def __init__(self, expert: Expert) -> None:
         self._model: Any = open_expert(expert.folder, common=expert.source.common)
-        self._tokens, self._end = expert.vocabulary, expert.tokenizer.end
+        self._tokens, self._ends = expert.vocabulary, expert.tokenizer.ends
         self.context = int(self._model.config.max_position_embeddings)
 
     @torch.inference_mode()
@@ -53,7 +53,7 @@ class Ours:
         while len(found) < count:
             output = self._step(inputs, len(ids) + len(found) - len(inputs), cache)
             cache, token = output.past_key_values, int(output.logits[0, -1, : self._tokens].argmax())
-            if token == self._end:
+            if token in self._ends:
                 break
             found.append(token)
             inputs = [token]

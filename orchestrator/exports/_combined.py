@@ -7,7 +7,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-
 from orchestrator.models import head, load_model
 from orchestrator.models.mixture import Branch
 from orchestrator.models.mixture_files import ABOUT, load_mixture

@@ -8,14 +8,25 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from orchestrator.artifacts import write_json
+from orchestrator.exports._roles import as_trained, names_of
 from orchestrator.tokens.tokenizer import FILES
+from serve.text import Tokenizer
 
 
 def copy_tokenizer_files(folder: Path, out: Path) -> None:
-    """Put a tokenizer's files beside a model."""
+    """Put a tokenizer's files beside a model; they encode a text as the expert was trained (see :func:`as_trained`)."""
     for name in FILES:
         if (folder / name).is_file():
             shutil.copyfile(folder / name, out / name)
+    file, config, names = (out / name for name in FILES[:3])
+    description = json.loads(file.read_text(encoding="utf-8"))
+    known = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
+    if as_trained(description, known, Tokenizer(folder)):
+        file.write_text(json.dumps(description, ensure_ascii=False, indent=1), encoding="utf-8")
+        write_json(config, known)
+    if not names.is_file():
+        write_json(names, names_of(known))
 
 
 class ReadTokens:
@@ -26,10 +37,10 @@ class ReadTokens:
     """
 
     def __init__(self, folder: Path) -> None:
-        from tokenizers import Tokenizer
+        import tokenizers
 
         names = json.loads((folder / "special_tokens_map.json").read_text(encoding="utf-8"))
-        tokenizer: Any = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        tokenizer: Any = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
         tokenizer.encode_special_tokens = True
         self._tokenizer, self.end = tokenizer, int(tokenizer.token_to_id(names["eos_token"]))
 

@@ -15,9 +15,11 @@ from orchestrator.artifacts import write_json
 from orchestrator.exports._base import ExpertExport
 from orchestrator.exports._card import model_card
 from orchestrator.exports._check import Opened
+from orchestrator.exports._roles import as_trained, names_of
 from orchestrator.exports._source import Expert
 from orchestrator.models.files import save_model
 from orchestrator.models.zoo._base import quiet
+from orchestrator.tokens.tokenizer import FILES
 
 CARD = "README.md"
 
@@ -79,24 +81,24 @@ def read_by_4(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _write_tokenizer(expert: Expert, out: Path, context: int) -> None:
-    file = out / "tokenizer.json"
+    file, config, names = (out / name for name in FILES[:3])
     description = json.loads(file.read_text(encoding="utf-8"))
+    known = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
+    changed = as_trained(description, known, expert.tokenizer)
     merges = description["model"].get("merges", [])
     if merges and not any(" " in part for merge in merges if not isinstance(merge, str) for part in merge):
         description["model"]["merges"] = [merge if isinstance(merge, str) else " ".join(merge) for merge in merges]
+        changed = True
+    if changed:
         file.write_text(json.dumps(description, ensure_ascii=False, indent=1), encoding="utf-8")
     pad = {"pad_token": padding_token(description, expert)}
-    config = out / "tokenizer_config.json"
-    known = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
     write_json(config, {**known, **pad, "padding_side": "left", "model_max_length": context})
-    names = out / "special_tokens_map.json"
-    known = json.loads(names.read_text(encoding="utf-8")) if names.is_file() else {}
-    write_json(names, {**known, **pad})
+    write_json(names, {**names_of(known), **pad})
     generation = out / "generation_config.json"
     if generation.is_file():
         ids = {entry["content"]: entry["id"] for entry in description["added_tokens"]}
-        known = json.loads(generation.read_text(encoding="utf-8"))
-        write_json(generation, {**known, "pad_token_id": ids.get(pad["pad_token"], known.get("pad_token_id"))})
+        told = json.loads(generation.read_text(encoding="utf-8"))
+        write_json(generation, {**told, "pad_token_id": ids.get(pad["pad_token"], told.get("pad_token_id"))})
 
 
 def padding_token(description: dict[str, Any], expert: Expert) -> str:
@@ -107,7 +109,9 @@ def padding_token(description: dict[str, Any], expert: Expert) -> str:
     added = {entry["id"]: str(entry["content"]) for entry in description["added_tokens"]}
     unknown = description["model"].get("unk_token")
     has_all_bytes = {bytes([byte]) for byte in range(256)} <= set(expert.tokenizer.bytes)
-    return str(unknown) if unknown in added.values() and has_all_bytes else added[expert.tokenizer.end]
+    if unknown in added.values() and has_all_bytes:
+        return str(unknown)
+    return added.get(expert.tokenizer.end) or next(iter(added.values()), "")
 
 
 class _Opened:
@@ -133,5 +137,6 @@ class _Opened:
             input_ids=inputs, attention_mask=torch.ones_like(inputs), do_sample=False, max_new_tokens=count
         )
         found: list[int] = made[0, len(ids) :].tolist()
-        end = self._model.generation_config.eos_token_id
-        return found[: found.index(end)] if end in found else found
+        told = self._model.generation_config.eos_token_id
+        ends = told if isinstance(told, list) else [told]
+        return found[: min((found.index(end) for end in ends if end in found), default=len(found))]

@@ -166,7 +166,9 @@ class _Probe:
 
 def _exact(config: Any, scale: float, cap: float | None) -> tuple[float, float | None]:
     """The numbers that a configuration has for what was measured; the measured ones where it has none."""
-    values = {float(v) for v in config.to_dict().values() if isinstance(v, int | float) and v and not isinstance(v, bool)}
+    values = {
+        float(v) for v in config.to_dict().values() if isinstance(v, int | float) and v and not isinstance(v, bool)
+    }
     ratios = {getattr(config, "dim_model_base", None) or 0}
     width = getattr(config, "hidden_size", None)
     scales = {1.0, *values, *(1 / value for value in values), *(r / width for r in ratios if r and width)}

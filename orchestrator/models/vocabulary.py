@@ -8,10 +8,10 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from orchestrator.config.base import PluginSpec, build
-from orchestrator.errors import ModelError, TokenizerError, VocabularyError
-from orchestrator.models.zoo._own_tokenizer import no_tokenizer
-from orchestrator.tokens.special import OUR_NAMES
-from orchestrator.tokens.tokenizer import load_tokenizer, token_bytes, vocabulary_size
+from orchestrator.errors import ModelError, VocabularyError
+from orchestrator.models.zoo._own_tokenizer import advice, no_tokenizer
+from orchestrator.tokens.special import GENERATION, OUR_NAMES, special_tokens
+from orchestrator.tokens.tokenizer import FILES, load_tokenizer, token_bytes, vocabulary_size
 
 _SHOWN = 3
 _PROBES = (
@@ -72,13 +72,15 @@ def own_vocabulary(model: PluginSpec) -> tuple[Path, int]:
         if plugin.is_local:
             plugin.configuration(1, 1)  # says why, where there is no model either
         raise no_tokenizer(plugin.name)
-    return file.parent, _usable(file, file.stat().st_mtime_ns)
+    about = (file.parent / name for name in (*FILES, GENERATION))
+    return file.parent, _usable(file, tuple(path.stat().st_mtime_ns for path in about if path.is_file()))
 
 
 @lru_cache(maxsize=4)
-def _usable(file: Path, modified_ns: int) -> int:  # noqa: ARG001 (part of the key)
+def _usable(file: Path, modified_ns: tuple[int, ...]) -> int:  # noqa: ARG001 (part of the key)
     tokenizer = load_tokenizer(file.parent)
     token_bytes(tokenizer)
+    special_tokens(file.parent, tokenizer)
     return vocabulary_size(tokenizer)
 
 
@@ -122,23 +124,3 @@ def _named(differ: list[int], ours: dict[int, str], theirs: dict[int, str]) -> s
 
     named = [f"{index} is {show(theirs.get(index))} to it, {show(ours.get(index))} here" for index in differ[:_SHOWN]]
     return "; ".join(named) + ("; …" if len(differ) > _SHOWN else "")
-
-
-def advice(folder: Path, rows: int | None, name: str) -> str:
-    """What to type: a model's own tokenizer, where a run can have it.
-
-    Args:
-        folder: of the model's tokenizer.
-        rows: of the model's vocabulary, where that is to be checked too.
-        name: of the model, for its own message.
-    """
-    try:
-        size = vocabulary_size(load_tokenizer(folder))
-    except TokenizerError:
-        return "take a model with a tokenizer that can be read, or train one: teacher.model=gpt2-medium"
-    if rows is not None and rows < size:
-        return f"{name} comes with {size} tokens for {rows} rows: add the rows (resize_token_embeddings of transformers)"
-    return (
-        f"use its tokenizer: leave `tokenizer` out where it is the teacher and teacher.train=false, "
-        f"or tokenizer.path={folder} tokenizer.vocab_size={size}"
-    )

@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -133,9 +134,15 @@ def render(
         depth: in Markdown, how many levels its headings are below a title.
         last: whether the report ends with it.
     """
+    found = _environment(template.endswith(".html.j2")).get_template(template)
+    return found.render(document=document, navigation=navigation, depth=depth, last=last)
+
+
+@cache  # it keeps the templates that it has compiled
+def _environment(html: bool) -> Environment:
     environment = Environment(
         loader=PackageLoader("orchestrator.reporting"),
-        autoescape=template.endswith(".html.j2"),
+        autoescape=html,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -147,8 +154,7 @@ def render(
     environment.tests["figure"] = lambda block: isinstance(block, Figure)
     # The figure's markup is our own: matplotlib has escaped every label in it.
     environment.filters["inline_svg"] = lambda figure: Markup(figure.inline_svg())
-    found = environment.get_template(template)
-    return found.render(document=document, navigation=navigation, depth=depth, last=last)
+    return environment
 
 
 def markdown_text(text: str) -> str:

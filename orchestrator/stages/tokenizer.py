@@ -9,7 +9,7 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from orchestrator.artifacts import write_json
-from orchestrator.config.base import PluginSpec, build
+from orchestrator.config.base import build, plugin_of
 from orchestrator.config.recipe import TokenizerConfig
 from orchestrator.disk import disk_errors, file_digest
 from orchestrator.environment import Environment
@@ -29,7 +29,6 @@ from orchestrator.tokens.tokenizer import (
     vocabulary_size,
 )
 
-
 _ROLES = ("begin", "end", "eos")
 
 
@@ -40,7 +39,7 @@ class TokenizerStage(Stage):
 
     tokenizer: TokenizerConfig
     """Its size, or where to load it from."""
-    teacher: PluginSpec | None = None
+    teacher: plugin_of("models.zoo") | None = None  # type: ignore[valid-type]
     """The pretrained model whose tokenizer is taken; None: none is."""
     languages: tuple[str, ...]
     """Languages with an equal share of the training text."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -15,18 +16,21 @@ from orchestrator.teacher._base import CachedTeacherSource, Teacher, TeacherMode
 class HiddenCache(CachedTeacherSource):
     """Hidden states after the final norm in bf16, 2 bytes × width a token: every loss works, exact to bf16 rounding."""
 
+    states: Literal["bf16", "fp32"] = "bf16"
+    """Type they are kept in: fp32 takes twice the disk, and gives a teacher's logits as it computes them in fp32."""
+
     def open(self, model: TeacherModel) -> Teacher:
         """See :class:`orchestrator.teacher.TeacherSource`."""
         return _Reader(model)
 
     def record(self, states: TeacherStates, seeds: Sequence[int]) -> dict[str, Tensor]:  # noqa: ARG002
-        """`hidden`, bf16 [B, T, D]; and `rest`, fp32 [B, T], for students that lack tokens."""
-        rest = {} if states.rest is None else {"rest": states.rest.float()}
-        return {"hidden": states.hidden.to(torch.bfloat16), **rest}
+        """`hidden`, [B, T, D]; and `rest`, fp32 [B, T], for students that lack tokens."""
+        hidden = states.hidden.to(torch.bfloat16 if self.states == "bf16" else torch.float32)
+        return {"hidden": hidden} if states.rest is None else {"hidden": hidden, "rest": states.rest.float()}
 
     def bytes_per_token(self, width: int, vocab_size: int) -> int:  # noqa: ARG002
-        """2 × width; the 4 bytes of `rest` are not worth counting."""
-        return 2 * width
+        """2 × width, or 4 ×; the 4 bytes of `rest` are not worth counting."""
+        return (2 if self.states == "bf16" else 4) * width
 
 
 class _Reader:

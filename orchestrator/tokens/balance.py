@@ -85,14 +85,14 @@ def balance(
             fix=f"set blocks.balance.tokens_per_language={most} or less, or give {short[0]} more text",
         )
     rngs = {language: np.random.default_rng([seed, *f"{split}/{language}".encode()]) for language in lengths}
-    return {
-        lang: _choose(each, wanted[lang], least[lang], rngs[lang], delimiters) for lang, each in lengths.items()
-    }
+    return {lang: _choose(each, wanted[lang], least[lang], rngs[lang], delimiters) for lang, each in lengths.items()}
 
 
 def _choose(lengths: np.ndarray, target: int, least: float, rng: np.random.Generator, delimiters: int) -> Selection:
     order = rng.permutation(np.flatnonzero(lengths))
-    if target > (total := packed_tokens(lengths, delimiters)) > 0 and least > total:  # again, in an order of its own each time
+    if (
+        target > (total := packed_tokens(lengths, delimiters)) > 0 and least > total
+    ):  # again, in an order of its own each time
         again = [rng.permutation(order) for _ in range(int(target // total))]
         order = np.concatenate([order, *again])
     ends = np.cumsum(lengths[order] + delimiters)

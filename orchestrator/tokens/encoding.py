@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 from tokenizers import Tokenizer
 
 from orchestrator.tokens.sampling import read_texts
-from orchestrator.tokens.storage import check_stream, damaged, map_stream, read_array, read_json, token_dtype
 from orchestrator.tokens.special import OURS, special_tokens
+from orchestrator.tokens.storage import check_stream, damaged, map_stream, read_array, read_json, token_dtype
 from orchestrator.tokens.tokenizer import encode, load_tokenizer, vocabulary_size
 
 _ROWS = 64  # documents read at once

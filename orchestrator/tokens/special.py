@@ -8,7 +8,7 @@ tokens end an answer, where there are several.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,15 +73,17 @@ def special_tokens(folder: Path, tokenizer: Tokenizer) -> SpecialTokens:
         return OURS
     bos = _named(tokenizer, names, "bos_token", ("<s>", "<bos>"))
     eos = _named(tokenizer, names, "eos_token", ("</s>", "<eos>", SEPARATOR))
-    last = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
-    ends = _known((*([] if eos is None else [eos]), *_ids(_read(folder / GENERATION).get("eos_token_id"))), last)
+    # What a text may contain ends nothing: configurations have ids by default that mean something else here.
     unk = _unknown(tokenizer)
+    known = {index for index, token in tokenizer.get_added_tokens_decoder().items() if token.special} - {unk}
+    told = [index for index in _ids(_read(folder / GENERATION).get("eos_token_id")) if index in known]
+    ends = tuple(dict.fromkeys([*([] if eos is None else [eos]), *told]))
     front = _front(tokenizer, names, bos)
     if front:
         separated = front[-1] in ends or not ends
         return SpecialTokens(bos, ends, unk, front, () if separated else ends[:1])
     separator = _special(tokenizer, SEPARATOR)
-    ends = _known((*([] if separator is None else [separator]), *ends), last)
+    ends = tuple(dict.fromkeys([*([] if separator is None else [separator]), *ends]))
     first = ends[:1] or (() if bos is None else (bos,))
     return SpecialTokens(bos, ends, unk, first, ())
 
@@ -93,7 +95,8 @@ def has_our_tokens(tokenizer: Tokenizer) -> bool:
 
 def _written_here(tokenizer: Tokenizer, names: Mapping[str, Any]) -> bool:
     """Whether :func:`orchestrator.tokens.tokenizer.save_tokenizer` wrote it: it puts `<s>` in front whatever the
-    post-processor says, and nobody else's configuration splits special tokens in text by default."""
+    post-processor says, and nobody else's configuration splits special tokens in text by default.
+    """
     told = names.get("split_special_tokens") is True or not names
     return has_our_tokens(tokenizer) and told and names.get("bos_token", OUR_NAMES[1]) == OUR_NAMES[1]
 
@@ -136,11 +139,6 @@ def _unknown(tokenizer: Tokenizer) -> int | None:
 
 def _ids(value: Any) -> list[int]:
     return [value] if isinstance(value, int) else list(value or [])
-
-
-def _known(ids: Iterable[int], last: int) -> tuple[int, ...]:
-    """Ids that the tokenizer has, each once."""
-    return tuple(dict.fromkeys(index for index in ids if 0 <= index <= last))
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -226,9 +226,12 @@ def prefix_bytes(tokenizer: Tokenizer) -> int:
 
 
 def loses_text(tokenizer: Tokenizer) -> bool:
-    """Whether some characters become `<unk>`: the vocabulary lacks single bytes (as the paper's released one does)."""
+    """Whether some characters become `<unk>`: the vocabulary lacks single bytes (as the paper's released one does).
+
+    Bytes that no text in UTF-8 has (0xC0, 0xC1, 0xF5 and more) may be missing.
+    """
     table = token_bytes(tokenizer)
-    return not {bytes([byte]) for byte in range(256)} <= set(table)
+    return not {bytes([byte]) for byte in (*range(0xC0), *range(0xC2, 0xF5))} <= set(table)
 
 
 def _byte_level_bytes(token: str) -> bytes:

@@ -110,14 +110,14 @@ class Row:
         if self._known:
             self._take(self._known.popleft())
             if self.ended is not None:
-                self.stream.put(Delta("", finish_reason=self.ended))
+                self.stream.put(Delta("", finish_reason=self.ended, prompt_tokens=self.prompt))
             return
         told: tuple[TokenLogprob, ...] = ()
         if self.sampling.logprobs is not None:
             told = tuple(describe(logits_V[None], [token], self.sampling.logprobs, self._pieces))
             self._logprobs += told
         text = self._take(token)
-        self.stream.put(Delta(text, (token,), told, self.ended))
+        self.stream.put(Delta(text, (token,), told, self.ended, self.prompt if self.ended else 0))
 
     def finish(self) -> None:
         """The answer is whole, and its slot free: say so."""

@@ -1,16 +1,16 @@
-"""Stages through Ray, one training at a time: a queue, a worker that stands ready, errors as they were raised."""
+"""Stages through Ray: workers of trainings, a queue, a worker that stands ready, errors as they were raised."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import cluster_stages
 import pytest
 from ray.util import placement_group_table
-from steps import begun, facts, processes, run, run_together
+from steps import begun, facts, pids, processes, run, run_together, wait_until
 
 from orchestrator.cluster.runner import RayRunner
 from orchestrator.config.recipe import ResourcesConfig
@@ -18,12 +18,69 @@ from orchestrator.errors import ResourceError, TrainingError
 from orchestrator.pipeline.graph import Step
 from orchestrator.stages.base import Stage
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
+
+
+@contextmanager
+def opened(**resources: object) -> Iterator[RayRunner]:
+    """A runner that lets go of its workers, which would hold the next one's CPUs."""
+    with closing(RayRunner(ResourcesConfig.model_validate({"cpus": 2, **resources}))) as runner:
+        yield runner
+
+
+@pytest.mark.long
+def test_a_step_that_only_computes_starts_none(tmp_path: Path) -> None:
+    with opened(slots=1) as runner:
+        thread = begun(runner, cluster_stages.Measures(seconds=2), tmp_path)
+        assert not processes("ray::RayTrainWorker")
+        thread.join()
+    assert facts(tmp_path / "step" / "out")
+
+
+@pytest.mark.long
+def test_one_is_a_controller_a_worker_and_one_more_process(tmp_path: Path) -> None:
+    """Ray Train alone starts three more: for data sets, for cleaning up, and for their scaling."""
+    with opened(slots=1) as runner:
+        before = pids("ray::")
+        thread = begun(runner, cluster_stages.Sleep(seconds=4), tmp_path)
+        names = [process.cmdline()[0].split()[0] for process in processes("ray::") if process.pid not in before]
+        thread.join()
+    assert sorted(set(names)) == [
+        "ray::RayTrainWorker",
+        "ray::SynchronizationActor",
+        "ray::TrainController.run",
+    ]
+
+
+@pytest.mark.long
+def test_as_many_as_slots_train_at_once_on_workers_that_got_ready_before(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stage = cluster_stages.Sleep(seconds=60, together=2)
+    with opened(slots=2) as runner:
+        runner.expect([Step(f"expert-{n}", stage) for n in range(3)])
+        wait_until(lambda: len(processes("RayTrainWorker")) == 2)
+        ready = pids("RayTrainWorker")
+        found = run_together(runner, tmp_path, 2, stage)
+    assert {f["pid"] for f in found} == ready
+    assert max(f["start"] for f in found) < min(f["end"] for f in found)
+    assert {f["strategy"] for f in found} == {"single"}
+    assert "running in slot 2 of 2" in capsys.readouterr().out
+
+
+def test_two_form_one_training_and_train_two_experts_at_once(tmp_path: Path) -> None:
+    with opened(workers=2, strategy="expert_parallel") as runner:
+        out = run(runner, cluster_stages.SpreadsExperts(), tmp_path)
+    first, second = (facts(out, rank) for rank in range(2))
+    assert [(each["rank"], each["world"]) for each in (first, second)] == [(0, 2), (1, 2)]
+    assert (first["trained"], second["trained"]) == (["en"], ["fr"])
+    assert (first["weights"], second["weights"]) == (["en.weight", "fr.weight"], [])
+    assert first["norm"] == second["norm"] == pytest.approx(2**0.5)
 
 
 @pytest.fixture(scope="module")
 def runner(ray_session: None) -> Iterator[RayRunner]:
-    """One slot, one restart; its worker stands ready from test to test."""
+    """One slot, one restart. Its worker stands ready from test to test and holds CPUs: tests of others come before."""
     with closing(RayRunner(ResourcesConfig(cpus=2, slots=1, max_failures=1))) as runner:
         yield runner
 
@@ -35,36 +92,6 @@ def test_with_one_slot_they_queue(runner: RayRunner, tmp_path: Path, capsys: pyt
     assert "queued, 1 of 1 slots are in use" in capsys.readouterr().out
 
 
-def test_a_worker_stands_ready_for_the_next_training_and_a_dead_one_is_replaced(
-    runner: RayRunner, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    stages = [cluster_stages.Sleep(), cluster_stages.Sleep(), cluster_stages.Dies(deaths=1), cluster_stages.Sleep()]
-    outs = [run(runner, stage, tmp_path, f"step-{number}") for number, stage in enumerate(stages)]
-    first, second, last = (facts(outs[number])["pid"] for number in (0, 1, 3))
-    assert first == second != last
-    assert (outs[2] / "alive").exists()
-    assert "restart 1 of 1 from the last checkpoint" in capsys.readouterr().out
-
-
-@pytest.mark.long
-def test_a_killed_controllers_placement_group_is_removed_and_its_training_goes_on(
-    runner: RayRunner, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Ray Train 2.60 leaves it, so that the next attempt would wait for its CPUs for ever."""
-    thread = begun(runner, cluster_stages.Sleep(seconds=3), tmp_path)
-    for controller in processes("ray::TrainController"):
-        controller.kill()
-    thread.join()
-    assert facts(tmp_path / "step" / "out")
-    assert "the process that directs the workers was killed; restart 1 of 1" in capsys.readouterr().out
-    assert [group["state"] for group in placement_group_table().values()].count("CREATED") == 1
-
-
-def test_a_worker_killed_too_often_is_a_want_of_resources(runner: RayRunner, tmp_path: Path) -> None:
-    with pytest.raises(ResourceError, match="killed"):
-        run(runner, cluster_stages.Dies(deaths=9), tmp_path)
-
-
 @pytest.mark.parametrize("stage", [cluster_stages.Fails(), cluster_stages.FailsAsTask()], ids=["training", "task"])
 def test_an_error_comes_back_as_itself_and_is_not_tried_again(runner: RayRunner, tmp_path: Path, stage: Stage) -> None:
     with pytest.raises(TrainingError) as caught:
@@ -72,16 +99,6 @@ def test_an_error_comes_back_as_itself_and_is_not_tried_again(runner: RayRunner,
     assert type(caught.value) is TrainingError
     assert caught.value.args == ("the loss is not finite", "step 7", "a lower learning rate")
     assert len(list((tmp_path / "step" / "work").glob("attempt*"))) == 1
-
-
-@pytest.mark.long
-def test_after_a_want_of_memory_half_as_many_blocks_are_computed_at_once(
-    runner: RayRunner, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert facts(run(runner, cluster_stages.NeedsMemory(), tmp_path)) == {"at_once": 2}
-    told = capsys.readouterr().out
-    assert "step: too little memory for 8; with at most 4 at once it goes on from the last checkpoint" in told
-    assert "restart" not in told
 
 
 def test_a_bug_keeps_its_type_and_the_workers_traceback(runner: RayRunner, tmp_path: Path) -> None:
@@ -121,3 +138,44 @@ def test_steps_that_are_added_while_all_slots_are_taken_start_no_further_worker(
     assert runner._standing is not None
     assert not runner._standing._idle
     thread.join()
+
+
+@pytest.mark.long
+def test_after_a_want_of_memory_half_as_many_blocks_are_computed_at_once(
+    runner: RayRunner, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert facts(run(runner, cluster_stages.NeedsMemory(), tmp_path)) == {"at_once": 2}
+    told = capsys.readouterr().out
+    assert "step: too little memory for 8; with at most 4 at once it goes on from the last checkpoint" in told
+    assert "restart" not in told
+
+
+@pytest.mark.long
+def test_a_killed_controllers_placement_group_is_removed_and_its_training_goes_on(
+    runner: RayRunner, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ray Train 2.60 leaves it, so that the next attempt would wait for its CPUs for ever."""
+    thread = begun(runner, cluster_stages.Sleep(seconds=3), tmp_path)
+    for controller in processes("ray::TrainController"):
+        controller.kill()
+    thread.join()
+    assert facts(tmp_path / "step" / "out")
+    assert "the process that directs the workers was killed; restart 1 of 1" in capsys.readouterr().out
+    assert [group["state"] for group in placement_group_table().values()].count("CREATED") == 1
+
+
+# Each death ends the worker that stands ready, and each worker is seconds of a core: deaths come last.
+def test_a_worker_stands_ready_for_the_next_training_and_a_dead_one_is_replaced(
+    runner: RayRunner, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stages = [cluster_stages.Sleep(), cluster_stages.Sleep(), cluster_stages.Dies(deaths=1), cluster_stages.Sleep()]
+    outs = [run(runner, stage, tmp_path, f"step-{number}") for number, stage in enumerate(stages)]
+    first, second, last = (facts(outs[number])["pid"] for number in (0, 1, 3))
+    assert first == second != last
+    assert (outs[2] / "alive").exists()
+    assert "restart 1 of 1 from the last checkpoint" in capsys.readouterr().out
+
+
+def test_a_worker_killed_too_often_is_a_want_of_resources(runner: RayRunner, tmp_path: Path) -> None:
+    with pytest.raises(ResourceError, match="killed"):
+        run(runner, cluster_stages.Dies(deaths=9), tmp_path)

@@ -155,8 +155,8 @@ def test_early_stopping_and_equal_time(runs: Path, ray_session: None) -> None:
     file = written(
         runs,
         "early",
-        {"experts.training.tokens": 300 * 1024, "resources": {"slots": 1, "cpus": 2}},  # the good one goes first
-        configurations={"good": {LR: 3e-3}, "bad": {LR: 1e-6}},
+        {"experts.training.tokens": 16 * 1024, "resources": {"slots": 1, "cpus": 2}},  # the good one goes first
+        configurations={"good": {LR: 3e-3}, "bad": {LR: 1e-6, "experts.training.tokens": 300 * 1024}},
         asha={"grace_steps": 8, "reduction_factor": 2},
         equal_time={"good": "good"},
     )

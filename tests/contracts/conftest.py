@@ -7,10 +7,8 @@ of its tests that has an argument `name` runs with every plug-in: ours and the e
 from __future__ import annotations
 
 import json
-import os
 import runpy
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -22,6 +20,7 @@ import pytest
 
 from orchestrator import plugins
 from orchestrator.errors import PluginError
+from tests.contracts.workers import start
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "examples" / "mome-example"))
 
@@ -104,17 +103,15 @@ def run_workers() -> Callable[..., Any]:
         processes = []
         for rank in range(workers):
             joins = {**group, "RANK": str(rank), "LOCAL_RANK": str(rank)} if workers > 1 else {}
-            environment = {**os.environ, **joins, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
-            command = [sys.executable, str(script), str(out), str(rank), str(workers), *arguments]
-            output = (out / f"output-{rank}.txt").open("wb")
-            processes.append(subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT))
-        while any(process.poll() is None for process in processes):
-            if any(process.returncode for process in processes):  # the others would wait for it
+            told = [str(out), str(rank), str(workers), *arguments]
+            processes.append(start(script, told, joins, out / f"output-{rank}.txt"))
+        while any(process.is_alive() for process in processes):
+            if any(process.exitcode for process in processes):  # the others would wait for it
                 for process in processes:
                     process.kill()
             time.sleep(0.05)
         outputs = [path.read_text() for path in sorted(out.glob("output-*.txt"))]
-        assert not any(process.returncode for process in processes), "\n".join(outputs)[-4000:]
+        assert not any(process.exitcode for process in processes), "\n".join(outputs)[-4000:]
         return json.loads((out / "results.json").read_text())
 
     return run

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,11 @@ def head(model: Any) -> Head:
     return Head(model.head.weight, model.head.bias)
 
 
-def opened(name: str, model: nn.Module, folder: Path) -> Any:
+def scaled_and_capped(model: Any) -> Head:
+    return Head(model.head.weight, model.head.bias, 3.0, 2.0)
+
+
+def opened(name: str, model: nn.Module, folder: Path, head: Callable[[Any], Head] = head) -> Any:
     """The teacher, with a cache of all blocks of language 1 where it needs one."""
     source, teacher = create(ROOM, name, OPTIONS.get(name, {})), TeacherModel(lambda: model, hidden_states, head, VOCAB)
     if not isinstance(source, CachedTeacherSource):
@@ -90,6 +95,19 @@ def test_is_near_the_live_teacher(name: str, tmp_path: Path) -> None:
     else:
         ours = torch.log_softmax(nn.functional.linear(said.hidden.float(), said.weight, said.bias), -1)
         torch.testing.assert_close(ours, exact, rtol=0.01, atol=0.01)
+
+
+def test_what_follows_the_head_is_part_of_what_it_says(name: str, tmp_path: Path) -> None:
+    model = Bigram()
+    ids = IDS[ROWS[:, 1]]
+    said = opened(name, model, tmp_path, scaled_and_capped).states(ids, ROWS)
+    product = nn.functional.linear(model.eval().embedding(ids), model.head.weight)
+    exact = torch.log_softmax(2 * torch.tanh((3 * product + model.head.bias) / 2), -1).detach()
+    if isinstance(said, TeacherSamples):
+        torch.testing.assert_close(said.entropy, -(exact.exp() * exact).sum(-1), rtol=1e-3, atol=1e-3)
+    else:
+        ours = torch.log_softmax(Head(*said[1:]).logits(said.hidden.float()), -1)
+        torch.testing.assert_close(ours, exact, rtol=0.01, atol=0.02)
 
 
 def test_pickles(name: str) -> None:

@@ -1,15 +1,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
 from serve.api import create_app
-from serve.errors import ContextLengthError, OverloadedError, UnknownModelError
-from serve.messages import Completion, GenerationRequest, Route
+from serve.errors import ContextLengthError, ExpertUnavailableError, OverloadedError, UnknownModelError
+from serve.messages import Completion, Delta, GenerationRequest, Route
 
 
 class FakeBackend:
@@ -43,6 +44,15 @@ class FakeBackend:
             case "bug":
                 raise KeyError("a secret")
         return [Completion(f" {expert} {r.prompt} {r.stream}", 3, 2, "length") for r in requests]
+
+    async def stream(self, expert: str, requests: Sequence[GenerationRequest], seconds: float) -> AsyncIterator[Any]:
+        """A word at a time; "breaks" is lost after the first one."""
+        for place, done in enumerate(await self.generate(expert, requests, seconds)):
+            first, *rest = done.text.split()
+            yield [(place, Delta(first, (7,)))]
+            if requests[0].prompt == "breaks":
+                raise ExpertUnavailableError("the expert was lost")
+            yield [(place, Delta("".join(f" {word}" for word in rest), (8,), (), done.finish_reason, 3))]
 
 
 @pytest.fixture
@@ -102,6 +112,40 @@ def test_models_and_health(client: TestClient) -> None:
     assert client.get("/health").json() == {"status": "ok", "experts": ["en", "fr"]}
 
 
+def streamed(client: TestClient, **body: Any) -> tuple[list[Any], str]:
+    """The chunks of a stream, and its last event."""
+    response = post(client, stream=True, **body)
+    assert (response.status_code, response.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
+    *chunks, last = response.text.rstrip().split("\n\n")
+    return [json.loads(chunk.removeprefix("data: ")) for chunk in chunks], last
+
+
+def test_a_stream_says_the_same_as_the_whole_answer(client: TestClient) -> None:
+    whole = post(client, prompt=["la", "the"], n=2).json()
+    chunks, last = streamed(client, prompt=["la", "the"], n=2, stream_options={"include_usage": True})
+    assert last == "data: [DONE]"
+    texts, reasons = {}, {}
+    for choice in (choice for chunk in chunks for choice in chunk["choices"]):
+        texts[choice["index"]] = texts.get(choice["index"], " ") + choice["text"]
+        reasons[choice["index"]] = choice["finish_reason"]
+    assert [texts[i] for i in range(4)] == [choice["text"] for choice in whole["choices"]]
+    assert set(reasons.values()) == {"length"}
+    assert len({chunk["id"] for chunk in chunks}) == 1
+    assert (chunks[-1]["choices"], chunks[-1]["usage"]) == ([], whole["usage"])
+
+
+def test_a_stream_that_is_lost_ends_with_an_error_and_without_done(client: TestClient) -> None:
+    chunks, last = streamed(client, prompt="breaks")
+    assert chunks[0]["choices"][0]["text"] == "en"
+    assert last.startswith("event: error")
+    assert json.loads(last.partition("data: ")[2])["error"]["code"] == "unavailable"
+
+
+def test_what_is_refused_before_the_first_token_has_its_status_in_a_stream_too(client: TestClient) -> None:
+    assert post(client, prompt="busy", stream=True).status_code == 503
+    assert post(client, prompt="slow", stream=True).status_code == 504
+
+
 @pytest.mark.parametrize(
     ("bad", "param"),
     [
@@ -125,7 +169,7 @@ def test_models_and_health(client: TestClient) -> None:
         ({"prompt": "a", "stop": ""}, "stop"),
         ({"prompt": "a", "seed": 2**63}, "seed"),
         ({"prompt": "a", "colour": "red"}, "colour"),
-        ({"prompt": "a", "stream": True}, None),
+        ({"prompt": "a", "suffix": "b"}, None),
         ({"prompt": ["a"] * 20, "n": 4}, None),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -79,6 +80,18 @@ def test_a_batch_of_both_languages_and_many_callers_at_once(client: httpx.Client
     assert [choice["route"]["expert"] for choice in answers[0]["choices"]] == ["en", "fr", "en"]
     assert len({str(answer["choices"]) for answer in answers}) == 1
     assert len({answer["id"] for answer in answers}) == 24
+
+
+def test_a_stream_through_http_is_the_whole_answer(client: httpx.Client) -> None:
+    request = {"prompt": ["the house", "la maison"], "max_tokens": 9, "seed": 5, "n": 2}
+    whole = client.post("/v1/completions", json=request).json()
+    texts = dict.fromkeys(range(4), "")
+    with client.stream("POST", "/v1/completions", json={**request, "stream": True}) as response:
+        *lines, last = [line.removeprefix("data: ") for line in response.iter_lines() if line]
+    for choice in (choice for line in lines for choice in json.loads(line)["choices"]):
+        texts[choice["index"]] += choice["text"]
+    assert last == "[DONE]"
+    assert list(texts.values()) == [choice["text"] for choice in whole["choices"]]
 
 
 def test_models_and_health(client: httpx.Client) -> None:

@@ -14,7 +14,8 @@ EXPERT = ["orchestrator.stages.expert", "orchestrator.losses.reverse_kl"]
 
 
 def forget():
-    for cached in (module.versions, module.package_digest, module._digest_of, module._imports):
+    kept = (module.versions, module.package_digest, module._digest_of, module._digest, module._data, module._imports)
+    for cached in kept:
         cached.cache_clear()
 
 

@@ -12,6 +12,7 @@ import tokenize
 from collections.abc import Iterator
 from dataclasses import dataclass
 from email.message import Message
+from functools import cache
 from importlib import metadata
 from pathlib import Path, PurePath
 from typing import Annotated, cast
@@ -65,7 +66,7 @@ class PythonEnv:
         identity = xxhash.xxh3_128()
         if self.stdlib:
             identity.update("{} {}.{}.{}".format(sys.implementation.name, *sys.version_info).encode())
-            chosen = self._chosen_of(dict(_stdlib_files()))
+            chosen = self._chosen_of(_stdlib_files())
             files = [[name, xxhash.xxh3_128_hexdigest(read_bytes(file))] for name, (file, _) in chosen.items()]
             identity.update(json.dumps(files).encode())
         for distribution in self._distributions():
@@ -104,12 +105,16 @@ class PythonEnv:
         return [_named(name) for name in sorted(set(self.packages), key=str.lower)]
 
 
-def _stdlib_files() -> Iterator[tuple[str, tuple[Path, str]]]:
-    root = Path(sysconfig.get_path("stdlib"))
-    for inside in sorted(_python_files(root)):
-        # _sysconfigdata_… and config-… are written by the build of this interpreter, not by people.
-        if not _skipped(inside) and not inside.parts[0].startswith(("_sysconfigdata", "config-")):
-            yield f"stdlib/{inside.as_posix()}", (root / inside, "PSF-2.0")
+def _stdlib_files() -> dict[str, tuple[Path, str]]:
+    return _library_files(Path(sysconfig.get_path("stdlib")))
+
+
+@cache  # a plan of a sweep asks for every trial; what the interpreter came with stays
+def _library_files(root: Path) -> dict[str, tuple[Path, str]]:
+    # _sysconfigdata_… and config-… are written by the build of this interpreter, not by people.
+    built = ("_sysconfigdata", "config-")
+    files = (inside for inside in sorted(_python_files(root)) if not inside.parts[0].startswith(built))
+    return {f"stdlib/{inside.as_posix()}": (root / inside, "PSF-2.0") for inside in files if not _skipped(inside)}
 
 
 def _python_files(root: Path) -> Iterator[Path]:

@@ -9,7 +9,7 @@ from typing import ClassVar
 from torch import nn
 
 from orchestrator.config.base import PluginSpec, build, plugin_of
-from orchestrator.models.build import head
+from orchestrator.models.heads import head
 from orchestrator.models.mixture import Mixture
 from orchestrator.models.setups._base import Setup
 

@@ -51,10 +51,15 @@ def merge(model: Any, folder: Path) -> Any:
     Raises:
         ModelError: the adapter is not of this model.
     """
-    from peft import PeftModel
+    from peft import PeftModel, get_peft_model_state_dict
+    from safetensors import safe_open
 
     try:
         adapted = PeftModel.from_pretrained(model, str(folder), is_trainable=False, local_files_only=True)
+        with safe_open(folder / WEIGHTS, "pt") as file:  # peft leaves what is missing as it was drawn, with a warning
+            lost = sorted(set(get_peft_model_state_dict(adapted)) - set(file.keys()))
+        if lost:
+            raise ValueError(f"{len(lost)} of its weights are missing, the first is {lost[0]}")
         return adapted.merge_and_unload(safe_merge=True)
     except (RuntimeError, ValueError, KeyError, TypeError, OSError) as error:
         what = f"the adapter does not fit its model: {str(error).splitlines()[0]}"

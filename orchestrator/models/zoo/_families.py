@@ -11,7 +11,7 @@ _BETWEEN = {
     "bert": "a dense layer and a norm, and each token sees those after it",
     "roberta": "a dense layer and a norm, and each token sees those after it",
 }
-"""Families with something between last hidden states and head, by `model_type`; others are found when they are loaded."""
+"""Families with something between last hidden states and head, by `model_type`; others show when they are loaded."""
 
 
 def check_family(config: Any, name: str) -> None:

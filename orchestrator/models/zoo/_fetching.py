@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from importlib import metadata
 from pathlib import Path
 
 from orchestrator.errors import ModelError, MomeError, ResourceError
@@ -32,6 +33,10 @@ def explained(error: Exception, name: str, path: Path | None) -> MomeError:
         what = f"{name} comes with code of its own, which is not run"
         fix = "take a model whose type is part of transformers"
         return ModelError(what, str(path or _WHERE), fix)
+    if "does not recognize this architecture" in text:
+        kind = text.partition("model type `")[2].partition("`")[0]
+        what = f"{name} is of the type {kind!r}, which transformers {_version()} does not know"
+        return ModelError(what, str(path or _WHERE), "take another model, or a newer transformers")
     if kinds & _UNREACHABLE:
         return ResourceError(
             f"the model hub can't be reached for {name}",
@@ -46,6 +51,10 @@ def explained(error: Exception, name: str, path: Path | None) -> MomeError:
     if "safetensors" in text:
         fix += "; its weights have to be safetensors: pickles (.bin), which can run code, are not loaded"
     return ModelError(what, where=_WHERE, fix=fix)
+
+
+def _version() -> str:
+    return metadata.version("transformers")
 
 
 def nearest(path: Path) -> str:

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from copy import deepcopy
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import ModelError, ResourceError
 
+_FIELDS = ("general.architecture", "tokenizer.ggml.model", "tokenizer.ggml.pre")
 INSTALL = "pip install 'mome-orchestrator[teachers]'"
 _WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|DIGITS| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -50,27 +53,49 @@ def check_gguf(path: Path) -> None:
         raise ModelError("there is no such GGUF file", str(path), "check teacher.model.name")
     from transformers.modeling_gguf_pytorch_utils import GGUF_SUPPORTED_ARCHITECTURES
 
-    kind = str(gguf_field(path, "general.architecture"))
+    kind = str(gguf_fields(path)["general.architecture"])
     if kind not in GGUF_SUPPORTED_ARCHITECTURES:
         known = ", ".join(sorted(set(GGUF_SUPPORTED_ARCHITECTURES) - {"general", "tokenizer"}))
         what = f"transformers reads no GGUF file of the architecture {kind!r}"
         raise ModelError(what, str(path), f"take the model's Hugging Face folder, or one of {known}")
 
 
-def gguf_field(path: Path, name: str) -> Any:
-    """A field of the file's header; None where it has none.
+def gguf_fields(path: Path) -> dict[str, Any]:
+    """What the header of a file says of architecture and tokenizer, by llama.cpp's names; None where it does not say.
 
     Raises:
         ModelError: the file is damaged.
     """
+    return _fields(path, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=4)
+def _fields(path: Path, modified_ns: int) -> dict[str, Any]:  # noqa: ARG001 (part of the key)
     import gguf
 
     try:
-        field = gguf.GGUFReader(path).get_field(name)
-        return None if field is None else field.contents()
+        reader = gguf.GGUFReader(path)
+        found = {name: reader.get_field(name) for name in _FIELDS}
+        return {name: None if field is None else field.contents() for name, field in found.items()}
     except Exception as error:  # of a damaged file whatever numpy and the reader raise
         what = f"the GGUF file is damaged: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
         raise ModelError(what, str(path), "copy or download it again") from None
+
+
+def gguf_configuration(path: Path) -> Any:
+    """The configuration in a file's header, of which transformers reads all tokens too: that takes seconds, once.
+
+    Raises:
+        whatever transformers raises.
+    """
+    return deepcopy(_configuration(path, path.stat().st_mtime_ns))
+
+
+@lru_cache(maxsize=4)
+def _configuration(path: Path, modified_ns: int) -> Any:  # noqa: ARG001 (part of the key)
+    from transformers import AutoConfig
+
+    return AutoConfig.from_pretrained(str(path.parent), gguf_file=path.name, trust_remote_code=False)
 
 
 def keep_pre_tokenizer(path: Path, folder: Path) -> None:
@@ -83,12 +108,15 @@ def keep_pre_tokenizer(path: Path, folder: Path) -> None:
     Raises:
         ModelError: the rules are not known here.
     """
-    if gguf_field(path, "tokenizer.ggml.model") != "gpt2":
+    fields = gguf_fields(path)
+    if fields["tokenizer.ggml.model"] != "gpt2":
         return
-    name = str(gguf_field(path, "tokenizer.ggml.pre") or "gpt-2")
+    name = str(fields["tokenizer.ggml.pre"] or "gpt-2")
     if name not in _PRE_TOKENIZERS:
         what = f"the pre-tokenizer {name!r} of this GGUF file is not known: text would be cut otherwise than it learned"
-        raise ModelError(what, str(path), f"take the model's Hugging Face folder; known are {', '.join(_PRE_TOKENIZERS)}")
+        raise ModelError(
+            what, str(path), f"take the model's Hugging Face folder; known are {', '.join(_PRE_TOKENIZERS)}"
+        )
     file = folder / "tokenizer.json"
     description = json.loads(file.read_text(encoding="utf-8"))
     description["pre_tokenizer"] = _PRE_TOKENIZERS[name]

@@ -14,8 +14,8 @@ from orchestrator.models.zoo._adapters import ADAPTER, adapter_base, merge
 from orchestrator.models.zoo._base import Architecture, attention, check_complete, quiet
 from orchestrator.models.zoo._families import check_family, cut_rows
 from orchestrator.models.zoo._fetching import explained, nearest
-from orchestrator.models.zoo._gguf import check_gguf
-from orchestrator.models.zoo._own_tokenizer import tokenizer_folder
+from orchestrator.models.zoo._gguf import check_gguf, gguf_configuration
+from orchestrator.models.zoo._own_tokenizer import advice, tokenizer_folder
 from orchestrator.models.zoo._weights import check_adapter_file, check_finite, check_folder, has_weights
 
 if TYPE_CHECKING:
@@ -55,9 +55,9 @@ class Pretrained(Architecture):
         if self.folder is None:
             return []
         if self.gguf is not None:
-            return [self.gguf]
+            return [self.gguf] if self.gguf.is_file() else []
         own = sorted(path for path in self.folder.iterdir() if path.is_file())
-        return own + (self.base.files if self.is_adapter else [])
+        return own + ([] if self.base is None else self.base.files)
 
     @property
     def gguf(self) -> Path | None:
@@ -65,17 +65,14 @@ class Pretrained(Architecture):
         return self.path if self.path.suffix == ".gguf" and self.is_local else None
 
     @property
-    def is_adapter(self) -> bool:
-        """Whether it is a folder with an adapter and no model."""
-        return (self.path / ADAPTER).is_file() and not has_weights(self.path)
-
-    @property
-    def base(self) -> Pretrained:
-        """The model that an adapter is of.
+    def base(self) -> Pretrained | None:
+        """The model that an adapter is of; None where it is no folder with an adapter and no model.
 
         Raises:
-            ModelError: it does not say. ResourceError: peft is not installed.
+            ModelError: the adapter does not say, or is damaged. ResourceError: peft is not installed.
         """
+        if not (self.path / ADAPTER).is_file() or has_weights(self.path):
+            return None
         return replace(self, name=adapter_base(self.path), revision=None)
 
     @property
@@ -107,9 +104,10 @@ class Pretrained(Architecture):
         """
         from transformers import AutoConfig
 
-        if self.is_adapter:
+        if self.base is not None:
             return self.base.configuration(vocab_size, context)
-        config = self.fetch(AutoConfig.from_pretrained)
+        gguf = self.gguf
+        config = self.fetch(AutoConfig.from_pretrained if gguf is None else lambda *_, **__: gguf_configuration(gguf))
         if not self.is_local:
             check_adapter_file(self.file(ADAPTER), self.name)
         check_family(config, self.name)
@@ -123,7 +121,10 @@ class Pretrained(Architecture):
             )
         if text.vocab_size < vocab_size:
             what = f"{self.name} has {text.vocab_size} rows for tokens, the tokenizer {vocab_size} tokens"
-            raise VocabularyError(what, where="tokenizer", fix=self._own_tokenizer(text.vocab_size))
+            file = self.tokenizer_file()
+            fix = "name a model that comes with its tokenizer"
+            fix = fix if file is None else advice(file.parent, text.vocab_size, self.name)
+            raise VocabularyError(what, where="tokenizer", fix=fix)
         return config
 
     def build(self, vocab_size: int, context: int) -> PreTrainedModel:
@@ -139,7 +140,7 @@ class Pretrained(Architecture):
         config = self.configuration(vocab_size, context)
         if torch.get_default_device().type == "meta":
             model = AutoModelForCausalLM.from_config(config, attn_implementation=attention(config))
-        elif self.is_adapter:
+        elif self.base is not None:
             model = merge(self.base._load(config), self.path)
             check_finite(model, self.name)
         else:
@@ -168,13 +169,6 @@ class Pretrained(Architecture):
             raise ModelError(f"{self.name} is not whole: {error}", where="models.zoo.pretrained") from None
         check_finite(model, self.name)
         return model
-
-    def _own_tokenizer(self, rows: int) -> str:
-        """What to type, so that a run has the tokenizer of this model, whose vocabulary has so many rows."""
-        from orchestrator.models.vocabulary import advice
-
-        file = self.tokenizer_file()
-        return "name a model that comes with its tokenizer" if file is None else advice(file.parent, rows, self.name)
 
     def fetch(self, load: Callable[..., Any], **options: Any) -> Any:
         """Load from the folder, the file or the hub; never run code that comes with a model."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
@@ -10,29 +9,10 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from serve.engine.cache import Stored
+from serve.engine.forward.decoding import attend_natively, kernel_for
+from serve.engine.forward.heads import Heads
 from serve.engine.forward.step import Piece, Step, whole
 from serve.engine.options import BLOCK
-
-
-@dataclass(frozen=True)
-class Heads:
-    """Shape of an attention.
-
-    Attributes:
-        queries, keys: numbers of heads; each key head serves the same number of query heads.
-        width: of a head.
-        window: how many last tokens a token sees, itself included; None: all.
-    """
-
-    queries: int
-    keys: int
-    width: int
-    window: int | None = None
-
-    @property
-    def shared(self) -> int:
-        """Query heads of a key head."""
-        return self.queries // self.keys
 
 
 def attend(query_ND: Tensor, stored: Stored, step: Step, heads: Heads) -> Tensor:
@@ -60,6 +40,8 @@ def attend(query_ND: Tensor, stored: Stored, step: Step, heads: Heads) -> Tensor
 
 def _decode(query_BD: Tensor, stored: Stored, step: Step, heads: Heads) -> Tensor:
     """One token a row. The query heads of a key head stand where several tokens would: nothing is copied for them."""
+    if (kernel := kernel_for(step.device)) is not None:
+        return attend_natively(kernel, query_BD, stored, step, heads)
     rows, deepest = len(query_BD), step.deepest
     found = scaled_dot_product_attention(
         query_BD.view(rows, heads.keys, heads.shared, heads.width),

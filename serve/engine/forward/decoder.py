@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from serve.engine.cache import Cache, SlotCache, Stored
-from serve.engine.forward.attention import Heads
+from serve.engine.forward.heads import Heads
 from serve.engine.forward.step import Step
 from serve.engine.weights import Linear, Pack
 

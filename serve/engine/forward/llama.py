@@ -10,8 +10,9 @@ from torch import Tensor, embedding
 from torch.nn.functional import rms_norm, silu
 
 from serve.engine.cache import Stored
-from serve.engine.forward.attention import Heads, Rotary, attend
+from serve.engine.forward.attention import Rotary, attend
 from serve.engine.forward.decoder import Decoder, Layer
+from serve.engine.forward.heads import Heads
 from serve.engine.forward.step import Step
 from serve.engine.weights import Pack
 

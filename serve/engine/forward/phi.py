@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 from torch import Tensor, embedding
 
 from serve.engine.cache import Stored
-from serve.engine.forward.attention import Heads, Rotary, attend
+from serve.engine.forward.attention import Rotary, attend
 from serve.engine.forward.decoder import Decoder, Layer, norm_of
+from serve.engine.forward.heads import Heads
 from serve.engine.forward.llama import joined, turned
 from serve.engine.forward.step import Step
 from serve.engine.weights import Pack

@@ -60,7 +60,14 @@ def test_top_k_and_min_p_leave_the_most_probable() -> None:
     assert set(draw(logits, 2000, top_k=2, top_p=0.66).tolist()) == {1}
 
 
-@pytest.mark.parametrize("how", [{"top_p": 0.999}, {"min_p": 0.3}, {"top_k": 400}, {"top_k": 400, "top_p": 0.9}])
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"top_p": 0.999},
+        *(pytest.param(how, marks=pytest.mark.long) for how in ({"min_p": 0.3}, {"top_k": 400})),
+        {"top_k": 400, "top_p": 0.9},
+    ],
+)
 def test_filters_that_leave_many_tokens_are_exact_too(how: dict[str, float]) -> None:
     logits = torch.randn(600, generator=torch.Generator().manual_seed(3)) * 0.3
     order = logits.argsort(descending=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,11 +11,22 @@ import torch
 
 from orchestrator.errors import ServingError
 from serve.engine import Engine, EngineOptions
-from serve.engine.weights import int8, onednn, pack_for, plain
+from serve.engine.native import OFF, library
+from serve.engine.weights import int8, native, onednn, pack_for, plain
 from serve.messages import GenerationRequest, Sampling
 
 CLOSE = {"fp32": 1e-5, "bf16": 2e-2, "int8": 2.5e-2}
-SHAPES = [(64, 32), (384, 128), (128, 512), (1500, 768)]
+SHAPES = [(64, 32), (50, 37), (384, 128), (128, 512), (1500, 768)]
+
+
+@pytest.fixture(autouse=True, params=["native", "torch"])
+def _ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Every test twice: with our own kernel, and as where it can't be built."""
+    if request.param == "torch":
+        monkeypatch.setenv(OFF, "0")
+    library.cache_clear()
+    yield
+    library.cache_clear()
 
 
 @pytest.mark.parametrize("precision", CLOSE)
@@ -30,6 +43,36 @@ def test_products_are_close_to_exact_ones(precision: str, shape: tuple[int, int]
             found = pack_for(precision)(weight, some, activation)(states)
             assert found.dtype == torch.float32
             assert (found - wanted).norm() <= CLOSE[precision] * wanted.norm()
+
+
+@pytest.mark.parametrize("precision", CLOSE)
+@pytest.mark.parametrize("threads", [1, 2])
+@torch.inference_mode()
+def test_our_kernel_gives_a_row_the_same_to_the_last_bit_whatever_is_beside_it(precision: str, threads: int) -> None:
+    weight, states = torch.randn(1500, 768), torch.randn(70, 768)
+    pack = native.pack_for(precision, "cpu")
+    if pack is None:
+        pytest.skip(f"no kernel for {precision}")
+    product, before = pack(weight, torch.randn(1500)), torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        whole = product(states)
+        for rows in (1, 2, 3, 7, 8, 16, 33):
+            assert torch.equal(product(states[:rows]), whole[:rows])
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_kernel_that_others_could_have_written_is_not_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "mome" / "native"
+    folder.mkdir(parents=True)
+    folder.chmod(0o777)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv(OFF, "1")
+    assert native.pack_for("int8", "cpu") is None
+    assert "others can write" in caplog.text or shutil.which("g++") is None
 
 
 @torch.inference_mode()

@@ -86,9 +86,10 @@ def test_losses_and_gradients_are_those_of_the_definition(family: str) -> None:
             torch.testing.assert_close(ours[name], weight.grad, rtol=1e-4, atol=2e-5 * max(size, 1.0), msg=name)
 
 
-def cached(model: Any, folder: Path, name: str) -> Any:
+def cached(model: Any, folder: Path, name: str, **options: Any) -> Any:
     teacher = TeacherModel(lambda: model, hidden_states, head, VOCAB)
-    source = create("teacher", name, {})
+    source = create("teacher", name, options)
+    folder.mkdir(exist_ok=True)
     assert isinstance(source, CachedTeacherSource)
     write_shard(folder / shard_name(0), source.record(Live().open(teacher).states(IDS, ROWS), range(2)))
     (folder / ABOUT).write_text('{"identity": {}, "blocks": 2, "blocks_per_shard": 2}')
@@ -100,9 +101,10 @@ def test_cached_logits_are_the_models(family: str, tmp_path: Path) -> None:
     find_head(model)
     expected = own_logits(model)
     live = Live().open(TeacherModel(lambda: model, hidden_states, head, VOCAB)).states(IDS, ROWS)
-    exact = LazyLogits(*live).head.logits(live.hidden)
+    whole = cached(model, tmp_path / "fp32", "hidden_cache", states="fp32").states(IDS, ROWS)
+    exact = LazyLogits(*whole).head.logits(whole.hidden)
     torch.testing.assert_close(exact, expected, rtol=0, atol=1e-5)
-    kept = cached(model, tmp_path, "hidden_cache").states(IDS, ROWS)
+    kept = cached(model, tmp_path / "bf16", "hidden_cache").states(IDS, ROWS)
     rounded = LazyLogits(*kept).head.logits(kept.hidden.float())
     rounding = 2**-8 * float((live.hidden.abs() @ live.weight.abs().t()).max()) * abs(live.scale)
     torch.testing.assert_close(rounded, expected, rtol=0, atol=rounding)

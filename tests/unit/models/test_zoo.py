@@ -160,7 +160,9 @@ ADAPTER = '{"peft_type": "LORA", "base_model_name_or_path": "some/base"}'
 def test_an_adapter_beside_weights_is_not_left_out(folder: Path) -> None:
     (folder / "adapter_config.json").write_text(ADAPTER)
     (folder / "adapter_model.safetensors").write_bytes(b"")
-    with pytest.raises(ModelError, match=r"an adapter beside its weights[\s\S]*a folder of its own[\s\S]*remove adapter_"):
+    with pytest.raises(
+        ModelError, match=r"an adapter beside its weights[\s\S]*a folder of its own[\s\S]*remove adapter_"
+    ):
         parameter_count(spec("pretrained", name=str(folder)), 64, 16)
 
 

@@ -41,7 +41,13 @@ def by_code() -> TextRouter:
     return train({"en": "en", "de": "de"})
 
 
-@pytest.mark.parametrize("names", [("english", "deu"), ("eng", "german"), ("en-gb", "de-ch"), ("us", "deutsch")])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("english", "deu"),
+        *(pytest.param(n, marks=pytest.mark.long) for n in (("eng", "german"), ("en-gb", "de-ch"), ("us", "deutsch"))),
+    ],
+)
 def test_other_names_make_the_same_router(by_code: TextRouter, names: tuple[str, str]) -> None:
     router = train(dict(zip(names, ("en", "de"), strict=True)))
     assert router.languages == names

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import time
-import uuid
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from serve.errors import RequestError
-from serve.messages import Completion, FinishReason, GenerationRequest, Route, Sampling
+from serve.messages import FinishReason, GenerationRequest, Route, Sampling
 
 MAX_PROMPTS = 32
 MAX_CHOICES = 64
@@ -21,8 +19,6 @@ Stop = Annotated[str, Field(min_length=1, max_length=MAX_STOP_CHARACTERS)]
 
 # OpenAI's parameters that this server does not serve: only these values, which change nothing, are accepted.
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
-    "stream": (None, False),
-    "stream_options": (None,),
     "best_of": (None, 1),
     "echo": (None, False),
     "frequency_penalty": (None, 0),
@@ -31,6 +27,15 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "logprobs": (None,),
     "suffix": (None, ""),
 }
+
+
+class StreamOptions(BaseModel):
+    """Of a stream."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    include_usage: bool = False
+    """End with a chunk that has no choices and says how many tokens were read and written."""
 
 
 class CompletionRequest(BaseModel):
@@ -54,6 +59,10 @@ class CompletionRequest(BaseModel):
     """Texts to stop at."""
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
     """For the same answer again."""
+    stream: bool | None = None
+    """Send the answer as it grows, as server-sent events."""
+    stream_options: StreamOptions | None = None
+    """Of a stream."""
     user: str | None = None
     """Accepted, unused."""
 
@@ -97,13 +106,18 @@ class RouteInfo(BaseModel):
     expert: str
     probabilities: dict[str, float] | None
 
+    @classmethod
+    def of(cls, route: Route) -> RouteInfo:
+        """What a route says."""
+        return cls(expert=route.expert, probabilities=route.probabilities and dict(route.probabilities))
+
 
 class Choice(BaseModel):
     """One continuation. `route` is ours, the rest OpenAI's."""
 
     index: int
     text: str
-    finish_reason: FinishReason
+    finish_reason: FinishReason | None
     logprobs: None = None
     route: RouteInfo
 
@@ -115,9 +129,14 @@ class Usage(BaseModel):
     completion_tokens: int
     total_tokens: int
 
+    @classmethod
+    def of(cls, read: int, written: int) -> Usage:
+        """With their sum."""
+        return cls(prompt_tokens=read, completion_tokens=written, total_tokens=read + written)
+
 
 class CompletionResponse(BaseModel):
-    """Answer of `POST /v1/completions`.
+    """Answer of `POST /v1/completions`; of a stream, each chunk.
 
     `model` is the expert that answered, or "auto" where several did. `route` is the first prompt's; every choice has
     its own.
@@ -128,7 +147,7 @@ class CompletionResponse(BaseModel):
     created: int
     model: str
     choices: list[Choice]
-    usage: Usage
+    usage: Usage | None
     route: RouteInfo
 
 
@@ -161,32 +180,6 @@ class ErrorResponse(BaseModel):
     """Body of every answer that is not a success."""
 
     error: ErrorInfo
-
-
-def completion_response(routes: list[Route], completions: list[list[Completion]]) -> CompletionResponse:
-    """Assemble the answer.
-
-    Args:
-        routes: one for each prompt.
-        completions: the choices of each prompt, in the same order.
-    """
-    infos = [RouteInfo(expert=r.expert, probabilities=r.probabilities and dict(r.probabilities)) for r in routes]
-    pairs = [(info, choice) for info, group in zip(infos, completions, strict=True) for choice in group]
-    choices = [
-        Choice(index=index, text=done.text, finish_reason=done.finish_reason, route=info)
-        for index, (info, done) in enumerate(pairs)
-    ]
-    read = sum(group[0].prompt_tokens for group in completions)
-    written = sum(done.completion_tokens for _, done in pairs)
-    experts = {info.expert for info in infos}
-    return CompletionResponse(
-        id=f"cmpl-{uuid.uuid4().hex}",
-        created=int(time.time()),
-        model=experts.pop() if len(experts) == 1 else "auto",
-        choices=choices,
-        usage=Usage(prompt_tokens=read, completion_tokens=written, total_tokens=read + written),
-        route=infos[0],
-    )
 
 
 def error_response(error: RequestError) -> ErrorResponse:

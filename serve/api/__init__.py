@@ -1,0 +1,6 @@
+"""The HTTP interface over any backend: Ray Serve's handles, engines in this process, a fake in tests. No Ray here."""
+
+from serve.api.app import create_app
+from serve.api.backend import Backend
+
+__all__ = ["Backend", "create_app"]

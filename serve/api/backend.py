@@ -1,0 +1,64 @@
+"""What the HTTP interface needs of whatever computes the answers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Protocol
+
+from serve.messages import Completion, Delta, GenerationRequest, Route, Statistics
+
+Grown = list[tuple[int, Delta]]
+"""What answers have grown by, each with the place of its request."""
+
+
+class Backend(Protocol):
+    """What answers requests.
+
+    Attributes:
+        experts: names of the experts, as they are now.
+        version: of the mixture that they are of.
+        started: Unix time at which serving began.
+        deadline_s: longest time for an answer, in seconds.
+    """
+
+    experts: Sequence[str]
+    version: str
+    started: int
+    deadline_s: float
+
+    async def route(self, model: str, prompts: Sequence[str]) -> list[Route]:
+        """The expert of each prompt: `model` itself, or the router's choice where it is "auto".
+
+        Raises:
+            RequestError: no such model, or a prompt is refused.
+        """
+
+    async def generate(self, expert: str, requests: Sequence[GenerationRequest], seconds: float) -> list[Completion]:
+        """Continue prompts with one expert within `seconds`.
+
+        Raises:
+            RequestError: the prompts can't be continued, or not now.
+        """
+
+    def stream(self, expert: str, requests: Sequence[GenerationRequest], seconds: float) -> AsyncIterator[Grown]:
+        """The same as it grows. Whoever closes the iterator gives the answers up.
+
+        Raises:
+            RequestError: the prompts can't be continued, or not to the end.
+        """
+
+    async def tokenize(self, text: str) -> list[int]:
+        """Ids of a text, without special tokens."""
+
+    async def detokenize(self, tokens: Sequence[int]) -> str:
+        """The text of ids.
+
+        Raises:
+            RequestError: one is not of the vocabulary.
+        """
+
+    async def ready(self) -> bool:
+        """Whether every part that answers is there."""
+
+    async def statistics(self) -> Mapping[str, Sequence[Statistics]]:
+        """Of each expert's engines."""
