@@ -132,7 +132,7 @@ def gguf_file(path: Path, pre: str = "smollm", architecture: str = "llama") -> A
     for name, value in model.state_dict().items():
         if "q_proj" in name or "k_proj" in name:  # llama.cpp keeps the halves of each head in turns
             heads = value.shape[0] // 8
-            value = value.reshape(heads, 2, 4, 32).swapaxes(1, 2).reshape(value.shape)  # noqa: PLW2901
+            value = value.reshape(heads, 2, 4, 32).swapaxes(1, 2).reshape(value.shape)
         writer.add_tensor(names[name], value.numpy().copy())
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
