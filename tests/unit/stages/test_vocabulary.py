@@ -210,8 +210,8 @@ def test_losses_are_of_the_blocks_own_text(trained):
 def test_a_vocabulary_of_which_nothing_is_dropped_gives_the_losses_of_blocks(trained, tmp_path):
     blocks = TokenBlocks.open(trained["blocks"], "test")
     everything = Kept(np.arange(VOCABULARY), np.arange(VOCABULARY + 1), np.arange(VOCABULARY), {})
-    plain = made(expert(vocabulary=None), trained | {"vocabulary-en": tmp_path / "none"}, tmp_path / "whole")
-    whole = trained | {"expert-en": plain}
+    plain = {role: folder for role, folder in trained.items() if not role.startswith("vocabulary-")}
+    whole = trained | {"expert-en": made(expert(vocabulary=None), plain, tmp_path / "whole")}
     folder = made(MixtureStage(setup=PluginSpec(type="ple"), languages=("en",)), whole, tmp_path / "mixture")
     mixture = load_mixture(folder)
     exact = mixture_losses(mixture, blocks, "fr", np.ones((9, 1)))["en"]
@@ -244,11 +244,11 @@ def test_experts_cut_from_different_tokenizers_are_not_mixed(trained, tmp_path):
 def test_it_is_served_with_its_own_tokenizer(trained):
     engine = Engine.load(trained["expert-fr"] / "model")
     try:
-        request = GenerationRequest("Les écluses — 日本 — de l'été", Sampling(max_tokens=6, temperature=0))
+        request = GenerationRequest("l'été 日本", Sampling(max_tokens=4, temperature=0))
         answer = engine.generate([request])[0]
     finally:
         engine.close()
-    assert answer.completion_tokens in range(1, 7)
+    assert answer.completion_tokens in range(1, 5)
     assert engine.tokenizer.encode("日本")
 
 
@@ -266,12 +266,12 @@ def test_the_plan_knows_its_size(trained):
     assert VocabularyStage(language="en", vocabulary=KEEP).cost(nothing, expected).tokens == 0
 
 
-@pytest.mark.parametrize("architecture", ["gpt2", "mistral", "phi", "llama", "token_moe"])
+@pytest.mark.parametrize("architecture", ["gpt2", "mistral", "phi", "token_moe"])
 def test_rows_are_taken_out_of_every_architecture(architecture):
-    options = {"gpt2": MODEL, "token_moe": {"type": "token_moe", "base": MODEL}}
     sizes = {"layers": 1, "width": 16, "heads": 2}
-    spec = options.get(architecture, {"type": architecture, **sizes})
-    model = build_model(PluginSpec.model_validate(spec), 40, 8, 0)
+    options = {"mistral": {**sizes, "kv_heads": 1, "feed_forward": 8}, "token_moe": {"base": MODEL}}
+    spec = PluginSpec(type=architecture, **options.get(architecture, sizes))
+    model = build_model(spec, 40, 8, 0)
     before, ids = head(model), torch.tensor([[3, 7, 21]])
     exact = before.logits(hidden_states(model, ids)).detach()
     rows = torch.tensor([3, 7, 9, 21])
