@@ -1,4 +1,4 @@
-"""Training and size of an expert that has the tokens of its language, beside one that has the teacher's whole vocabulary."""
+"""Training and size of an expert with the tokens of its language, beside one with the teacher's whole vocabulary."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from orchestrator.training.strategies.single import Single
 class Vocabulary:
     """Tokens a second of whole optimizer steps, parameters, and the error of a distribution added up.
 
-    Both students learn by cross-entropy and forward KL at 0.5 each from the same random hidden states of a teacher, as a
-    cache gives them; weights are random, which changes no time. A step is forward, backward, clipping and AdamW. Ours
+    Both students learn by cross-entropy and forward KL at 0.5 each from the same random hidden states of a teacher, as
+    a cache gives them; weights are random, which changes no time. A step is forward, backward, clipping and AdamW. Ours
     multiplies the teacher's head for the kept tokens, and reads one number a token for all others.
     """
 

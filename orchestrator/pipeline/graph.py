@@ -92,7 +92,7 @@ def main_line(recipe: Recipe) -> tuple[Step, ...]:
 
 
 def learning_inputs(recipe: Recipe, languages: Iterable[str]) -> dict[str, str]:
-    """What a student of some languages reads: the data, its vocabulary, the teacher or its caches, where it needs them."""
+    """What a student of some languages reads: the data, and its vocabulary, teacher and caches where it needs them."""
     teacher = {"teacher": "teacher"} if recipe.experts.needs_teacher else {}
     kinds = ["cache"] * recipe.experts.distillation.cached + ["vocabulary"] * (recipe.experts.vocabulary is not None)
     own = {f"{kind}-{language}": f"{kind}-{language}" for language in languages for kind in kinds}

@@ -8,10 +8,10 @@ from orchestrator.reporting.run_results import RunResults
 from orchestrator.reporting.tables import table
 
 _NOTE = (
-    "Kept: share of the training text's tokens that the expert has as they are. Longer: its tokens for a text, over the "
-    "teacher's. Whole: the same architecture with every token of the teacher. Size: weights in fp32. Perplexities here "
-    "are of the same text, by the teacher's tokens, whatever tokens a model reads it in; losses in training are over the "
-    "kept tokens and one for all others, so between vocabularies only perplexity and bits per byte compare."
+    "Kept: share of the training text's tokens that the expert has as they are. Longer: its tokens for a text, over "
+    "the teacher's. Whole: the same architecture with every token of the teacher. Size: weights in fp32. Perplexities "
+    "are by the teacher's tokens, whatever tokens a model reads the text in. Losses in training are over the kept "
+    "tokens and one for all others, so between vocabularies only perplexity and bits per byte compare."
 )
 
 

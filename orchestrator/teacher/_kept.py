@@ -57,7 +57,7 @@ class KeptTokens:
         hidden_ND = hidden_BTD.flatten(0, -2)
         size = max(1, LOGITS.get(hidden_BTD.device.type, LOGITS["cuda"]) // self.size)
         parts = []
-        for few in hidden_ND.split(size):
+        for few in torch.split(hidden_ND, size):
             logits = head.logits(few.to(head.weight.dtype))
             exact = logits if logits.dtype == torch.float64 else logits.float()
             parts.append(exact.index_fill_(1, ids, -torch.inf).logsumexp(1))

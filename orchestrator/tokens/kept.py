@@ -159,4 +159,3 @@ def copy_vocabulary(folder: Path, out: Path) -> None:
     """Put a vocabulary's files beside a model."""
     for name in FILES:
         shutil.copyfile(folder / name, out / name)
-

@@ -1,5 +1,7 @@
-"""Laws of teachers whose students have some of their tokens: the distribution over these and one rest is the teacher's own,
-added up, and every soft loss is its plain definition on it."""
+"""Laws of teachers whose students have some of their tokens.
+
+The distribution over these and one rest is the teacher's own, added up, and every soft loss is its definition on it.
+"""
 
 from __future__ import annotations
 

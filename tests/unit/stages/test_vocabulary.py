@@ -39,7 +39,11 @@ from tests.unit.tokens.test_trimming import texts
 CONTEXT, VOCABULARY, LANGUAGES = 16, 1500, ("en", "fr")
 MODEL = {"type": "gpt2", "layers": 1, "width": 16, "heads": 2}
 TRAINING = {
-    **{"tokens": CONTEXT * 8 * 12, "batch_tokens": CONTEXT * 8, "micro_batch": 4, "eval_every": 6, "eval_blocks": 4},
+    "tokens": CONTEXT * 8 * 12,
+    "batch_tokens": CONTEXT * 8,
+    "micro_batch": 4,
+    "eval_every": 6,
+    "eval_blocks": 4,
     "optimizer": {"type": "adamw", "lr": 0.01},
     "precision": "fp32",
 }
@@ -223,7 +227,9 @@ def test_what_needs_one_vocabulary_is_refused_by_name(trained):
     mixture = load_mixture(trained["mixture"])
     ids = torch.tensor([[5, 9]])
     best = Inference(mode="best").weights(np.array([[0.9, 0.1]]), LANGUAGES, has_common=False)
-    assert routed_logits(mixture, ids, torch.from_numpy(best)).shape[-1] == len(Kept.load(trained["vocabulary-en"]).kept)
+    assert routed_logits(mixture, ids, torch.from_numpy(best)).shape[-1] == len(
+        Kept.load(trained["vocabulary-en"]).kept
+    )
     for mode in ("average", "soft"):
         weights = Inference(mode=mode).weights(np.array([[0.9, 0.1]]), LANGUAGES, has_common=False)
         with pytest.raises(ModelError, match="tokens of their own"):

@@ -28,7 +28,15 @@ from orchestrator.tokens.trimming import Trimming
 BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
 SPECIAL = ["<unk>", "<s>", "</s>"]
 WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+"
-TEXTS = ["", "a", "Der Fluß fließt — schnell.\n\n\tx = f(1)", "日本語と Привет 🙂👩‍👩‍👧", "  two  spaces ", "</s> <s>", "\x00\x7f"]
+TEXTS = [
+    "",
+    "a",
+    "Der Fluß fließt — schnell.\n\n\tx = f(1)",
+    "日本語と Привет 🙂👩‍👩‍👧",
+    "  two  spaces ",
+    "</s> <s>",
+    "\x00\x7f",
+]
 
 
 def texts(language: str, count: int) -> list[str]:
@@ -43,10 +51,14 @@ def byte_level(folder: Path, known: list[str]) -> None:
     """As Llama 3's and Qwen's: words by an expression, whole words looked up first, special tokens at the end."""
     built = Tokenizer(models.BPE(ignore_merges=True))
     split = pre_tokenizers.Split(Regex(WORDS), "isolated")
-    built.pre_tokenizer = pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    built.pre_tokenizer = pre_tokenizers.Sequence(
+        [split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
     built.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    built.train_from_iterator(known, trainers.BpeTrainer(vocab_size=2000, initial_alphabet=alphabet, show_progress=False))
+    built.train_from_iterator(
+        known, trainers.BpeTrainer(vocab_size=2000, initial_alphabet=alphabet, show_progress=False)
+    )
     built.add_special_tokens(["<|begin|>", "<|end|>"])
     begin = built.token_to_id("<|begin|>")
     built.post_processor = processors.TemplateProcessing(single="<|begin|> $A", special_tokens=[("<|begin|>", begin)])
@@ -54,11 +66,13 @@ def byte_level(folder: Path, known: list[str]) -> None:
 
 
 def pieces(folder: Path, known: list[str]) -> None:
-    """As Llama 2's and Gemma's: ▁ for a space, every pair of tokens that makes a token is a merge, bytes for the rest."""
+    """As Llama 2's and Gemma's: ▁ for a space, every pair that makes a token is a merge, bytes for the rest."""
     trained = Tokenizer(models.BPE(unk_token="<unk>"))
     trained.normalizer = normalizers.Replace(" ", "▁")
     trained.pre_tokenizer = pre_tokenizers.Split("▁", "merged_with_next")
-    trained.train_from_iterator(known, trainers.BpeTrainer(vocab_size=2000, special_tokens=SPECIAL, show_progress=False))
+    trained.train_from_iterator(
+        known, trainers.BpeTrainer(vocab_size=2000, special_tokens=SPECIAL, show_progress=False)
+    )
     learned = [token for token, _ in sorted(trained.get_vocab().items(), key=lambda item: item[1])][len(SPECIAL) :]
     vocabulary = {token: index for index, token in enumerate([*SPECIAL, *BYTES, *learned])}
     merges = [
@@ -134,7 +148,7 @@ def test_text_of_kept_tokens_is_encoded_to_the_same_tokens(cut):
 
 
 def test_any_text_is_kept_as_the_whole_tokenizer_keeps_it(cut):
-    _, _, kept, whole, own = cut
+    _, _, _, whole, own = cut
     for text in [*TEXTS, *texts("fr", 5)]:
         assert decode(own, encode(own, [text])[0]) == decode(whole, encode(whole, [text])[0]), text
 
