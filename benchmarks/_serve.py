@@ -51,7 +51,7 @@ class Shape:
 class Ids:
     """A tokenizer for prompts that are written as ids; nothing ends an answer early."""
 
-    end = -1
+    ends: frozenset[int] = frozenset()
 
     def __init__(self, vocab: int) -> None:
         self.bytes = [b"a"] * vocab

@@ -120,7 +120,7 @@ def test_a_stop_text_ends_the_answer_and_is_no_part_of_it(engine: Engine) -> Non
 def test_the_end_token_stops_and_leaves_no_text(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = one(engine, "the house", max_tokens=12, temperature=0.0)
     end = next(token for token in whole.tokens[3:] if token not in whole.tokens[:3])
-    monkeypatch.setattr(engine.tokenizer, "end", end)
+    monkeypatch.setattr(engine.tokenizer, "ends", frozenset({end}))
     done = one(engine, "the house", max_tokens=12, temperature=0.0)
     before = whole.tokens[: whole.tokens.index(end)]
     assert (done.tokens, done.finish_reason) == ((*before, end), "stop")
