@@ -16,6 +16,7 @@ class Tokenizer:
 
     Attributes:
         special: its special tokens by their roles.
+        ends: ids of all tokens that end an answer.
         end: id of </s>, or of the token that ends documents; −1 where none does.
         bytes: the bytes that each id stands for; none for special tokens.
     """
@@ -28,13 +29,9 @@ class Tokenizer:
         """
         self._fast = load_tokenizer(folder)
         self.special = special_tokens(folder, self._fast)
+        self.ends = frozenset(self.special.eos)
         self.end = self.special.eos[0] if self.special.eos else -1
         self.bytes = token_bytes(self._fast)
-
-    @property
-    def ends(self) -> frozenset[int]:
-        """Ids of all tokens that end an answer: `end`, and others that the tokenizer or its model has."""
-        return frozenset((self.end, *self.special.eos[1:]))
 
     def encode(self, text: str) -> list[int]:
         """Ids of the text alone, without <s> and </s>: what routers read. Half a surrogate pair is read as "?"."""

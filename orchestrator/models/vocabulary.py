@@ -69,8 +69,9 @@ def own_vocabulary(model: PluginSpec) -> tuple[Path, int]:
     plugin = build("models.zoo", model)
     file: Path | None = plugin.tokenizer_file()
     if file is None:
-        if plugin.is_local:
-            plugin.configuration(1, 1)  # says why, where there is no model either
+        from transformers import AutoConfig
+
+        plugin.fetch(AutoConfig.from_pretrained)  # says why, where there is no model either
         raise no_tokenizer(plugin.name)
     about = (file.parent / name for name in (*FILES, GENERATION))
     return file.parent, _usable(file, tuple(path.stat().st_mtime_ns for path in about if path.is_file()))

@@ -35,12 +35,15 @@ def adapter_base(folder: Path) -> str:
         what = f"this adapter of {base} needs peft to be merged, which is not installed"
         raise ResourceError(what, str(folder), INSTALL)
     try:
-        with safe_open(folder / WEIGHTS, "pt"):
-            pass
+        with safe_open(folder / WEIGHTS, "pt") as file:
+            names = set(file.keys())
     except (OSError, SafetensorError) as error:
         lost = isinstance(error, FileNotFoundError)
         what = f"the adapter has no {WEIGHTS}" if lost else f"the adapter's weights are damaged: {error}"
         raise ModelError(what, str(folder / WEIGHTS), "copy the adapter again; pickles (.bin) are not loaded") from None
+    if lost := sorted({name.replace(".lora_A.", ".lora_B.") for name in names} - names):
+        what = f"the adapter lacks {len(lost)} of its weights, the first is {lost[0]}"
+        raise ModelError(what, str(folder / WEIGHTS), "copy the adapter again")
     beside = folder / base
     return str(beside) if not Path(base).expanduser().exists() and (beside / "config.json").is_file() else base
 

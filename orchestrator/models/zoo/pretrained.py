@@ -119,13 +119,17 @@ class Pretrained(Architecture):
                 where="blocks.context",
                 fix=f"set blocks.context={positions} or less",
             )
-        if text.vocab_size < vocab_size:
-            what = f"{self.name} has {text.vocab_size} rows for tokens, the tokenizer {vocab_size} tokens"
-            file = self.tokenizer_file()
-            fix = "name a model that comes with its tokenizer"
-            fix = fix if file is None else advice(file.parent, text.vocab_size, self.name)
-            raise VocabularyError(what, where="tokenizer", fix=fix)
+        self._check_rows(int(text.vocab_size), vocab_size)
         return config
+
+    def _check_rows(self, rows: int, vocab_size: int) -> None:
+        """As many rows as tokens, or more where the model's own tokenizer shows that no token has them."""
+        if rows == vocab_size or (rows > vocab_size and self.tokenizer_file() is not None):
+            return
+        file = self.tokenizer_file()
+        what = f"{self.name} has {rows} rows for tokens, the tokenizer {vocab_size} tokens"
+        fix = "name a model that comes with its tokenizer" if file is None else advice(file.parent, rows, self.name)
+        raise VocabularyError(what, where="tokenizer", fix=fix)
 
     def build(self, vocab_size: int, context: int) -> PreTrainedModel:
         """The pretrained model in fp32; on the meta device its shapes only.

@@ -187,7 +187,7 @@ def write_teacher(folder, vocab_size=VOCABULARY):
 
 def test_a_teacher_of_another_vocabulary_is_refused(store, version, spanish, tmp_path):
     teacher = write_teacher(tmp_path / "teacher", vocab_size=VOCABULARY + 1)
-    with pytest.raises(ModelError, match=r"301 tokens(.|\n)*--teacher"):
+    with pytest.raises(ModelError, match=r"301 rows for tokens(.|\n)*--teacher"):
         plan_growth(Change("add", "es", spanish, teacher=str(teacher)), version, store)
 
 
