@@ -33,6 +33,11 @@ class TeacherStates(NamedTuple):
     cap: float | None = None
     rest: Tensor | None = None
 
+    @property
+    def head(self) -> Head:
+        """The head."""
+        return Head(*self[1:5])
+
 
 class TeacherSamples(NamedTuple):
     """Tokens drawn from the teacher's distribution at every position: an unbiased estimate of it.
