@@ -67,7 +67,7 @@ def measure_precisions(
     for name in experts or [name for name in files.experts if name in held_out.languages]:
         folder = files.expert(name)
         kept = vocabulary_of(folder)
-        rows = [_own(held_out.block(name, i), kept) for i in range(min(blocks, held_out.count(name)))]
+        rows = [own_tokens(held_out.block(name, i), kept) for i in range(min(blocks, held_out.count(name)))]
         exact = math.nan
         for precision in PRECISIONS:
             forward = open_expert(folder, precision=precision)
@@ -76,7 +76,7 @@ def measure_precisions(
             yield Precision(name, precision, found, found / exact - 1, {n: _speed(forward, n) for n in _BATCHES})
 
 
-def _own(block: np.ndarray, kept: Kept | None) -> list[int]:
+def own_tokens(block: np.ndarray, kept: Kept | None) -> list[int]:
     """A block in the expert's own tokens, no longer than it was."""
     ids = block if kept is None else kept.spell(block)[0][: len(block)]
     found: list[int] = ids.tolist()

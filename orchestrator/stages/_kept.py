@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from orchestrator.teacher import KeptTokens
 
 GUESS = 0.2
-"""Share of a vocabulary that a language needs, before its text is counted: a guess."""
+"""Share of a vocabulary that a language needs beside the bytes, before its text is counted: a guess."""
 
 
 def open_blocks(inputs: Mapping[str, Path], split: str, language: str) -> TokenBlocks:
@@ -49,4 +49,4 @@ def expected_rows(inputs: Mapping[str, Path | None], language: str, vocab_size: 
     folder = inputs.get(f"vocabulary-{language}")
     if folder is not None:
         return Kept.load(folder).rows
-    return int(GUESS * vocab_size) if expected.cuts_vocabulary else vocab_size
+    return min(vocab_size, 256 + int(GUESS * vocab_size)) if expected.cuts_vocabulary else vocab_size

@@ -20,6 +20,7 @@ from orchestrator.evaluation.evaluated import block_bytes, block_counts, works_o
 from orchestrator.evaluation.summary import TEACHER, LanguageLosses, summarise
 from orchestrator.records import Evaluation
 from orchestrator.routers import Router, load_router
+from orchestrator.stages._kept import expected_rows
 from orchestrator.stages._mixing import ROUTER
 from orchestrator.stages.base import Cost, Expected, Stage
 from orchestrator.stages.held_out import held_out_tokens
@@ -89,9 +90,10 @@ class EvaluationStage(Stage):
         from orchestrator.models import parameter_count
 
         tokens = held_out_tokens(self.evaluation, self.languages, inputs.get("blocks"), expected)
-        size = partial(parameter_count, vocab_size=expected.vocab_size, context=expected.context)
-        experts = len(self.languages) * size(expected.expert) if expected.expert else 0
-        flops = 2.0 * (size(expected.teacher) + experts) * tokens
+        size = partial(parameter_count, context=expected.context)
+        rows = [expected_rows(inputs, language, expected.vocab_size, expected) for language in self.languages]
+        experts = sum(size(expected.expert, each) for each in rows) if expected.expert else 0
+        flops = 2.0 * (size(expected.teacher, expected.vocab_size) + experts) * tokens
         return Cost(tokens=tokens * (1 + len(self.languages)), flops=flops)
 
     def _losses(
