@@ -158,8 +158,14 @@ def _refused(why: str) -> TokenizerError:
 
 
 def _merges(model: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Pairs in the order of their ranks: some files write them with a space between."""
-    pairs = (merge.split(" ") if isinstance(merge, str) else merge for merge in model["merges"])
+    """Pairs in the order of their ranks: some files write them with a space between.
+
+    Raises:
+        TokenizerError: that space is not the only one.
+    """
+    pairs = [merge.split(" ") if isinstance(merge, str) else merge for merge in model["merges"]]
+    if any(len(pair) != 2 for pair in pairs):
+        raise _refused("its merges have spaces in their tokens, so nobody can tell where one ends")
     return [(first, second) for first, second in pairs]
 
 
