@@ -64,8 +64,7 @@ class Trimming:
         covered = np.cumsum(counts_V[order])
         needed = int(np.searchsorted(covered, keep * covered[-1] * (1 - 1e-12))) + 1
         frequent = [int(token) for token in order[:needed] if counts_V[token]]
-        wanted = {*frequent, *self._always()}
-        return np.array(sorted(wanted | self._passed(wanted)), np.int64)
+        return np.array(sorted({*frequent, *self._always(), *self._passed(frequent)}), np.int64)
 
     def write(self, kept_K: np.ndarray, out: Path) -> tuple[np.ndarray, np.ndarray]:
         """Write the cut tokenizer's folder, and spell every token of the whole one in its tokens.
@@ -107,7 +106,8 @@ class Trimming:
         if self._model["type"] == "Unigram":
             return set()
         ranks = {pair: rank for rank, pair in enumerate(_merges(self._model))}
-        parts = {part for token in wanted for part in _built(self._names[token], ranks)}
+        added = self.tokenizer.get_added_tokens_decoder()  # found in the text as they are
+        parts = {part for token in wanted if token not in added for part in _built(self._names[token], ranks)}
         return {self._ids[part] for part in parts if part in self._ids}
 
     def _cut(self, own: Mapping[int, int]) -> dict[str, Any]:
