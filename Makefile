@@ -12,7 +12,7 @@ RUNS ?= runs
 # Processes that share the tests: tests of Ray wait more than they compute, so three keep two cores busy.
 JOBS ?= 3
 
-.PHONY: run test test-long test-exports test-slow chaos check docs format clean torch
+.PHONY: run test test-long test-exports test-serve test-slow chaos check docs format clean torch
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -37,9 +37,10 @@ test-long: $(VENV)/.installed
 test-slow: $(VENV)/.installed
 	$(BIN)/python -m pytest -m slow
 
-# Twelve kills of workers, controllers, nodes and commands over a cluster of three nodes; 203 are in test-slow.
+# Twelve kills of workers, controllers, nodes, commands and a tracking server, over a cluster of three nodes, of a run
+# and of the growth of its mixture; 209 are in test-slow.
 chaos: $(VENV)/.installed
-	$(BIN)/python tests/cluster/chaos.py --kills 12
+	$(BIN)/python tests/cluster/chaos.py --scenario all --kills 12
 
 check: $(VENV)/.installed
 	$(BIN)/ruff check .
@@ -57,6 +58,14 @@ docs: $(VENV)/.docs
 
 $(VENV)/.docs: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[docs]"
+	touch $@
+
+# The interface of serving, as its clients see it. Its pages are tested where chromium is installed.
+test-serve: $(VENV)/.serve
+	$(PYTEST) -m "not slow" tests/serve/api tests/serve/test_alone.py
+
+$(VENV)/.serve: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[serve-test]"
 	touch $@
 
 # Exports, each in the tool that it is for.

@@ -47,7 +47,7 @@ class Environment:
         strategy: training strategy, resolved ("single" or "deepspeed"), with its options.
         rank, world_size: place among the training workers of a distributed stage.
         tell: is given each row of metrics too, as a line.
-        keep: is told of each checkpoint, a folder.
+        keep: is told of each checkpoint, a folder, and of each part of other work that a later attempt can use, a file.
         is_leaving: whether a worker's node is about to be taken away; None: nobody would know. All workers ask, equally
             often, and hear the same.
         micro_batch: most blocks that a training worker computes at once; None: whole micro-batches.

@@ -18,6 +18,8 @@ from ray.serve.schema import LoggingConfig
 from orchestrator.cluster.session import session
 from orchestrator.config.recipe import ResourcesConfig
 from orchestrator.errors import ResourceError, ServingError
+from serve.api import Keys, check_exposure
+from serve.chat import ChatTemplate
 from serve.expert import ExpertReplica
 from serve.files import MixtureFiles
 from serve.ingress import Ingress
@@ -54,6 +56,8 @@ class ServeArguments(BaseModel):
     """Requests that one replica takes on; more wait before it."""
     max_queued_requests: int = Field(64, ge=1)
     """Requests that wait before a deployment; more are refused with 503."""
+    keys: Path | None = None
+    """File of API keys (`mome keys`), readable at this path on every node; none: everybody may ask."""
     deadline_s: float = Field(60.0, gt=0)
     """Longest time for an answer, whatever the client asks for, in seconds."""
 
@@ -90,7 +94,15 @@ def build(arguments: ServeArguments) -> serve.Application:
         for name, folder in files.experts.items()
     }
     front = _deployment(serve.ingress()(Ingress), "ingress", arguments, arguments.ingress_cpus)
-    return front.bind(router, experts, arguments.deadline_s, files.version)
+    return front.bind(
+        router,
+        experts,
+        arguments.deadline_s,
+        files.version,
+        files.context,
+        ChatTemplate.of(files.tokenizer),
+        arguments.keys and arguments.keys.resolve(),
+    )
 
 
 def _deployment(cls: type, name: str, arguments: ServeArguments, cpus: float, gpus: float = 0.0) -> serve.Deployment:
@@ -115,8 +127,7 @@ def deploy(run: Path | str, host: str = "127.0.0.1", port: int = 8000, blocking:
 
     Args:
         run: run folder.
-        host: address to listen at. The default takes no connections from other machines; there is no authentication, so
-            open it only behind something that has one.
+        host: address to listen at. The default takes no connections from other machines; others need `keys`.
         port: port to listen at.
         blocking: return at Ctrl-C or SIGTERM, with the application shut down. False: return as soon as it answers, and
             leave it running on the cluster.
@@ -127,7 +138,9 @@ def deploy(run: Path | str, host: str = "127.0.0.1", port: int = 8000, blocking:
         ServingError: an option is wrong or the port is taken.
         ResourceError: the cluster can't be reached, or `blocking` is false and there is none to leave it on.
     """
-    application = build(_arguments(run, options))  # before Ray: a wrong run is refused in a second
+    arguments = _arguments(run, options)
+    check_exposure(host, None if arguments.keys is None else Keys(arguments.keys))
+    application = build(arguments)  # before Ray: a wrong run is refused in a second
     if not (ray.is_initialized() or os.environ.get("RAY_ADDRESS")):
         if not blocking:
             raise ResourceError(

@@ -13,12 +13,14 @@ class RequestError(ServingError):
     Class attributes:
         status: HTTP status.
         kind, code, param: `type`, `code` and `param` of OpenAI's error object.
+        retry_after_s: when to try again; None: not at all.
     """
 
     status: ClassVar[int] = 400
     kind: ClassVar[str] = "invalid_request_error"
     code: ClassVar[str | None] = None
     param: ClassVar[str | None] = None
+    retry_after_s: ClassVar[int | None] = None
 
 
 class EmptyPromptError(RequestError):
@@ -61,9 +63,10 @@ class DeadlineError(RequestError):
 class OverloadedError(RequestError):
     """More requests are waiting than the server admits."""
 
-    status = 503
-    kind = "server_error"
+    status = 429
+    kind = "rate_limit_error"
     code = "overloaded"
+    retry_after_s = 1
 
 
 class ExpertUnavailableError(RequestError):
@@ -72,3 +75,12 @@ class ExpertUnavailableError(RequestError):
     status = 503
     kind = "server_error"
     code = "unavailable"
+    retry_after_s = 1
+
+
+class AuthenticationError(RequestError):
+    """No key, or none that is known."""
+
+    status = 401
+    kind = "authentication_error"
+    code = "invalid_api_key"

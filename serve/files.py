@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -47,6 +48,15 @@ class MixtureFiles:
         folders = dict(sorted(experts.items())) | _common(parts, router)
         return cls(parts["tokenizer"].check().folder, router, folders, str(version.number) if version else "0")
 
+    @property
+    def context(self) -> int:
+        """Longest prompt and answer together, in tokens: the least of the experts'.
+
+        Raises:
+            ArtifactError: an expert's configuration can't be read.
+        """
+        return min(map(_context, self.experts.values()))
+
     def check(self) -> MixtureFiles:
         """Read every expert's files once, to compare them with what was published.
 
@@ -78,6 +88,15 @@ class MixtureFiles:
             return self.experts[name]
         except KeyError:
             raise unknown_model(name, self.experts) from None
+
+
+def _context(expert: Path) -> int:
+    file = expert / "config.json"
+    try:
+        told = json.loads(file.read_text("utf-8"))
+        return int(next(told[name] for name in ("max_position_embeddings", "n_positions") if name in told))
+    except (OSError, ValueError, TypeError, StopIteration):
+        raise ArtifactError("the expert's configuration can't be read", str(file), "make it again: mome run") from None
 
 
 def _parts(version: Version) -> dict[str, Artifact]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
@@ -11,11 +12,12 @@ from ray.exceptions import RayError
 from ray.serve.exceptions import BackPressureError, RayServeException
 from ray.serve.handle import DeploymentHandle
 
-from serve.api import create_app
+from serve.api import Keys, create_app
 from serve.api.backend import Grown
+from serve.chat import ChatTemplate
 from serve.errors import ExpertUnavailableError, OverloadedError, RequestError
 from serve.files import unknown_model
-from serve.messages import AUTO, Completion, GenerationRequest, Route, Statistics
+from serve.messages import AUTO, Completion, Explanation, GenerationRequest, Route, Statistics
 
 
 class Ingress:
@@ -26,17 +28,26 @@ class Ingress:
     """
 
     def __init__(
-        self, router: DeploymentHandle, experts: Mapping[str, DeploymentHandle], deadline_s: float, version: str = "0"
+        self,
+        router: DeploymentHandle,
+        experts: Mapping[str, DeploymentHandle],
+        deadline_s: float,
+        version: str = "0",
+        context: int = 0,
+        chat: ChatTemplate | None = None,
+        keys: Path | None = None,
     ) -> None:
         self._router = router
         self._experts = dict(experts)
         self.experts: Sequence[str] = tuple(experts)
         self.started = int(time.time())
         self.deadline_s, self.version = deadline_s, version
+        self.context, self.chat = context, chat or ChatTemplate()
+        self._keys = keys
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Called by Serve once the replica is constructed."""
-        return create_app(self)
+        return create_app(self, None if self._keys is None else Keys(self._keys), send_request_ids=False)
 
     async def route(self, model: str, prompts: Sequence[str]) -> list[Route]:
         """See :meth:`serve.api.Backend.route`."""
@@ -61,15 +72,20 @@ class Ingress:
         except Exception as error:
             raise _told(error) from error
 
-    async def tokenize(self, text: str) -> list[int]:
+    async def explain(self, texts: Sequence[str]) -> list[Explanation]:
+        """See :meth:`serve.api.Backend.explain`."""
+        found: list[Explanation] = await _call(self._router.explain, texts)
+        return found
+
+    async def tokenize(self, text: str, special: bool = False, begin: bool = False) -> list[int]:
         """See :meth:`serve.api.Backend.tokenize`."""
-        tokens: list[int] = await _call(self._router.tokenize, text)
+        tokens: list[int] = await _call(self._router.tokenize, text, special, begin)
         return tokens
 
-    async def detokenize(self, tokens: Sequence[int]) -> str:
+    async def detokenize(self, sequences: Sequence[Sequence[int]]) -> list[str]:
         """See :meth:`serve.api.Backend.detokenize`."""
-        text: str = await _call(self._router.detokenize, tokens)
-        return text
+        found: list[str] = await _call(self._router.detokenize, sequences)
+        return found
 
     async def ready(self) -> bool:
         """See :meth:`serve.api.Backend.ready`."""

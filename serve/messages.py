@@ -32,7 +32,7 @@ class Sampling:
     """How to choose tokens, one prompt at a time.
 
     Attributes:
-        max_tokens: new tokens at most; None: as many as the context has room for.
+        max_tokens: new tokens at most; None: as many as the context has room for. 0, with `echo`: only the prompt.
         temperature: 0 takes the most probable token; otherwise logits are divided by it.
         top_k: sample from so many most probable tokens; None: from all.
         top_p: sample from the smallest set of tokens whose probabilities sum to at least this (nucleus sampling,
@@ -72,7 +72,7 @@ class Sampling:
     def __post_init__(self) -> None:
         penalties = (self.frequency_penalty, self.presence_penalty, *self.logit_bias.values())
         rules = {
-            "max_tokens must be at least 1": self.max_tokens is None or self.max_tokens >= 1,
+            "max_tokens must be at least 1": self.max_tokens is None or self.max_tokens >= (0 if self.echo else 1),
             "temperature must be a number that is not negative": math.isfinite(self.temperature)
             and self.temperature >= 0,
             "top_k must be at least 1": self.top_k is None or self.top_k >= 1,
@@ -100,7 +100,7 @@ class GenerationRequest:
     """One prompt and how to continue it.
 
     Attributes:
-        prompt: text.
+        prompt: text; or token ids, which are taken as they are: nothing is put before them.
         sampling: how.
         stream: tells apart choices that share a prompt and a seed.
         generated: tokens that the answer has already, from an engine that was lost: the answer goes on after them as it
@@ -108,7 +108,7 @@ class GenerationRequest:
             `sampling.seed` is the seed that was used there.
     """
 
-    prompt: str
+    prompt: str | tuple[int, ...]
     sampling: Sampling = field(default_factory=Sampling)
     stream: int = 0
     generated: tuple[int, ...] = ()
@@ -199,9 +199,48 @@ class Statistics:
     expired: int
 
 
+RouteReason = Literal["named", "routed", "rejected"]
+
+
 @dataclass(frozen=True)
 class Route:
-    """Which expert a prompt goes to, with the router's probability of each; None where the caller named the expert."""
+    """Which expert a prompt goes to, and why.
+
+    Attributes:
+        expert: its name.
+        probabilities: the router's of each language; None where the caller named the expert.
+        reason: "named" by the caller; "routed" by the router; "rejected": the text is of no language, and the recipe's
+            policy sends such texts to this expert.
+        version: of the mixture that answers; "": the one that is current.
+    """
 
     expert: str
     probabilities: Mapping[str, float] | None = None
+    reason: RouteReason = "named"
+    version: str = ""
+
+    @property
+    def probability(self) -> float | None:
+        """The router's, of this expert; None where it was not asked, or knows no such language."""
+        return None if self.probabilities is None else self.probabilities.get(self.expert)
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What the router says of a text.
+
+    Attributes:
+        expert: who would answer; None: it would be refused.
+        label: the most probable language, or "none".
+        rejected: whether the text counts as of no language.
+        probabilities: of each language, and of "none" where the router can tell.
+        spans: begin, end (characters) and label of its parts; () where the router does not read text.
+        reasons: features that speak most for the most probable language, with their weights.
+    """
+
+    expert: str | None
+    label: str
+    rejected: bool
+    probabilities: Mapping[str, float]
+    spans: tuple[tuple[int, int, str], ...] = ()
+    reasons: tuple[tuple[str, float], ...] = ()

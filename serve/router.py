@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
-from orchestrator.routers import Choice, Chooser
+from orchestrator.routers import NONE, Choice, Chooser
 from serve.errors import RejectedPromptError
-from serve.messages import Route
+from serve.messages import Explanation, Route
 from serve.text import Tokenizer
 
 
@@ -34,9 +34,25 @@ class PromptRouter:
         """
         choices = self._chooser.choose(prompts)
         return [
-            Route(choice.expert or self._refused(choice, place, len(choices)), choice.probabilities)
+            Route(
+                choice.expert or self._refused(choice, place, len(choices)),
+                choice.probabilities,
+                "rejected" if choice.label == NONE else "routed",
+            )
             for place, choice in enumerate(choices)
         ]
+
+    def explain(self, texts: Sequence[str]) -> list[Explanation]:
+        """What the router says of each text; none is refused."""
+        found = []
+        for text, choice in zip(texts, self._chooser.choose(texts), strict=True):
+            spans, reasons = self._chooser.explain(text, choice)
+            parts = tuple((span.begin, span.end, span.label) for span in spans)
+            rejected = choice.label == NONE
+            found.append(
+                Explanation(choice.expert, choice.label, rejected, choice.probabilities, parts, tuple(reasons))
+            )
+        return found
 
     def _refused(self, choice: Choice, place: int, count: int) -> str:
         which = "the prompt" if count == 1 else f"prompt {place + 1} of {count}"
@@ -56,10 +72,14 @@ class RouterReplica:
         """See :meth:`PromptRouter.route`."""
         return await asyncio.to_thread(self._router.route, prompts)
 
-    async def tokenize(self, text: str) -> list[int]:
-        """See :meth:`serve.text.Tokenizer.encode`."""
-        return self._router.tokenizer.encode(text)
+    async def explain(self, texts: Sequence[str]) -> list[Explanation]:
+        """See :meth:`PromptRouter.explain`."""
+        return await asyncio.to_thread(self._router.explain, texts)
 
-    async def detokenize(self, tokens: Sequence[int]) -> str:
+    async def tokenize(self, text: str, special: bool = False, begin: bool = False) -> list[int]:
+        """See :meth:`serve.text.Tokenizer.encode`."""
+        return self._router.tokenizer.encode(text, special, begin)
+
+    async def detokenize(self, sequences: Sequence[Sequence[int]]) -> list[str]:
         """See :meth:`serve.text.Tokenizer.decode`."""
-        return self._router.tokenizer.decode(tokens)
+        return [self._router.tokenizer.decode(tokens) for tokens in sequences]

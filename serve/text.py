@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from orchestrator.tokens.special import special_tokens
 from orchestrator.tokens.tokenizer import load_tokenizer, token_bytes
@@ -27,17 +29,30 @@ class Tokenizer:
         Raises:
             TokenizerError: it is missing or damaged.
         """
+        self._folder = folder
         self._fast = load_tokenizer(folder)
         self.special = special_tokens(folder, self._fast)
         self.ends = frozenset(self.special.eos)
         self.end = self.special.eos[0] if self.special.eos else -1
         self.bytes = token_bytes(self._fast)
 
-    def encode(self, text: str) -> list[int]:
-        """Ids of the text alone, without <s> and </s>: what routers read. Half a surrogate pair is read as "?"."""
+    def encode(self, text: str, special: bool = False, begin: bool = False) -> list[int]:
+        """Ids of the text alone: what routers read. Half a surrogate pair is read as "?".
+
+        Args:
+            text: any.
+            special: the text of a special token becomes that token; otherwise it is text like any other.
+            begin: with the tokens that prompts begin with.
+        """
         whole = text.encode("utf-8", "replace").decode()
-        ids: list[int] = self._fast.encode(whole, add_special_tokens=False).ids
-        return ids
+        ids: list[int] = (self._special if special else self._fast).encode(whole, add_special_tokens=False).ids
+        return [*self.special.begin, *ids] if begin else ids
+
+    @cached_property
+    def _special(self) -> Any:
+        tokenizer = load_tokenizer(self._folder)
+        tokenizer.encode_special_tokens = False
+        return tokenizer
 
     def decode(self, tokens: Sequence[int]) -> str:
         """The text of ids; bytes that are no character become U+FFFD.
@@ -45,9 +60,17 @@ class Tokenizer:
         Raises:
             RequestError: one is not of the vocabulary.
         """
-        if not all(0 <= token < len(self.bytes) for token in tokens):
-            raise RequestError(f"tokens must lie between 0 and {len(self.bytes) - 1}")
+        self.check(tokens)
         return b"".join(self.bytes[token] for token in tokens).decode("utf-8", "replace")
+
+    def check(self, tokens: Sequence[int]) -> None:
+        """Make sure that ids are of the vocabulary.
+
+        Raises:
+            RequestError: one is not.
+        """
+        if not all(0 <= token < len(self.bytes) for token in tokens):
+            raise RequestError(f"token ids that are not of this model's vocabulary: it has 0 to {len(self.bytes) - 1}")
 
     def encode_prompt(self, text: str) -> list[int]:
         """Ids of a text to be continued, as in the blocks of training: after <s>, or what the tokenizer has for it.

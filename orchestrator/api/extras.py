@@ -23,3 +23,17 @@ def needs_cluster(otherwise: str = "") -> Iterator[None]:
     except ImportError as error:
         install = "pip install 'mome-orchestrator[cluster]'"
         raise ResourceError(f"Ray is not installed ({error})", fix=f"{install}{otherwise}") from None
+
+
+@contextmanager
+def needs_interface() -> Iterator[None]:
+    """Import what needs the packages of the HTTP interface in the block.
+
+    Raises:
+        ResourceError: one is not installed.
+    """
+    try:
+        yield
+    except ImportError as error:
+        fix = "pip install 'mome-orchestrator[serve]'"
+        raise ResourceError(f"the HTTP interface needs a package ({error})", fix=fix) from None

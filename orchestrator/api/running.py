@@ -17,14 +17,14 @@ from orchestrator.config.recipe import Recipe
 from orchestrator.disk import place_folder
 from orchestrator.locks import locked
 from orchestrator.mixtures.versions import Versions, record_run
+from orchestrator.pipeline.estimate import ranks_of
 from orchestrator.pipeline.noting import SpeedNotes
 from orchestrator.pipeline.plan import Plan, make_plan, run_folder
-from orchestrator.pipeline.schedule import Timed, longest_paths
 from orchestrator.place import runs_folder
 from orchestrator.provenance import told
 from orchestrator.stages.base import Cost
 from orchestrator.tokens.storage import SPLITS
-from orchestrator.tracking import Observer, RunFacts, mlflow_tracker
+from orchestrator.tracking import Observer, RunFacts, is_unfinished, mlflow_tracker
 from orchestrator.tracking.lines import LogLines, Silent
 
 if TYPE_CHECKING:
@@ -95,7 +95,10 @@ def run_recipe(recipe: Recipe, runs: Path, wanted: Wanted, audience: Audience, *
         if plan.missing:
             execute_plan(recipe, plan, local, settle, audience)
         else:
-            settle({p.name: p.artifact for p in plan.steps if p.artifact is not None})
+            report = settle({p.name: p.artifact for p in plan.steps if p.artifact is not None})
+            # The command before was killed at its end, or the tracker was away then.
+            if is_unfinished(store.root) and (tracker := _tracker(recipe, plan, say)):
+                tracker.close(report)
             count = sum(planned.wanted for planned in plan.steps)
             say(f"nothing to do: all {count} stages of {recipe.name} are done")
     return store.root
@@ -121,17 +124,12 @@ def execute_plan(recipe: Recipe, plan: Plan, local: bool, settle: Settle, audien
     with ExitStack() as stack:
         report: list[Path] = []  # filled when the run has come to one
         observers = stack.enter_context(_observers(recipe, plan, audience, report))
-        runner = stack.enter_context(opened_runner(recipe, local, audience.say, _ranks(plan, costs)))
+        runner = stack.enter_context(opened_runner(recipe, local, audience.say, ranks_of(plan, costs)))
         observers.append(SpeedNotes(plan, costs, recipe.resources, local, since))
         artifacts = execute(plan, runner, observers, audience.say)
         if found := settle(artifacts):
             report.append(found)
     return artifacts
-
-
-def _ranks(plan: Plan, costs: Mapping[str, Cost]) -> dict[str, float]:
-    """By step, the operations of the longest chain of missing steps that begins with it."""
-    return longest_paths({p.name: Timed(costs[p.name].flops, tuple(p.step.inputs.values())) for p in plan.missing})
 
 
 def _costs(plan: Plan) -> dict[str, Cost]:
@@ -212,6 +210,8 @@ def _tracker(recipe: Recipe, plan: Plan, say: Say) -> Observer | None:
         experiment=recipe.tracking.experiment,
         parameters=recipe.model_dump(mode="json", exclude={"resources", "tracking"}),
         fingerprints={planned.name: planned.fingerprint for planned in plan.steps},
+        works={p.name: plan.store.work(p.place, p.fingerprint) for p in plan.steps},
+        made={p.name: p.artifact.folder for p in plan.steps if p.artifact},
         configs={planned.name: planned.step.stage.model_dump(mode="json") for planned in plan.steps},
     )
     return mlflow_tracker(facts, say=say)

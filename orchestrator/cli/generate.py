@@ -49,13 +49,12 @@ def generate_text(
     console.print(f"expert {made.expert} ({route}); {made.completion_tokens} tokens, {made.finish_reason}", style="dim")
 
 
-def serve_run(name: str, host: str, port: int, runs: Path, precision: str = "fp32") -> None:
-    """Serve a run until interrupted.
+def serve_run(run: Path, host: str, port: int, precision: str = "fp32", keys: Path | None = None) -> None:
+    """Serve a run with Ray Serve until interrupted.
 
     Raises:
-        MomeError: no such run, or the port is taken. ResourceError: Ray is not installed.
+        MomeError: the port is taken. ResourceError: Ray is not installed.
     """
-    root = load_run(name, runs).folder
-    with needs_cluster():
+    with needs_cluster(", or give --local"):
         from serve.app import deploy
-    deploy(root, host=host, port=port, blocking=True, precision=precision)
+    deploy(run, host=host, port=port, blocking=True, precision=precision, keys=keys)

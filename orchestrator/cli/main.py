@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from orchestrator.cli import beginning, clusters, copying, data, expert, export, managing, mixture, plugins, precision
+from orchestrator.cli import beginning, copying, export, managing, plugins, precision, rooms, serving
 from orchestrator.cli.arguments import (
     BENCHES,
     DEFAULT_RUNS,
@@ -40,8 +40,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Distil one multilingual teacher into small per-language experts, route between them, serve them.",
 )
-for name, room in {"cluster": clusters, "data": data, "expert": expert, "mixture": mixture}.items():
-    app.add_typer(room.app, name=name)
+for name, room in rooms.ROOMS.items():
+    app.add_typer(room, name=name)
 app.callback()(beginning.version)
 
 
@@ -218,25 +218,6 @@ def route(
 
 
 @app.command()
-def serve(
-    name: RunName,
-    host: Annotated[str, typer.Option(help="Address to listen on; the default is this machine alone.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8000,
-    precision: Precision = "fp32",
-    runs: Runs = DEFAULT_RUNS,
-) -> None:
-    """Serve a run's router and experts over HTTP, in OpenAI's shape, with Ray Serve.
-
-    Example:
-
-        mome serve quickstart --port 8000
-    """
-    from orchestrator.cli.generate import serve_run
-
-    serve_run(name, host, port, runs, precision)
-
-
-@app.command()
 def bench(
     name: Annotated[str, typer.Argument(help=f"What to measure: {BENCHES}.", show_default=False)],
     options: BenchOptions = None,
@@ -276,6 +257,7 @@ for name, command in {
     **copying.COMMANDS,
     **export.COMMANDS,
     **precision.COMMANDS,
+    **serving.COMMANDS,
 }.items():
     app.command(name)(command)
 

@@ -17,7 +17,7 @@ from rich.table import Table
 from orchestrator.api import load_run
 from orchestrator.api.routing import printable
 from orchestrator.errors import RecipeError
-from orchestrator.routers import NONE, Choice, Policy, Span, TextRouter, spans
+from orchestrator.routers import NONE, Choice, Policy, Span
 
 STANDARD_INPUT = "-"
 _LINES_AT_ONCE = 10_000
@@ -40,12 +40,8 @@ def route_text(name: str, text: str, runs: Path, as_json: bool = False, experts:
     run = load_run(name, runs).router(experts)
     text = _standard_input() if text == STANDARD_INPUT else text
     choice, router = run.route([text])[0], run.chooser.router
-    found: list[Span] = []
-    reasons: list[tuple[str, float]] = []
     best = max(router.languages, key=choice.probabilities.__getitem__)
-    if isinstance(router, TextRouter):
-        found, reasons = spans(router, text), router.reasons(text, best)
-        found = found if len(found) > 1 else []  # a text in one language has no parts
+    found, reasons = run.chooser.explain(text, choice)
     if as_json:
         parts = [{"begin": span.begin, "end": span.end, "label": span.label} for span in found]
         named = [(printable(ngram), value) for ngram, value in reasons]

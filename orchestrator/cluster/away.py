@@ -1,7 +1,7 @@
 """A step on a node that does not see the run's folder: what it reads is fetched from a store, what it makes is sent.
 
-Of a training every checkpoint is sent as well, so that the next attempt can go on at another node. Rows of metrics go
-to the driver by an actor of Ray.
+Of a training every checkpoint is sent as well, and of other steps each part that is whole (a shard of a cache), so
+that the next attempt can go on at another node. Rows of metrics go to the driver by an actor of Ray.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import ray
 from ray.exceptions import RayError
 
 from orchestrator.artifacts import digest
+from orchestrator.disk import link_or_copy
 from orchestrator.errors import ArtifactError, ResourceError
 from orchestrator.remote.commits import Stored
 from orchestrator.remote.store import RemoteStore
@@ -30,6 +31,8 @@ METRICS = "metrics.jsonl"
 OUT = "out"
 """The name of what an attempt has made, below the step's place."""
 CHECKPOINTS = "checkpoints"
+PARTS = "parts"
+"""Of what earlier attempts have made of a step: a file each."""
 _OLD_SECONDS = 86400.0
 """After which nobody uses what was fetched for an earlier step."""
 
@@ -44,6 +47,7 @@ class Away:
         token: of this attempt.
         inputs: by role, their names in the store.
         checkpoints: of earlier attempts, names of folders.
+        parts: of earlier attempts, names in the store, each of a file.
         metrics: rows of earlier attempts, as the driver has them.
         relay: the actor that takes rows for the driver; see :class:`orchestrator.cluster.storage.Relay`.
     """
@@ -54,6 +58,7 @@ class Away:
     inputs: Mapping[str, Stored]
     relay: Any = field(repr=False)
     checkpoints: tuple[str, ...] = ()
+    parts: tuple[Stored, ...] = ()
     metrics: bytes = b""
 
     @property
@@ -85,7 +90,7 @@ class AtHand:
         inputs: by role.
         out: what is written there is sent when the block has ended without an error.
         work: with the checkpoints of earlier attempts.
-        keep: is told of each checkpoint; None: they lie where the next attempt finds them.
+        keep: is told of each checkpoint and part; None: they lie where the next attempt finds them.
     """
 
     inputs: dict[str, Path]
@@ -106,13 +111,17 @@ def at_hand(away: Away, rank: int = 0) -> Iterator[AtHand]:
     for role, name in away.inputs.items():
         _fetch(away.store, name, inputs[role])
     folder = Path(tempfile.mkdtemp(prefix="attempt-", dir=node))
-    keeper = _Keeper(away, folder / "work" / CHECKPOINTS, sends=rank == 0)
+    keeper = _Keeper(away, folder / "work", sends=rank == 0)
     try:
         (folder / OUT).mkdir()
         (folder / "work").mkdir()
         (folder / "work" / METRICS).write_bytes(away.metrics)
         for kept in away.checkpoints:
             _fetch(away.store, Stored(f"{away.place}/{CHECKPOINTS}", kept), folder / "work" / CHECKPOINTS / kept)
+        for part in away.parts:
+            place = folder / "work" / part.place.removeprefix(f"{away.place}/{PARTS}/")
+            _fetch(away.store, part, place / f".{part.fingerprint}")
+            (place / f".{part.fingerprint}" / part.fingerprint).rename(place / part.fingerprint)
         yield AtHand(inputs, folder / OUT, folder / "work", keeper)
         if rank == 0:
             away.store.publish(f"{away.place}/{OUT}", away.token, folder / OUT)
@@ -126,15 +135,15 @@ def at_hand(away: Away, rank: int = 0) -> Iterator[AtHand]:
 
 
 class _Keeper:
-    """Sends checkpoints while the training goes on: one at a time, the next one waits for it."""
+    """Sends checkpoints and parts while the step goes on: one at a time, the next one waits for it."""
 
-    def __init__(self, away: Away, folder: Path, *, sends: bool) -> None:
-        self._away, self._folder, self._sends = away, folder, sends
+    def __init__(self, away: Away, work: Path, *, sends: bool) -> None:
+        self._away, self._work, self._sends = away, work, sends
         self._pool = ThreadPoolExecutor(1, "checkpoints")
         self._sending: Future[None] | None = None
 
-    def __call__(self, checkpoint: Path) -> None:
-        """Begin to send a checkpoint that is whole, when the one before it has been sent.
+    def __call__(self, kept: Path) -> None:
+        """Begin to send a checkpoint, or a part, that is whole, when the one before it has been sent.
 
         Raises:
             ResourceError: that one could not be.
@@ -143,7 +152,7 @@ class _Keeper:
             return
         if self._sending is not None:
             self._sending.result()
-        self._sending = self._pool.submit(self._send, checkpoint)
+        self._sending = self._pool.submit(self._send_part if kept.is_file() else self._send, kept)
 
     def close(self) -> None:
         """Wait for the last one: the next attempt goes on from it."""
@@ -152,10 +161,16 @@ class _Keeper:
     def _send(self, checkpoint: Path) -> None:
         store, place = self._away.store, f"{self._away.place}/{CHECKPOINTS}"
         store.publish(place, checkpoint.name, checkpoint)
-        there = {path.name for path in self._folder.iterdir()}
+        there = {path.name for path in (self._work / CHECKPOINTS).iterdir()}
         for name in store.artifacts():  # no more are kept than by the training itself
             if name.place == place and name.fingerprint not in there:
                 store.remove(*name)
+
+    def _send_part(self, part: Path) -> None:
+        place = f"{self._away.place}/{PARTS}/{part.parent.relative_to(self._work).as_posix()}"
+        with tempfile.TemporaryDirectory(dir=self._work.parent) as folder:  # what a store publishes is a folder
+            link_or_copy(part, Path(folder) / part.name)
+            self._away.store.publish(place, part.name, Path(folder))
 
 
 def _fetch(store: RemoteStore, name: Stored, folder: Path) -> None:

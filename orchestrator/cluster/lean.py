@@ -18,7 +18,8 @@ class _Parts(NamedTuple):
         base: TorchTrainer's base class.
         data: manages Ray Data sets, which no stage uses.
         cleaner: removes the placement group of a controller that died, which :mod:`orchestrator.cluster.groups` does.
-        scaling: asks for nodes, by way of an actor of Ray Data that a controller waits a second for.
+        scaling: asks for nodes, by way of an actor of Ray Data that a controller waits a second for, which
+            :mod:`orchestrator.cluster.room` does.
     """
 
     base: Any
@@ -27,14 +28,13 @@ class _Parts(NamedTuple):
     scaling: Any
 
 
-def make_trainer(function: Callable[..., None], *, process_group: bool, own_cluster: bool, **arguments: Any) -> Any:
+def make_trainer(function: Callable[..., None], *, process_group: bool, **arguments: Any) -> Any:
     """A trainer of Ray Train whose `fit` runs `function` on every worker.
 
     Args:
         function: the train function.
         arguments: as TorchTrainer takes them.
         process_group: the workers need one. Without it the controller is spared torch: 3 s and 150 MB.
-        own_cluster: the cluster is this machine and ends with this process: it gets no nodes.
     """
     parts = _parts()
     if parts is None:
@@ -48,7 +48,7 @@ def make_trainer(function: Callable[..., None], *, process_group: bool, own_clus
             return [callback for callback in super()._create_default_callbacks() if not isinstance(callback, unused)]
 
         def _initialize_and_run_controller(self, **given: Any) -> Any:
-            if own_cluster and type(given["scaling_policy"]) is scaling:
+            if type(given["scaling_policy"]) is scaling:
                 given["scaling_policy"] = Still(self.scaling_config)
             return super()._initialize_and_run_controller(**given)
 

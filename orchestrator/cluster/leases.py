@@ -91,6 +91,15 @@ class Leases:
         self._held.pop(key, None)
         self._waiting.pop(key, None)
 
+    def wanted(self) -> list[dict[str, float]]:
+        """What the workers take of all trainings that hold or wait, a dictionary each; none where nobody waits."""
+        self._forget_the_dead(self._now())
+        if not self._waiting:
+            return []
+        wishes = [each.wish for each in (*self._held.values(), *self._waiting.values())]
+        shapes = [{"CPU": wish.cpus, "GPU": wish.gpus} for wish in wishes for _ in range(wish.workers)]
+        return [{kind: amount for kind, amount in shape.items() if amount} for shape in shapes]
+
     def _may_begin(self, key: str, nodes: Sequence[Node], now: float) -> bool:
         if not fits(nodes, [self._waiting[key].wish]):
             return True  # more than is there at all: Ray waits for nodes that are added

@@ -2,6 +2,10 @@
 
 The actor ends with the run that started it. The next run that asks starts another one, and learns within seconds what
 the others hold: who holds something says so again and again.
+
+A cluster that grows is told what waits. What waits for our own runs the actor asks for, by Ray's one request for nodes,
+which Ray Train's controllers therefore leave alone (:mod:`orchestrator.cluster.lean`). What waits for somebody else's
+work is a placement group that waits.
 """
 
 from __future__ import annotations
@@ -14,7 +18,9 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import ray
+from ray.autoscaler.sdk import request_resources
 from ray.exceptions import RayError
+from ray.util.placement_group import placement_group, remove_placement_group
 
 from orchestrator.cluster.leases import Leases, Wish
 from orchestrator.cluster.session import is_own_cluster
@@ -80,7 +86,9 @@ class _Room:
         with self._changing:
             self._wish = wish
         needed = {"CPU": wish.workers * wish.cpus, "GPU": wish.workers * wish.gpus}
-        self._wait(lambda: held_by_others(needed))  # those that are no runs of ours
+        if lack := held_by_others(needed):  # those that are no runs of ours
+            with _waiting_group(wish) as has_room:
+                self._wait(lambda: "" if has_room() else lack)
 
     def leave(self) -> None:
         self._over.set()
@@ -104,18 +112,52 @@ class _Room:
                     _call("ask", self._key, self._wish, held=True)
 
 
+@contextmanager
+def _waiting_group(wish: Wish) -> Iterator[Callable[[], bool]]:
+    """A placement group for the workers of a wish, until the block ends; yields what says that it has found room."""
+    worker = {kind: amount for kind, amount in (("CPU", wish.cpus), ("GPU", wish.gpus)) if amount}
+    group = placement_group([worker] * wish.workers)
+    try:
+        yield lambda: bool(group.wait(0))
+    finally:
+        remove_placement_group(group)
+
+
 @ray.remote(num_cpus=0)  # type: ignore[untyped-decorator]
 class _Desk:
     """The actor: knows what all runs of a cluster hold. Its methods are those of Leases."""
 
     def __init__(self) -> None:
         self._leases = Leases()
+        self._told: list[dict[str, float]] | None = None  # another desk's last word may still stand
+        self._lock = threading.Lock()
+        threading.Thread(target=self._look, name="the dead", daemon=True).start()
 
     def ask(self, key: str, wish: Wish, held: bool = False) -> str:
-        return self._leases.ask(key, wish, cluster_nodes(), held=held)
+        with self._lock:
+            answer = self._leases.ask(key, wish, cluster_nodes(), held=held)
+            self._tell()
+            return answer
 
     def give_back(self, key: str) -> None:
-        self._leases.give_back(key)
+        with self._lock:
+            self._leases.give_back(key)
+            self._tell()
+
+    def _look(self) -> None:
+        """Withdraw what a run that was killed has waited for."""
+        while True:
+            time.sleep(_RENEW_SECONDS)
+            with self._lock:
+                self._tell()
+
+    def _tell(self) -> None:
+        """Tell the autoscaler what the cluster should have room for, where that has changed."""
+        wanted = self._leases.wanted()
+        if wanted != self._told:
+            with suppress(Exception):  # Ray has no class for it; no reason to let a training wait
+                request_resources(bundles=wanted)
+                self._told = wanted
 
 
 _desks: dict[str, Any] = {}

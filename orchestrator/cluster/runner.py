@@ -144,7 +144,8 @@ class RayRunner:
                 self._carried(inputs, out, work) as attempt,
             ):
                 take(share)
-                begun()
+                if not workers:
+                    begun()
 
                 def again(before: Training) -> Training:
                     there = self._share(step)  # nodes may have gone, or come
@@ -154,7 +155,7 @@ class RayRunner:
                 training = Training(step.stage, inputs, out, work, share, attempt())
                 training.begin()
                 self._ends_by(step.name, training.stop)
-                fit = workers.fit if workers else None
+                fit = partial(workers.fit, begun=begun) if workers else None
                 return train(step.name, training, Retries(self._resources.max_failures), self._tell, again, fit)
 
     @contextmanager

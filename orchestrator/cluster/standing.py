@@ -1,8 +1,9 @@
-"""Workers that stand ready: a Ray Train run a slot, whose one worker takes a training, and then the next one.
+"""Workers that stand ready: a task of Ray a slot, which takes a training, and then the next one.
 
-Starting a training is starting processes that import Ray Train, torch and transformers: seven seconds of a core, half
-of what a small expert trains for. Only for trainings of one worker without a process group, on a cluster of this run's
-own, where nobody else waits for the CPUs that a standing worker holds.
+Starting a training is starting a process that imports torch and transformers: seconds of a core, a good part of what a
+small expert trains for. Only for trainings of one worker without a process group, which need nothing of Ray Train and
+are spared its processes; and on a cluster of this run's own, where nobody else waits for the CPUs that a standing
+worker holds.
 """
 
 from __future__ import annotations
@@ -12,19 +13,21 @@ import secrets
 import socket
 import threading
 import traceback
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Client, Connection, Listener
 from pathlib import Path
 from typing import Any
 
+import ray
+
 from orchestrator.cluster.errors import WorkerDiedError, sendable, translate
-from orchestrator.cluster.groups import claim
-from orchestrator.cluster.trainer import Training, begin_fit, work
+from orchestrator.cluster.trainer import MEMORY, Training, work
 from orchestrator.errors import MomeError
 from orchestrator.resources import Allocation
 
+NAME = "StandingWorker"
 _END_SECONDS = 3.0
 
 
@@ -49,8 +52,13 @@ class StandingWorkers:
             missing = count - len(self._idle) - self._busy
             self._idle += [_Worker(self._folder, self._allocation) for _ in range(missing)]
 
-    def fit(self, name: str, training: Training) -> None:
+    def fit(self, name: str, training: Training, begun: Callable[[], None] = lambda: None) -> None:
         """Run a training to its end in a worker that is free, or in a new one.
+
+        Args:
+            name: of the step.
+            training: what the worker does.
+            begun: called when the worker stands ready; what it raises ends the training.
 
         Raises:
             WorkerDiedError: the worker died. Whatever the stage raises.
@@ -58,16 +66,19 @@ class StandingWorkers:
         with self._lock:
             worker = self._idle.pop() if self._idle else None
             self._busy += 1
+        stands = False
         try:
             worker = worker or _Worker(self._folder, self._allocation)
+            worker.wait(name)
+            stands = True
+            begun()
+            stands = False
             error = worker.do(name, training)
-        except BaseException:
+            stands = True
+        finally:
             with self._lock:
                 self._busy -= 1
-            raise
-        with self._lock:
-            self._busy -= 1
-            self._idle.append(worker)
+                self._idle += [worker] if worker and stands else []
         if self._closed:
             self.close()
         if error is not None:
@@ -93,27 +104,34 @@ class _Worker:
         self._listener = Listener(self._address, authkey=self._key)
         self._line: Connection | None = None
         self._end: BaseException | None = None
-        config = {"address": self._address, "key": self._key}
-        fit = begin_fit(name, serve_trainings, config, allocation, folder / f"{name}-ray")
-        self._thread = threading.Thread(target=self._run, args=(fit,), name=name, daemon=True)
+        task = serve_trainings.options(
+            name=NAME, num_cpus=allocation.cpus_per_worker, runtime_env={"env_vars": MEMORY}, max_retries=0
+        )
+        serving = task.remote(self._address, self._key)
+        self._thread = threading.Thread(target=self._run, args=(serving,), name=name, daemon=True)
         self._thread.start()
 
-    def do(self, name: str, training: Training) -> BaseException | None:
-        """Have a training done; its error, if it has one.
+    def wait(self, name: str) -> None:
+        """Until it stands ready for a training.
 
         Raises:
             WorkerDiedError: the worker died. MomeError: it could not be started.
         """
-        try:
+        with self._living(name):
             if self._line is None:
                 self._line = self._listener.accept()
                 self._listener.close()  # its file is not to outlive the folder, where this process is interrupted
+
+    def do(self, name: str, training: Training) -> BaseException | None:
+        """Have a training done by a worker that stands ready; its error, if it has one.
+
+        Raises:
+            WorkerDiedError: the worker died.
+        """
+        assert self._line is not None
+        with self._living(name):
             self._line.send(training)
             error: BaseException | None = self._line.recv()
-        except (EOFError, OSError, AuthenticationError):
-            self.dismiss()
-            self._thread.join()
-            raise self._death(name) from None
         return error
 
     def dismiss(self) -> None:
@@ -126,9 +144,18 @@ class _Worker:
         """Wait for its end, not for long."""
         self._thread.join(_END_SECONDS)
 
-    def _run(self, fit: Callable[[], object]) -> None:
+    @contextmanager
+    def _living(self, name: str) -> Iterator[None]:
         try:
-            fit()
+            yield
+        except (EOFError, OSError, AuthenticationError):
+            self.dismiss()
+            self._thread.join()
+            raise self._death(name) from None
+
+    def _run(self, serving: Any) -> None:
+        try:
+            ray.get(serving)
         except BaseException as error:
             self._end = error
         finally:  # whoever still waits for the worker's call gets one that says nothing
@@ -140,15 +167,15 @@ class _Worker:
         return cause if isinstance(cause, MomeError) else WorkerDiedError("a worker process ended", name)
 
 
-def serve_trainings(config: Mapping[str, Any]) -> None:
-    """The train function: do what comes over the line until it is closed."""
-    claim(Path(config["group"]))
+@ray.remote  # type: ignore[untyped-decorator]
+def serve_trainings(address: str, key: bytes) -> None:
+    """Do what comes over the line until it is closed."""
     # Every training needs them, and the first one may not be there yet.
     import transformers.modeling_utils  # noqa: F401
 
     import orchestrator.training.publish  # noqa: F401
 
-    with Client(config["address"], authkey=config["key"]) as line, suppress(EOFError):
+    with Client(address, authkey=key) as line, suppress(EOFError):
         while True:
             line.send(_error_of(line.recv()))
             gc.collect()  # a model of the last training, before the next one's is made

@@ -13,7 +13,7 @@ import ray
 from ray.exceptions import RayError
 
 from orchestrator.artifacts import Artifact
-from orchestrator.cluster.away import CHECKPOINTS, METRICS, OUT, Away
+from orchestrator.cluster.away import CHECKPOINTS, METRICS, OUT, PARTS, Away
 from orchestrator.environment import cut_rows
 from orchestrator.errors import ArtifactError
 from orchestrator.housekeeping.pushing import send
@@ -60,12 +60,14 @@ class Storage:
 
         def attempt() -> Away:
             tokens.append(secrets.token_hex(8))
-            there = sorted(name.fingerprint for name in self._below(place) if name.place == f"{place}/{CHECKPOINTS}")
+            below = self._below(place)
+            there = sorted(name.fingerprint for name in below if name.place == f"{place}/{CHECKPOINTS}")
+            parts = tuple(name for name in below if name.place.startswith(f"{place}/{PARTS}/"))
             steps = [int(name.removeprefix("step-")) for name in there if name.startswith("step-")]
             rows = work / METRICS
             cut_rows(rows, max(steps, default=0))
             metrics = rows.read_bytes() if rows.exists() else b""
-            return Away(self._store, place, tokens[-1], sent, self._relay, tuple(there), metrics)
+            return Away(self._store, place, tokens[-1], sent, self._relay, tuple(there), parts, metrics)
 
         with self._followed(place, work):
             yield attempt

@@ -50,7 +50,9 @@ def run_stage(
 
 def _measured(stage: Stage, at: AtHand, environment: Environment) -> int:
     # The cluster's CPUs may be on many machines; the task is on one.
-    environment = replace(environment, work=at.work, threads=min(environment.threads, os.cpu_count() or 1))
+    environment = replace(
+        environment, work=at.work, keep=at.keep, threads=min(environment.threads, os.cpu_count() or 1)
+    )
     if stage.accelerated:
         import torch
 

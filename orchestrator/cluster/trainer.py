@@ -31,7 +31,7 @@ from orchestrator.stages.base import Stage
 
 _STOP = "stop"
 _MEMORY_FILE = "memory"
-_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 * 2**20), "MALLOC_TRIM_THRESHOLD_": str(512 * 2**20)}
+MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 * 2**20), "MALLOC_TRIM_THRESHOLD_": str(512 * 2**20)}
 """Large tensors are made and dropped in every operation. Memory that glibc does not give back each time saves 11,000
 page faults a step of the quickstart's teacher, 8 % of its time."""
 _LOOK_SECONDS = 1.0
@@ -134,7 +134,6 @@ def begin_fit(
     trainer = make_trainer(
         function,
         process_group=allocation.workers > 1 or allocation.strategy.type != "single",
-        own_cluster=is_own_cluster(),
         train_loop_config={**config, "group": str(group), "watched": not is_own_cluster()},
         scaling_config=ScalingConfig(
             num_workers=allocation.workers, use_gpu=worker["GPU"] > 0, resources_per_worker=worker
@@ -144,7 +143,7 @@ def begin_fit(
             storage_path=str(storage),
             # We try again ourselves, with what is there then.
             failure_config=FailureConfig(max_failures=0, controller_failure_limit=0, max_preemption_failures=0),
-            worker_runtime_env={"env_vars": _MEMORY},
+            worker_runtime_env={"env_vars": MEMORY},
         ),
     )
 

@@ -7,7 +7,7 @@ the estimate says that it is a guess.
 from __future__ import annotations
 
 import math
-import statistics
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,15 +16,18 @@ from orchestrator.config.recipe import Recipe
 from orchestrator.nodes import Cluster
 from orchestrator.pipeline.graph import Step
 from orchestrator.pipeline.plan import Plan, PlannedStep
-from orchestrator.pipeline.schedule import Schedule, Takes, Timed, makespan
+from orchestrator.pipeline.schedule import Schedule, Takes, Timed, longest_paths, makespan
+from orchestrator.pipeline.sharing import busy_cores, standing
 from orchestrator.pipeline.speeds import (
     SESSION,
     THREADS_GAIN,
+    WORKER,
     Conditions,
     Note,
     Work,
     conditions_of,
     noted,
+    seconds_of,
     speed_of,
     start_of,
     text_tokens,
@@ -35,7 +38,8 @@ from orchestrator.stages.base import Cost
 from orchestrator.tokens.expected import counted_blocks, expected_blocks
 
 EFFICIENCY = {"fp32": 0.6, "bf16": 0.35}
-"""Share of a plain matrix product's speed that training reaches, by what it computes in."""
+"""Share of a plain matrix product's speed that training reaches, by what it computes in. On a CPU all that is no
+product is computed in fp32 in any case, and takes about as long as products do in fp32."""
 FACTOR = 3
 """Within which a guess lies, about: by how much trainings of small and large models, and slow and busy machines, differ
 in the share of a matrix product's speed that they reach."""
@@ -52,8 +56,9 @@ EDGES = {True: 5.0, False: 2.0}
 BETWEEN = 0.15
 """Seconds from the end of a step to the beginning of those that wait for it: it is published, and they check it."""
 FIRST = 9.0
-"""Seconds to start a worker on Ray, where none was noted: those of a run's first training, and of every one whose
-worker does not stand ready."""
+"""Seconds to start a training by Ray Train, where none was noted."""
+STANDS = 5.5
+"""Seconds until a worker stands ready that is started while text is read, where none was noted."""
 START = 1.0
 """Seconds to start and end a training otherwise, where none was noted."""
 TASK = {True: 3.0, False: 0.0}
@@ -66,7 +71,7 @@ TEXT_SPEED = {"CorpusStage": 1e5, "TokenizerStage": 4e5, "TokensStage": 2e5, "Bl
 
 @dataclass(frozen=True)
 class Estimate:
-    """Expected wall time in seconds: of each missing step by itself, and of all as they will run.
+    """Expected wall time in seconds: of each missing step beside the others, and of all as they will run.
 
     Attributes:
         seconds: by step.
@@ -119,25 +124,28 @@ def estimate(
         ResourceError: what the recipe asks for does not fit.
     """
     timing = _Timing(plan, costs, recipe, local, cluster, noted())
-    seconds = {planned.name: timing.seconds(planned) for planned in plan.missing}
     steps = [planned.step for planned in plan.missing]
-    schedule = makespan(timed(steps, seconds, local), 1 if local else timing.each.slots, "arrival" if local else "path")
+    alone = {planned.name: timing.seconds(planned) for planned in plan.missing}
+    slots, ranks = (1, {}) if local else (timing.each.slots, ranks_of(plan, costs))
+    cores = cluster.cpus if cluster else os.cpu_count() or 1
+    schedule = makespan({**timing.workers(), **timing.timed(steps, alone)}, slots, ranks=ranks, cores=cores)
+    seconds = {name: schedule.ends[name] - schedule.begins[name] - BETWEEN for name in alone}
     total = schedule.seconds + (timing.session() if steps else 0.0)
     return Estimate(seconds, schedule, total, len(timing.tellers), tuple(timing.guessed), timing.here)
 
 
-def timed(steps: Sequence[Step], seconds: Mapping[str, float], local: bool) -> dict[str, Timed]:
-    """Steps as the executor and the admission run them, with what passes between them; `local`: one after the other."""
-    found = {}
-    for step in steps:
-        computes = local or step.stage.distributed or step.stage.accelerated
-        takes: Takes = "nothing" if not computes else "all" if step.alone and not local else "slot"
-        found[step.name] = Timed(seconds[step.name] + BETWEEN, tuple(step.inputs.values()), takes)
-    return found
+def ranks_of(plan: Plan, costs: Mapping[str, Cost]) -> dict[str, float]:
+    """By step, the operations of the longest chain of missing steps that begins with it: how early it goes.
+
+    Args:
+        plan: of steps.
+        costs: of its missing steps.
+    """
+    return longest_paths({p.name: Timed(costs[p.name].flops, tuple(p.step.inputs.values())) for p in plan.missing})
 
 
 class _Timing:
-    """Seconds of steps by themselves, as they would be beside others."""
+    """Seconds of steps by themselves."""
 
     def __init__(
         self,
@@ -153,15 +161,37 @@ class _Timing:
         self.each, self._alone = expected_shares(recipe.resources, local, cluster)
         self.here = self.each.device == "cpu" or gpus() > 0
         self._peaks: dict[Conditions, float] = {}
-        self._first = next((p.name for p in plan.missing if p.step.stage.distributed), "")
+        trainings = [planned.step for planned in plan.missing if planned.step.stage.distributed]
+        self._standing = 0 if local or cluster else standing(trainings, self.each)
         self.tellers: set[Note] = set()
         self.guessed: list[str] = []
 
     def session(self) -> float:
         """Of the command beside its steps."""
         ray = not self._local
-        found = [note.seconds for note in self._notes if (note.kind, note.ray) == (SESSION, ray)][-5:]
-        return EDGES[ray] + (statistics.median(found) if found else SESSION_SECONDS[ray])
+        return EDGES[ray] + (seconds_of(SESSION, ray, self._notes) or SESSION_SECONDS[ray])
+
+    def workers(self) -> dict[str, Timed]:
+        """Workers that get ready from the beginning, as steps that trainings need: they import beside other work."""
+        each = Timed(seconds_of(WORKER, True, self._notes) or STANDS, busy=1.0)
+        return {f"worker {number}": each for number in range(self._standing)}
+
+    def timed(self, steps: Sequence[Step], seconds: Mapping[str, float]) -> dict[str, Timed]:
+        """Steps as the executor and the admission run them, with what passes between them.
+
+        Args:
+            steps: to be run; without Ray one after the other.
+            seconds: of each by itself.
+        """
+        found, workers = {}, tuple(self.workers())[:1]
+        for step in steps:
+            computes = step.stage.distributed or step.stage.accelerated
+            slots: Takes = "all" if step.alone and not self._local else "slot"
+            needs = (*step.inputs.values(), *(workers if computes else ()))
+            busy = busy_cores(step, self.each, self._alone)
+            takes: Takes = slots if computes or self._local else "nothing"
+            found[step.name] = Timed(seconds[step.name] + BETWEEN, needs, takes, busy)
+        return found
 
     def seconds(self, planned: PlannedStep) -> float:
         """Of one step."""
@@ -178,14 +208,14 @@ class _Timing:
             self.tellers.update(known.notes)
         speed = known.speed
         if work.unit == "flops" and work.size > LIKE * known.notes[0].size:  # a larger model keeps a core busier
-            speed = math.sqrt(speed * max(speed, self._reached(step, conditions)))
+            speed = math.sqrt(speed * max(speed, self._reached(conditions)))
         return known.start + self._start(step, work) + work.amount / speed / (self.each.workers if trains else 1)
 
     def _guess(self, step: Step, work: Work, conditions: Conditions) -> float:
         if work.unit == "flops":
             trains = step.stage.distributed
-            start = self._start(step, work) if trains else TASK[conditions.ray]
-            return start + work.amount / self._reached(step, conditions) / (self.each.workers if trains else 1)
+            start = self._start(step, work) if trains else 0.0 if self._standing else TASK[conditions.ray]
+            return start + work.amount / self._reached(conditions) / (self.each.workers if trains else 1)
         if work.unit == "seconds":
             return work.amount
         if work.unit == "tokens":
@@ -197,24 +227,19 @@ class _Timing:
         """Seconds of a training beside its loop."""
         if not step.stage.distributed:
             return 0.0
-        ray, first = not self._local, step.name == self._first
-        noted = start_of(work.kind, ray, first, self._notes)
+        stands = self._standing > 0
+        noted = start_of(work.kind, not self._local, stands, self._notes)
         if noted is not None:
             return noted
-        return FIRST if ray and (first or not self._stands) else START
+        return START if self._local or stands else FIRST
 
-    @property
-    def _stands(self) -> bool:
-        """Whether workers stand ready for the next training (see :mod:`orchestrator.cluster.standing`)."""
-        one = self.each.workers == 1 and self.each.device == "cpu" and self.each.strategy.type == "single"
-        return one and self._cluster is None
-
-    def _reached(self, step: Step, conditions: Conditions) -> float:
-        """Operations a second, as a guess: less where trainings share a core."""
-        share = self._alone if step.alone else self.each
-        return (
-            EFFICIENCY[conditions.arithmetic] * self._peak(conditions) * min(1, share.cpus_per_worker / share.threads)
-        )
+    def _reached(self, conditions: Conditions) -> float:
+        """Operations a second, as a guess."""
+        reached = EFFICIENCY[conditions.arithmetic] * self._peak(conditions)
+        if conditions.device == "cpu" and conditions.arithmetic == "bf16":
+            beside = EFFICIENCY["fp32"] * self._peak(replace(conditions, arithmetic="fp32"))
+            return 1 / (1 / reached + 1 / beside)
+        return reached
 
     def _peak(self, conditions: Conditions) -> float:
         if not self.here:

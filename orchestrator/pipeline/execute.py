@@ -189,6 +189,8 @@ class Execution:
             nonlocal start
             if self.stopping.is_useless(planned.name):
                 raise StoppedEarlyError("not needed any more", planned.name)
+            if "created" in manifest:  # another attempt
+                return
             start = time.perf_counter()
             manifest["created"] = datetime.now(UTC).isoformat(timespec="seconds")
             self.events.put((planned, None))

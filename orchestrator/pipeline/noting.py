@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
@@ -16,10 +17,12 @@ from orchestrator.errors import MomeError
 from orchestrator.machine import processor, remember
 from orchestrator.pipeline.graph import Step
 from orchestrator.pipeline.plan import Plan, PlannedStep
+from orchestrator.pipeline.sharing import Own, Span, busy_cores, standing
 from orchestrator.pipeline.speeds import (
     MOST,
     NAME,
     SESSION,
+    WORKER,
     Conditions,
     Note,
     conditions_of,
@@ -28,9 +31,13 @@ from orchestrator.pipeline.speeds import (
     work_of,
 )
 from orchestrator.records import TrainingFacts
+from orchestrator.resources import expected_shares
 from orchestrator.stages.base import Cost
 from orchestrator.tokens.expected import counted_blocks
 from orchestrator.tracking.observer import Observer
+
+_WAITED = 0.5
+"""Seconds between two steps that are more than publication."""
 
 
 @dataclass
@@ -51,14 +58,11 @@ class SpeedNotes(Observer):
     local: bool
     since: float
     _ended: list[tuple[str, Mapping[str, Any], Path]] = field(default_factory=list)
-    _session: float = 0.0
-    _first: str = ""
+    _begins: dict[str, float] = field(default_factory=dict)
 
     def started(self, step: str) -> None:
-        """Keep in mind when the first step begins, and which training does."""
-        self._session = self._session or time.perf_counter() - self.since
-        if not self._first and self._steps[step].step.stage.distributed:
-            self._first = step
+        """Keep in mind when it begins."""
+        self._begins[step] = time.perf_counter() - self.since
 
     def finished(self, step: str, manifest: Mapping[str, Any], folder: Path) -> None:
         """Keep in mind what has ended: the costs of what has read it are told when all is over."""
@@ -71,11 +75,14 @@ class SpeedNotes(Observer):
             with suppress(MomeError, OSError, ValueError, KeyError, TypeError):  # of a damaged or unknown artifact
                 notes += [note] if (note := self._note(name, manifest, folder)) else []
         if notes:
-            notes.append(
-                Note(SESSION, "steps", 1.0, "cpu", "fp32", 1, not self.local, 1 / max(self._session, 0.1), 0.0)
-            )
+            notes.append(self._waiting(SESSION, min(self._begins.values(), default=0.0)))
+            if waited := self._own.worker:
+                notes.append(self._waiting(WORKER, waited))
             kept = [asdict(note) for note in (*noted(), *notes)]
             remember(NAME, kept[-MOST:])
+
+    def _waiting(self, kind: str, seconds: float) -> Note:
+        return Note(kind, "steps", 1.0, "cpu", "fp32", 1, not self.local, 1 / max(seconds, 0.1), None)
 
     def _note(self, name: str, manifest: Mapping[str, Any], folder: Path) -> Note | None:
         planned, seconds = self._steps[name], float(manifest["seconds"])
@@ -89,14 +96,15 @@ class SpeedNotes(Observer):
         if training and cost.tokens:
             share = training["tokens"] / cost.tokens / training["world_size"]  # of a worker
             cost = replace(cost, tokens=round(cost.tokens * share), flops=cost.flops * share)
-        loop = min(float(training["seconds"]), seconds) if training else seconds
+        own = self._own.seconds(name, seconds)
+        loop = min(float(training["seconds"]) / seconds, 1.0) * own if training else own
         work = work_of(planned, cost, self._text)
         if not (work.amount and loop):
             return None
         size, speed, amount = (float(f"{each:.4g}") for each in (work.size, work.amount / loop, work.amount))
-        where = asdict(conditions)
-        start, first = round(seconds - loop, 2) if training else None, name == self._first
-        return Note(work.kind, work.unit, size, speed=speed, start=start, amount=amount, first=first, **where)
+        start, where = round(own - loop, 2) if training else None, asdict(conditions)
+        stood = bool(training and self._own.standing)
+        return Note(work.kind, work.unit, size, speed=speed, start=start, amount=amount, stood=stood, **where)
 
     def _cost(self, planned: PlannedStep) -> Cost:
         """Of a step, now that its inputs are there; a training's own facts tell what they held."""
@@ -109,6 +117,12 @@ class SpeedNotes(Observer):
         if training:
             return Conditions(training["device"], training["arithmetic"], training["threads"], not self.local)
         return conditions_of(step, cost, self.resources, self.local)
+
+    @cached_property
+    def _own(self) -> _Together:
+        ends = {name: self._begins[name] + float(m["seconds"]) for name, m, _ in self._ended if name in self._begins}
+        steps = [self._steps[name].step for name in ends]
+        return _Together.of(steps, self._begins, ends, self.resources, self.local)
 
     @cached_property
     def _steps(self) -> dict[str, PlannedStep]:
@@ -125,6 +139,50 @@ class SpeedNotes(Observer):
         """Tokens of all languages and splits; 0: there are no blocks of them."""
         folder, expected = self._folders.get("blocks"), self.plan.expected
         return text_tokens(replace(expected, blocks=counted_blocks(folder) if folder else {}))
+
+
+@dataclass(frozen=True)
+class _Together:
+    """The steps of a run beside each other.
+
+    Attributes:
+        begins: by step. standing: workers that stood ready. worker: seconds that one took by itself; 0: nobody knows.
+        clock: of the machine.
+    """
+
+    begins: Mapping[str, float]
+    standing: int
+    worker: float
+    clock: Own
+
+    @classmethod
+    def of(
+        cls,
+        steps: Sequence[Step],
+        begins: Mapping[str, float],
+        ends: Mapping[str, float],
+        resources: ResourcesConfig,
+        local: bool,
+    ) -> _Together:
+        each, alone = expected_shares(resources, local, None)
+        trainings = [step for step in steps if step.stage.distributed]
+        count = 0 if local else standing(trainings, each)
+        spans = [Span(begins[step.name], ends[step.name], busy_cores(step, each, alone)) for step in steps]
+        since = min(begins.values(), default=0.0)
+        first = min(trainings, key=lambda step: begins[step.name], default=None)
+        ready, waited = since, since  # from when its inputs were there the first training waited for its worker
+        if first and count:
+            ready = max((ends.get(name, since) for name in first.inputs.values()), default=since)
+            waited = begins[first.name]
+        if waited - ready > _WAITED:
+            spans += [Span(since, waited, 1.0)] * count
+        clock = Own(spans, os.cpu_count() or 1)
+        return cls(begins, count, clock.seconds(since, waited) if waited - ready > _WAITED else 0.0, clock)
+
+    def seconds(self, name: str, seconds: float) -> float:
+        """That a step would have taken by itself, which took so many."""
+        begin = self.begins.get(name)
+        return seconds if begin is None else self.clock.seconds(begin, begin + seconds)
 
 
 def _training(folder: Path) -> TrainingFacts:

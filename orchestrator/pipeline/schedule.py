@@ -1,8 +1,9 @@
-"""When steps begin and end that wait for each other and for slots: simulated, nothing is run."""
+"""When steps begin and end that wait for each other, for slots and for cores: simulated, nothing is run."""
 
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -20,22 +21,32 @@ class Timed:
         seconds: that it takes by itself, at least 0.
         needs: steps that end before it begins; those that are not in the schedule are there already.
         takes: while it is at work: no slot, one, or all of them.
+        busy: cores that it keeps busy while it is at work.
     """
 
     seconds: float
     needs: tuple[str, ...] = ()
     takes: Takes = "nothing"
+    busy: float = 0.0
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """When all steps have ended, and when each one begins, in seconds from the beginning."""
+    """When all steps have ended, and when each one begins and ends, in seconds from the beginning."""
 
     seconds: float
     begins: Mapping[str, float]
+    ends: Mapping[str, float]
 
 
-def makespan(steps: Mapping[str, Timed], slots: int, order: Order = "arrival") -> Schedule:
+def makespan(
+    steps: Mapping[str, Timed],
+    slots: int,
+    order: Order = "arrival",
+    *,
+    ranks: Mapping[str, float] | None = None,
+    cores: float = math.inf,
+) -> Schedule:
     """The schedule of steps, each of which begins as soon as its inputs are there and it is given its slots.
 
     The queue is the admission's (:mod:`orchestrator.cluster.admission`): its first one waits for the slots that it
@@ -46,15 +57,30 @@ def makespan(steps: Mapping[str, Timed], slots: int, order: Order = "arrival") -
         steps: by name, in the order of the plan.
         slots: how many there are, at least 1.
         order: of the queue.
+        ranks: by step, in the place of its path: of the queue the highest goes first.
+        cores: that there are. Where steps at work would keep more of them busy, all of these are slower, each as much
+            as any other one.
 
     Raises:
         ValueError: steps wait for each other in a circle.
     """
-    simulation = _Simulation(steps, slots, order)
+    if ranks is None:
+        ranks = longest_paths(steps) if order == "path" else {}
+    simulation = _Simulation(steps, slots, ranks, cores)
     simulation.run()
     if len(simulation.begins) < len(steps):
         raise ValueError(f"these wait for each other: {', '.join(sorted(steps.keys() - simulation.begins.keys()))}")
-    return Schedule(max((simulation.begins[n] + steps[n].seconds for n in steps), default=0.0), simulation.begins)
+    return Schedule(max(simulation.ends.values(), default=0.0), simulation.begins, simulation.ends)
+
+
+def pace(busy: float, cores: float) -> float:
+    """Share of its own speed that each step reaches beside the others.
+
+    Args:
+        busy: cores that all of them would keep busy.
+        cores: that there are.
+    """
+    return min(1.0, cores / busy) if busy else 1.0
 
 
 def longest_paths(steps: Mapping[str, Timed]) -> dict[str, float]:
@@ -83,31 +109,40 @@ def lower_bound(steps: Mapping[str, Timed], slots: int) -> float:
 
 @dataclass
 class _Simulation:
-    """The steps at work, from one end of a step to the next."""
+    """The steps at work, from one end of a step to the next.
+
+    Their own seconds pass for all of them alike, so they end in the order of these, however slow they are meanwhile.
+    """
 
     steps: Mapping[str, Timed]
     slots: int
-    order: Order
+    ranks: Mapping[str, float]
+    cores: float
     begins: dict[str, float] = field(default_factory=dict)
+    ends: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        paths = longest_paths(self.steps) if self.order == "path" else {}
         places = {name: place for place, name in enumerate(self.steps)}
-        self._rank = {name: (-paths.get(name, 0.0), place) for name, place in places.items()}
+        self._rank = {name: (-self.ranks.get(name, 0.0), place) for name, place in places.items()}
         self._needs = {name: len({*each.needs} & self.steps.keys()) for name, each in self.steps.items()}
         self._readers = _readers(self.steps)
         self._queue: list[tuple[float, float, int, str]] = []
         self._at_work: list[tuple[float, int, str]] = []
-        self._free = self.slots
+        self._free, self._own, self._busy = self.slots, 0.0, 0.0
 
     def run(self) -> None:
         """Until nothing is at work."""
-        self._arrive(0.0, [name for name in self.steps if not self._needs[name]])
+        now = 0.0
+        self._arrive(now, [name for name in self.steps if not self._needs[name]])
         while self._at_work:
-            now, ended = self._at_work[0][0], []
-            while self._at_work and self._at_work[0][0] == now:
+            own, ended = self._at_work[0][0], []
+            now += (own - self._own) / pace(self._busy, self.cores)
+            self._own = own
+            while self._at_work and self._at_work[0][0] == own:
                 ended.append(heapq.heappop(self._at_work)[2])
+            self.ends |= dict.fromkeys(ended, now)
             self._free += sum(map(self._taken, ended))
+            self._busy -= sum(self.steps[name].busy for name in ended)
             self._arrive(now, self._ready(ended))
 
     def _ready(self, ended: Sequence[str]) -> list[str]:
@@ -135,7 +170,8 @@ class _Simulation:
 
     def _begin(self, now: float, name: str) -> None:
         self.begins[name] = now
-        heapq.heappush(self._at_work, (now + self.steps[name].seconds, self._rank[name][1], name))
+        self._busy += self.steps[name].busy
+        heapq.heappush(self._at_work, (self._own + self.steps[name].seconds, self._rank[name][1], name))
 
     def _taken(self, name: str) -> int:
         return {"nothing": 0, "slot": 1, "all": self.slots}[self.steps[name].takes]

@@ -17,7 +17,7 @@ from orchestrator.pipeline.plan import PlannedStep
 from orchestrator.resources import expected_shares
 from orchestrator.stages.base import Cost, Expected, Stage
 
-NAME = "speeds"
+NAME = "own speeds"
 """Under which :mod:`orchestrator.machine` keeps the notes: a file a processor and a version of torch."""
 MOST = 400
 """Notes to keep, the newest."""
@@ -27,6 +27,8 @@ FIXED = 1.0
 """Seconds of a step without a loop that are spent on starting it, at most half of them, where nothing else tells."""
 SESSION = "session"
 """Kind of the note of what passes before the first step begins."""
+WORKER = "worker"
+"""Kind of the note of what a worker takes that is started to stand ready."""
 THREADS_GAIN = 0.8
 """Threads to this power: how many times as fast a step is on them."""
 _TELLING = ("losses", "losses.hidden", "teacher", "models.setups", "training.optimizers", "routers")
@@ -63,13 +65,13 @@ class Conditions:
 
 @dataclass(frozen=True)
 class Note:
-    """A step that ran.
+    """A step that ran, as it would have by itself: beside others it had a share of the cores.
 
     Attributes:
         kind, unit, size, amount: of its work. conditions: that it ran under.
         speed: amount of work a second.
         start: seconds of it before and after the work (a training's loop); None: it has no loop, and `speed` holds all.
-        first: it trains, and no training began before it in its run: its worker's start is in `start`.
+        stood: it trains, and its worker stood ready: else the worker's start is in `start`.
     """
 
     kind: str
@@ -82,7 +84,7 @@ class Note:
     speed: float
     start: float | None
     amount: float = 1.0
-    first: bool = False
+    stood: bool = False
 
     @property
     def seconds(self) -> float:
@@ -177,19 +179,24 @@ def speed_of(work: Work, conditions: Conditions, notes: Iterable[Note], *, train
     return Speed(speed, 0.0, tuple(chosen))
 
 
-def start_of(kind: str, ray: bool, first: bool, notes: Iterable[Note]) -> float | None:
+def start_of(kind: str, ray: bool, stands: bool, notes: Iterable[Note]) -> float | None:
     """Seconds that a training takes beside its loop: of its kind where one was noted, else of any training; None: none.
 
     Args:
         kind: of its work.
         ray: with Ray.
-        first: no training has begun before it in its run, which without Ray makes no difference.
+        stands: its worker stands ready.
         notes: of earlier steps.
     """
-    told = [note for note in notes if note.start is not None and note.ray == ray]
-    alike = [note for note in told if note.first == first or not ray]
-    chosen = [note for note in alike if first or note.kind == kind] or alike
+    alike = [note for note in notes if note.start is not None and (note.ray, note.stood) == (ray, stands)]
+    chosen = [note for note in alike if note.kind == kind] or alike
     return statistics.median(note.start or 0.0 for note in chosen[-NEAREST:]) if chosen else None
+
+
+def seconds_of(kind: str, ray: bool, notes: Iterable[Note]) -> float | None:
+    """Seconds of what is no step: :data:`SESSION`, or :data:`WORKER`; None where none was noted."""
+    found = [note.seconds for note in notes if (note.kind, note.ray) == (kind, ray)][-NEAREST:]
+    return statistics.median(found) if found else None
 
 
 def _line(points: Sequence[tuple[float, float]]) -> tuple[float, float]:

@@ -14,7 +14,7 @@ from orchestrator.errors import ArtifactError
 from orchestrator.routers._loading import load_router
 from orchestrator.routers._router import Policy
 from orchestrator.routers.text.router import TextRouter
-from orchestrator.routers.text.spans import NONE
+from orchestrator.routers.text.spans import NONE, Span, spans
 
 Encode = Callable[[Sequence[str]], Sequence[ArrayLike]]
 """Texts to their token ids, without special ones: what the paper's routers read."""
@@ -86,6 +86,22 @@ class Chooser:
             alone = self._route([texts[row]])
             languages[row], rejected[row] = alone[0][0], alone[1][0]
         return list(map(self._choice, languages.tolist(), rejected.tolist()))
+
+    def explain(self, text: str, choice: Choice) -> tuple[list[Span], list[tuple[str, float]]]:
+        """Why a text goes where it goes: its parts, where there are several, and what speaks for the best language.
+
+        Args:
+            text: what was routed.
+            choice: of it.
+
+        Returns:
+            Spans; and n-grams with their weights, the strongest first. Both are empty where the router reads tokens.
+        """
+        if not isinstance(self.router, TextRouter):
+            return [], []
+        best = max(self.router.languages, key=choice.probabilities.__getitem__)
+        found = spans(self.router, text)
+        return found if len(found) > 1 else [], self.router.reasons(text, best)
 
     def _route(self, texts: Sequence[str]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Probabilities of the languages, given that it is one of them, [n, L], and of text of no language, [n]."""

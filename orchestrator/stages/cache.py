@@ -70,6 +70,8 @@ class CacheStage(Stage):
         run = env.map if env.device == "cpu" and flops >= PARALLEL_FLOPS else serial_map  # a GPU is this process's
         for done, shard in enumerate(run(_write, shards), 1):
             env.log({"step": done, "steps": len(shards), "bytes": shard.bytes})
+            if env.keep:
+                env.keep(shard.path)
         with disk_errors(out):
             for shard in shards:
                 link_or_copy(shard.path, out / shard.path.name)

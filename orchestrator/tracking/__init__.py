@@ -9,6 +9,7 @@ from functools import partial
 
 from orchestrator.tracking.observer import Observer as Observer
 from orchestrator.tracking.observer import RunFacts as RunFacts
+from orchestrator.tracking.observer import is_unfinished as is_unfinished
 
 _say = partial(print, flush=True)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ class Background:
         say: takes a line to print.
         retry_seconds: time between tries.
         rest_seconds: how long metrics are collected before they are handed over.
-        patience: longest wait for what is still queued when the run is over, in seconds.
+        patience: longest wait for what is still queued when the run is over, in seconds; a store that has never
+            answered gets one more try.
         hide: masks secrets in what an error says.
     """
 
@@ -42,6 +44,7 @@ class Background:
         self._events: queue.Queue[Event] = queue.Queue()
         self._over = threading.Event()
         self._broken = False
+        self._end = 0.0
         self._observer: Observer | None = None
         self._thread = threading.Thread(target=self._work, name="tracking", daemon=True)
         self._thread.start()
@@ -65,10 +68,12 @@ class Background:
     def close(self, report: Path | None) -> None:
         """Write what is still queued, for as long as patience lasts."""
         self._events.put(("close", (report,)))
+        self._end = time.monotonic() + self._patience
         self._over.set()
         self._thread.join(self._patience)
         if self._thread.is_alive():
-            self._say(f"tracking: {self._where} is too slow, the last events of this run are not in it")
+            again = "the same command sends them"
+            self._say(f"tracking: {self._where} is too slow, the last events of this run are not in it; {again}")
 
     def _work(self) -> None:
         while True:
@@ -88,16 +93,18 @@ class Background:
     def _deliver(self, name: str, arguments: tuple[Any, ...]) -> bool:
         """Hand over one event, however often it takes; False when the run is over before it worked."""
         while True:
-            last_try = self._over.is_set()
+            over = self._over.is_set()
+            last_try = over and (self._observer is None or time.monotonic() > self._end - self._retry_seconds)
             try:
                 self._observer = self._observer or self._open()
                 getattr(self._observer, name)(*arguments)
             except Exception as error:  # whatever it is, the run goes on
                 self._warn(error)
                 if last_try:
-                    self._say(f"tracking: {self._where} did not come back, this run is not complete in it")
+                    again = "the same command sends the rest"
+                    self._say(f"tracking: {self._where} did not come back, this run is not complete in it; {again}")
                     return False
-                self._over.wait(self._retry_seconds)
+                time.sleep(min(1.0, self._retry_seconds)) if over else self._over.wait(self._retry_seconds)
             else:
                 if self._broken:
                     self._say(f"tracking: {self._where} is back")

@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import os
-import re
+import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from orchestrator.artifacts import digest, write_json
+from orchestrator.artifacts import MANIFEST, digest, write_json
 from orchestrator.errors import StoppedEarlyError
-from orchestrator.tracking.observer import RunFacts
+from orchestrator.tracking.observer import STATE, RunFacts
+from orchestrator.tracking.sent import Sent
 from orchestrator.tracking.store import local_store, masked
+from orchestrator.tracking.values import batches, clean, leaves, numbers, results_of, rows_in, text
 
-STATE = "tracking.json"
+_TOKEN = "mome.token"
 _BATCH = 900  # MLflow takes 1000 metrics a call
-_LONGEST_VALUE = 500
-_LONGEST_NAME = 250
-_FORBIDDEN = re.compile(r"[^\w\-. :/]")
 _FACTS = ("seconds", "peak_memory_bytes", "run_peak_memory_bytes")
-_RESULTS = ("table3_router", "table4_perplexity", "teacher_perplexity", "expert_perplexity")
 # A server that does not answer is found out in seconds; MLflow's own patience is minutes.
 _SETTINGS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
@@ -36,8 +35,9 @@ _SETTINGS = {
 class MlflowRun:
     """An :class:`orchestrator.tracking.Observer` that writes at once and raises what MLflow raises.
 
-    The ids of its runs are kept in `tracking.json` in the run's folder: a resumed run goes on in them. Calling a method
-    again after it failed does no harm.
+    The ids of its runs are kept in `tracking.json` in the run's folder: a resumed run goes on in them, and what an
+    earlier process has left behind is sent first. Calling a method again after it failed does no harm: no run and no
+    value of a metric is there twice.
     """
 
     def __init__(self, uri: str, facts: RunFacts) -> None:
@@ -50,21 +50,25 @@ class MlflowRun:
             logging.getLogger(name).setLevel(logging.ERROR)
         self._facts, self._local = facts, uri == local_store(facts.folder)
         self._client = MlflowClient(tracking_uri=uri, registry_uri=uri)
-        self._experiment = self._open_experiment()
         self._state = self._load_state(uri)
+        self._save_state()  # before the store is asked, which may be away: all from now on is sent
+        self._experiment = self._open_experiment()
+        self._sent = Sent(self._last_steps)
         self._failed = False
         self._parent = self._open_parent()
+        self._catch_up()
 
     def started(self, step: str) -> None:
         """Open the step's run, the one it had when it was interrupted."""
         fingerprint = self._facts.fingerprints.get(step, "")
         known = self._state["steps"].get(step)
         if known and known["fingerprint"] == fingerprint and self._reopen(known["run"]):
+            if work := self._facts.works.get(step):
+                self._log(known["run"], rows_in(work))
             return
         tags = {"mlflow.parentRunId": self._parent, "mome.step": step, "mome.fingerprint": fingerprint}
-        run = self._create(step, tags, self._facts.configs.get(step, {}))
-        self._state["steps"][step] = {"fingerprint": fingerprint, "run": run}
-        self._save_state()
+        with self._created(step, tags, self._facts.configs.get(step, {})) as run:
+            self._state["steps"][step] = {"fingerprint": fingerprint, "run": run}
 
     def metrics(self, step: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write finite numbers by optimizer step."""
@@ -73,6 +77,7 @@ class MlflowRun:
     def finished(self, step: str, manifest: Mapping[str, Any], folder: Path) -> None:
         """Write what it took, its lineage, and its model, if it made one."""
         run = self._run_of(step)
+        self._log(run, rows_in(folder))
         inputs = {f"mome.input.{role}": value for role, value in manifest.get("inputs", {}).items()}
         tags = {"mome.step": step, "mome.fingerprint": str(manifest.get("fingerprint", "")), **inputs}
         self._log(run, [{"step": 0, **{key: manifest.get(key) for key in _FACTS}}], tags)
@@ -97,9 +102,22 @@ class MlflowRun:
             self._client.set_terminated(run, "KILLED")
         if report is not None:
             self._client.log_artifacts(self._parent, str(report), "report")
-            self._log(self._parent, [{"step": 0, **_results(report)}])
+            self._log(self._parent, [{"step": 0, **results_of(report)}])
         status = "FAILED" if self._failed else "KILLED" if open_steps else "FINISHED"
         self._client.set_terminated(self._parent, status)
+        self._state["closed"] = True
+        self._save_state()
+
+    def _catch_up(self) -> None:
+        """Send what an earlier process of this run has made and could not tell of: it was killed, or the store away."""
+        for step, folder in self._facts.made.items():
+            manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+            known = self._state["steps"].get(step)
+            made = datetime.fromisoformat(manifest.get("created", "1970-01-01T00:00:00+00:00")).timestamp() + 1
+            if made < self._state["since"] or (known and self._status(known["run"]) == "FINISHED"):
+                continue
+            self.started(step)
+            self.finished(step, manifest, folder)
 
     def _open_experiment(self) -> str:
         """The experiment of that name. MLflow keeps an absolute place of artifacts with it, and can't change it.
@@ -121,21 +139,38 @@ class MlflowRun:
         return str(self._client.create_experiment(name, artifact_location=place))
 
     def _open_parent(self) -> str:
-        if self._state["parent"] and self._reopen(self._state["parent"]):
-            return str(self._state["parent"])
-        parent = self._create(self._facts.name, {"mome.run": self._facts.name}, self._facts.parameters)
-        self._state.update(parent=parent, steps={})
-        self._save_state()
+        if self._state["parent"]:
+            if self._reopen(self._state["parent"]):
+                return str(self._state["parent"])
+            self._state.update(since=self._facts.began, steps={})
+        with self._created(self._facts.name, {"mome.run": self._facts.name}, self._facts.parameters) as parent:
+            self._state.update(parent=parent, steps={}, closed=False)
         return parent
 
-    def _create(self, name: str, tags: Mapping[str, str], parameters: Mapping[str, Any]) -> str:
+    @contextmanager
+    def _created(self, name: str, tags: Mapping[str, str], parameters: Mapping[str, Any]) -> Iterator[str]:
+        """A new run, or the one that was asked for before without an answer; the block takes it into the state."""
         from mlflow.entities import Param
 
-        run = str(self._client.create_run(self._experiment, run_name=name, tags=dict(tags)).info.run_id)
+        asked, key = self._state.setdefault("asked", {}), tags.get("mome.step", "")
+        run = self._found(asked[key]) if key in asked else ""
+        if not run:
+            asked[key] = secrets.token_hex(8)
+            self._save_state()
+            tags = {**tags, _TOKEN: asked[key]}
+            run = str(self._client.create_run(self._experiment, run_name=name, tags=tags).info.run_id)
         params = [Param(clean(key), text(value)) for key, value in leaves(parameters)]
-        for batch in _batches(params, 100):
+        for batch in batches(params, 100):
             self._client.log_batch(run, params=batch)
-        return run
+        self._sent.begin(run)
+        yield run
+        del asked[key]
+        self._save_state()
+
+    def _found(self, token: str) -> str:
+        """The run with a token; "": there is none."""
+        found = self._client.search_runs([self._experiment], f"tags.`{_TOKEN}` = '{token}'", max_results=1)
+        return str(found[0].info.run_id) if found else ""
 
     def _reopen(self, run: str) -> bool:
         """Go on with a run that did not finish; False where there is none."""
@@ -163,11 +198,21 @@ class MlflowRun:
         from mlflow.entities import Metric, RunTag
 
         now = int(time.time() * 1000)
-        metrics = [Metric(clean(key), value, now, step) for key, value, step in numbers(rows)]
-        for batch in _batches(metrics, _BATCH):
-            self._client.log_batch(run, metrics=batch)
+        values = [(clean(key), value, step) for key, value, step in numbers(rows)]
+        for batch in batches(self._sent.missing(run, values), _BATCH):
+            try:
+                self._client.log_batch(run, metrics=[Metric(key, value, now, step) for key, value, step in batch])
+            except Exception:
+                self._sent.doubt(run)
+                raise
+            self._sent.note(run, batch)
         if tags:
             self._client.log_batch(run, tags=[RunTag(key, value) for key, value in tags.items()])
+
+    def _last_steps(self, run: str) -> dict[str, int]:
+        """Of each metric of a run, as the store has it."""
+        names = self._client.get_run(run).data.metrics
+        return {name: max(each.step for each in self._client.get_metric_history(run, name)) for name in names}
 
     def _register(self, step: str, run: str, model: Path, tags: Mapping[str, str]) -> None:
         """A version of the registered model "<run>-<step>": the artifact where it lies, or uploaded to a server.
@@ -198,8 +243,9 @@ class MlflowRun:
         except (OSError, ValueError):
             state = {}
         if (state.get("store"), state.get("recipe")) == (store, identity):
-            return state
-        return {"store": store, "recipe": identity, "parent": "", "steps": {}}
+            return {"since": self._facts.began, **state}
+        new = {"parent": "", "steps": {}, "since": self._facts.began, "closed": False}
+        return {"store": store, "recipe": identity, **new}
 
     def _save_state(self) -> None:
         write_json(self._facts.folder / STATE, self._state)
@@ -209,45 +255,3 @@ def _same_place(one: str, other: str) -> bool:
     """Whether two file URIs are of one place, by whichever links it is reached."""
     paths = [Path(unquote(urlsplit(uri).path)).resolve() for uri in (one, other)]
     return paths[0] == paths[1]
-
-
-def numbers(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, float, int]]:
-    """(name, value, step) of every finite number in the rows that belong to a step."""
-    for row in rows:
-        for key, value in row.items():
-            number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-            if number and "step" in row and key not in ("step", "steps"):
-                yield key, float(value), int(row["step"])
-
-
-def leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """(dotted key, value) of every leaf of nested mappings."""
-    if isinstance(tree, Mapping) and (tree or not prefix):
-        for key, value in tree.items():
-            yield from leaves(value, f"{prefix}.{key}" if prefix else str(key))
-    else:
-        yield prefix, tree
-
-
-def clean(name: str) -> str:
-    """A name of a parameter or metric as MLflow takes it: names of configurations may hold anything."""
-    return _FORBIDDEN.sub("_", name)[:_LONGEST_NAME]
-
-
-def text(value: Any) -> str:
-    """A parameter's value as MLflow shows it."""
-    return (value if isinstance(value, str) else json.dumps(value, default=str))[:_LONGEST_VALUE]
-
-
-def _results(report: Path) -> dict[str, Any]:
-    """The report's main numbers by dotted name."""
-    try:
-        results = json.loads((report / "results.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return dict(leaves({key: results[key] for key in _RESULTS if key in results}))
-
-
-def _batches(items: Sequence[Any], size: int) -> Iterator[list[Any]]:
-    for start in range(0, len(items), size):
-        yield list(items[start : start + size])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,6 +47,9 @@ class RunFacts:
         experiment: that it belongs to.
         parameters: the recipe without what changes no result; a run with the same ones goes on where it stopped.
         fingerprints, configs: of each step, by its name.
+        works: where each step works, whose metrics may have been begun by an earlier process.
+        made: artifacts of steps that are there.
+        began: when, in seconds since 1970.
     """
 
     name: str
@@ -53,3 +58,19 @@ class RunFacts:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     fingerprints: Mapping[str, str] = field(default_factory=dict)
     configs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    works: Mapping[str, Path] = field(default_factory=dict)
+    made: Mapping[str, Path] = field(default_factory=dict)
+    began: float = field(default_factory=time.time)
+
+
+STATE = "tracking.json"
+"""What a tracker keeps in a run's folder."""
+
+
+def is_unfinished(folder: Path) -> bool:
+    """Whether a tracker has not been told of all that happened in a run, as far as the run's folder says."""
+    try:
+        state = json.loads((folder / STATE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(state, dict) and state.get("closed") is False

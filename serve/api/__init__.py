@@ -2,5 +2,6 @@
 
 from serve.api.app import create_app
 from serve.api.backend import Backend
+from serve.api.keys import Keys, check_exposure
 
-__all__ = ["Backend", "create_app"]
+__all__ = ["Backend", "Keys", "check_exposure", "create_app"]

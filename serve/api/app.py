@@ -2,31 +2,104 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
+from starlette.responses import Response
 
+from orchestrator import __version__
 from serve.api.backend import Backend
+from serve.api.chat import chat
 from serve.api.completions import completions
+from serve.api.description import describe
+from serve.api.gate import Gate
+from serve.api.keys import Keys
 from serve.api.limits import MAX_BODY_BYTES, BodyLimit
+from serve.api.metrics import CONTENT_TYPE, Metrics
+from serve.api.pages import pages
 from serve.api.refusals import add_handlers
+from serve.api.replies import REFUSED, reply
+from serve.api.responses import responses
 from serve.api.schemas import Model, ModelList
+from serve.api.texts import texts
+from serve.api.tracing import Tracing
+from serve.errors import ExpertUnavailableError
 from serve.messages import AUTO
 
 
-def create_app(backend: Backend) -> FastAPI:
-    """The application: completions, models, health; every error in OpenAI's shape."""
-    app = FastAPI(title="MoME", docs_url=None, redoc_url=None)
+def create_app(
+    backend: Backend, keys: Keys | None = None, log_prompts: bool = False, send_request_ids: bool = True
+) -> FastAPI:
+    """The application; every error in OpenAI's shape.
+
+    Args:
+        backend: what answers.
+        keys: who may ask; None: everybody. See :func:`serve.api.check_exposure`.
+        log_prompts: whether the lines of the logger "mome.access" have the prompts.
+        send_request_ids: put `x-request-id` into responses. False behind Ray Serve's proxy, which does so itself.
+
+    Raises:
+        ResourceError: traces are asked for, and OpenTelemetry is not installed.
+    """
+    app = FastAPI(title="MoME", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
+    metrics = Metrics()
+    paths = cache(lambda: frozenset(app.openapi()["paths"]))
     app.add_middleware(BodyLimit, limit=MAX_BODY_BYTES)
+    app.add_middleware(
+        Gate,
+        metrics=metrics,
+        keys=keys,
+        paths=paths,
+        log_prompts=log_prompts,
+        send_ids=send_request_ids,
+        tracing=Tracing.of_environment(),
+    )
     add_handlers(app)
-    app.include_router(completions(backend))
-
-    @app.get("/v1/models")
-    async def models() -> ModelList:
-        return ModelList(data=[Model(id=name, created=backend.started) for name in (AUTO, *backend.experts)])
-
-    @app.get("/health")
-    async def health() -> dict[str, Any]:
-        return {"status": "ok", "experts": list(backend.experts)}
-
+    for part in (completions, chat, responses, texts):
+        app.include_router(part(backend))
+    _add_state(app, backend, metrics)
+    app.include_router(pages())
+    describe(app, keys is not None)
     return app
+
+
+def _add_state(app: FastAPI, backend: Backend, metrics: Metrics) -> None:
+    """What the server says of itself."""
+
+    @app.get("/v1/models", tags=["state"], responses={200: {"model": ModelList}, **REFUSED})
+    async def models() -> Response:
+        """`auto`, then every expert."""
+        found = [
+            Model(id=name, created=backend.started, max_model_len=backend.context) for name in (AUTO, *backend.experts)
+        ]
+        return reply(ModelList(data=found).model_dump())
+
+    @app.get("/v1/models/{name}", tags=["state"], responses={200: {"model": Model}, **REFUSED})
+    async def model(name: str) -> Response:
+        """One of them."""
+        if name != AUTO:
+            await backend.route(name, ["-"])  # whoever does not know it says so
+        return reply(Model(id=name, created=backend.started, max_model_len=backend.context).model_dump())
+
+    @app.get("/health", tags=["state"])
+    async def health() -> dict[str, Any]:
+        """Whether this server answers at all. Needs no key."""
+        return {"status": "ok", "experts": list(backend.experts), "version": backend.version}
+
+    @app.get("/ready", tags=["state"], responses=REFUSED)
+    async def ready() -> dict[str, str]:
+        """Whether every part that answers is there; 503 until then. Needs no key."""
+        if not await backend.ready():
+            raise ExpertUnavailableError("not every part is there yet", fix="ask again in a moment")
+        return {"status": "ready"}
+
+    @app.get("/metrics", tags=["state"], responses={200: {"content": {"text/plain": {}}}, **REFUSED})
+    async def told() -> Response:
+        """Prometheus metrics."""
+        return Response(metrics.text(await backend.statistics()), headers={"content-type": CONTENT_TYPE})
+
+    @app.get("/openapi.json", tags=["state"], responses=REFUSED)
+    async def description(request: Request) -> dict[str, Any]:
+        """The description of this interface."""
+        return app.openapi() | {"servers": [{"url": request.scope.get("root_path") or "/"}]}

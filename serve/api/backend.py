@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Protocol
 
-from serve.messages import Completion, Delta, GenerationRequest, Route, Statistics
+from serve.chat import ChatTemplate
+from serve.messages import Completion, Delta, Explanation, GenerationRequest, Route, Statistics
 
 Grown = list[tuple[int, Delta]]
 """What answers have grown by, each with the place of its request."""
@@ -19,12 +20,16 @@ class Backend(Protocol):
         version: of the mixture that they are of.
         started: Unix time at which serving began.
         deadline_s: longest time for an answer, in seconds.
+        context: longest prompt and answer together, in tokens.
+        chat: how conversations are written for the models.
     """
 
     experts: Sequence[str]
     version: str
     started: int
     deadline_s: float
+    context: int
+    chat: ChatTemplate
 
     async def route(self, model: str, prompts: Sequence[str]) -> list[Route]:
         """The expert of each prompt: `model` itself, or the router's choice where it is "auto".
@@ -32,6 +37,9 @@ class Backend(Protocol):
         Raises:
             RequestError: no such model, or a prompt is refused.
         """
+
+    async def explain(self, texts: Sequence[str]) -> list[Explanation]:
+        """What the router says of each text; none is refused."""
 
     async def generate(self, expert: str, requests: Sequence[GenerationRequest], seconds: float) -> list[Completion]:
         """Continue prompts with one expert within `seconds`.
@@ -47,11 +55,11 @@ class Backend(Protocol):
             RequestError: the prompts can't be continued, or not to the end.
         """
 
-    async def tokenize(self, text: str) -> list[int]:
-        """Ids of a text, without special tokens."""
+    async def tokenize(self, text: str, special: bool = False, begin: bool = False) -> list[int]:
+        """Ids of a text: see :meth:`serve.text.Tokenizer.encode`."""
 
-    async def detokenize(self, tokens: Sequence[int]) -> str:
-        """The text of ids.
+    async def detokenize(self, sequences: Sequence[Sequence[int]]) -> list[str]:
+        """The text of each sequence of ids.
 
         Raises:
             RequestError: one is not of the vocabulary.

@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.responses import Response
 
+from serve.api.events import GoneError, event, to_json
+from serve.api.record import Record
 from serve.api.schemas import ErrorInfo, ErrorResponse, error_response
 from serve.errors import RequestError
 
-log = logging.getLogger("ray.serve")
+log = logging.getLogger("mome.api")
+CLOSED = 499
+"""Status, in metrics and in the log, of requests whose client has gone."""
+
+_OF_BODIES = {
+    "json_invalid": "the body is not valid JSON",
+    "model_attributes_type": "the body is no JSON object, or has no header content-type: application/json",
+}
 
 
 def add_handlers(app: FastAPI) -> None:
@@ -20,28 +32,45 @@ def add_handlers(app: FastAPI) -> None:
     app.add_exception_handler(RequestError, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_error)
-    app.add_exception_handler(Exception, _failed)
+    app.add_exception_handler(GoneError, _closed)
 
 
-def told(error: Exception) -> ErrorResponse:
+def told(error: Exception, record: Record) -> ErrorResponse:
     """What a client is told of an error; of a fault of ours, that there was one."""
     if isinstance(error, RequestError):
+        record.code = error.code or error.kind
         return error_response(error)
-    log.error("a request failed", exc_info=error)
+    record.code = "server_error"
+    log.error("request %s failed", record.id, exc_info=error)
     return ErrorResponse(error=ErrorInfo(message="the server failed to answer; its log says why", type="server_error"))
 
 
-async def _refused(_: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, RequestError)
-    return _json(error.status, told(error))
+def refusal(error: Exception, record: Record) -> JSONResponse:
+    """The response to a request that failed."""
+    if not isinstance(error, RequestError):
+        return _json(500, told(error, record))
+    headers = {} if error.retry_after_s is None else {"retry-after": str(error.retry_after_s)}
+    if error.status == 401:
+        headers["www-authenticate"] = "Bearer"
+    return _json(error.status, told(error, record), headers)
 
 
-async def _invalid(_: Request, error: Exception) -> JSONResponse:
+def failed_event(record: Record) -> Callable[[Exception], str]:
+    """What a stream ends with that fails: an error event."""
+    return lambda error: event(to_json(told(error, record).model_dump()), "error")
+
+
+async def _refused(request: Request, error: Exception) -> JSONResponse:
+    return refusal(error, Record.of(request))
+
+
+async def _invalid(request: Request, error: Exception) -> JSONResponse:
     """A body that is no JSON, or not of the schema: 400, as OpenAI answers, not FastAPI's 422."""
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
-    if first["type"] == "json_invalid":
-        return _json(400, ErrorResponse(error=ErrorInfo(message="the body is not valid JSON", type=RequestError.kind)))
+    Record.of(request).code = RequestError.kind
+    if (said := _OF_BODIES.get(first["type"])) is not None:
+        return _json(400, ErrorResponse(error=ErrorInfo(message=said, type=RequestError.kind)))
     path = [str(part) for part in first["loc"] if part != "body"]
     param = _printable(path[0]) if path else None
     message = f"{param}: {first['msg']}" if param else first["msg"].removeprefix("Value error, ")
@@ -50,18 +79,19 @@ async def _invalid(_: Request, error: Exception) -> JSONResponse:
     return _json(400, ErrorResponse(error=info))
 
 
-async def _http_error(_: Request, error: Exception) -> JSONResponse:
+async def _http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
+    Record.of(request).code = f"http_{error.status_code}"
     info = ErrorInfo(message=str(error.detail), type=RequestError.kind)
-    return _json(error.status_code, ErrorResponse(error=info))
+    return _json(error.status_code, ErrorResponse(error=info), dict(error.headers or {}))
 
 
-async def _failed(_: Request, error: Exception) -> JSONResponse:
-    return _json(500, told(error))
+async def _closed(_: Request, __: Exception) -> Response:
+    return Response(status_code=CLOSED)
 
 
-def _json(status: int, body: ErrorResponse) -> JSONResponse:
-    return JSONResponse(body.model_dump(), status)
+def _json(status: int, body: ErrorResponse, headers: dict[str, Any] | None = None) -> JSONResponse:
+    return JSONResponse(body.model_dump(), status, headers)
 
 
 def _printable(text: str) -> str:

@@ -1,115 +1,105 @@
-"""OpenAI's completions API as typed models: what a request may say, what an answer and an error look like."""
+"""OpenAI's completions API as typed models: what a request may say, what an answer and an error look like.
+
+Answers are made as plain dictionaries of these shapes: a model for each token would cost more than the token's way.
+"""
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
+from serve.api import limits
+from serve.api.fields import UNUSED, ChoiceFields, without_unsupported
 from serve.errors import RequestError
-from serve.messages import FinishReason, GenerationRequest, Route, Sampling
+from serve.messages import FinishReason, GenerationRequest, RouteReason
 
-MAX_PROMPTS = 32
-MAX_CHOICES = 64
-MAX_PROMPT_CHARACTERS = 200_000
-MAX_STOP_CHARACTERS = 256
+Text = Annotated[str, Field(min_length=1, max_length=limits.MAX_PROMPT_CHARACTERS)]
+Token = Annotated[int, Field(ge=0, lt=2**31)]
+Tokens = Annotated[list[Token], Field(min_length=1, max_length=limits.MAX_PROMPT_TOKENS)]
+Texts = Annotated[list[Text], Field(min_length=1, max_length=limits.MAX_PROMPTS)]
 
-Prompt = Annotated[str, Field(min_length=1, max_length=MAX_PROMPT_CHARACTERS)]
-Stop = Annotated[str, Field(min_length=1, max_length=MAX_STOP_CHARACTERS)]
-
-# OpenAI's parameters that this server does not serve: only these values, which change nothing, are accepted.
-_NEUTRAL: dict[str, tuple[Any, ...]] = {
-    "best_of": (None, 1),
-    "echo": (None, False),
-    "frequency_penalty": (None, 0),
-    "presence_penalty": (None, 0),
-    "logit_bias": (None, {}),
-    "logprobs": (None,),
-    "suffix": (None, ""),
-}
+_UNSUPPORTED: dict[str, tuple[Any, ...]] = {"suffix": (None, ""), "user": (UNUSED,)}
 
 
-class StreamOptions(BaseModel):
-    """Of a stream."""
+class CompletionRequest(ChoiceFields):
+    """Body of `POST /v1/completions`."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
-
-    include_usage: bool = False
-    """End with a chunk that has no choices and says how many tokens were read and written."""
-
-
-class CompletionRequest(BaseModel):
-    """Body of `POST /v1/completions`. Types are strict and unknown parameters are refused, as OpenAI does."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
-
-    model: Annotated[str, Field(min_length=1, max_length=256)] = "auto"
-    """"auto" for the router's choice, or an expert's name."""
-    prompt: Prompt | Annotated[list[Prompt], Field(min_length=1, max_length=MAX_PROMPTS)]
-    """One text or several. Token ids are not accepted: they mean nothing without the run's tokenizer."""
-    max_tokens: Annotated[int, Field(ge=1, le=100_000)] | None = None
-    """New tokens at most, for each choice; 16 where it is not given, as with OpenAI."""
-    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
-    """0 is greedy; 1 where it is not given."""
-    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
-    """Nucleus; 1, all tokens, where it is not given."""
-    n: Annotated[int, Field(ge=1, le=16)] | None = None
-    """Choices for each prompt; 1 where it is not given."""
-    stop: Stop | Annotated[list[Stop], Field(max_length=4)] | None = None
-    """Texts to stop at."""
-    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
-    """For the same answer again."""
-    stream: bool | None = None
-    """Send the answer as it grows, as server-sent events."""
-    stream_options: StreamOptions | None = None
-    """Of a stream."""
-    user: str | None = None
-    """Accepted, unused."""
+    prompt: Text | Tokens | Texts | Annotated[list[Tokens], Field(min_length=1, max_length=limits.MAX_PROMPTS)]
+    """One text or several, or their token ids, which are taken as they are: `/tokenize` gives them with <s>."""
+    max_tokens: Annotated[int, Field(ge=0, le=limits.MAX_TOKENS)] | None = None
+    """New tokens at most, for each choice; 16 where it is not given. 0, with `echo`: the prompt alone."""
+    best_of: Annotated[int, Field(ge=1, le=limits.MAX_N)] | None = None
+    """Answers of which the `n` with the highest mean log-probability are given; not in a stream."""
+    echo: bool | None = None
+    """Begin the answer with the prompt."""
+    logprobs: Annotated[int, Field(ge=0, le=limits.MAX_LOGPROBS)] | None = None
+    """Log-probabilities of the tokens, beside those of so many alternatives."""
 
     @model_validator(mode="before")
     @classmethod
-    def _without_neutral(cls, data: Any) -> Any:
-        if not isinstance(data, dict):
-            return data
-        for name, neutral in _NEUTRAL.items():
-            if name in data and data[name] not in neutral:
-                raise ValueError(f"{name} is not supported by this server")
-        return {name: value for name, value in data.items() if name not in _NEUTRAL}
+    def _without_unsupported(cls, data: Any) -> Any:
+        return without_unsupported(data, _UNSUPPORTED)
 
     @model_validator(mode="after")
-    def _few_enough(self) -> CompletionRequest:
-        if len(self.prompts) * (self.n or 1) > MAX_CHOICES:
-            raise ValueError(f"a request may ask for {MAX_CHOICES} choices at most, prompts times n")
+    def _consistent(self) -> CompletionRequest:
+        if len(self.prompts) * self.made > limits.MAX_CHOICES:
+            raise RequestError(f"a request may ask for {limits.MAX_CHOICES} choices at most, prompts times n")
+        if self.best_of is not None and self.best_of < (self.n or 1):
+            raise RequestError("best_of must not be less than n", "best_of")
+        if self.stream and self.made > (self.n or 1):
+            raise RequestError("best_of can't be streamed: which answer is best is known at the end", "best_of")
         return self
 
     @property
-    def prompts(self) -> list[str]:
+    def made(self) -> int:
+        """Answers to each prompt."""
+        return max(self.n or 1, self.best_of or 1)
+
+    @property
+    def prompts(self) -> list[str | tuple[int, ...]]:
         """The prompts as a list."""
-        return [self.prompt] if isinstance(self.prompt, str) else self.prompt
+        if isinstance(self.prompt, str):
+            return [self.prompt]
+        if isinstance(self.prompt[0], int):
+            return [tuple(self.prompt)]  # type: ignore[arg-type]
+        return [each if isinstance(each, str) else tuple(each) for each in self.prompt]  # type: ignore[arg-type]
 
     def generation_requests(self) -> list[list[GenerationRequest]]:
-        """For each prompt, its `n` requests to an engine."""
-        stop = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
-        sampling = Sampling(
-            max_tokens=self.max_tokens or 16,
-            temperature=1.0 if self.temperature is None else self.temperature,
-            top_p=1.0 if self.top_p is None else self.top_p,
-            stop=stop,
-            seed=self.seed,
+        """For each prompt, its requests to an engine."""
+        ranked = self.made > (self.n or 1)
+        how = self.chosen(
+            self.constraint(),
+            max_tokens=16 if self.max_tokens is None else self.max_tokens,
+            stop=self.stops,
+            echo=bool(self.echo),
+            logprobs=0 if ranked and self.logprobs is None else self.logprobs,
         )
-        return [[GenerationRequest(prompt, sampling, i) for i in range(self.n or 1)] for prompt in self.prompts]
+        return [[GenerationRequest(prompt, how, i) for i in range(self.made)] for prompt in self.prompts]
 
 
 class RouteInfo(BaseModel):
-    """Which expert answered, and the router's probability of each language (null where the caller named the expert)."""
+    """Which expert answered and why.
+
+    `reason` is "named" by the caller, "routed" by the router, or "rejected": text of no language, which the recipe's
+    policy sends here. `probabilities` are the router's of each language, `probability` that of this expert; null where
+    the caller named it.
+    """
 
     expert: str
+    reason: RouteReason
+    probability: float | None
     probabilities: dict[str, float] | None
+    version: str
 
-    @classmethod
-    def of(cls, route: Route) -> RouteInfo:
-        """What a route says."""
-        return cls(expert=route.expert, probabilities=route.probabilities and dict(route.probabilities))
+
+class Logprobs(BaseModel):
+    """Of each token of an answer, as OpenAI's completions have them."""
+
+    tokens: list[str]
+    token_logprobs: list[float | None]
+    top_logprobs: list[dict[str, float] | None]
+    text_offset: list[int]
 
 
 class Choice(BaseModel):
@@ -117,8 +107,8 @@ class Choice(BaseModel):
 
     index: int
     text: str
+    logprobs: Logprobs | None
     finish_reason: FinishReason | None
-    logprobs: None = None
     route: RouteInfo
 
 
@@ -129,14 +119,9 @@ class Usage(BaseModel):
     completion_tokens: int
     total_tokens: int
 
-    @classmethod
-    def of(cls, read: int, written: int) -> Usage:
-        """With their sum."""
-        return cls(prompt_tokens=read, completion_tokens=written, total_tokens=read + written)
-
 
 class CompletionResponse(BaseModel):
-    """Answer of `POST /v1/completions`; of a stream, each chunk.
+    """Answer of `POST /v1/completions`; of a stream, each chunk; the first of a stream and of a choice have routes.
 
     `model` is the expert that answered, or "auto" where several did. `route` is the first prompt's; every choice has
     its own.
@@ -158,6 +143,7 @@ class Model(BaseModel):
     object: Literal["model"] = "model"
     created: int
     owned_by: Literal["mome"] = "mome"
+    max_model_len: int
 
 
 class ModelList(BaseModel):
@@ -185,4 +171,5 @@ class ErrorResponse(BaseModel):
 def error_response(error: RequestError) -> ErrorResponse:
     """A refused request in OpenAI's shape."""
     message = f"{error.what}. {error.fix[:1].upper()}{error.fix[1:]}".strip() if error.fix else error.what
-    return ErrorResponse(error=ErrorInfo(message=message, type=error.kind, param=error.param, code=error.code))
+    param = error.param or error.where or None
+    return ErrorResponse(error=ErrorInfo(message=message, type=error.kind, param=param, code=error.code))

@@ -13,7 +13,7 @@ from serve.engine.row import Row
 from serve.engine.scheduler import Scheduler
 from serve.engine.stream import Stream
 from serve.engine.structured import Grammars
-from serve.errors import ContextLengthError, EmptyPromptError, RequestError
+from serve.errors import ContextLengthError, EmptyPromptError
 from serve.messages import Completion, GenerationRequest, Statistics
 from serve.text import Tokenizer
 
@@ -108,7 +108,7 @@ class Engine:
     def _row(self, request: GenerationRequest, seconds: float | None) -> Row:
         if not request.prompt:
             raise EmptyPromptError("the prompt is empty", fix="write at least one character")
-        prompt = self.tokenizer.encode_prompt(request.prompt)
+        prompt = self._read(request.prompt)
         room = self.context - len(prompt)
         wanted = request.sampling.max_tokens
         if room < (1 if wanted is None else wanted):
@@ -117,8 +117,13 @@ class Engine:
                 f"and {1 if wanted is None else wanted} more were asked for",
                 fix="shorten the prompt or max_tokens",
             )
-        if not all(0 <= token < len(self.tokenizer.bytes) for token in request.generated):
-            raise RequestError("the generated tokens are not of this model's vocabulary")
+        self.tokenizer.check(request.generated)
         constraint = request.sampling.constraint
         matcher = None if constraint is None else self._grammars.matcher(constraint)
         return Row(request, prompt, room if wanted is None else wanted, self.tokenizer, matcher, seconds)
+
+    def _read(self, prompt: str | tuple[int, ...]) -> list[int]:
+        if isinstance(prompt, str):
+            return self.tokenizer.encode_prompt(prompt)
+        self.tokenizer.check(prompt)
+        return list(prompt)

@@ -67,9 +67,14 @@ class Row:
         return len(self.ids) - self.done
 
     @property
+    def reading(self) -> bool:
+        """Whether some of the prompt is left. Its last token is read even if it is alone: decoding rounds otherwise."""
+        return self.done < self.prompt
+
+    @property
     def reads_every(self) -> bool:
         """Whether the logits after every token of the prompt are wanted."""
-        return self.sampling.echo and self.sampling.logprobs is not None and self.done < self.prompt
+        return self.sampling.echo and self.sampling.logprobs is not None and self.reading
 
     def piece(self, slot: int, most: int) -> Piece:
         """What to compute next, of `most` tokens at most; of a prompt that does not fit, whole blocks."""
@@ -106,6 +111,10 @@ class Row:
     def push(self, token: int, logits_V: Tensor) -> None:
         """Take the next token, and tell the stream; not where the constraint has failed, which ends the row."""
         if self._matcher is not None and self._matcher.failure is not None:
+            return
+        if not self.limit:  # the prompt was all that was asked for
+            self.ended = "length"
+            self.stream.put(Delta("", finish_reason=self.ended, prompt_tokens=self.prompt))
             return
         if self._known:
             self._take(self._known.popleft())

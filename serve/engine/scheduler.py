@@ -171,7 +171,7 @@ class Scheduler:
         return self._options.prefixes >= end and shared and not row.reads_every
 
     def _compute(self, pieces: Sequence[Piece]) -> None:
-        decoding = next((i for i, piece in enumerate(pieces) if len(piece.ids) > 1 or piece.every), len(pieces))
+        decoding = next((place for place, row in enumerate(self._rows) if row.reading), len(pieces))
         step = Step(pieces[:decoding], pieces[decoding:], self._forward.device)
         logits_RV = self._forward.logits(self._forward.hidden(step, self._cache))[:, : self._vocabulary].float()
         before, chosen_from, ready = 0, list[int](), list[Row]()
@@ -213,7 +213,7 @@ class Scheduler:
                 self._queue.remove(row)
                 return
             rows, slot, last = self._rows, self._rows.index(row), len(self._rows) - 1
-            reading = rows[last].remaining > 1 and slot != last
+            reading = rows[last].reading and slot != last
             moved = last - reading
             if moved != slot:
                 self._cache.move(moved, slot, rows[moved].done)

@@ -6,7 +6,7 @@ of a special token inside a constant become that token.
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -17,12 +17,18 @@ from serve.errors import RequestError
 from serve.messages import Constraint
 from serve.text import Tokenizer
 
+_FUEL, _STATES = 100_000, 20_000
+"""Of llguidance, about a tenth of its defaults: with those, some expressions take a second of all rows' time."""
+_KEPT = 8
+"""Constraints whose compiled form is kept: the choices of a request share it, and so do requests of one client."""
+
 
 class Grammars:
-    """Compiles constraints for a tokenizer. llguidance is loaded with the first one."""
+    """Compiles constraints for a tokenizer, the last few once. llguidance is loaded with the first one."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
+        self._made = lru_cache(_KEPT)(self._make)
 
     def matcher(self, constraint: Constraint) -> Matcher:
         """A constraint at its beginning.
@@ -30,17 +36,23 @@ class Grammars:
         Raises:
             RequestError: the expression or the schema is not valid, or llguidance is not installed.
         """
+        return Matcher(self._made(constraint).deep_copy(), len(self._tokenizer.bytes))
+
+    def _make(self, constraint: Constraint) -> Any:
         tokenizer = self._compiled
-        from llguidance import LLMatcher
+        from llguidance import LLMatcher, LLParserLimits
 
         try:
             grammar = _grammar(constraint)
         except ValueError as error:
             raise RequestError(f"the {constraint.kind} is not valid: {error}") from None
-        matcher = LLMatcher(tokenizer, grammar, log_level=0)
-        if problem := matcher.get_error():
-            raise RequestError(f"the {constraint.kind} is not valid: {str(problem).splitlines()[0]}")
-        return Matcher(matcher, len(self._tokenizer.bytes))
+        limits = LLParserLimits(initial_lexer_fuel=_FUEL, max_lexer_states=_STATES)
+        made = LLMatcher(tokenizer, grammar, log_level=0, limits=limits)
+        first = Matcher(made, len(self._tokenizer.bytes))
+        first.begin()
+        if first.failure is not None:
+            raise RequestError(f"the {constraint.kind} is not valid: {first.failure}")
+        return made
 
     @cached_property
     def _compiled(self) -> Any:
@@ -70,17 +82,28 @@ class Matcher:
         """Whether nothing more may come."""
         return self.failure is None and bool(self._matcher.is_stopped())
 
+    def begin(self) -> None:
+        """Compute what may come first: what can't be followed at all is found here, in its caller's time."""
+        problem = self._matcher.get_error()
+        self.failure = str(problem).partition("\n")[0] if problem else None
+        if self.failure is None:
+            self._fill()
+
     def mask(self, logits_V: Tensor) -> None:
         """Make tokens impossible that can't come next, in place."""
+        self._fill()
+        if self.failure is not None:
+            return
+        allowed = np.unpackbits(self._bits.view(np.uint8), bitorder="little")[: len(logits_V)]
+        logits_V.masked_fill_(torch.from_numpy(allowed == 0).to(logits_V.device), float("-inf"))
+
+    def _fill(self) -> None:
         from llguidance.numpy import fill_next_token_bitmask
 
         try:
             fill_next_token_bitmask(self._matcher, self._bits)
         except Exception as error:  # of this row alone, and the others are computed on
             self.failure = str(error).partition("\n")[0]
-            return
-        allowed = np.unpackbits(self._bits.view(np.uint8), bitorder="little")[: len(logits_V)]
-        logits_V.masked_fill_(torch.from_numpy(allowed == 0).to(logits_V.device), float("-inf"))
 
     def push(self, token: int) -> None:
         """The answer has one more token."""

@@ -3,8 +3,10 @@
     python tests/cluster/chaos.py [--scenario NAME] [--kills 12] [--seed 1]
 
 A scenario runs undisturbed first, and then with workers, controllers, nodes and its own command killed in turn; some
-also with data tasks, or with a store that nobody can reach for some seconds.
-In the end no finished step was made twice, the weights are those of the undisturbed run, and nothing is left behind.
+also with data tasks, with a store that nobody can reach for some seconds, or with a tracking server that is killed or
+hangs; some grow their mixture by an expert at the end.
+In the end no finished step was made twice, the weights and the mixture are those of the undisturbed run, the tracker
+has each metric of each step once and in order, and nothing is left behind.
 """
 
 from __future__ import annotations
@@ -18,12 +20,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
 import yaml
+from mlflow_server import Tracker, tracker
 from nodes import Nodes, nodes
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,7 +43,7 @@ TITLES = {
     "task": tuple(f"ray::{step}" for step in STEPS),
 }
 OUTAGE = 5
-"""Seconds that the store can't be reached."""
+"""Seconds that a server can't be reached."""
 TRAINING = ("tokens=300000", "checkpoint_every=20", "eval_every=50")
 SMALL = (
     *(f"{who}.training.{each}" for who in ("teacher", "experts") for each in TRAINING),
@@ -48,6 +51,10 @@ SMALL = (
     *("router.type={type: prompt, pieces: 200, bits: 12, calibration_pieces: 50}", "router.sequences_per_language=50"),
     *("tracking.type=none", "resources.threads=1", "resources.max_failures=1000"),
 )
+ADDED = "de"
+PAIR = "corpus.languages={en: {source: miniwiki}, fr: {source: miniwiki}}"
+THERE = "has an expert for"
+"""Of the error that somebody gets who adds an expert again that is there."""
 SHORT = tuple(f"{who}.training.tokens=60000" for who in ("teacher", "experts"))
 SECONDS, PATIENCE = 300, 10
 
@@ -62,6 +69,8 @@ class Scenario:
         until: the last steps; none: to the report.
         kinds: of what is killed.
         away: nodes do not see the runs, and reach a store.
+        grows: another command then adds an expert to the mixture.
+        tracked: by a server.
     """
 
     overrides: tuple[str, ...] = ("resources.slots=2",)
@@ -69,9 +78,16 @@ class Scenario:
     until: str = ""
     kinds: tuple[str, ...] = KINDS
     away: bool = False
+    grows: bool = False
+    tracked: bool = False
 
-    def command(self, folder: Path) -> list[str]:
-        """The command that makes it in a folder of runs."""
+    def commands(self, folder: Path) -> list[list[str]]:
+        """What is typed to make it in a folder of runs, one after the other."""
+        adding = ["expert", "add", "smoke", "--language", ADDED, "--source", "miniwiki"]
+        typed = [self._words(folder), *([adding] if self.grows else [])]
+        return [[sys.executable, "-m", "orchestrator.cli.main", *words, "--runs", str(folder)] for words in typed]
+
+    def _words(self, folder: Path) -> list[str]:
         recipe = ROOT / "jobs" / "recipes" / "smoke.yaml"
         words, overrides = ["run", str(recipe), *SMALL, *self.overrides], {}
         if self.sweep:
@@ -83,7 +99,9 @@ class Scenario:
         words += ["--until", self.until] if self.until else []
         if self.away:
             words.append(f"resources.storage=s3://{BUCKET}/{folder.name}")
-        return [sys.executable, "-m", "orchestrator.cli.main", *words, "--runs", str(folder)]
+        if self.tracked:
+            words.append("tracking.type=mlflow")
+        return words
 
 
 def _zero(stage: int) -> Scenario:
@@ -98,6 +116,9 @@ SCENARIOS = {
     "joint": Scenario(("setup={type: moe_ce, combiner: gate}", "resources.slots=2"), until="experts"),
     "tasks": Scenario(("corpus.max_documents=300", "evaluation.max_blocks=64", *SHORT), kinds=("task",)),
     "away": Scenario(kinds=(*KINDS, "storage"), until="experts", away=True),
+    "growth": Scenario((PAIR, "resources.slots=2", *SHORT), grows=True),
+    "tracking": Scenario(kinds=("tracker", "worker", "hang", "command"), tracked=True),
+    "all": Scenario((PAIR, "resources.slots=2", *SHORT), kinds=(*KINDS, "tracker"), grows=True, tracked=True),
     "sweep": Scenario(sweep={"configurations": {"slow": {}, "fast": {"experts.training.optimizer.lr": 4e-3}}}),
 }
 
@@ -109,30 +130,36 @@ class Storm:
     Attributes:
         kills: kind and seconds until the run worked on, of each.
         remade: steps that were finished twice.
-        differs: steps whose weights are not those of the undisturbed run.
+        differs: steps whose weights are not those of the undisturbed run, or versions of its mixture.
         left: processes, placement groups and files that stayed.
+        untold: what the tracker lacks, or has twice.
     """
 
     kills: list[tuple[str, float]] = field(default_factory=list)
     remade: list[str] = field(default_factory=list)
     differs: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
+    untold: list[str] = field(default_factory=list)
+
+    @property
+    def wrong(self) -> dict[str, list[str]]:
+        """What should not have happened, by kind; those of which nothing did are left out."""
+        found = {"made twice": self.remade, "differs": self.differs, "left": self.left, "not told": self.untold}
+        return {kind: each for kind, each in found.items() if each}
 
     def __str__(self) -> str:
         seconds = sorted(seconds for _, seconds in self.kills)
         middle, kinds = seconds[len(seconds) // 2], [kind for kind, _ in self.kills]
         told = ", ".join(f"{kinds.count(kind)} {kind}" for kind in sorted(set(kinds)))
         back = f"at work again after {middle:.1f} s in the median, {seconds[-1]:.1f} s at most"
-        return (
-            f"{len(kinds)} kills ({told}), {back}; made twice {self.remade}, differs {self.differs}, left {self.left}"
-        )
+        return f"{len(kinds)} kills ({told}), {back}; wrong: {self.wrong or 'nothing'}"
 
 
 class Work:
-    """The command, which is typed again whenever it was killed."""
+    """The commands, each of which is typed again whenever it was killed."""
 
-    def __init__(self, scenario: Scenario, folder: Path, cluster: Nodes, s3: S3 | None) -> None:
-        self.command, self.folder, self.cluster, self.s3 = scenario.command(folder), folder, cluster, s3
+    def __init__(self, scenario: Scenario, folder: Path, cluster: Nodes, servers: Servers) -> None:
+        self.commands, self.folder, self.cluster, self.servers = scenario.commands(folder), folder, cluster, servers
         folder.mkdir()
         self.log = folder.with_suffix(".txt")
         self.process = self._typed()
@@ -140,7 +167,7 @@ class Work:
     def _typed(self) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as log:
             return subprocess.Popen(
-                self.command, cwd=ROOT, env=self.cluster.environment, stdout=log, stderr=subprocess.STDOUT
+                self.commands[0], cwd=ROOT, env=self.cluster.environment, stdout=log, stderr=subprocess.STDOUT
             )
 
     def kill(self) -> None:
@@ -150,13 +177,19 @@ class Work:
         self.process = self._typed()
 
     def ended(self) -> bool:
-        """Whether it has come to its end.
+        """Whether all have come to their end; the next one is typed.
 
         Raises:
-            AssertionError: with an error.
+            AssertionError: one ended with an error.
         """
         code = self.process.poll()
+        if code == 2 and THERE in self.log.read_text()[-1000:]:  # it was killed when all was done
+            code = 0
         assert not code, f"exit code {code}: {self.log.read_text()[-4000:]}"
+        if code == 0 and len(self.commands) > 1:
+            del self.commands[0]
+            self.process = self._typed()
+            return False
         return code == 0
 
     def progress(self) -> int:
@@ -176,25 +209,37 @@ def storm(scenario: Scenario, kills: int, seed: int, folder: Path) -> Storm:
     """Run a scenario undisturbed, and disturbed until so many kills have happened, in a folder; what happened."""
     draw, found = random.Random(seed), Storm()
     kinds = itertools.islice(itertools.cycle(scenario.kinds), seed % len(scenario.kinds), None)
-    with _store(scenario) as s3, nodes(SHAPES, folder if s3 else None, s3.environment if s3 else {}) as cluster:
-        calm = Work(scenario, folder / "calm", cluster, s3)
+    hidden = folder if scenario.away else None
+    with _servers(scenario, folder) as servers, nodes(SHAPES, hidden, servers.environment) as cluster:
+        calm = Work(scenario, folder / "calm", cluster, servers)
         calm.finish()
         while len(found.kills) < kills:
-            work = Work(scenario, folder / f"storm-{len(found.kills)}", cluster, s3)
+            work = Work(scenario, folder / f"storm-{len(found.kills)}", cluster, servers)
             _disturb(work, cluster, kinds, kills, draw, found)
             found.differs += [step for step, weights in _weights(calm).items() if _weights(work).get(step) != weights]
+            found.differs += [] if _versions(work) == _versions(calm) else [f"versions {_versions(work)}"]
+            found.untold += _untold(work)
             found.left += _left(work, cluster)
     return found
 
 
+@dataclass(frozen=True)
+class Servers:
+    """Those that the scenario needs: a store, and one that tracks."""
+
+    s3: S3 | None = None
+    tracker: Tracker | None = None
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {name: value for each in (self.s3, self.tracker) if each for name, value in each.environment.items()}
+
+
 @contextmanager
-def _store(scenario: Scenario) -> Iterator[S3 | None]:
-    """A store, where the scenario needs one."""
-    if not scenario.away:
-        yield None
-        return
-    with served() as s3:
-        yield s3
+def _servers(scenario: Scenario, folder: Path) -> Iterator[Servers]:
+    with ExitStack() as stack:
+        s3 = stack.enter_context(served()) if scenario.away else None
+        yield Servers(s3, stack.enter_context(tracker(folder / "tracker")) if scenario.tracked else None)
 
 
 def _disturb(work: Work, cluster: Nodes, kinds: Iterator[str], kills: int, draw: random.Random, found: Storm) -> None:
@@ -230,10 +275,13 @@ def _kill(kind: str, work: Work, cluster: Nodes, draw: random.Random) -> str:
     if kind == "node":
         cluster.replace(draw.choice((1, 2)))
         return kind
-    if kind == "storage" and work.s3:
-        work.s3.fails = 1.0
+    if kind == "storage" and (s3 := work.servers.s3):
+        s3.fails = 1.0
         time.sleep(OUTAGE)
-        work.s3.fails = 0.0
+        s3.fails = 0.0
+        return kind
+    if kind in ("tracker", "hang") and (server := work.servers.tracker):
+        server.kill(OUTAGE) if kind == "tracker" else server.hang(OUTAGE)
         return kind
     end = time.monotonic() + PATIENCE
     while kind in TITLES and time.monotonic() < end and not work.ended():
@@ -264,6 +312,20 @@ def _weights(work: Work) -> dict[str, str]:
     """Digests of what was trained, by step or trial and fingerprint."""
     files = work.folder.glob("*/stages/*/*/training.json")
     return {"/".join(file.parts[-3:-1]): json.loads(file.read_text())["weights_sha256"] for file in files}
+
+
+def _versions(work: Work) -> list[tuple[str, list[str]]]:
+    """What made each version of the mixture, and fingerprints of its parts."""
+    files = sorted(work.folder.glob("*/mixtures/*/version.json"))
+    about = [json.loads(file.read_text()) for file in files]
+    return [(each["action"], sorted(part["fingerprint"] for part in each["parts"].values())) for each in about]
+
+
+def _untold(work: Work) -> list[str]:
+    """What the tracker lacks. A command that was killed when its version was there can't be typed again to tell."""
+    if work.servers.tracker is None or THERE in work.log.read_text()[-1000:]:
+        return []
+    return work.servers.tracker.lacks(work.folder / "smoke")
 
 
 def _left(work: Work, cluster: Nodes) -> list[str]:
@@ -310,7 +372,7 @@ def main(words: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory(prefix="chaos", ignore_cleanup_errors=True) as folder:
         found = storm(SCENARIOS[options.scenario], options.kills, options.seed, Path(folder))
     print(found)
-    if found.remade or found.differs or found.left:
+    if found.wrong:
         raise SystemExit(1)
 
 

@@ -8,13 +8,13 @@ import pytest
 from chaos import SCENARIOS, storm
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(3000)]
-KILLS = 29
-"""Of each scenario: 203 in all."""
+KILLS = 19
+"""Of each scenario: 209 in all."""
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS)
+@pytest.mark.parametrize("scenario", [name for name in SCENARIOS if name != "all"])
 def test_a_storm_loses_nothing(scenario: str, tmp_path: Path) -> None:
     found = storm(SCENARIOS[scenario], KILLS, seed=list(SCENARIOS).index(scenario), folder=tmp_path)
     print(found)
-    assert (found.remade, found.differs, found.left) == ([], [], [])
+    assert found.wrong == {}
     assert len(found.kills) == KILLS

@@ -20,25 +20,21 @@ def _anew() -> None:
 
 @pytest.mark.parametrize("process_group", [False, True])
 def test_ray_as_it_is_gets_a_lean_trainer(process_group: bool, capsys: pytest.CaptureFixture[str]) -> None:
-    trainer = lean.make_trainer(print, process_group=process_group, own_cluster=True, scaling_config=ScalingConfig())
+    trainer = lean.make_trainer(print, process_group=process_group, scaling_config=ScalingConfig())
     assert isinstance(trainer, TorchTrainer) is process_group
     kinds = {type(callback).__name__ for callback in trainer._create_default_callbacks()}
     assert not kinds & {"DatasetsCallback", "PlacementGroupCleanerCallback"}
     assert capsys.readouterr().out == ""
 
 
-@pytest.mark.parametrize("own_cluster", [False, True])
-def test_nodes_are_asked_for_on_a_cluster_that_may_get_some(own_cluster: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_controllers_ask_for_no_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
     scaling = ScalingConfig()
     monkeypatch.setattr(DataParallelTrainer, "_initialize_and_run_controller", lambda _, scaling_policy: scaling_policy)
-    trainer = lean.make_trainer(print, process_group=False, own_cluster=own_cluster, scaling_config=scaling)
-    given = FixedScalingPolicy(scaling)
-    used = trainer._initialize_and_run_controller(scaling_policy=given)
-    assert (used is given) is not own_cluster
+    trainer = lean.make_trainer(print, process_group=False, scaling_config=scaling)
+    used = trainer._initialize_and_run_controller(scaling_policy=FixedScalingPolicy(scaling))
     assert used.scaling_config == scaling
-    if own_cluster:
-        used.after_controller_start(None)  # starts and asks no actor
-        assert type(used.make_decision_for_non_running_worker_group()).__name__ == "ResizeDecision"
+    used.after_controller_start(None)  # starts and asks no actor
+    assert type(used.make_decision_for_non_running_worker_group()).__name__ == "ResizeDecision"
 
 
 def test_another_ray_is_used_by_its_public_interface_and_a_line_says_so(
@@ -46,7 +42,7 @@ def test_another_ray_is_used_by_its_public_interface_and_a_line_says_so(
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray.train.v2._internal.callbacks", None)
     for _ in range(2):
-        trainer = lean.make_trainer(print, process_group=False, own_cluster=True, scaling_config=ScalingConfig())
+        trainer = lean.make_trainer(print, process_group=False, scaling_config=ScalingConfig())
         assert type(trainer) is TorchTrainer
     assert capsys.readouterr().out.count("more processes a training than it needs") == 1
     lean._parts.cache_clear()

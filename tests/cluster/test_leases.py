@@ -87,6 +87,17 @@ def test_more_than_is_there_at_all_is_not_waited_for(clock: Clock) -> None:
     assert leases.ask("wide", wish("b", cpus=5), NODES) == ""
 
 
+def test_what_waits_is_wanted_beside_what_is_held_until_it_waits_no_more(clock: Clock) -> None:
+    leases = Leases(clock)
+    leases.ask("one", wish("a"), NODES)
+    assert leases.wanted() == []
+    leases.ask("gang", wish("b", workers=2, cpus=3), NODES)
+    assert leases.wanted() == [{"CPU": 4}, {"CPU": 3}, {"CPU": 3}]
+    leases.ask("one", wish("a"), NODES, held=True)
+    clock.now += PATIENCE + 1
+    assert leases.wanted() == []
+
+
 gangs = st.tuples(st.integers(1, 3), st.sampled_from([0.5, 1, 2, 4]), st.integers(-1, 1))
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from subprocess import PIPE
 
 import pytest
 from nodes import Nodes, nodes
@@ -48,7 +50,8 @@ with session(ResourcesConfig()), room("training", name, 0, say, lambda: False) a
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Nodes]:
-    with nodes([{"num_cpus": 0}, {"num_cpus": 1}, {"num_cpus": 1}]) as cluster:
+    shapes = [{"num_cpus": 0}, {"num_cpus": 1}, {"num_cpus": 1}]
+    with nodes(shapes, variables={"RAY_enable_autoscaler_v2": "1"}) as cluster:  # its demands can be asked for
         yield cluster
 
 
@@ -88,6 +91,68 @@ def test_what_a_killed_run_held_is_free_in_half_a_minute_and_its_list_is_kept_by
             assert line(last).startswith("training: waiting for room beside going")
             going.kill()
             assert line(last) == "trains"
+
+
+GROUP = """
+import sys
+import ray
+from ray.util.placement_group import placement_group
+from orchestrator.cluster.session import session
+from orchestrator.config.recipe import ResourcesConfig
+
+with session(ResourcesConfig()):
+    ray.get(placement_group([{"CPU": 1}] * 2).ready())
+    print("holds", flush=True)
+    sys.stdin.read()
+"""
+DEMANDS = """
+import json, os
+from ray.autoscaler.v2.sdk import get_cluster_status
+demands = get_cluster_status(os.environ["RAY_ADDRESS"]).resource_demands
+kinds = demands.cluster_constraint_demand, demands.placement_group_demand
+print(json.dumps([[[count.bundle, count.count] for each in kind for count in each.bundles_by_count] for kind in kinds]))
+"""
+
+
+def demands(cluster: Nodes) -> list[list[tuple[dict[str, float], int]]]:
+    """What an autoscaler sees: what the cluster is to have room for, and placement groups that wait."""
+    told = subprocess.run(
+        [sys.executable, "-c", DEMANDS], cwd=ROOT, env=cluster.environment, capture_output=True, text=True, check=True
+    )
+    return [[(bundle, count) for bundle, count in kind] for kind in json.loads(told.stdout.splitlines()[-1])]
+
+
+def until(found: Callable[[], object], wanted: object) -> None:
+    end = time.monotonic() + 60
+    while (last := found()) != wanted:
+        assert time.monotonic() < end, last
+        time.sleep(0.5)
+
+
+def test_an_autoscaler_sees_what_waits_until_it_waits_no_more(cluster: Nodes) -> None:
+    with holder(cluster, "first", 1, 600) as first:
+        assert line(first) == "trains"
+        assert demands(cluster) == [[], []]
+        with holder(cluster, "gang", 2, 600) as gang:
+            assert line(gang).startswith("training: waiting")
+            assert demands(cluster) == [[({"CPU": 1.0}, 3)], []]
+            first.kill()  # the actor may go with it: the next one says the same, and then no more
+            assert line(gang) == "trains"
+            until(lambda: demands(cluster), [[], []])
+    until(lambda: demands(cluster), [[], []])
+
+
+def test_what_waits_for_the_work_of_others_is_a_placement_group_that_waits(cluster: Nodes) -> None:
+    other = subprocess.Popen(
+        [sys.executable, "-c", GROUP], cwd=ROOT, env=cluster.environment, text=True, stdin=PIPE, stdout=PIPE
+    )
+    with other, holder(cluster, "gang", 2, 0) as gang:
+        assert line(other) == "holds"
+        assert "which others hold" in line(gang)
+        until(lambda: demands(cluster), [[], [({"CPU": 1.0}, 2)]])
+        other.kill()
+        assert line(gang) == "trains"
+    until(lambda: demands(cluster), [[], []])
 
 
 @pytest.mark.slow

@@ -96,7 +96,7 @@ def test_a_stream_through_http_is_the_whole_answer(client: httpx.Client) -> None
 
 def test_models_and_health(client: httpx.Client) -> None:
     assert [model["id"] for model in client.get("/v1/models").json()["data"]] == ["auto", "en", "fr"]
-    assert client.get("/health").json() == {"status": "ok", "experts": ["en", "fr"]}
+    assert client.get("/health").json() == {"status": "ok", "experts": ["en", "fr"], "version": "0"}
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ def run(tmp_path: Path, tokenizer_folder: Path, prompt_router: Write) -> Run:
 
 def named(root: Path, texts: Sequence[str], experts: Sequence[str] | None = None) -> dict[str, list[str | None]]:
     """The expert of each text, None where it is refused: by each of the ways to ask."""
-    router = Mixture.open(root, experts=experts)._router
+    router = Mixture.open(root, experts=experts).router
     assert isinstance(router, PromptRouter)
 
     def asked(some: Sequence[str]) -> list[str | None]:
@@ -165,7 +165,7 @@ def mome_route(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[.
 
 def test_a_common_expert_that_is_not_there_is_told_by_all(run: Run) -> None:
     root = run(Policy("common"))
-    for ask in (lambda: RunRouter(root), lambda: Mixture.open(root)._router):
+    for ask in (lambda: RunRouter(root), lambda: Mixture.open(root).router):
         with pytest.raises(ArtifactError, match="to the common expert"):
             ask()
 

@@ -12,6 +12,7 @@ from starlette.testclient import TestClient
 from orchestrator.config.routing import BEST, COMMON, ERROR
 from orchestrator.routers import NONE, Policy
 from serve.api import create_app
+from serve.chat import ChatTemplate
 from serve.messages import Completion, GenerationRequest, Route
 from serve.router import PromptRouter
 
@@ -31,7 +32,7 @@ POLICIES = {BEST: KNOWN, COMMON: [COMMON], "fr": ["fr"], ERROR: []}
 class RoutingBackend:
     """Routes by a prompt router, and answers with the prompt's length."""
 
-    started, deadline_s = 0, 5.0
+    started, deadline_s, version, chat = 0, 5.0, "0", ChatTemplate()
 
     def __init__(self, router: PromptRouter, experts: Sequence[str]) -> None:
         self._router, self.experts = router, experts
@@ -104,4 +105,10 @@ def test_one_refused_prompt_refuses_the_batch_and_is_named(served: tuple[str, Te
 
 def test_a_named_expert_answers_what_the_router_refuses(served: tuple[str, TestClient]) -> None:
     body = served[1].post("/v1/completions", json={"prompt": FOREIGN, "model": "fr"}).json()
-    assert body["route"] == {"expert": "fr", "probabilities": None}
+    assert body["route"] == {
+        "expert": "fr",
+        "reason": "named",
+        "probability": None,
+        "probabilities": None,
+        "version": "0",
+    }

@@ -115,8 +115,7 @@ def test_private_parts_of_ray_are_those_that_the_decision_names():
 
 def test_limits_that_security_md_names_are_the_endpoints():
     pytest.importorskip("fastapi")
-    from serve.api.limits import MAX_BODY_BYTES
-    from serve.api.schemas import MAX_CHOICES, MAX_PROMPT_CHARACTERS, MAX_PROMPTS
+    from serve.api.limits import MAX_BODY_BYTES, MAX_CHOICES, MAX_PROMPT_CHARACTERS, MAX_PROMPTS
 
     text = " ".join((ROOT / "SECURITY.md").read_text(encoding="utf-8").split())
     sizes = f"{MAX_BODY_BYTES // 2**20} MiB, {MAX_PROMPTS} prompts of {MAX_PROMPT_CHARACTERS:,} characters"

@@ -38,8 +38,8 @@ def adapter_base(folder: Path) -> str:
         with safe_open(folder / WEIGHTS, "pt") as file:
             names = set(file.keys())
     except (OSError, SafetensorError) as error:
-        lost = isinstance(error, FileNotFoundError)
-        what = f"the adapter has no {WEIGHTS}" if lost else f"the adapter's weights are damaged: {error}"
+        none = isinstance(error, FileNotFoundError)
+        what = f"the adapter has no {WEIGHTS}" if none else f"the adapter's weights are damaged: {error}"
         raise ModelError(what, str(folder / WEIGHTS), "copy the adapter again; pickles (.bin) are not loaded") from None
     if lost := sorted({name.replace(".lora_A.", ".lora_B.") for name in names} - names):
         what = f"the adapter lacks {len(lost)} of its weights, the first is {lost[0]}"

@@ -66,3 +66,18 @@ def test_log_probabilities_are_equal_to_the_last_bit(family: str, precision: str
         assert resumed.tokens == done.tokens
         assert done.logprobs is not None
         assert resumed.logprobs == done.logprobs[3:], "where another engine goes on"
+
+
+@pytest.mark.parametrize("length", [17, 33])
+def test_a_prompt_whose_last_token_alone_is_not_known_yet_is_read_as_before(
+    tokenizer_folder: Path, length: int
+) -> None:
+    model = build_model(PluginSpec(type="gpt2", layers=2, width=32, heads=2), 400, 64, 0)
+    ids = (1, *[(7 * place) % 380 + 5 for place in range(length - 1)])
+    how = Sampling(max_tokens=6, logprobs=0, seed=2)
+    requests = [GenerationRequest(ids, how, place) for place in range(3)]
+    one = Engine(model, Tokenizer(tokenizer_folder))
+    first = [one.generate([request])[0] for request in requests]
+    assert one.generate(requests) == first
+    in_chunks = Engine(model, Tokenizer(tokenizer_folder), EngineOptions(chunk=16))
+    assert in_chunks.generate(requests) == first

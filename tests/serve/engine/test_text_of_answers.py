@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -144,3 +145,19 @@ class TestStructured:
             broken.result()
         assert whole.result() == engine.generate([free])[0]
         assert engine.healthy
+
+
+@pytest.mark.parametrize("expression", ["(a{1000}){1000}", "(?i)" + "[a-z]*" * 400, "(a|aa)+" * 200])
+def test_an_expression_that_takes_long_to_read_holds_nobody_up(engine: Engine, expression: str) -> None:
+    begun = time.process_time()
+    with pytest.raises(RequestError, match=r"not valid|can.t be followed"):
+        answer(engine, max_tokens=8, constraint=Constraint("regex", expression))
+    assert time.process_time() - begun < 0.6
+    assert engine.healthy
+
+
+def test_answers_of_one_constraint_go_their_own_ways(engine: Engine) -> None:
+    how = Sampling(max_tokens=12, seed=1, constraint=Constraint("regex", "(a[0-9]+|b[x-z]+)\\."))
+    done = engine.generate([GenerationRequest(PROMPT, how, place) for place in range(8)])
+    assert len({each.text for each in done}) > 3
+    assert all(re.match(r"a[0-9]+|b[x-z]+", each.text) for each in done)

@@ -106,6 +106,23 @@ class TestRun:
         assert again == made
         assert said == "nothing to do: all 4 stages of smoke are done\n"
 
+    def test_what_a_killed_command_did_not_tell_its_tracker_the_same_one_tells_though_nothing_is_to_do(
+        self, tmp_path: Path
+    ) -> None:
+        pytest.importorskip("mlflow")
+
+        def track() -> dict[str, Any]:
+            run("smoke", *TINY[1:], runs=tmp_path, until="tokenizer", local=True, quiet=True)
+            told: dict[str, Any] = json.loads((tmp_path / "smoke" / "tracking.json").read_text())
+            return told
+
+        state = track()
+        assert state["closed"]
+        untold = {**state, "closed": False, "steps": {"corpus": state["steps"]["corpus"]}}
+        (tmp_path / "smoke" / "tracking.json").write_text(json.dumps({**untold, "parent": ""}))
+        state = track()
+        assert (state["closed"], list(state["steps"])) == (True, ["corpus", "tokenizer"])
+
     def test_quiet_says_nothing(self, tmp_path: Path) -> None:
         made, said = in_a_notebook(lambda: run("smoke", *TINY, runs=tmp_path, until="corpus", local=True, quiet=True))
         assert list(made.artifacts) == ["corpus"]

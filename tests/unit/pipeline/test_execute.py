@@ -271,3 +271,15 @@ def test_the_folder_says_which_steps_are_planned_at_work_and_failed(tmp_path):
         "c": (False, ""),
     }
     assert (tmp_path / found["a"].folder / "text").read_text() == "a"
+
+
+class RestartingRunner(ThreadRunner):
+    def run(self, step, inputs, out, work, begun):
+        super().run(step, inputs, out, work, begun)
+        begun()  # another attempt
+
+
+def test_a_restarted_step_counts_from_its_first_beginning(tmp_path):
+    store = Store(tmp_path)
+    made = execute(plan_of(store, DIAMOND[0]), RestartingRunner(), [])
+    assert made["a"].manifest["seconds"] >= 0.2

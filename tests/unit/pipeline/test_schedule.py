@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.pipeline.schedule import Order, Takes, Timed, longest_paths, lower_bound, makespan
+from orchestrator.pipeline.sharing import Own, Span
 
 SECONDS = st.integers(0, 50).map(float)  # whole numbers: their sums are exact
 QUEUES: tuple[Order, ...] = ("arrival", "path")
@@ -141,3 +142,34 @@ def test_of_few_sizes_no_order_fills_the_slots_and_the_longest_path_comes_neares
     first_come, longest = (makespan(steps, 256, order).seconds / lower_bound(steps, 256) for order in QUEUES)
     assert longest < 1.15
     assert first_come > 1.25
+
+
+def test_steps_beyond_the_cores_slow_each_other() -> None:
+    pair = {"a": Timed(4, busy=2), "b": Timed(1, busy=1), "waits": Timed(1, ("b",))}
+    found = makespan(pair, 1, cores=2)
+    assert found.ends == pytest.approx({"b": 1.5, "waits": 2.5, "a": 4.5})
+    assert makespan(pair, 1).seconds == 4
+
+
+@st.composite
+def shared(draw: st.DrawFn) -> dict[str, Timed]:
+    steps = draw(graphs())
+    return {name: Timed(s.seconds, s.needs, s.takes, draw(st.sampled_from([0, 1, 2]))) for name, s in steps.items()}
+
+
+@settings(deadline=None)
+@given(shared(), st.integers(1, 5), st.integers(1, 4))
+def test_what_steps_would_take_by_themselves_is_told_from_when_they_ran(
+    steps: dict[str, Timed], slots: int, cores: int
+) -> None:
+    found = makespan(steps, slots, cores=cores)
+    spans = [Span(found.begins[name], found.ends[name], step.busy) for name, step in steps.items()]
+    clock = Own(spans, cores)
+    for name, step in steps.items():
+        assert clock.seconds(found.begins[name], found.ends[name]) == pytest.approx(step.seconds, abs=1e-6)
+    assert found.seconds >= sum(step.seconds * step.busy for step in steps.values()) / cores - 1e-6
+
+
+def test_ranks_decide_where_they_are_given() -> None:
+    steps = {name: Timed(2, takes="slot") for name in ("a", "b", "c")}
+    assert makespan(steps, 1, ranks={"c": 3, "b": 1}).begins == {"c": 0, "b": 2, "a": 4}

@@ -68,6 +68,19 @@ def test_what_happened_in_an_outage_is_written_after_it() -> None:
     assert lines[-1] == "tracking: store is back"
 
 
+def test_a_server_that_was_there_is_waited_for_at_the_end() -> None:
+    recorder, lines = Recorder(), []
+    tracker = Background(lambda: recorder, "store", lines.append, retry_seconds=0.01, rest_seconds=0, patience=5)
+    tracker.started("teacher")
+    _until(lambda: recorder.events)
+    recorder.down = True
+    threading.Timer(0.5, setattr, (recorder, "down", False)).start()
+    tracker.metrics("teacher", [{"step": 1}])
+    tracker.close(None)
+    assert [event[0] for event in recorder.events] == ["started", "metrics", "close"]
+    assert lines[-1] == "tracking: store is back"
+
+
 def test_a_server_that_hangs_is_left_alone() -> None:
     hang, lines = threading.Event(), []
     tracker = Background(lambda: hang.wait(30), "store", lines.append, patience=0.05)  # type: ignore[arg-type, return-value]

@@ -6,6 +6,7 @@ import json
 import shutil
 import socket
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ mlflow = pytest.importorskip("mlflow")
 
 from mlflow.tracking import MlflowClient  # noqa: E402
 
-from orchestrator.tracking import RunFacts, mlflow_tracker  # noqa: E402
-from orchestrator.tracking.mlflow import MlflowRun, leaves, numbers  # noqa: E402
+from orchestrator.tracking import RunFacts, is_unfinished, mlflow_tracker  # noqa: E402
+from orchestrator.tracking.mlflow import MlflowRun  # noqa: E402
 from orchestrator.tracking.store import local_store  # noqa: E402
+from orchestrator.tracking.values import leaves, numbers  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -252,3 +254,62 @@ def test_mlflows_own_experiment_is_no_way_out_of_the_folder(store: Path, tmp_pat
     run.started("teacher")
     found = client(tmp_path).get_experiment_by_name("Default")
     assert found.artifact_location == (tmp_path / "mlruns").as_uri()
+
+
+def rows(*steps: int) -> list[dict[str, Any]]:
+    return [{"step": step, "steps": 9, "loss": step / 2, "lr": 0.1} for step in steps]
+
+
+def points(folder: Path, name: str, run: str) -> list[tuple[int, float]]:
+    """Of the loss, in the order in which they were written."""
+    found = runs(folder, name)[run].info.run_id
+    return [(point.step, point.value) for point in client(folder).get_metric_history(found, "loss")]
+
+
+def test_what_arrived_though_the_call_failed_is_not_written_twice(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = MlflowRun(local_store(store), facts(store, "unsure"))
+    for method in ("create_run", "log_batch"):
+        arrives = getattr(MlflowClient, method)
+
+        def unanswered(*arguments: Any, arrives: Any = arrives, **options: Any) -> None:
+            arrives(*arguments, **options)
+            raise TimeoutError
+
+        with monkeypatch.context() as hanging:
+            hanging.setattr(MlflowClient, method, unanswered)
+            with pytest.raises(TimeoutError):
+                run.metrics("teacher", rows(1, 2)) if method == "log_batch" else run.started("teacher")
+        if method == "create_run":
+            run.started("teacher")
+    run.metrics("teacher", rows(1, 2, 3))
+    assert points(store, "unsure", "teacher") == [(1, 0.5), (2, 1.0), (3, 1.5)]  # `runs` finds no name twice
+
+
+def test_what_a_killed_process_did_not_tell_is_sent_by_the_next_one(store: Path, tmp_path: Path) -> None:
+    about, text = facts(store, "untold"), "".join(json.dumps(row) + "\n" for row in rows(1, 2, 3, 4))
+    first = MlflowRun(local_store(store), about)
+    first.started("corpus")
+    first.started("teacher")
+    first.metrics("teacher", rows(1, 2))
+    assert is_unfinished(store)
+
+    (tmp_path / "metrics.jsonl").write_text(text + '{"step": 5, "lo')
+    made = tmp_path / "made"
+    made.mkdir()
+    (made / "metrics.jsonl").write_text(text)
+    (made / "manifest.json").write_text(json.dumps({"seconds": 2.0, "created": datetime.now(UTC).isoformat()}))
+    old = tmp_path / "old"
+    old.mkdir()
+    (old / "manifest.json").write_text(json.dumps({"created": "2026-01-01T00:00:00+00:00"}))
+    about = replace(about, works={"teacher": tmp_path}, made={"corpus": made, "blocks": made, "tokenizer": old})
+    second = MlflowRun(local_store(store), about)
+    second.started("teacher")
+    second.metrics("teacher", rows(3, 4, 5))  # from its checkpoint
+    second.close(None)
+
+    found = runs(store, "untold")
+    assert set(found) == {"untold", "corpus", "blocks", "teacher"}
+    assert [found[name].info.status for name in ("corpus", "blocks")] == ["FINISHED", "FINISHED"]
+    assert points(store, "untold", "teacher") == [(step, step / 2) for step in (1, 2, 3, 4, 5)]
+    assert points(store, "untold", "blocks") == [(step, step / 2) for step in (1, 2, 3, 4)]
+    assert not is_unfinished(store)

@@ -1,69 +1,11 @@
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
-
-from serve.api import create_app
-from serve.errors import ContextLengthError, ExpertUnavailableError, OverloadedError, UnknownModelError
-from serve.messages import Completion, Delta, GenerationRequest, Route
-
-
-class FakeBackend:
-    """Routes by the first letter, answers with what it was asked."""
-
-    experts = ("en", "fr")
-    started = 1_700_000_000
-    deadline_s = 0.3
-
-    def __init__(self) -> None:
-        self.calls: list[tuple[str, list[GenerationRequest]]] = []
-
-    async def route(self, model: str, prompts: Sequence[str]) -> list[Route]:
-        if model != "auto" and model not in self.experts:
-            raise UnknownModelError(f"there is no model {model!r}", fix="use one of: auto, en, fr")
-        if model != "auto":
-            return [Route(model)] * len(prompts)
-        return [
-            Route("fr", {"en": 0.1, "fr": 0.9}) if p[0] == "l" else Route("en", {"en": 1.0, "fr": 0.0}) for p in prompts
-        ]
-
-    async def generate(self, expert: str, requests: Sequence[GenerationRequest], seconds: float) -> list[Completion]:
-        self.calls.append((expert, list(requests)))
-        match requests[0].prompt:
-            case "slow":
-                await asyncio.sleep(5)
-            case "long":
-                raise ContextLengthError("this model's context is 8 tokens", fix="shorten the prompt")
-            case "busy":
-                raise OverloadedError("too many requests are waiting")
-            case "bug":
-                raise KeyError("a secret")
-        return [Completion(f" {expert} {r.prompt} {r.stream}", 3, 2, "length") for r in requests]
-
-    async def stream(self, expert: str, requests: Sequence[GenerationRequest], seconds: float) -> AsyncIterator[Any]:
-        """A word at a time; "breaks" is lost after the first one."""
-        for place, done in enumerate(await self.generate(expert, requests, seconds)):
-            first, *rest = done.text.split()
-            yield [(place, Delta(first, (7,)))]
-            if requests[0].prompt == "breaks":
-                raise ExpertUnavailableError("the expert was lost")
-            yield [(place, Delta("".join(f" {word}" for word in rest), (8,), (), done.finish_reason, 3))]
-
-
-@pytest.fixture
-def backend() -> FakeBackend:
-    return FakeBackend()
-
-
-@pytest.fixture
-def client(backend: FakeBackend) -> Iterator[TestClient]:
-    with TestClient(create_app(backend), raise_server_exceptions=False) as client:
-        yield client
 
 
 def post(client: TestClient, **body: Any) -> Any:
@@ -74,16 +16,17 @@ def test_one_prompt_has_openais_shape_and_its_route(client: TestClient) -> None:
     body = post(client, model="auto", prompt="la mer", user="me", stream=False).json()
     assert body["id"].startswith("cmpl-")
     assert (body["object"], body["model"]) == ("text_completion", "fr")
-    assert body["route"] == {"expert": "fr", "probabilities": {"en": 0.1, "fr": 0.9}}
+    shares = {"en": 0.1, "fr": 0.9}
+    assert body["route"] == {
+        "expert": "fr", "reason": "routed", "probability": 0.9, "probabilities": shares, "version": "7"
+    }  # fmt: skip
     assert body["choices"] == [
         {"index": 0, "text": " fr la mer 0", "finish_reason": "length", "logprobs": None, "route": body["route"]}
     ]
     assert body["usage"] == {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
 
 
-def test_prompts_of_several_languages_go_to_their_experts_as_one_batch_each(
-    client: TestClient, backend: FakeBackend
-) -> None:
+def test_prompts_of_several_languages_go_to_their_experts_as_one_batch_each(client: TestClient, backend: Any) -> None:
     body = post(client, prompt=["la", "the", "le"], n=2, temperature=0, stop=".", max_tokens=7, seed=4).json()
     assert [choice["text"] for choice in body["choices"]] == [
         " fr la 0", " fr la 1", " en the 0", " en the 1", " fr le 0", " fr le 1",
@@ -97,10 +40,14 @@ def test_prompts_of_several_languages_go_to_their_experts_as_one_batch_each(
     assert (sampling.temperature, sampling.stop, sampling.max_tokens, sampling.seed) == (0.0, (".",), 7, 4)
 
 
-def test_defaults_are_openais(client: TestClient, backend: FakeBackend) -> None:
-    assert (
-        post(client, model="en", prompt="x", max_tokens=None, temperature=None).json()["route"]["probabilities"] is None
-    )
+def test_defaults_are_openais(client: TestClient, backend: Any) -> None:
+    assert post(client, model="en", prompt="x", max_tokens=None, temperature=None).json()["route"] == {
+        "expert": "en",
+        "reason": "named",
+        "probability": None,
+        "probabilities": None,
+        "version": "7",
+    }
     sampling = backend.calls[0][1][0].sampling
     assert (sampling.max_tokens, sampling.temperature, sampling.top_p, sampling.stop) == (16, 1.0, 1.0, ())
 
@@ -109,7 +56,7 @@ def test_models_and_health(client: TestClient) -> None:
     listing = client.get("/v1/models").json()
     assert listing["object"] == "list"
     assert [(m["id"], m["object"]) for m in listing["data"]] == [("auto", "model"), ("en", "model"), ("fr", "model")]
-    assert client.get("/health").json() == {"status": "ok", "experts": ["en", "fr"]}
+    assert client.get("/health").json() == {"status": "ok", "experts": ["en", "fr"], "version": "7"}
 
 
 def streamed(client: TestClient, **body: Any) -> tuple[list[Any], str]:
@@ -142,44 +89,8 @@ def test_a_stream_that_is_lost_ends_with_an_error_and_without_done(client: TestC
 
 
 def test_what_is_refused_before_the_first_token_has_its_status_in_a_stream_too(client: TestClient) -> None:
-    assert post(client, prompt="busy", stream=True).status_code == 503
+    assert post(client, prompt="busy", stream=True).status_code == 429
     assert post(client, prompt="slow", stream=True).status_code == 504
-
-
-@pytest.mark.parametrize(
-    ("bad", "param"),
-    [
-        ({}, "prompt"),
-        ({"prompt": ""}, "prompt"),
-        ({"prompt": []}, "prompt"),
-        ({"prompt": ["a", ""]}, "prompt"),
-        ({"prompt": [1, 2]}, "prompt"),
-        ({"prompt": 7}, "prompt"),
-        ({"prompt": "a" * 200_001}, "prompt"),
-        ({"prompt": ["a"] * 33}, "prompt"),
-        ({"prompt": "a", "model": 3}, "model"),
-        ({"prompt": "a", "temperature": -0.1}, "temperature"),
-        ({"prompt": "a", "temperature": "1"}, "temperature"),
-        ({"prompt": "a", "temperature": True}, "temperature"),
-        ({"prompt": "a", "top_p": 1.1}, "top_p"),
-        ({"prompt": "a", "max_tokens": 0}, "max_tokens"),
-        ({"prompt": "a", "max_tokens": 1.5}, "max_tokens"),
-        ({"prompt": "a", "n": 17}, "n"),
-        ({"prompt": "a", "stop": ["a"] * 5}, "stop"),
-        ({"prompt": "a", "stop": ""}, "stop"),
-        ({"prompt": "a", "seed": 2**63}, "seed"),
-        ({"prompt": "a", "colour": "red"}, "colour"),
-        ({"prompt": "a", "suffix": "b"}, None),
-        ({"prompt": ["a"] * 20, "n": 4}, None),
-    ],
-)
-def test_bad_requests_are_400_and_name_the_parameter(
-    client: TestClient, bad: dict[str, Any], param: str | None
-) -> None:
-    response = post(client, **bad)
-    error = response.json()["error"]
-    assert (response.status_code, error["type"], error["param"]) == (400, "invalid_request_error", param)
-    assert error["message"]
 
 
 @pytest.mark.parametrize(
@@ -197,9 +108,10 @@ def test_bodies_that_are_no_request_are_400(client: TestClient, body: bytes) -> 
     [
         ({"model": "klingon", "prompt": "a"}, 404, "model_not_found"),
         ({"prompt": "long"}, 400, "context_length_exceeded"),
-        ({"prompt": "busy"}, 503, "overloaded"),
+        ({"prompt": "busy"}, 429, "overloaded"),
         ({"prompt": "slow"}, 504, "timeout"),
         ({"prompt": "bug"}, 500, None),
+        ({"prompt": "bug", "stream": True}, 500, None),
     ],
 )
 def test_refusals_have_their_status_and_code(

@@ -1,0 +1,12 @@
+"""Groups of commands: `mome GROUP COMMAND`."""
+
+from orchestrator.cli import clusters, data, expert, keys, mixture
+
+ROOMS = {
+    "cluster": clusters.app,
+    "data": data.app,
+    "expert": expert.app,
+    "keys": keys.app,
+    "mixture": mixture.app,
+}
+"""By their names."""
