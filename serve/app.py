@@ -3,121 +3,71 @@
 # No postponed annotations: Serve reads the class of `build`'s argument from its signature as it stands.
 
 import os
+import secrets
 import signal
 import socket
 import threading
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any
 
 import ray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+import yaml
 from ray import serve
-from ray.serve.config import AutoscalingConfig, HTTPOptions
-from ray.serve.schema import LoggingConfig
+from ray.serve.config import BackpressureConfig, HTTPOptions
+from ray.serve.schema import ServeDeploySchema
 
-from orchestrator.cluster.session import session
+from orchestrator.cluster.session import is_own_cluster, session
 from orchestrator.config.recipe import ResourcesConfig
 from orchestrator.errors import ResourceError, ServingError
 from serve.api import Keys, check_exposure
-from serve.chat import ChatTemplate
-from serve.expert import ExpertReplica
+from serve.deployments import lean
+from serve.deployments.applications import Applications, common_options
+from serve.deployments.endpoint import told_to_commands
+from serve.deployments.keeper import LOGGING, Keeper
+from serve.deployments.settings import ServeArguments, arguments_of
 from serve.files import MixtureFiles
 from serve.ingress import Ingress
-from serve.router import RouterReplica
+from serve.router import PromptRouter
 
 APPLICATION = "mome"
-
-
-class ServeArguments(BaseModel):
-    """Arguments of :func:`build`; on the command line `key=value`. Documented below each field."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    run: Path
-    """Run folder, readable at this path on every node."""
-    expert_cpus: float = Field(0.2, gt=0)
-    """CPUs reserved for each expert replica; it computes with that many threads, at least one. With the small default
-    four experts, the router and the ingress fit two CPUs."""
-    expert_gpus: float = Field(0.0, ge=0)
-    """GPUs reserved for each expert replica; above 0 it computes there."""
-    precision: Literal["fp32", "bf16", "int8"] = "fp32"
-    """Of the experts' products; `mome precision RUN` measures what each costs and brings."""
-    router_cpus: float = Field(0.1, gt=0)
-    """CPUs reserved for each router replica."""
-    ingress_cpus: float = Field(0.1, gt=0)
-    """CPUs reserved for each ingress replica."""
-    min_replicas: int = Field(1, ge=1)
-    """Replicas of each expert, of the router and of the ingress that are always there."""
-    max_replicas: int = Field(2, ge=1)
-    """Replicas of each that load may bring, as far as the cluster has room."""
-    target_ongoing_requests: float = Field(4.0, gt=0)
-    """Requests at work and waiting in one replica above which more replicas are started."""
-    max_ongoing_requests: int = Field(16, ge=1)
-    """Requests that one replica takes on; more wait before it."""
-    max_queued_requests: int = Field(64, ge=1)
-    """Requests that wait before a deployment; more are refused with 503."""
-    keys: Path | None = None
-    """File of API keys (`mome keys`), readable at this path on every node; none: everybody may ask."""
-    deadline_s: float = Field(60.0, gt=0)
-    """Longest time for an answer, whatever the client asks for, in seconds."""
-
-    @model_validator(mode="after")
-    def _replicas_in_order(self) -> Self:
-        if self.max_replicas < self.min_replicas:
-            raise ValueError("max_replicas must not be less than min_replicas")
-        return self
-
-    @model_validator(mode="after")
-    def _computable(self) -> Self:
-        if self.expert_gpus and self.precision == "int8":
-            raise ValueError("precision int8 is computed on CPUs; take bf16 with expert_gpus")
-        return self
+_TOGETHER = 2000
+"""Requests at work in one ingress; they wait for experts there."""
 
 
 def build(arguments: ServeArguments) -> serve.Application:
-    """The application: an ingress, the router, and one deployment for each expert, each scaled by itself.
+    """The endpoint: an ingress, and a keeper that deploys every expert as an application of its own.
 
     Raises:
         ArtifactError: the run is not finished, or an artifact is missing or damaged.
+        ServingError: the file of keys can't be read.
     """
-    files = MixtureFiles.of(arguments.run).check()
-    device = "cuda" if arguments.expert_gpus else "cpu"
-    threads = max(1, int(arguments.expert_cpus))
-    names = tuple(files.experts)
-    router = _deployment(RouterReplica, "router", arguments, arguments.router_cpus).bind(
-        files.tokenizer, files.router, names
+    places = {"run": arguments.run.resolve(), "keys": arguments.keys and arguments.keys.resolve()}
+    arguments = arguments.model_copy(update=places)
+    files = MixtureFiles.of(arguments.run)  # what is damaged is refused here
+    Applications(APPLICATION, arguments).table(files)
+    PromptRouter(files.tokenizer, files.router, tuple(files.experts))
+    if arguments.keys is not None:
+        Keys(arguments.keys)
+    keeper = serve.deployment(
+        Keeper,
+        name="keeper",
+        ray_actor_options={"num_cpus": 0},
+        max_ongoing_requests=1000,
+        **common_options(arguments) | {"graceful_shutdown_timeout_s": 5.0},
     )
-    experts: dict[str, Any] = {
-        name: _deployment(
-            ExpertReplica, f"expert-{name}", arguments, arguments.expert_cpus, arguments.expert_gpus
-        ).bind(folder, device, threads, arguments.precision)
-        for name, folder in files.experts.items()
-    }
-    front = _deployment(serve.ingress()(Ingress), "ingress", arguments, arguments.ingress_cpus)
-    return front.bind(
-        router,
-        experts,
-        arguments.deadline_s,
-        files.version,
-        files.context,
-        ChatTemplate.of(files.tokenizer),
-        arguments.keys and arguments.keys.resolve(),
+    front = serve.deployment(
+        serve.ingress()(Ingress),
+        name="ingress",
+        ray_actor_options={"num_cpus": arguments.ingress_cpus},
+        num_replicas=arguments.ingress_replicas,
+        max_ongoing_requests=_TOGETHER,
+        max_queued_requests=_TOGETHER,
+        backpressure_config=BackpressureConfig(status_code=429, retry_after_s=arguments.retry_after_s),
+        **common_options(arguments),
     )
-
-
-def _deployment(cls: type, name: str, arguments: ServeArguments, cpus: float, gpus: float = 0.0) -> serve.Deployment:
-    return serve.deployment(
-        cls,
-        name=name,
-        ray_actor_options={"num_cpus": cpus, "num_gpus": gpus},
-        max_ongoing_requests=arguments.max_ongoing_requests,
-        max_queued_requests=arguments.max_queued_requests,
-        autoscaling_config=AutoscalingConfig(
-            min_replicas=arguments.min_replicas,
-            max_replicas=arguments.max_replicas,
-            target_ongoing_requests=arguments.target_ongoing_requests,
-        ),
-    )
+    deployed = secrets.token_hex(8)
+    return front.bind(keeper.bind(APPLICATION, arguments, deployed), deployed, arguments.deadline_s, arguments.keys)
 
 
 def deploy(run: Path | str, host: str = "127.0.0.1", port: int = 8000, blocking: bool = True, **options: Any) -> None:
@@ -127,19 +77,19 @@ def deploy(run: Path | str, host: str = "127.0.0.1", port: int = 8000, blocking:
 
     Args:
         run: run folder.
-        host: address to listen at. The default takes no connections from other machines; others need `keys`.
+        host: address to listen at. The default takes no connections from other machines; any other needs `keys`.
         port: port to listen at.
-        blocking: return at Ctrl-C or SIGTERM, with the application shut down. False: return as soon as it answers, and
-            leave it running on the cluster.
-        **options: fields of :class:`ServeArguments`.
+        blocking: return at Ctrl-C or SIGTERM, once running answers have finished (`grace_s`). False: return as soon as
+            it answers, and leave it running on the cluster.
+        **options: fields of :class:`serve.deployments.settings.ServeArguments`.
 
     Raises:
         ArtifactError: the run is not finished, or an artifact is missing or damaged.
         ServingError: an option is wrong or the port is taken.
         ResourceError: the cluster can't be reached, or `blocking` is false and there is none to leave it on.
     """
-    arguments = _arguments(run, options)
-    check_exposure(host, None if arguments.keys is None else Keys(arguments.keys))
+    arguments = arguments_of(run, options)
+    check_exposure(host, Keys(arguments.keys) if arguments.keys else None)
     application = build(arguments)  # before Ray: a wrong run is refused in a second
     if not (ray.is_initialized() or os.environ.get("RAY_ADDRESS")):
         if not blocking:
@@ -147,26 +97,44 @@ def deploy(run: Path | str, host: str = "127.0.0.1", port: int = 8000, blocking:
                 "there is no Ray cluster to serve on", fix="set RAY_ADDRESS, or serve in the foreground"
             )
         _check_port(host, port)
-    with session(ResourcesConfig()):
+        lean.prepare()
+    with session(ResourcesConfig.model_construct()):
+        if is_own_cluster():
+            lean.trim()
         serve.start(proxy_location="HeadOnly", http_options=HTTPOptions(host=host, port=port))
         try:
-            logging = LoggingConfig(enable_access_log=False)
-            serve.run(application, name=APPLICATION, route_prefix="/", logging_config=logging)
+            serve.run(application, name=APPLICATION, route_prefix="/", logging_config=LOGGING)
             if blocking:
-                print(f"serving at http://{host}:{port}/v1/completions (Ctrl-C ends it)", flush=True)
-                _wait_for_signal()
+                with told_to_commands(arguments.run):
+                    print(f"serving at http://{host}:{port}/v1/completions (Ctrl-C ends it)", flush=True)
+                    _wait_for_signal()
+                _drain(arguments.grace_s)
         finally:
             if blocking:
                 serve.shutdown()
 
 
-def _arguments(run: Path | str, options: dict[str, Any]) -> ServeArguments:
+def settings_of(config: Path) -> dict[str, Any]:
+    """The keyword arguments for :func:`deploy` in a file of Serve's, like serve/config.yaml, without its run.
+
+    Raises:
+        ServingError: it can't be read, or is no such file.
+    """
     try:
-        return ServeArguments(run=Path(run), **options)
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = f"{first['loc'][0]}: " if first["loc"] else ""
-        raise ServingError(f"{field}{first['msg']}", fix="see serve.app.ServeArguments") from None
+        read = ServeDeploySchema.model_validate(yaml.safe_load(config.read_text(encoding="utf-8")))
+        (endpoint,) = (each for each in read.applications if each.import_path == "serve.app:build")
+    except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
+        what = f"the settings can't be read: {str(error).splitlines()[0]}"
+        raise ServingError(what, str(config), "see serve/config.yaml") from None
+    given = {key: value for key, value in endpoint.args.items() if key != "run"}
+    return {"host": read.http_options.host, "port": read.http_options.port, **given}
+
+
+def _drain(seconds: float) -> None:
+    """Let running answers finish; what can't be asked any more is not waited for."""
+    with suppress(Exception):
+        handle = serve.get_deployment_handle("ingress", APPLICATION)
+        handle.broadcast("drain", seconds).results(timeout_s=seconds + 5, return_exceptions=True)
 
 
 def _check_port(host: str, port: int) -> None:

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
 from pathlib import Path
+from typing import Any
 
 from serve.merging import joined, merged
-from serve.messages import Completion, Delta, GenerationRequest
+from serve.messages import Completion, Delta, GenerationRequest, Statistics
 
 
 class ExpertReplica:
     """One expert. Requests of all callers are computed together, and given up at their deadlines."""
 
-    def __init__(self, model: Path, device: str = "cpu", threads: int = 1, precision: str = "fp32") -> None:
+    def __init__(
+        self,
+        model: Path,
+        device: str = "cpu",
+        threads: int = 1,
+        precision: str = "fp32",
+        options: Mapping[str, Any] | None = None,
+        coalesce_s: float = 0.0,
+    ) -> None:
         """Load the engine.
 
         Args:
@@ -21,6 +31,8 @@ class ExpertReplica:
             device: "cpu" or "cuda".
             threads: compute threads of this process.
             precision: "fp32", "bf16" or "int8".
+            options: other fields of :class:`serve.engine.EngineOptions`.
+            coalesce_s: seconds between two pieces of a stream at least, its first and its last one apart.
 
         Raises:
             ArtifactError: the model is missing or damaged.
@@ -30,13 +42,14 @@ class ExpertReplica:
         from serve.engine import Engine, EngineOptions
 
         torch.set_num_threads(threads)
-        self._engine = Engine.load(model, device, options=EngineOptions(precision=precision))
+        self._engine = Engine.load(model, device, options=EngineOptions(precision=precision, **(options or {})))
+        self._coalesce_s = coalesce_s
 
     async def generate(self, requests: Sequence[GenerationRequest], seconds: float) -> list[Completion]:
         """Continue each prompt within `seconds` from now, or give up; gives up too when the caller does.
 
         Raises:
-            EmptyPromptError, ContextLengthError, DeadlineError: see :meth:`serve.engine.Engine.generate`.
+            RequestError: see :meth:`serve.engine.Engine.generate`.
         """
         streams = self._engine.submit(requests, seconds)
         try:
@@ -49,8 +62,22 @@ class ExpertReplica:
         self, requests: Sequence[GenerationRequest], seconds: float
     ) -> AsyncIterator[list[tuple[int, Delta]]]:
         """The same as it grows: each time, what the answers have grown by, with their places."""
-        async for grown in merged(self._engine.submit(requests, seconds)):
-            yield joined(grown)
+        streams = self._engine.submit(requests, seconds)
+        try:
+            if len(streams) == 1:  # without a task and a queue of its own
+                async for delta in streams[0].deltas(self._coalesce_s):
+                    yield [(0, delta)]
+                return
+            async with aclosing(merged([stream.deltas(self._coalesce_s) for stream in streams])) as parts:  # type: ignore[type-var]
+                async for grown in parts:
+                    yield joined(grown)
+        finally:
+            for stream in streams:
+                stream.cancel()
+
+    async def statistics(self) -> Statistics:
+        """What the engine does and has done."""
+        return self._engine.statistics
 
     async def check_health(self) -> None:
         """Asked by Serve every few seconds.
@@ -60,3 +87,8 @@ class ExpertReplica:
         """
         if not self._engine.healthy:
             raise RuntimeError("the engine's thread has died")
+
+    def __del__(self) -> None:
+        """Serve ends the replica, after what was at work has finished."""
+        if (engine := getattr(self, "_engine", None)) is not None:
+            engine.close()

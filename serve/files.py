@@ -32,13 +32,15 @@ class MixtureFiles:
     version: str = "0"
 
     @classmethod
-    def of(cls, run: Path) -> MixtureFiles:
-        """The current version of a run's mixture; of a run without versions, its latest artifacts.
+    def of(cls, run: Path, number: int | None = None) -> MixtureFiles:
+        """A version of a run's mixture, the current one where no number is given; of a run without versions, its latest
+        artifacts.
 
         Raises:
             ArtifactError: the run is not finished, or a part is missing or damaged.
         """
-        version = Versions(run.resolve()).current()
+        versions = Versions(run.resolve())
+        version = versions.current() if number is None else versions.get(number)
         parts = _parts(version) if version else Store(run.resolve()).current()
         experts = _experts(parts)
         missing = [step for step in ("tokenizer", "router") if step not in parts] + ([] if experts else ["expert-*"])

@@ -1,120 +1,142 @@
-"""The front door as a deployment: HTTP in, handles to the router and the experts out. Imports no torch."""
+"""The front door as a deployment: HTTP in, handles to the experts out. Imports no torch."""
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import random
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
+from uuid import uuid4
 
-from fastapi import FastAPI
-from ray.exceptions import RayError
-from ray.serve.exceptions import BackPressureError, RayServeException
 from ray.serve.handle import DeploymentHandle
+from starlette.types import ASGIApp
 
 from serve.api import Keys, create_app
 from serve.api.backend import Grown
-from serve.chat import ChatTemplate
-from serve.errors import ExpertUnavailableError, OverloadedError, RequestError
-from serve.files import unknown_model
-from serve.messages import AUTO, Completion, Explanation, GenerationRequest, Route, Statistics
+from serve.deployments.draining import Draining
+from serve.deployments.migration import Migrating
+from serve.deployments.registry import Registry, Table
+from serve.deployments.served import Mixture, open_mixture
+from serve.errors import RequestError
+from serve.messages import Completion, Explanation, GenerationRequest, Route, Statistics
+
+log = logging.getLogger("ray.serve")
+_LOST_SECONDS = 1.0
+_chosen: ContextVar[Mixture | None] = ContextVar("chosen", default=None)
+"""The mixture that answers this request: what is served may change before it has."""
 
 
 class Ingress:
     """The :class:`serve.api.Backend` over Ray Serve.
 
-    The experts are fixed when the application is deployed. Adding one without a restart takes an application for each
-    expert and a registry given to `reconfigure`; :attr:`experts` is all that has to change.
+    What it serves is the keeper's to say, and may change at any time; a request is answered by what was served when it
+    was routed.
+
+    Args:
+        keeper: says what is served.
+        deployed: what this deployment of the endpoint is called; a keeper of an earlier one is not listened to.
+        deadline_s: longest time for an answer, in seconds.
+        keys: file of API keys; None: everybody may ask.
     """
 
-    def __init__(
-        self,
-        router: DeploymentHandle,
-        experts: Mapping[str, DeploymentHandle],
-        deadline_s: float,
-        version: str = "0",
-        context: int = 0,
-        chat: ChatTemplate | None = None,
-        keys: Path | None = None,
-    ) -> None:
-        self._router = router
-        self._experts = dict(experts)
-        self.experts: Sequence[str] = tuple(experts)
-        self.started = int(time.time())
-        self.deadline_s, self.version = deadline_s, version
-        self.context, self.chat = context, chat or ChatTemplate()
-        self._keys = keys
+    def __init__(self, keeper: DeploymentHandle, deployed: str, deadline_s: float, keys: Path | None = None) -> None:
+        self._keeper, self._deployed, self._name = keeper, deployed, uuid4().hex
+        self.deadline_s, self.started = deadline_s, int(time.time())
+        self._keys = None if keys is None else Keys(keys)
+        self._registry: Registry | None = None
+        self._opened: list[tuple[Table, Mixture]] = []
+        self._known = asyncio.Event()
+        self._following = asyncio.create_task(self._follow())
 
-    def __serve_build_asgi_app__(self) -> FastAPI:
+    async def __serve_build_asgi_app__(self) -> ASGIApp:
         """Called by Serve once the replica is constructed."""
-        return create_app(self, None if self._keys is None else Keys(self._keys), send_request_ids=False)
+        await self._known.wait()
+        self._draining = Draining(create_app(self, self._keys, send_request_ids=False))
+        return self._draining
+
+    async def drain(self, seconds: float) -> int:
+        """Refuse new requests with 503 and wait for those at work; how many are left after `seconds`."""
+        return await self._draining.drain(seconds)
 
     async def route(self, model: str, prompts: Sequence[str]) -> list[Route]:
         """See :meth:`serve.api.Backend.route`."""
-        if model != AUTO:
-            if model not in self._experts:
-                raise unknown_model(model, self._experts)
-            return [Route(model)] * len(prompts)
-        routes: list[Route] = await _call(self._router.route, prompts)
-        return routes
-
-    async def generate(self, expert: str, requests: Sequence[GenerationRequest], seconds: float) -> list[Completion]:
-        """See :meth:`serve.api.Backend.generate`."""
-        completions: list[Completion] = await _call(self._experts[expert].generate, requests, seconds)
-        return completions
-
-    async def stream(self, expert: str, requests: Sequence[GenerationRequest], seconds: float) -> AsyncIterator[Grown]:
-        """See :meth:`serve.api.Backend.stream`."""
-        handle = self._experts[expert].options(stream=True)
-        try:
-            async for grown in handle.stream.remote(requests, seconds):
-                yield grown
-        except Exception as error:
-            raise _told(error) from error
+        mixture = self._choose()
+        _chosen.set(mixture)
+        return await mixture.route(model, prompts)
 
     async def explain(self, texts: Sequence[str]) -> list[Explanation]:
         """See :meth:`serve.api.Backend.explain`."""
-        found: list[Explanation] = await _call(self._router.explain, texts)
-        return found
+        return await self._mixture.explain(texts)
+
+    async def generate(self, expert: str, requests: Sequence[GenerationRequest], seconds: float) -> list[Completion]:
+        """See :meth:`serve.api.Backend.generate`."""
+        return await Migrating(self._mixture.replicas(expert)).generate(requests, seconds)
+
+    def stream(self, expert: str, requests: Sequence[GenerationRequest], seconds: float) -> AsyncIterator[Grown]:
+        """See :meth:`serve.api.Backend.stream`."""
+        return Migrating(self._mixture.replicas(expert)).stream(requests, seconds)
 
     async def tokenize(self, text: str, special: bool = False, begin: bool = False) -> list[int]:
         """See :meth:`serve.api.Backend.tokenize`."""
-        tokens: list[int] = await _call(self._router.tokenize, text, special, begin)
-        return tokens
+        return await self._mixture.tokenize(text, special, begin)
 
     async def detokenize(self, sequences: Sequence[Sequence[int]]) -> list[str]:
         """See :meth:`serve.api.Backend.detokenize`."""
-        found: list[str] = await _call(self._router.detokenize, sequences)
-        return found
+        return await self._mixture.detokenize(sequences)
 
     async def ready(self) -> bool:
         """See :meth:`serve.api.Backend.ready`."""
-        return True
+        return not self._draining.refusing
 
     async def statistics(self) -> Mapping[str, Sequence[Statistics]]:
         """See :meth:`serve.api.Backend.statistics`."""
-        return {}
+        found = dict[str, list[Statistics]]()
+        every = {
+            (name, each.application): each for _, mixture in self._opened for name, each in mixture.experts.items()
+        }
+        for (name, _), expert in every.items():
+            found.setdefault(name, [])
+            try:
+                found[name] += await expert.statistics()
+            except RequestError:
+                log.warning("expert %s does not say how it does", name)
+        return found
 
+    @property
+    def _mixture(self) -> Mixture:
+        return _chosen.get() or self._opened[0][1]
 
-async def _call(method: Any, *arguments: Any) -> Any:
-    """Call a deployment.
+    def _choose(self) -> Mixture:
+        assert self._registry is not None
+        table = self._registry.choose(random.random())
+        return next(mixture for known, mixture in self._opened if known is table)
 
-    Raises:
-        RequestError: refused, overloaded or lost.
-    """
-    try:
-        return await method.remote(*arguments)
-    except Exception as error:
-        raise _told(error) from error
+    def _tell(self, mixture: Mixture) -> None:
+        self.experts: Sequence[str] = tuple(mixture.experts)
+        self.version, self.context, self.chat = mixture.version, mixture.context, mixture.chat
 
+    async def _open(self, table: Table) -> Mixture:
+        for known, mixture in self._opened:
+            if known == table:
+                return mixture
+        return await asyncio.to_thread(open_mixture, table)
 
-def _told(error: Exception) -> Exception:
-    """What callers are told: a deployment's refusals as they are, everything that is the cluster's as 503."""
-    if isinstance(error, RequestError):
-        return getattr(error, "cause", error)  # Ray wraps it in a class of its own; the plain one is enough
-    if isinstance(error, BackPressureError):
-        return OverloadedError("too many requests are waiting", fix="try again in a moment")
-    lost = isinstance(error, RayError | RayServeException)
-    if lost and isinstance(getattr(error, "cause", None), RayError | None):
-        return ExpertUnavailableError("the expert was lost while it answered", fix="try again in a moment")
-    return error  # a bug, not a lost replica
+    async def _follow(self) -> None:
+        """Serve what the keeper says, whenever that changes."""
+        while True:
+            try:
+                known = self._registry.number if self._registry else 0
+                registry: Registry = await self._keeper.registry.remote(self._name, known)
+                if registry.deployed != self._deployed:
+                    await asyncio.sleep(_LOST_SECONDS)
+                elif registry.number != known:
+                    self._opened = [(table, await self._open(table)) for table in registry.tables]
+                    self._registry = registry
+                    self._tell(self._opened[0][1])
+                    self._known.set()
+            except Exception:  # the keeper is lost, say, and begins anew: what is known stays served
+                log.warning("what is served can't be learned", exc_info=True)
+                await asyncio.sleep(_LOST_SECONDS)

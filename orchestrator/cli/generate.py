@@ -1,4 +1,4 @@
-"""`mome generate` and `mome serve`: a finished run at work."""
+"""`mome generate`: a finished run at work."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from pathlib import Path
 from rich.console import Console
 
 from orchestrator.api import load_run
-from orchestrator.api.extras import needs_cluster
 
 
 def generate_text(
@@ -47,14 +46,3 @@ def generate_text(
         ranked = sorted(made.probabilities.items(), key=lambda item: -item[1])
         route = "routed: " + ", ".join(f"{language} {probability:.1%}" for language, probability in ranked)
     console.print(f"expert {made.expert} ({route}); {made.completion_tokens} tokens, {made.finish_reason}", style="dim")
-
-
-def serve_run(run: Path, host: str, port: int, precision: str = "fp32", keys: Path | None = None) -> None:
-    """Serve a run with Ray Serve until interrupted.
-
-    Raises:
-        MomeError: the port is taken. ResourceError: Ray is not installed.
-    """
-    with needs_cluster(", or give --local"):
-        from serve.app import deploy
-    deploy(run, host=host, port=port, blocking=True, precision=precision, keys=keys)

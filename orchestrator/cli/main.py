@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from orchestrator.cli import beginning, copying, export, managing, plugins, precision, rooms, serving
+from orchestrator.cli import beginning, copying, export, managing, plugins, precision, rooms
 from orchestrator.cli.arguments import (
     BENCHES,
     DEFAULT_RUNS,
@@ -257,7 +257,6 @@ for name, command in {
     **copying.COMMANDS,
     **export.COMMANDS,
     **precision.COMMANDS,
-    **serving.COMMANDS,
 }.items():
     app.command(name)(command)
 

@@ -1,6 +1,6 @@
 """Groups of commands: `mome GROUP COMMAND`."""
 
-from orchestrator.cli import clusters, data, expert, keys, mixture
+from orchestrator.cli import clusters, data, expert, keys, mixture, serving
 
 ROOMS = {
     "cluster": clusters.app,
@@ -8,5 +8,6 @@ ROOMS = {
     "expert": expert.app,
     "keys": keys.app,
     "mixture": mixture.app,
+    "serve": serving.app,
 }
 """By their names."""

@@ -20,7 +20,7 @@ from orchestrator.errors import ResourceError
 _PREFIX, _UNHELD = "mome-ray-", "mome-new-"
 _LOCK = "lock"
 _OLD_SECONDS = 3600.0
-_LONGEST_PLACE = 18
+_LONGEST_PLACE = 16
 """Of the 107 characters of a unix socket's path, those that Ray's names below leave."""
 
 

@@ -48,6 +48,8 @@ _SETTINGS = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
 
+_PUBLIC = "r"
+"""Ray lets everybody into its folder for temporary files (0777): it lies in one that only its user may enter."""
 _KNOCK_SECONDS = 10.0
 _GRPC_SETTINGS = b"\x04"
 _GRPC_HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + _GRPC_SETTINGS + bytes(5)
@@ -173,7 +175,7 @@ def _start(cpus: int, folder: Path) -> str:
                 include_dashboard=False,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
-                _temp_dir=str(folder),
+                _temp_dir=str(folder / _PUBLIC),
             )
     except Exception as error:  # Ray has no class for it: time-outs, sockets, shared memory, a process that died
         fix = f"is the machine very busy, or short of memory or of space in {folder.parent}? Try again, or add --local"

@@ -64,10 +64,17 @@ class Stream:
         _checked(self._ended())
 
     async def __aiter__(self) -> AsyncIterator[Delta]:
+        async for delta in self.deltas():
+            yield delta
+
+    async def deltas(self, every: float = 0.0) -> AsyncIterator[Delta]:
+        """The first one at once, the last one at once, those between no more often than `every` seconds."""
         try:
             while (delta := self._take()) is not None or self._ended() is None:
                 if delta is not None:
                     yield delta
+                    if every:
+                        await self._rest(every)
                 else:
                     await self._sleep(patient=False)
         finally:
@@ -118,6 +125,16 @@ class Stream:
     def _awake(self) -> Callable[[], object] | None:
         wake, self._wake = self._wake, None
         return wake
+
+    async def _rest(self, seconds: float) -> None:
+        """Until the answer is whole, or so long: nobody is woken meanwhile."""
+        loop, event = asyncio.get_running_loop(), asyncio.Event()
+        if self._call(lambda: _tell(loop, event), patient=True):
+            timer = loop.call_later(seconds, event.set)
+            await event.wait()
+            timer.cancel()
+        with self._lock:
+            self._patient = False
 
     async def _sleep(self, patient: bool) -> None:
         loop, event = asyncio.get_running_loop(), asyncio.Event()

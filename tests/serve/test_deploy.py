@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 from pathlib import Path
 
 import pytest
 import yaml
 
-from orchestrator.errors import ArtifactError, ResourceError, ServingError
+from orchestrator.errors import ArtifactError, MomeError, ResourceError, ServingError
+from serve.files import MixtureFiles
 
 pytest.importorskip("ray")
 pytestmark = pytest.mark.filterwarnings("ignore::pydantic.PydanticDeprecatedSince20")
@@ -31,6 +33,10 @@ def test_what_can_not_be_served_is_refused_before_ray_starts(
         app.deploy(run_folder, precision="int3")
     with pytest.raises(ServingError, match="int8 is computed on CPUs"):
         app.deploy(run_folder, precision="int8", expert_gpus=1)
+    with pytest.raises(ServingError, match="can be reached from other machines"):
+        app.deploy(run_folder, host="0.0.0.0")
+    with pytest.raises(ServingError, match="keys can't be read"):
+        app.deploy(run_folder, keys=tmp_path / "none.json")
     with pytest.raises(ResourceError, match="no Ray cluster"):
         app.deploy(run_folder, blocking=False)
     with socket.socket() as taken:
@@ -40,11 +46,54 @@ def test_what_can_not_be_served_is_refused_before_ray_starts(
             app.deploy(run_folder, port=taken.getsockname()[1])
 
 
-def test_the_config_file_fits_serves_schema_and_the_arguments() -> None:
+def test_the_config_file_fits_serves_schema_and_names_every_argument_at_its_default(tmp_path: Path) -> None:
     from ray.serve.schema import ServeDeploySchema
 
-    from serve.app import ServeArguments
+    from serve.app import ServeArguments, settings_of
 
-    config = ServeDeploySchema.model_validate(yaml.safe_load((REPOSITORY / "serve" / "config.yaml").read_text()))
+    file = REPOSITORY / "serve" / "config.yaml"
+    config = ServeDeploySchema.model_validate(yaml.safe_load(file.read_text()))
     assert config.http_options.host == "127.0.0.1"
-    assert ServeArguments(**config.applications[0].args).run == Path("runs/quickstart")
+    assert set(config.applications[0].args) == set(ServeArguments.model_fields)
+    assert ServeArguments(**config.applications[0].args) == ServeArguments(run=Path("runs/quickstart"))
+    assert settings_of(file).keys() == {"host", "port", *ServeArguments.model_fields} - {"run"}
+    (tmp_path / "other.yaml").write_text("applications: [{import_path: other, name: a}]")
+    for other in ("none.yaml", "other.yaml"):
+        with pytest.raises(ServingError, match="can't be read"):
+            settings_of(tmp_path / other)
+
+
+def test_an_expert_is_told_by_its_contents_and_its_settings(run_folder: Path, tmp_path: Path) -> None:
+    from serve.app import ServeArguments
+    from serve.deployments.applications import Applications
+
+    def names(folder: Path, **settings: object) -> list[str]:
+        applications = Applications("mome", ServeArguments(run=run_folder, **settings))
+        return [applications.expert("en", folder).application, applications.expert("fr", folder).application]
+
+    copy = tmp_path / "copy"
+    shutil.copytree(MixtureFiles.of(run_folder).experts["en"], copy)
+    first = names(copy)
+    assert len(set(first)) == 2
+    assert names(copy, deadline_s=5) == first
+    assert names(copy, slots=3) != first
+    (copy / "more.txt").write_text("more")
+    assert names(copy) != first
+
+
+def test_what_damages_a_part_is_refused_before_anything_is_deployed(run_folder: Path, tmp_path: Path) -> None:
+    from serve.app import deploy
+
+    for part in ("router", "expert-en", "tokenizer"):
+        damaged = tmp_path / part
+        shutil.copytree(run_folder, damaged)
+        file = max(
+            (f for f in damaged.glob(f"stages/{part}/*/**/*") if f.suffix in (".safetensors", ".json")), key=_size
+        )
+        file.write_bytes(file.read_bytes()[:-8] + b"damaged!")
+        with pytest.raises(MomeError, match=r"changed|damaged|can't"):
+            deploy(damaged)
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size * (file.name != "manifest.json")

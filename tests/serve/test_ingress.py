@@ -1,4 +1,4 @@
-"""How the ingress tells callers what went wrong behind it."""
+"""How callers are told what went wrong behind the ingress, and what an ingress without Ray answers by."""
 
 from __future__ import annotations
 
@@ -20,6 +20,9 @@ class FakeHandle:
     def __init__(self, error: Exception) -> None:
         self.error = error
         self.route = self.generate = self
+
+    def options(self, stream: bool) -> FakeHandle:
+        return self
 
     async def remote(self, *arguments: object) -> Sequence[object]:
         raise self.error
@@ -46,10 +49,9 @@ def full() -> Exception:
 
 
 def call(error: Exception) -> object:
-    from serve.ingress import Ingress
+    from serve.deployments.replicas import Deployed
 
-    ingress = Ingress(FakeHandle(error), {"en": FakeHandle(error)}, 1.0)  # type: ignore[arg-type, dict-item]
-    return asyncio.run(ingress.generate("en", [], 1.0))
+    return asyncio.run(Deployed("en", FakeHandle(error)).generate([], 1.0))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -76,9 +78,12 @@ def test_a_bug_in_a_deployment_stays_a_bug() -> None:
 
 
 def test_a_named_expert_needs_no_router() -> None:
-    from serve.ingress import Ingress
+    from serve.chat import ChatTemplate
+    from serve.deployments.replicas import Deployed
+    from serve.deployments.served import Mixture
 
-    ingress = Ingress(FakeHandle(lost()), {"en": FakeHandle(lost())}, 1.0)  # type: ignore[arg-type, dict-item]
-    assert asyncio.run(ingress.route("en", ["a", "b"])) == [Route("en")] * 2
+    experts = {"en": Deployed("en", FakeHandle(lost()))}  # type: ignore[arg-type]
+    mixture = Mixture("3", 64, ChatTemplate(), experts, None)  # type: ignore[arg-type]
+    assert asyncio.run(mixture.route("en", ["a", "b"])) == [Route("en", version="3")] * 2
     with pytest.raises(UnknownModelError):
-        asyncio.run(ingress.route("fr", ["a"]))
+        asyncio.run(mixture.route("fr", ["a"]))

@@ -13,6 +13,7 @@ from serve.engine.forward.generic import Generic
 from serve.engine.forward.gpt2 import GPT2
 from serve.engine.forward.llama import Llama
 from serve.engine.forward.phi import Phi
+from serve.engine.forward.reading import read_gpt2
 from serve.engine.weights import Pack, pack_for
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def open_expert(folder: Path, device: str = "cpu", common: bool = True, precisio
     """
     mixture, pack = folder.parent.parent, pack_for(precision, device)
     if not common or not (mixture / ABOUT).is_file():
-        return forward_of(load_model(folder, device), pack)
+        return forward_of(read_gpt2(folder, device) or load_model(folder, device), pack)
     return branch_forward(load_mixture(mixture, device, [folder.name]).branch(folder.name), pack)
 
 

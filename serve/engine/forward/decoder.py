@@ -56,7 +56,7 @@ class Decoder(ABC):
     """
 
     types: ClassVar[tuple[str, ...]]
-    """Names of the configuration classes that it computes."""
+    """What a configuration calls the models that it computes (`model_type`)."""
 
     def __init__(self, model: Any, pack: Pack) -> None:
         self.config = model.config
@@ -70,7 +70,7 @@ class Decoder(ABC):
     @classmethod
     def fits(cls, config: Any) -> bool:
         """Whether it computes what transformers computes for this configuration."""
-        return type(config).__name__ in cls.types
+        return config.model_type in cls.types
 
     @abstractmethod
     def shape(self) -> Heads:

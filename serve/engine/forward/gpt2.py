@@ -18,7 +18,7 @@ from serve.engine.weights import Pack
 class GPT2(Decoder):
     """As `GPT2LMHeadModel` computes it."""
 
-    types: ClassVar = ("GPT2Config",)
+    types: ClassVar = ("gpt2",)
 
     @classmethod
     def fits(cls, config: Any) -> bool:

@@ -20,7 +20,7 @@ from serve.engine.weights import Pack
 class Llama(Decoder):
     """As `LlamaForCausalLM` and `MistralForCausalLM` compute it."""
 
-    types: ClassVar = ("LlamaConfig", "MistralConfig")
+    types: ClassVar = ("llama", "mistral")
 
     @classmethod
     def fits(cls, config: Any) -> bool:

@@ -19,7 +19,7 @@ from serve.engine.weights import Pack
 class Phi(Decoder):
     """As `PhiForCausalLM` computes it."""
 
-    types: ClassVar = ("PhiConfig",)
+    types: ClassVar = ("phi",)
 
     @classmethod
     def fits(cls, config: Any) -> bool:

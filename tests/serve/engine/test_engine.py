@@ -174,3 +174,25 @@ def test_a_damaged_model_is_refused(padded_model: Path, tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"\x00" * 10)
     with pytest.raises(ArtifactError):
         Engine.load(tmp_path)
+
+
+def test_deltas_are_told_no_more_often_than_asked_but_the_first_and_the_last_at_once(padded_model: Path) -> None:
+    import asyncio
+    import time
+
+    engine = Engine.load(padded_model)
+    request = GenerationRequest("the house", Sampling(max_tokens=30, temperature=0))
+    expected = engine.generate([request])[0]
+
+    async def read(every: float) -> tuple[str, int, float]:
+        begin, text, count = time.monotonic(), "", 0
+        async for delta in engine.submit([request])[0].deltas(every):
+            text, count = text + delta.text, count + 1
+        return text, count, time.monotonic() - begin
+
+    text, count, seconds = asyncio.run(read(60.0))
+    assert (text, count) == (expected.text, 2)
+    assert seconds < 30
+    text, count, _ = asyncio.run(read(0.001))
+    assert text == expected.text
+    assert 2 <= count <= 31

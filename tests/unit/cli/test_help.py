@@ -44,8 +44,9 @@ def test_help_imports_nothing_heavy(command: tuple[str, ...], heavy: tuple[str, 
 
 def test_there_are_the_commands_people_are_told_of() -> None:
     names = {" ".join(command) for command in commands()}
-    assert {"run", "sweep", "show", "report", "generate", "serve", "bench", "doctor", "schema"} <= names
+    assert {"run", "sweep", "show", "report", "generate", "bench", "doctor", "schema"} <= names
     assert {"data build", "data inspect", "data export"} <= names
+    assert {"serve run", "serve add", "serve remove", "serve use", "serve status"} <= names
 
 
 @pytest.mark.parametrize("command", commands(), ids=" ".join)
