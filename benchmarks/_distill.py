@@ -63,7 +63,7 @@ def _objective(job: Job) -> DistillationObjective:
     if job.teacher == "hidden_cache":
         identity = cache_identity(PluginSpec(type=job.teacher), folder / "teacher", blocks, LANGUAGE)
         caches[0] = Cache(folder / f"cache-{job.precision}", identity)
-    model = teacher_model(folder / "teacher", "cpu", blocks.vocab_size, caches)
+    model = teacher_model(folder / "teacher", "cpu", blocks, caches)
     teacher = create("teacher", job.teacher, {}).open(model)
     return DistillationObjective(soft=ReverseKL(), schedule=Fixed(alpha=job.alpha), teacher=teacher)
 

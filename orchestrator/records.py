@@ -108,6 +108,24 @@ class Evaluation(Tables):
     bootstrap: int
 
 
+class VocabularyFacts(TypedDict):
+    """`vocabulary.json` of an expert with some of the teacher's tokens, and what the whole vocabulary would take.
+
+    Keys:
+        tokens, of: that it has, and the teacher. keep: share of the text's tokens asked for. covered: those kept.
+        longer: its tokens for the training text, over the teacher's. tokenizer: SHA-256 of the teacher's.
+        whole_parameters: of the same architecture with all tokens.
+    """
+
+    tokens: int
+    of: int
+    keep: float
+    covered: float
+    longer: float
+    tokenizer: str
+    whole_parameters: int
+
+
 class TrainingFacts(TypedDict):
     """`training.json` of a model; of one that was not trained, less.
 
@@ -118,6 +136,7 @@ class TrainingFacts(TypedDict):
         published_step: whose weights the model has.
         peak_memory_bytes: of a worker. strategy, world_size, device, threads, arithmetic, processor: that it ran on.
         context: tokens of a block. validated: languages. validated_tokens: of all validations together.
+        vocabulary: of an expert that has some of the tokens; its losses are over these and one for all others.
     """
 
     parameters: int
@@ -140,6 +159,7 @@ class TrainingFacts(TypedDict):
     context: NotRequired[int]
     validated: NotRequired[int]
     validated_tokens: NotRequired[int]
+    vocabulary: NotRequired[VocabularyFacts]
 
 
 class MemoryFacts(TypedDict):

@@ -16,6 +16,7 @@ from torch.nn.functional import cross_entropy
 from orchestrator.artifacts import Store
 from orchestrator.errors import ArtifactError
 from orchestrator.tokens.blocks import TokenBlocks
+from orchestrator.tokens.kept import Kept, vocabulary_of
 from serve.engine.forward import Forward, open_expert
 from serve.engine.forward.step import Piece, Step
 from serve.engine.options import PRECISIONS
@@ -65,13 +66,21 @@ def measure_precisions(
     held_out = TokenBlocks.open(made["blocks"].check().folder, split)
     for name in experts or [name for name in files.experts if name in held_out.languages]:
         folder = files.expert(name)
-        rows = [held_out.block(name, i).tolist() for i in range(min(blocks, held_out.count(name)))]
+        kept = vocabulary_of(folder)
+        rows = [own_tokens(held_out.block(name, i), kept) for i in range(min(blocks, held_out.count(name)))]
         exact = math.nan
         for precision in PRECISIONS:
             forward = open_expert(folder, precision=precision)
             found = perplexity(forward, rows)
             exact = found if precision == PRECISIONS[0] else exact
             yield Precision(name, precision, found, found / exact - 1, {n: _speed(forward, n) for n in _BATCHES})
+
+
+def own_tokens(block: np.ndarray, kept: Kept | None) -> list[int]:
+    """A block in the expert's own tokens, no longer than it was."""
+    ids = block if kept is None else kept.spell(block)[0][: len(block)]
+    found: list[int] = ids.tolist()
+    return found
 
 
 def fastest(found: Sequence[Precision], batch: int = 1, most: float = MOST) -> str:

@@ -6,7 +6,7 @@ Sections that change results are part of stage fingerprints; ``resources`` and `
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -19,6 +19,8 @@ from orchestrator.config.corpus import SplitConfig as SplitConfig
 from orchestrator.config.names import Fraction, Name
 from orchestrator.config.routing import BEST, COMMON, ERROR
 from orchestrator.config.routing import RouterConfig as RouterConfig
+from orchestrator.config.vocabulary import TokenizerConfig as TokenizerConfig
+from orchestrator.config.vocabulary import VocabularyConfig as VocabularyConfig
 
 
 class BalanceConfig(Section):
@@ -37,21 +39,6 @@ class BalanceConfig(Section):
     documents of small languages. null: equal."""
     max_repeats: float = Field(4.0, ge=1)
     """How often a small language's text is taken, at most, where there is a temperature."""
-
-
-class TokenizerConfig(Section):
-    """Byte-pair encoding trained on the corpus, with <unk> <s> </s> = 0, 1, 2 and no text lost; or one that exists."""
-
-    located: ClassVar[tuple[str, ...]] = ("path",)
-
-    vocab_size: int = Field(32_000, ge=259)
-    """Size of the vocabulary, special tokens and the 256 bytes included; of the teacher's tokenizer it is its own."""
-    path: str | None = None
-    """Load this folder's tokenizer.json instead of training one."""
-    of_teacher: bool = False
-    """Take the pretrained teacher's own tokenizer. A recipe without `tokenizer` does where `teacher.train` is false."""
-    max_characters_per_language: int = Field(50_000_000, ge=1000)
-    """Text of each language to train on, at most, in characters; the languages get equal shares."""
 
 
 class BlocksConfig(Section):
@@ -152,6 +139,8 @@ class ExpertsConfig(Section):
     """Losses, schedule and teacher."""
     initialise: Literal["random", "teacher"] = "random"
     """Weights to begin with: random, or every second of the teacher's layers (every k-th), as DistilBERT does."""
+    vocabulary: VocabularyConfig | None = None
+    """Cut each expert's vocabulary to its language; null: it has the teacher's."""
 
     @property
     def needs_teacher(self) -> bool:
@@ -272,6 +261,14 @@ class Recipe(Section):
             raise ValueError("tokenizer.of_teacher: the teacher is not pretrained, so it has no tokenizer yet")
         if self.tokenizer.of_teacher and self.tokenizer.path is not None:
             raise ValueError("tokenizer: path and of_teacher name two tokenizers; leave one out")
+        return self
+
+    @model_validator(mode="after")
+    def _vocabularies_of_their_own(self) -> Recipe:
+        if self.experts.vocabulary is not None and build("models.setups", self.setup).joint:
+            raise ValueError(f"experts.vocabulary: experts of {self.setup.type} share layers; set setup: ple")
+        if self.experts.vocabulary is not None and self.study is not None:
+            raise ValueError(f"experts.vocabulary: the study {self.study.type} compares experts of one vocabulary")
         return self
 
     @model_validator(mode="after")

@@ -156,6 +156,16 @@ class Sweep(Section):
             raise ValueError("early stopping compares single trainings: give one language")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError("a seed is there twice")
+        varied = (
+            *self.grid,
+            *(self.search.space if self.search else ()),
+            *itertools.chain(*self.configurations.values()),
+        )
+        if any(field.startswith("experts.vocabulary") for field in varied):
+            raise ValueError(
+                "trials are compared by losses over their tokens, which experts.vocabulary changes: make runs of it, "
+                "and compare their bits per byte"
+            )
         self._check_names()
         return self
 

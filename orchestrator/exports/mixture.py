@@ -23,6 +23,7 @@ from orchestrator.exports.onnx import ONNX
 from orchestrator.routers import Chooser, Policy, load_router
 from orchestrator.routers.text import ngrams, vocabulary, words
 from orchestrator.routers.text.router import TextRouter
+from orchestrator.tokens.kept import vocabulary_of as kept_of
 
 ABOUT, ROUTER, READER = "mixture.json", "router.npz", "mixture.py"
 _FORMAT = 1
@@ -48,6 +49,10 @@ class WholeMixture(Export):
     def write(self, source: Source, out: Path) -> None:
         """See :class:`Export`."""
         first, *_ = source.experts.values()
+        if cut := [name for name, expert in source.experts.items() if kept_of(expert.folder) is not None]:
+            what = f"{self.tool} has one tokenizer for all experts, and {cut[0]} has tokens of its own"
+            fix = "export experts one by one (--to onnx --all), or train without experts.vocabulary"
+            raise ModelError(what, str(source.experts[cut[0]].folder), fix)
         ends = vocabulary_of(first)
         arrays, router = _router(source)
         for name, expert in source.experts.items():

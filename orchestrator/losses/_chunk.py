@@ -26,11 +26,13 @@ class ChunkHead:
     """A head applied to one chunk of tokens after another, in one buffer of logits.
 
     Weights wider than the type of the matrix products are rounded once; narrower ones are widened tile by tile, which
-    costs little beside the product and no second head.
+    costs little beside the product and no second head. With `rest` the last entry's logits are given, not multiplied.
     """
 
-    def __init__(self, hidden_ND: Tensor, head: Head, product: torch.dtype, chunk: int) -> None:
-        self._hidden_ND, self._exact = hidden_ND, exact_type(hidden_ND)
+    def __init__(
+        self, hidden_ND: Tensor, head: Head, product: torch.dtype, chunk: int, rest_N: Tensor | None = None
+    ) -> None:
+        self._hidden_ND, self._rest_N, self._exact = hidden_ND, rest_N, exact_type(hidden_ND)
         weight_VD, bias_V, self._scale, self._cap = head
         self._weight_VD = weight_VD.to(product) if product.itemsize <= weight_VD.dtype.itemsize else weight_VD
         self._bias_V = None if bias_V is None else bias_V.to(self._exact).clamp(min=FLOOR)
@@ -41,6 +43,7 @@ class ChunkHead:
         """Take up the tokens at `rows`: their `hidden_CD`, and `logits_CV`, still without what follows the product."""
         self.hidden_CD = self._hidden_ND[rows].to(self._buffer_CV.dtype)
         self.logits_CV = self._buffer_CV[: len(self.hidden_CD)]
+        self._rest_C = None if self._rest_N is None else self._rest_N[rows]
         for part, tile_PD in self._tiles():
             torch.mm(self.hidden_CD, tile_PD.t(), out=self.logits_CV[:, part])  # the bias comes later, unrounded
 
@@ -72,7 +75,10 @@ class ChunkHead:
         logits_RV = self.logits_CV[part].to(self._exact)
         if self._scale != 1:
             logits_RV = logits_RV * self._scale
-        return capped(logits_RV if self._bias_V is None else logits_RV + self._bias_V, self._cap)
+        logits_RV = capped(logits_RV if self._bias_V is None else logits_RV + self._bias_V, self._cap)
+        if self._rest_C is not None:
+            logits_RV[:, -1] = self._rest_C[part]
+        return logits_RV
 
     def slope(self, part: slice) -> Tensor | float | None:
         """Derivative of each logit of a slice in the head's product, [R, V] or a number; None: it is 1 everywhere."""

@@ -40,6 +40,8 @@ class LazyLogits(NamedTuple):
         weight: [V, D]; may be the embedding's (tied).
         bias: [V] or None; −inf masks an entry.
         scale, cap: what follows the head, see :class:`orchestrator.heads.Head`.
+        rest: of a teacher: the last entry's logits, [N] or [B, T], in place of the head's product, where that entry
+            stands for all tokens that the student lacks.
     """
 
     hidden: Tensor
@@ -47,11 +49,12 @@ class LazyLogits(NamedTuple):
     bias: Tensor | None = None
     scale: float = 1.0
     cap: float | None = None
+    rest: Tensor | None = None
 
     @property
     def head(self) -> Head:
         """The head."""
-        return Head(*self[1:])
+        return Head(*self[1:5])
 
 
 class SampledLogits(NamedTuple):
@@ -127,7 +130,7 @@ def distillation_loss(
     _check(student, teacher, soft, targets_N, valid_N)
     chunk, matmul = chunk or _default_chunk(student.weight), matmul or product_type(student.hidden)
     plan = _Plan(targets_N, valid_N, teacher, soft, alpha, beta, chunk, matmul, torch.is_grad_enabled(), slopes)
-    hidden, weight, bias, scale, cap = student
+    hidden, weight, bias, scale, cap, _ = student
     return plan.sums(*_ChunkedLoss.apply(hidden, weight, bias, (scale, cap), plan))  # type: ignore[no-untyped-call]
 
 
@@ -218,7 +221,9 @@ def _run(student: LazyLogits, plan: _Plan, needs: list[bool]) -> tuple[Tensor, t
 def _chunk_teacher(plan: _Plan) -> ChunkTeacher | None:
     if isinstance(plan.teacher, SampledLogits):
         return ChunkSamples(*plan.teacher)
-    return None if plan.teacher is None else ChunkHead(plan.teacher.hidden, plan.teacher.head, plan.matmul, plan.chunk)
+    if plan.teacher is None:
+        return None
+    return ChunkHead(plan.teacher.hidden, plan.teacher.head, plan.matmul, plan.chunk, plan.teacher.rest)
 
 
 def _like(gradient: Tensor | None, parameter: Tensor | None) -> Tensor | None:
@@ -237,14 +242,17 @@ def _default_chunk(weight_VD: Tensor) -> int:
 
 def _flat(side: LazyLogits) -> LazyLogits:
     """Positions in one dimension."""
-    return side._replace(hidden=side.hidden.reshape(-1, side.hidden.shape[-1]))
+    rest = None if side.rest is None else side.rest.reshape(-1)
+    return side._replace(hidden=side.hidden.reshape(-1, side.hidden.shape[-1]), rest=rest)
 
 
 def _taught(teacher: Teaching) -> Teaching:
     """Positions in one dimension, without a graph."""
     if isinstance(teacher, SampledLogits):
         return SampledLogits(teacher.ids.reshape(-1, teacher.ids.shape[-1]), teacher.entropy.reshape(-1))
-    return LazyLogits(_flat(teacher).hidden.detach(), *teacher.head.unchanging)
+    flat = _flat(teacher)
+    rest = None if flat.rest is None else flat.rest.detach()
+    return LazyLogits(flat.hidden.detach(), *flat.head.unchanging, rest=rest)
 
 
 def _check(

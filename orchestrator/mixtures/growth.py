@@ -189,7 +189,7 @@ class _Steps:
         return [*steps, *self._taught(), joint]
 
     def _taught(self) -> list[Step]:
-        """The teacher, where one is given, and its cache, where the recipe has one."""
+        """The teacher, where one is given, and its cache and the expert's vocabulary, where the recipe has them."""
         steps, language = [], self.change.language
         if self.change.teacher is not None:
             folder = Path(self.change.teacher).expanduser()
@@ -199,9 +199,8 @@ class _Steps:
             stage = TeacherStage(teacher=teacher, seed=self.recipe.seed)
             step = Step(self._teacher, stage, DATA, alone=True)
             steps.append(self._redirected(step))
-        if cache := self._graph.get(f"cache-{language}"):
-            steps.append(self._redirected(cache))
-        return steps
+        own = (self._graph.get(f"{kind}-{language}") for kind in ("vocabulary", "cache"))
+        return [*steps, *(self._redirected(step) for step in own if step)]
 
     @property
     def _teacher(self) -> str:

@@ -7,6 +7,7 @@ from orchestrator.models.heads import find_head, head
 from orchestrator.models.initialise import initialise_from_teacher
 from orchestrator.models.merge import average_weights, branch_train_mix
 from orchestrator.models.moe import auxiliary_loss
+from orchestrator.models.rows import keep_rows
 from orchestrator.models.sizes import Size, mixture_size, model_size, outer_size
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "hidden_states",
     "hidden_width",
     "initialise_from_teacher",
+    "keep_rows",
     "load_model",
     "mixture_size",
     "model_size",

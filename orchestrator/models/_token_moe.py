@@ -96,6 +96,12 @@ class TokenMoEForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[mis
         head: nn.Module = self.model.get_output_embeddings()
         return head
 
+    def resize_token_embeddings(self, new_num_tokens: int | None = None, *_: Any, **options: Any) -> nn.Module:
+        """As the base's."""
+        layer: nn.Module = self.model.resize_token_embeddings(new_num_tokens, **options)
+        self.config.base = self.model.config.to_dict()
+        return layer
+
     def forward(
         self,
         input_ids: Tensor | None = None,

@@ -18,7 +18,7 @@ from orchestrator.errors import ModelError
 from orchestrator.heads import Head
 from orchestrator.models.build import hidden_states
 from orchestrator.models.heads import head
-from orchestrator.models.mixture import Mixture
+from orchestrator.models.mixture import WHOLE, Mixture
 from orchestrator.plugins import suggest
 
 CACHED = 1 << 20
@@ -99,8 +99,12 @@ def routed_logits(mixture: Mixture, ids_BT: Tensor, weights_BE: Tensor, common: 
         ids_BT: token ids, int64.
         weights_BE: not negative, each row sums to 1 or is all 0; see :meth:`Inference.weights`.
         common: combine with the common expert, where there is one.
+
+    Raises:
+        ModelError: experts at work have different vocabularies.
     """
     weights_BE = weights_BE.cpu()
+    _check_vocabularies(mixture, weights_BE)
     mixed_B, parts = (weights_BE > 0).sum(1) > 1, list(_states(mixture, ids_BT, weights_BE, common))
     if "head" in mixture.shared and not mixed_B.any():  # one product for all
         order_B = torch.cat([rows for _, rows, _ in parts]).argsort()
@@ -117,6 +121,17 @@ def routed_logits(mixture: Mixture, ids_BT: Tensor, weights_BE: Tensor, common: 
         share_B = weights_BE[rows_cpu, mixture.languages.index(str(language))]
         logits_BTV[rows] = _mixed(logits_BTV[rows], layer.logits(states_BTD), share_B, mixed_B[rows_cpu])
     return logits_BTV
+
+
+def _check_vocabularies(mixture: Mixture, weights_BE: Tensor) -> None:
+    """Make sure that one tensor can hold the logits of all experts at work: their tokens mean the same."""
+    used = [language for language, _ in groups(mixture.languages, weights_BE) if language is not None]
+    if len(used) > 1 and any(hasattr(mixture.branch(language).config, WHOLE) for language in used):
+        raise ModelError(
+            f"the experts {', '.join(used)} have tokens of their own, so their probabilities can't be mixed",
+            "experts.vocabulary",
+            "use the best expert of each text (mode best), one language at a time",
+        )
 
 
 def groups(languages: Sequence[str], weights_BE: Tensor) -> list[tuple[str | None, Tensor]]:

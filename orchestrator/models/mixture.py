@@ -13,6 +13,8 @@ from orchestrator.models.build import hidden_states
 from orchestrator.models.heads import head
 
 COMMON, SHARED = "common", "shared"
+WHOLE = "mome_whole_vocabulary"
+"""Key of the configuration of an expert that has some of a vocabulary's tokens: how many that has."""
 
 
 class Mixture(nn.Module):
@@ -24,7 +26,7 @@ class Mixture(nn.Module):
     Shape legend: B sequences, T tokens, D width.
 
     Args:
-        experts: causal language models by language, of one vocabulary.
+        experts: causal language models by language, of one vocabulary, or of what each has of it.
         common: the common expert; None: there is none.
         combiners: by language, what joins an expert's hidden states [B, T, D] with the common expert's.
         shares: layers that all models have in common, of "embedding" and "head": the first expert's. Where embedding
@@ -158,7 +160,7 @@ def _check(experts: Mapping[str, nn.Module], common: nn.Module | None, one_width
     if not experts:
         raise ModelError("a mixture needs an expert", "mixture")
     models = {**experts, **({COMMON: common} if common is not None else {})}
-    shapes = {name: tuple(head(model).weight.shape) for name, model in models.items()}
+    shapes = {name: _shape(model, whole=not one_width) for name, model in models.items()}
     (name, (vocabulary, width)), *others = shapes.items()
     for other, (theirs, their_width) in others:
         if theirs != vocabulary:
@@ -173,3 +175,9 @@ def _check(experts: Mapping[str, nn.Module], common: nn.Module | None, one_width
                 "mixture",
                 "give all experts one architecture, or use `setup: ple`",
             )
+
+
+def _shape(model: Any, whole: bool) -> tuple[int, int]:
+    """Tokens and width of a head; `whole`: the tokens of the vocabulary that its own was cut from."""
+    tokens, width = head(model).weight.shape
+    return (getattr(model.config, WHOLE, tokens) if whole else tokens), width

@@ -20,6 +20,7 @@ from orchestrator.disk import file_digest
 from orchestrator.errors import ArtifactError, PluginError
 from orchestrator.models.files import load_model, save_model
 from orchestrator.models.mixture import COMMON, Mixture
+from orchestrator.tokens.kept import vocabulary_of
 
 if TYPE_CHECKING:
     from orchestrator.models.setups._base import Setup
@@ -135,12 +136,28 @@ def _load_combiners(mixture: Mixture, path: Path) -> None:
 
 
 def tokenizer_digest(folder: Path) -> str:
-    """Identity of the tokenizer in an expert's folder.
+    """Identity of the tokenizer in an expert's folder, or of the one that it was cut from.
 
     Raises:
         ArtifactError: it has none.
     """
     try:
-        return file_digest(folder / "tokenizer.json")
+        kept = vocabulary_of(folder)
+        return file_digest(folder / "tokenizer.json") if kept is None else kept.tokenizer
     except OSError:
         raise ArtifactError("an expert has no tokenizer", str(folder / "tokenizer.json"), _FIX) from None
+
+
+def whole_vocabulary(folder: Path) -> int:
+    """Tokens of an expert's model, or of the vocabulary that its own was cut from.
+
+    Raises:
+        ArtifactError: a file is missing or damaged.
+    """
+    if (kept := vocabulary_of(folder)) is not None:
+        return kept.size
+    try:
+        return int(json.loads((folder / "config.json").read_text(encoding="utf-8"))["vocab_size"])
+    except (OSError, ValueError, KeyError, TypeError):
+        fix = "run the stage that made it again (--force)"
+        raise ArtifactError("an expert's configuration can't be read", str(folder / "config.json"), fix) from None

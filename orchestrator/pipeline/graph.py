@@ -23,6 +23,7 @@ from orchestrator.stages.router import RouterStage
 from orchestrator.stages.teacher import TeacherStage
 from orchestrator.stages.tokenizer import TokenizerStage
 from orchestrator.stages.tokens import TokensStage
+from orchestrator.stages.vocabulary import VocabularyStage
 
 DATA = {"blocks": "blocks", "tokenizer": "tokenizer"}
 """Inputs of whatever trains or measures models."""
@@ -91,10 +92,11 @@ def main_line(recipe: Recipe) -> tuple[Step, ...]:
 
 
 def learning_inputs(recipe: Recipe, languages: Iterable[str]) -> dict[str, str]:
-    """What a student of some languages reads: the data, and the teacher or its caches where it needs them."""
+    """What a student of some languages reads: the data, and its vocabulary, teacher and caches where it needs them."""
     teacher = {"teacher": "teacher"} if recipe.experts.needs_teacher else {}
-    cached = recipe.experts.distillation.cached
-    return {**DATA, **teacher, **{f"cache-{language}": f"cache-{language}" for language in languages if cached}}
+    kinds = ["cache"] * recipe.experts.distillation.cached + ["vocabulary"] * (recipe.experts.vocabulary is not None)
+    own = {f"{kind}-{language}": f"{kind}-{language}" for language in languages for kind in kinds}
+    return {**DATA, **teacher, **own}
 
 
 def expert_seed(recipe: Recipe) -> int:
@@ -118,10 +120,14 @@ def _teaching(recipe: Recipe) -> Iterator[Step]:
     seed, distillation = recipe.seed, recipe.experts.distillation
     teacher = TeacherStage(teacher=recipe.teacher, seed=_seed(recipe.teacher.training, seed))
     yield Step("teacher", teacher, DATA, alone=True)
-    precision = recipe.experts.training.precision
+    precision, vocabulary = recipe.experts.training.precision, recipe.experts.vocabulary
+    own = {} if vocabulary is None else {name: f"vocabulary-{name}" for name in recipe.corpus.languages}
+    for language, name in own.items():
+        yield Step(name, VocabularyStage(language=language, vocabulary=vocabulary), DATA)
     for language in recipe.corpus.languages if distillation.cached else ():
         stage = CacheStage(language=language, teacher=distillation.teacher, precision=precision, seed=seed)
-        yield Step(f"cache-{language}", stage, {"blocks": "blocks", "teacher": "teacher"})
+        kept = {own[language]: own[language]} if own else {}
+        yield Step(f"cache-{language}", stage, {"blocks": "blocks", "teacher": "teacher", **kept})
 
 
 def _experts(recipe: Recipe) -> tuple[Step, ...]:

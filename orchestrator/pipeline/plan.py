@@ -213,6 +213,7 @@ def expected_of(recipe: Recipe) -> Expected:
         teacher=recipe.teacher.model,
         expert=recipe.experts.model,
         tokenizer=tokenizer,
+        cuts_vocabulary=recipe.experts.vocabulary is not None,
     )
 
 

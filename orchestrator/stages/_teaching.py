@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.config.base import PluginSpec
+from orchestrator.disk import file_digest
 from orchestrator.records import TrainingFacts
+from orchestrator.stages._kept import kept_tokens
 from orchestrator.tokens.blocks import TokenBlocks
+from orchestrator.tokens.kept import KeptBlocks
 from orchestrator.tokens.storage import read_json
 
 if TYPE_CHECKING:
@@ -19,13 +22,14 @@ if TYPE_CHECKING:
 
 
 def teacher_model(
-    folder: Path, device: str | torch.device, vocab_size: int, caches: Mapping[int, Cache] | None = None
+    folder: Path, device: str | torch.device, blocks: TokenBlocks, caches: Mapping[int, Cache] | None = None
 ) -> TeacherModel:
-    """The teacher in the artifact `folder`, not loaded yet, for students of `vocab_size` tokens."""
+    """The teacher in the artifact `folder`, not loaded yet, for students of the tokens of `blocks`."""
     from orchestrator.models import head, hidden_states, load_model
     from orchestrator.teacher import TeacherModel
 
-    return TeacherModel(partial(load_model, folder / "model", device), hidden_states, head, vocab_size, caches or {})
+    load, kept = partial(load_model, folder / "model", device), kept_tokens(blocks)
+    return TeacherModel(load, hidden_states, head, blocks.vocab_size, caches or {}, kept)
 
 
 def teacher_facts(folder: Path) -> TrainingFacts:
@@ -41,7 +45,9 @@ def teacher_facts(folder: Path) -> TrainingFacts:
 
 def cache_identity(source: PluginSpec, teacher: Path, blocks: TokenBlocks, language: str) -> dict[str, Any]:
     """What a cache of a language has to be of: its source with its options, the teacher's weights, the tokens."""
+    kept = {"kept": file_digest(blocks.vocabulary / "kept.npy")} if isinstance(blocks, KeptBlocks) else {}
     return {
+        **kept,
         "source": source.model_dump(mode="json"),
         "teacher": teacher_facts(teacher)["weights_sha256"],
         "vocabulary": blocks.vocab_size,

@@ -47,6 +47,7 @@ class Expected:
         teacher, expert: their architectures.
         blocks: of each language by split, about; empty: nobody can tell before the text is read.
         tokenizer: folder of a given one, or of the teacher's; None: it is trained.
+        cuts_vocabulary: experts have some of the tokens.
     """
 
     vocab_size: int
@@ -57,6 +58,7 @@ class Expected:
     blocks: Mapping[str, int] = field(default_factory=dict)
     tokenizer: Path | None = None
     expert: PluginSpec | None = None
+    cuts_vocabulary: bool = False
 
 
 class Stage(Section):

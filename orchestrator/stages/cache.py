@@ -14,6 +14,7 @@ from orchestrator.config.base import build, plugin_of
 from orchestrator.disk import disk_errors, link_or_copy
 from orchestrator.environment import Environment, serial_map
 from orchestrator.errors import ResourceError
+from orchestrator.stages._kept import open_blocks
 from orchestrator.stages._teaching import cache_identity, teacher_facts, teacher_model
 from orchestrator.stages.base import Cost, Expected, Stage
 from orchestrator.tokens.blocks import TokenBlocks
@@ -36,6 +37,7 @@ PARALLEL_FLOPS = 2e12
 class CacheStage(Stage):
     """Runs the teacher over a language's training blocks, in parallel, and keeps what its source asks for.
 
+    Reads `blocks` and `teacher`; `vocabulary-<language>` where experts have some of the tokens.
     Writes `cache.json` and `shard-00000.safetensors` …; a killed attempt goes on with the shards it lacks.
     """
 
@@ -59,7 +61,7 @@ class CacheStage(Stage):
         """
         from orchestrator.teacher import ABOUT
 
-        blocks = TokenBlocks.open(inputs["blocks"], "train")
+        blocks = open_blocks(inputs, "train", self.language)
         shards = self._shards(inputs, blocks, env)
         needed = sum(shard.bytes for shard in shards if not shard.path.exists())
         _check_space(env.work, needed)
@@ -110,9 +112,8 @@ class CacheStage(Stage):
                 blocks=min(size, count - first),
                 bytes=per_block * min(size, count - first),
                 stage=self,
-                teacher=inputs["teacher"],
                 digest=str(teacher_facts(inputs["teacher"])["weights_sha256"]),
-                text=inputs["blocks"],
+                inputs=inputs,
                 device=env.device,
             )
             for number, first in enumerate(range(0, count, size))
@@ -128,9 +129,8 @@ class _Shard:
     blocks: int
     bytes: int
     stage: CacheStage
-    teacher: Path
     digest: str
-    text: Path
+    inputs: Mapping[str, Path]
     device: str
 
 
@@ -155,9 +155,9 @@ def _record(shard: _Shard) -> Iterator[dict[str, Tensor]]:
     from orchestrator.training.device import autocast
 
     stage, source = shard.stage, build("teacher", shard.stage.teacher)
-    blocks, device = TokenBlocks.open(shard.text, "train"), torch.device(shard.device)
+    blocks, device = open_blocks(shard.inputs, "train", stage.language), torch.device(shard.device)
     language = blocks.languages.index(stage.language)
-    teacher = _teacher(shard.teacher, shard.digest, shard.device, blocks.vocab_size)
+    teacher = _teacher(shard.digest, shard.device, stage.language, tuple(shard.inputs.items()))
     size = max(1, BATCH_TOKENS[device.type] // blocks.context)
     for first in range(shard.first, shard.first + shard.blocks, size):
         numbers = np.arange(first, min(first + size, shard.first + shard.blocks))
@@ -170,11 +170,12 @@ def _record(shard: _Shard) -> Iterator[dict[str, Tensor]]:
 
 
 @lru_cache(maxsize=1)
-def _teacher(folder: Path, digest: str, device: str, vocab_size: int) -> Teacher:  # noqa: ARG001 (part of the key)
+def _teacher(digest: str, device: str, language: str, folders: tuple[tuple[str, Path], ...]) -> Teacher:  # noqa: ARG001 (part of the key)
     """The teacher, kept from one shard to the next by each worker process."""
     from orchestrator.teacher.live import Live
 
-    return Live().open(teacher_model(folder, device, vocab_size))
+    inputs = dict(folders)
+    return Live().open(teacher_model(inputs["teacher"], device, open_blocks(inputs, "train", language)))
 
 
 def _check_space(folder: Path, needed: int) -> None:

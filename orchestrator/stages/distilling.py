@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from orchestrator.config.base import PluginSpec, build
 from orchestrator.config.recipe import DistillationConfig, ExpertsConfig, TrainingConfig
 from orchestrator.environment import Environment
+from orchestrator.stages._kept import expected_rows
 from orchestrator.stages._teaching import cache_identity, teacher_model
 from orchestrator.stages.base import Cost, Expected
 from orchestrator.stages.training import training_cost, training_data
@@ -40,7 +41,7 @@ def objective(
     for language in languages if config.cached else ():
         identity = cache_identity(config.teacher, inputs["teacher"], blocks, language)
         caches[blocks.languages.index(language)] = Cache(inputs[f"cache-{language}"], identity)
-    model = teacher_model(inputs["teacher"], device_of(env), blocks.vocab_size, caches)
+    model = teacher_model(inputs["teacher"], device_of(env), blocks, caches)
     return DistillationObjective(
         soft=build("losses", config.soft),
         schedule=build("schedules", config.schedule),
@@ -89,10 +90,12 @@ def distilling_cost(
     from orchestrator.models.vocabulary import check_vocabulary
 
     size, distillation, blocks = 0, experts.distillation, inputs.get("blocks")
+    vocab_size, context, _ = training_data(blocks, expected, languages)
+    rows = max(expected_rows(inputs, language, vocab_size, expected) for language in languages)
     if distillation.soft is not None:
-        vocab_size, context, _ = training_data(blocks, expected, languages)
+        # Of a cache at most the head is applied, to the student's tokens.
         teacher = counts(expected.teacher, vocab_size, context)
-        size = teacher.head if distillation.cached else teacher.parameters  # of a cache at most the head is applied
-    cost = training_cost(model or experts.model, training, blocks, expected, languages, size)
+        size = teacher.head * rows // vocab_size if distillation.cached else teacher.parameters
+    cost = training_cost(model or experts.model, training, blocks, expected, languages, size, rows)
     check_vocabulary(model or experts.model, inputs.get("tokenizer") or expected.tokenizer)
     return cost

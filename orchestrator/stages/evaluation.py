@@ -20,6 +20,7 @@ from orchestrator.evaluation.evaluated import block_bytes, block_counts, works_o
 from orchestrator.evaluation.summary import TEACHER, LanguageLosses, summarise
 from orchestrator.records import Evaluation
 from orchestrator.routers import Router, load_router
+from orchestrator.stages._kept import expected_rows
 from orchestrator.stages._mixing import ROUTER
 from orchestrator.stages.base import Cost, Expected, Stage
 from orchestrator.stages.held_out import held_out_tokens
@@ -89,9 +90,10 @@ class EvaluationStage(Stage):
         from orchestrator.models import parameter_count
 
         tokens = held_out_tokens(self.evaluation, self.languages, inputs.get("blocks"), expected)
-        size = partial(parameter_count, vocab_size=expected.vocab_size, context=expected.context)
-        experts = len(self.languages) * size(expected.expert) if expected.expert else 0
-        flops = 2.0 * (size(expected.teacher) + experts) * tokens
+        size = partial(parameter_count, context=expected.context)
+        rows = [expected_rows(inputs, language, expected.vocab_size, expected) for language in self.languages]
+        experts = sum(size(expected.expert, each) for each in rows) if expected.expert else 0
+        flops = 2.0 * (size(expected.teacher, expected.vocab_size) + experts) * tokens
         return Cost(tokens=tokens * (1 + len(self.languages)), flops=flops)
 
     def _losses(
@@ -152,6 +154,7 @@ class _Job:
 def _evaluate(job: _Job) -> dict[str, NDArray[np.float64]]:
     from orchestrator.evaluation.mixtures import mixture_losses
     from orchestrator.evaluation.perplexity import block_losses
+    from orchestrator.evaluation.respelled import own_vocabularies, respelled_losses
     from orchestrator.models import load_model
     from orchestrator.models.mixture_files import load_mixture
 
@@ -159,7 +162,10 @@ def _evaluate(job: _Job) -> dict[str, NDArray[np.float64]]:
     if job.role == TEACHER:
         model = load_model(job.folder / "model", job.device)
         return {TEACHER: block_losses(model, blocks, job.language, len(job.probabilities), job.batch)}
-    return mixture_losses(load_mixture(job.folder, job.device), blocks, job.language, job.probabilities, job.batch)
+    mixture = load_mixture(job.folder, job.device)
+    if vocabularies := own_vocabularies(job.folder, mixture.languages):
+        return respelled_losses(mixture, vocabularies, blocks, job.language, len(job.probabilities), job.batch)
+    return mixture_losses(mixture, blocks, job.language, job.probabilities, job.batch)
 
 
 def _tensors(

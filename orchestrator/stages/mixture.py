@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -59,11 +58,12 @@ def check_experts(folders: Mapping[str, Path]) -> None:
         folders: language -> Hugging Face folder.
 
     Raises:
-        ModelError: vocabularies or tokenizers differ. ArtifactError: a file is missing or damaged.
+        ModelError: vocabularies or tokenizers differ, or those that they were cut from.
+        ArtifactError: a file is missing or damaged.
     """
-    from orchestrator.models.mixture_files import tokenizer_digest
+    from orchestrator.models.mixture_files import tokenizer_digest, whole_vocabulary
 
-    facts = {name: (_vocabulary(folder), tokenizer_digest(folder)) for name, folder in folders.items()}
+    facts = {name: (whole_vocabulary(folder), tokenizer_digest(folder)) for name, folder in folders.items()}
     (first, (vocabulary, tokenizer)), *others = facts.items()
     for name, (theirs, their_tokenizer) in others:
         if theirs != vocabulary:
@@ -90,14 +90,6 @@ def _check_languages(joint: Path, languages: tuple[str, ...]) -> None:
             str(joint / ABOUT),
             "train them again: --force joint",
         )
-
-
-def _vocabulary(folder: Path) -> int:
-    try:
-        return int(json.loads((folder / "config.json").read_text(encoding="utf-8"))["vocab_size"])
-    except (OSError, ValueError, KeyError, TypeError):
-        fix = "run the stage that made it again (--force)"
-        raise ArtifactError("an expert's configuration can't be read", str(folder / "config.json"), fix) from None
 
 
 def _link(source: Path, target: Path) -> None:

@@ -53,6 +53,7 @@ def training_cost(
     expected: Expected,
     languages: tuple[str, ...] | None = None,
     teacher_parameters: int = 0,
+    rows: int | None = None,
 ) -> Cost:
     """FLOPs = 6 · N · tokens (+ 2 · N of a live teacher · tokens), after Kaplan et al. (arXiv:2001.08361, section 2.1).
 
@@ -63,6 +64,7 @@ def training_cost(
         expected: what is known of it then.
         languages: to train on; None: all.
         teacher_parameters: of the part of a teacher that runs beside it.
+        rows: of the model's vocabulary, where it is not that of the blocks.
 
     Raises:
         ModelError: the model does not fit the vocabulary or context.
@@ -76,7 +78,7 @@ def training_cost(
     plan_batches(config, context, available // context or config.batch_tokens, world_size=1)
     about = available or expected.blocks.get("train", 0) * context * (len(languages or ()) or expected.languages)
     tokens = config.tokens if config.tokens is not None else int(config.epochs * about)
-    parameters = parameter_count(model, vocab_size, context)
+    parameters = parameter_count(model, rows or vocab_size, context)
     return Cost(
         parameters=parameters,
         tokens=tokens,

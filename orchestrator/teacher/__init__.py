@@ -9,11 +9,13 @@ from orchestrator.teacher._base import (
     TeacherStates,
 )
 from orchestrator.teacher._cache import ABOUT, Cache, Shard, shard_name, write_shard
+from orchestrator.teacher._kept import KeptTokens
 
 __all__ = [
     "ABOUT",
     "Cache",
     "CachedTeacherSource",
+    "KeptTokens",
     "Shard",
     "Teacher",
     "TeacherModel",

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from orchestrator.errors import ModelError
 from orchestrator.heads import Head
 from orchestrator.teacher._cache import Cache, read_rows
+from orchestrator.teacher._kept import KeptTokens
 
 
 class TeacherStates(NamedTuple):
@@ -22,6 +23,7 @@ class TeacherStates(NamedTuple):
         weight: head [V, D].
         bias: [V] or None.
         scale, cap: what follows the head, see :class:`orchestrator.heads.Head`.
+        rest: the last token's logits [B, T] where it stands for all that the student lacks; None: it lacks none.
     """
 
     hidden: Tensor
@@ -29,6 +31,12 @@ class TeacherStates(NamedTuple):
     bias: Tensor | None
     scale: float = 1.0
     cap: float | None = None
+    rest: Tensor | None = None
+
+    @property
+    def head(self) -> Head:
+        """The head."""
+        return Head(*self[1:5])
 
 
 class TeacherSamples(NamedTuple):
@@ -66,6 +74,7 @@ class TeacherModel:
         head: its head.
         vocab_size: of the student.
         caches: what it said of each block, by language index; empty for a live teacher.
+        kept: the tokens that the student has, where these are not all.
     """
 
     load: Callable[[], nn.Module]
@@ -73,22 +82,28 @@ class TeacherModel:
     head: Callable[[nn.Module], Head]
     vocab_size: int
     caches: Mapping[int, Cache] = field(default_factory=dict)
+    kept: KeptTokens | None = None
 
     def frozen(self) -> tuple[nn.Module, Head]:
-        """The model without gradients, and its head.
+        """The model without gradients, and its whole head.
 
         Raises:
             ModelError: it has another vocabulary than the student.
         """
         model = self.load().requires_grad_(False).eval()
         head = self.head(model).unchanging
-        if len(head.weight) != self.vocab_size:
+        size = self.vocab_size if self.kept is None else self.kept.size
+        if len(head.weight) != size:
             raise ModelError(
-                f"the teacher has {len(head.weight)} tokens and the student {self.vocab_size}: they can't be compared",
+                f"the teacher has {len(head.weight)} tokens and the student {size}: they can't be compared",
                 where="teacher.model",
                 fix="train both with one tokenizer, or load the teacher's tokenizer with `tokenizer.path`",
             )
         return model, head
+
+    def student_head(self, head: Head) -> Head:
+        """The rows of the teacher's head for the student's tokens."""
+        return head if self.kept is None else self.kept.head(head)
 
     def cached(self, rows_B2: Tensor, device: Any) -> dict[str, Tensor]:
         """The cached tensors of some blocks, stacked, on `device`."""

@@ -24,19 +24,20 @@ class HiddenCache(CachedTeacherSource):
         return _Reader(model)
 
     def record(self, states: TeacherStates, seeds: Sequence[int]) -> dict[str, Tensor]:  # noqa: ARG002
-        """`hidden`, [B, T, D]."""
-        return {"hidden": states.hidden.to(torch.bfloat16 if self.states == "bf16" else torch.float32)}
+        """`hidden`, [B, T, D]; and `rest`, fp32 [B, T], for students that lack tokens."""
+        hidden = states.hidden.to(torch.bfloat16 if self.states == "bf16" else torch.float32)
+        return {"hidden": hidden} if states.rest is None else {"hidden": hidden, "rest": states.rest.float()}
 
     def bytes_per_token(self, width: int, vocab_size: int) -> int:  # noqa: ARG002
-        """2 × width, or 4 ×."""
+        """2 × width, or 4 ×; the 4 bytes of `rest` are not worth counting."""
         return (2 if self.states == "bf16" else 4) * width
 
 
 class _Reader:
     def __init__(self, model: TeacherModel) -> None:
         self._source = model
-        _, self._head = model.frozen()  # the rest of the model is let go
+        self._head = model.student_head(model.frozen()[1])  # the rest of the model is let go
 
     def states(self, ids_BT: Tensor, rows_B2: Tensor) -> TeacherStates:
-        hidden_BTD = self._source.cached(rows_B2, ids_BT.device)["hidden"]
-        return TeacherStates(hidden_BTD, *self._head)
+        kept = self._source.cached(rows_B2, ids_BT.device)
+        return TeacherStates(kept["hidden"], *self._head, rest=kept.get("rest"))

@@ -22,8 +22,13 @@ class Live(TeacherSource):
 class _LiveTeacher:
     def __init__(self, model: TeacherModel) -> None:
         self._source = model
-        self._model, self._head = model.frozen()
+        self._model, self._whole = model.frozen()
+        self._head = model.student_head(self._whole)
 
     @torch.no_grad()
-    def states(self, ids_BT: Tensor, rows_B2: Tensor) -> TeacherStates:  # noqa: ARG002
-        return TeacherStates(self._source.hidden_states(self._model, ids_BT), *self._head)
+    def states(self, ids_BT: Tensor, rows_B2: Tensor) -> TeacherStates:
+        kept = self._source.kept
+        if kept is None:
+            return TeacherStates(self._source.hidden_states(self._model, ids_BT), *self._head)
+        hidden_BTD = self._source.hidden_states(self._model, kept.whole(rows_B2).to(ids_BT.device))
+        return TeacherStates(hidden_BTD, *self._head, rest=kept.rest(self._whole, hidden_BTD))

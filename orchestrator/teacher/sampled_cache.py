@@ -51,7 +51,11 @@ class SampledCache(CachedTeacherSource):
 
     def record(self, states: TeacherStates, seeds: Sequence[int]) -> dict[str, Tensor]:
         """`ids` int16 [B, T, K] (with `high` uint8 above 65,536 tokens) and `entropy` fp16 [B, T]."""
-        drawn = [self._draw(hidden, states, seed) for hidden, seed in zip(states.hidden, seeds, strict=True)]
+        rests = [None] * len(states.hidden) if states.rest is None else states.rest
+        drawn = [
+            self._draw(states._replace(hidden=hidden, rest=rest), seed)
+            for hidden, rest, seed in zip(states.hidden, rests, seeds, strict=True)
+        ]
         ids_BTK, entropy_BT = (torch.stack(tensors) for tensors in zip(*drawn, strict=True))
         low = (ids_BTK % _SHORT).to(torch.uint16).view(torch.int16)
         high = {"high": (ids_BTK // _SHORT).to(torch.uint8)} if len(states.weight) > _SHORT else {}
@@ -61,15 +65,17 @@ class SampledCache(CachedTeacherSource):
         """2 or 3 bytes a sample, and 2 for the entropy."""
         return self.samples * (2 if vocab_size <= _SHORT else 3) + 2
 
-    def _draw(self, hidden_TD: Tensor, states: TeacherStates, seed: int) -> tuple[Tensor, Tensor]:
-        """Samples int64 [T, K] of one block's positions and the entropy [T]."""
+    def _draw(self, states: TeacherStates, seed: int) -> tuple[Tensor, Tensor]:
+        """Samples int64 [T, K] of the positions of one block, whose states these are, and the entropy [T]."""
         product = states.weight.dtype
-        logits_TV = (hidden_TD.to(product) @ states.weight.t()).float()
+        logits_TV = (states.hidden.to(product) @ states.weight.t()).float()
         if states.scale != 1:
             logits_TV *= states.scale
         if states.bias is not None:
             logits_TV += states.bias
         logits_TV = capped(logits_TV, states.cap)
+        if states.rest is not None:
+            logits_TV[:, -1] = states.rest
         log_p_TV = torch.log_softmax(logits_TV / self.temperature, -1)
         p_TV = log_p_TV.exp()
         generator = torch.Generator(p_TV.device).manual_seed(seed)

@@ -69,7 +69,7 @@ class Case:
         hidden, weight, *bias = self.leaves
         valid = self.targets != IGNORED
         student = torch.nn.functional.linear(hidden, weight, *bias)[valid]
-        teacher = torch.nn.functional.linear(*self.teacher)[valid]
+        teacher = torch.nn.functional.linear(*self.teacher[:3])[valid]
         loss = alpha * torch.nn.functional.cross_entropy(student, self.targets[valid], reduction="sum")
         if soft is not None:
             loss = loss + beta * soft.per_token(student, teacher).sum()
@@ -81,7 +81,7 @@ class Case:
         other.__dict__.update(self.__dict__)
         other.hidden, other.weight = self.hidden.double(), self.weight.double()
         other.bias = None if self.bias is None else self.bias.double()
-        other.teacher = LazyLogits(*(None if t is None else t.double() for t in self.teacher))
+        other.teacher = LazyLogits(*(t.double() if isinstance(t, Tensor) else t for t in self.teacher))
         other.require_grad()
         return other
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from orchestrator.config.recipe import CorpusConfig, Recipe
+from orchestrator.config.recipe import CorpusConfig, Recipe, VocabularyConfig
 from orchestrator.environment import Environment
 from orchestrator.pipeline.graph import steps_of
 from orchestrator.stages.added_blocks import AddedBlocksStage
@@ -17,6 +17,7 @@ from orchestrator.stages.grown_blocks import GrownBlocksStage
 from orchestrator.stages.grown_corpus import GrownCorpusStage
 from orchestrator.stages.remaining_experts import RemainingExpertsStage
 from orchestrator.stages.tokens import TokensStage
+from orchestrator.stages.vocabulary import VocabularyStage
 from orchestrator.study._low_rank.stage import LowRankStage
 
 MODEL = {"type": "gpt2", "layers": 2, "width": 16, "heads": 2}
@@ -71,6 +72,8 @@ def run_all(root: Path) -> dict[str, tuple[Stage, Path]]:
     for step in steps:
         if not step.kind.endswith(("report", "study")):  # reports read manifests, which only a run writes
             run(step.name, step.stage, {role: folders[name] for role, name in step.inputs.items()})
+    vocabulary = VocabularyStage(language="en", vocabulary=VocabularyConfig(keep=0.9))
+    run("vocabulary-en", vocabulary, {name: folders[name] for name in ("blocks", "tokenizer")})
     low_rank = LowRankStage(language="en", ranks=(1, 4), evaluation=RECIPE.evaluation)
     run("low-rank", low_rank, {"blocks": folders["blocks"], "base": folders["dense"], "expert": folders["expert-en"]})
     _grow(run, folders)

@@ -157,3 +157,14 @@ def test_the_shipped_sweep_asks_the_papers_two_questions() -> None:
     ]
     assert schedules == ["fixed", "adaptive_paper", "alternating"]
     assert len(sweep.seeds) == 2
+
+
+def test_vocabularies_are_not_compared_by_losses_over_their_own_tokens(tmp_path: Path) -> None:
+    for varied in (
+        {"grid": {"experts.vocabulary.keep": [0.99, 0.999]}},
+        {"configurations": {"a": {"experts.vocabulary": None}}},
+    ):
+        with pytest.raises(RecipeError, match="compare their bits per byte"):
+            written(tmp_path, **varied)
+    sweep, file = written(tmp_path, grid={LR: [1e-3]}, overrides={"experts.vocabulary.keep": 0.99})
+    assert all(recipe.experts.vocabulary for _, _, recipe in combinations(sweep, file))

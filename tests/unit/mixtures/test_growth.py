@@ -89,6 +89,16 @@ def test_a_new_expert_is_made_from_its_own_blocks_and_the_rest_is_given(store, v
     assert set(growth.kept) == {"tokenizer", "teacher", "expert-en", "expert-fr", "expert-de"}
 
 
+def test_a_new_expert_has_a_vocabulary_of_its_own_where_the_others_have(store, spanish):
+    cut = recipe()
+    cut["experts"]["vocabulary"] = {"keep": 0.99}
+    growth = plan_growth(Change("add", "es", spanish), version_of(store, cut), store)
+    made = steps(growth)
+    assert list(made) == [*DATA, "vocabulary-es", "cache-es", "expert-es", *END]
+    assert made["vocabulary-es"].inputs == {"blocks": "blocks-es", "tokenizer": "tokenizer"}
+    assert made["expert-es"].inputs["vocabulary-es"] == made["cache-es"].inputs["vocabulary-es"] == "vocabulary-es"
+
+
 def test_code_that_has_changed_makes_nothing_again(store, version, spanish, monkeypatch):
     monkeypatch.setattr("orchestrator.stages.base.Stage.version", 2)
     growth = plan_growth(Change("add", "es", spanish), version, store)

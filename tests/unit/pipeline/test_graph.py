@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.config.loading import load_recipe
+from orchestrator.errors import RecipeError
 from orchestrator.pipeline.graph import code_of, fingerprints, steps_of
 
 SMOKE = Path(__file__).resolve().parents[3] / "jobs" / "recipes" / "smoke.yaml"
@@ -65,3 +66,34 @@ def test_a_joint_setup_trains_its_experts_in_one_step():
     assert set(steps) == {*ALL, *CACHES, "joint", "router", *END}
     assert steps["mixture"].inputs == {"joint": "joint", "router": "router"}
     assert set(steps["joint"].inputs) == {"blocks", "tokenizer", "teacher", *CACHES}
+
+
+OWN = ["vocabulary-en", "vocabulary-fr", "vocabulary-de", "vocabulary-py"]
+
+
+def test_a_vocabulary_of_its_own_is_a_step_that_caches_and_experts_read(before):
+    steps = {step.name: step for step in steps_of(load_recipe(SMOKE, ["experts.vocabulary.keep=0.99"]))}
+    assert set(steps) == {*ALL, *OWN, *CACHES, *EXPERTS, "router", *END}
+    assert steps["vocabulary-fr"].inputs == {"blocks": "blocks", "tokenizer": "tokenizer"}
+    for name in ("cache-fr", "expert-fr"):
+        assert [role for role in steps[name].inputs if role in OWN] == ["vocabulary-fr"]
+    after = prints("experts.vocabulary.keep=0.99")
+    assert {name for name in before if after[name] != before[name]} == {*CACHES, *EXPERTS, *END}
+    assert {name for name, found in prints("experts.vocabulary.keep=0.9").items() if found == after[name]} == {
+        *ALL,
+        "router",
+    }
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("setup=jeet", "experts of jeet share layers"),
+        ("setup=moe_ce", "experts of moe_ce share layers"),
+        ("study={type: paper, seeds: [1]}", "the study paper compares experts of one vocabulary"),
+        ("experts.vocabulary.keep=1.5", "keep"),
+    ],
+)
+def test_a_vocabulary_of_its_own_is_refused_where_experts_share_one(override, message):
+    with pytest.raises(RecipeError, match=message):
+        load_recipe(SMOKE, ["experts.vocabulary.keep=0.99", override])

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from orchestrator.errors import ModelError
+from orchestrator.heads import Head
 from orchestrator.plugins import create
 from orchestrator.teacher import TeacherModel
 
@@ -23,8 +24,8 @@ def hidden_states(model: nn.Module, ids: Tensor) -> Tensor:
     return model.dropout(model.embedding(ids))
 
 
-def head(model: nn.Module) -> tuple[Tensor, Tensor | None]:
-    return model.head.weight, model.head.bias
+def head(model: nn.Module) -> Head:
+    return Head(model.head.weight, model.head.bias)
 
 
 def test_no_gradient_no_dropout() -> None:
@@ -34,7 +35,7 @@ def test_no_gradient_no_dropout() -> None:
     states = teacher.states(ids, torch.zeros(2, 2))
     assert not model.training
     assert not any(p.requires_grad for p in model.parameters())
-    assert not any(t.requires_grad for t in states)
+    assert not any(t.requires_grad for t in states if isinstance(t, Tensor))
     assert torch.equal(states.hidden, model.embedding(ids))
     assert torch.equal(teacher.states(ids, torch.zeros(2, 2)).hidden, states.hidden)
     assert states.weight.shape == (11, 4)
