@@ -22,8 +22,13 @@ class GoneError(Exception):
     """The client has closed the connection: nobody is told anything."""
 
 
+_LINE_ENDS = {ord(end): f"\\u{ord(end):04x}" for end in "\x85\u2028\u2029"}
+"""Python's clients split lines at these too (httpx 0.28, `aiter_lines`), though the format ends lines otherwise."""
+
+
 def event(data: str, name: str = "") -> str:
-    """A server-sent event."""
+    """A server-sent event of JSON."""
+    data = data.translate(_LINE_ENDS)
     return f"event: {name}\ndata: {data}\n\n" if name else f"data: {data}\n\n"
 
 

@@ -4,8 +4,11 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import pytest
 from starlette.testclient import TestClient
+
+from serve.api.events import event, to_json
 
 
 def post(client: TestClient, **body: Any) -> Any:
@@ -136,3 +139,10 @@ def test_a_body_over_the_limit_is_refused_whatever_its_headers_say(client: TestC
 def test_unknown_paths_and_methods_have_the_same_shape(client: TestClient) -> None:
     for response, status in [(client.get("/v2"), 404), (client.get("/v1/completions"), 405)]:
         assert (response.status_code, response.json()["error"]["type"]) == (status, "invalid_request_error")
+
+
+def test_text_with_other_line_ends_stays_one_event() -> None:
+    text = "a\u2028b\u2029c\x85d\x0ce"
+    response = httpx.Response(200, content=event(to_json({"text": text})).encode())
+    (line,) = [line for line in response.iter_lines() if line]
+    assert json.loads(line.removeprefix("data: ")) == {"text": text}
