@@ -49,16 +49,15 @@ class Shape:
 
 
 class Ids:
-    """A tokenizer for prompts that are written as ids; nothing ends an answer early."""
+    """A tokenizer for prompts that are ids already; nothing ends an answer early."""
 
     ends: frozenset[int] = frozenset()
 
     def __init__(self, vocab: int) -> None:
         self.bytes = [b"a"] * vocab
 
-    def encode_prompt(self, text: str) -> list[int]:
-        """Ids of "1 17 4"."""
-        return [int(part) for part in text.split()]
+    def check(self, tokens: Sequence[int]) -> None:
+        """All are of the vocabulary."""
 
 
 class Ours:
@@ -72,7 +71,7 @@ class Ours:
 
     def __call__(self, prompts: Prompts) -> list[list[int]]:
         """Answers to a batch."""
-        requests = [GenerationRequest(" ".join(map(str, prompt)), self._sampling) for prompt in prompts]
+        requests = [GenerationRequest(tuple(prompt), self._sampling) for prompt in prompts]
         return [list(done.tokens) for done in self.engine.generate(requests)]
 
 

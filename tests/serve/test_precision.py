@@ -93,6 +93,6 @@ def test_a_mixture_answers_in_the_precision_asked_for(run_folder: Path) -> None:
     for name in ("bf16", "int8"):
         mixture = Mixture.open(run_folder, precision=name)
         assert mixture.generate("the house near a river", sampling=greedy).completion_tokens > 0
-        assert mixture._engine("en")._options.precision == name
+        assert mixture.engine("en")._options.precision == name
     with pytest.raises(ServingError, match="precision must be one of"):
         Mixture.open(run_folder, precision="int3")
