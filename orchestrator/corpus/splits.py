@@ -91,6 +91,8 @@ def _splits_of_ranks(counts: npt.NDArray[np.int64], shares: SplitConfig) -> Code
     total = int(counts.sum())
     test = max(1, round(total * shares.test))
     validation = max(1, round(total * shares.validation))
+    while test + validation >= total and max(test, validation) > 1:  # both were rounded up: train keeps a document
+        test, validation = (test, validation - 1) if validation >= test else (test - 1, validation)
     codes = np.full(len(counts), SPLITS.index("train"), np.int8)
     first = int(np.searchsorted(before, test))  # works that begin before the test share is full
     second = int(np.searchsorted(before, before[first] + validation)) if first < len(counts) else first
