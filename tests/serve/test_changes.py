@@ -21,7 +21,7 @@ from tests.serve.storm import Endpoint, ask, endpoint
 from tests.serve.versions import write_versions
 
 pytest.importorskip("ray")
-pytestmark = [pytest.mark.ray, pytest.mark.long]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
 GREEDY = {"prompt": "la maison près du fleuve", "max_tokens": 12, "temperature": 0}
 LONG = {**GREEDY, "prompt": "the house", "max_tokens": 50, "n": 16, "temperature": 1, "seed": 1}
 MANY = {**LONG, "prompt": ["the house", "the dog", "near a river", "every morning"]}
@@ -33,6 +33,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
     """The endpoint of a run with two versions."""
     run, _ = write_versions(tmp_path_factory.mktemp("changes"))
     with endpoint(run, SETTINGS) as found:
+        assert until((run / "serving.json").exists)  # it answers a moment before its commands find it
         yield found
 
 

@@ -17,7 +17,8 @@ def options(requests: int, seed: int) -> argparse.Namespace:
     return argparse.Namespace(requests=requests, different=30, clients=12, every=5.0, seed=seed)
 
 
-@pytest.mark.long
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_short_storm(tmp_path: Path) -> None:
     storm = run(tmp_path, options(300, 1))
     assert storm.ok, storm
