@@ -90,6 +90,7 @@ def _listen(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+        listener.listen()  # whoever comes between the line that says so and the server's start waits for it
     except OSError as error:
         listener.close()
         raise ServingError(
