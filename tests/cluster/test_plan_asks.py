@@ -16,7 +16,7 @@ from orchestrator.cluster.shapes import ask, check_schema
 from orchestrator.config.cluster_file import read_cluster
 from orchestrator.errors import ResourceError
 
-pytestmark = [pytest.mark.ray, pytest.mark.long, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.ray, pytest.mark.long, pytest.mark.timeout(600)]
 ROOT = Path(__file__).resolve().parents[2]
 JOBS = "import os; from ray._raylet import GcsClient as G; print(len(G(os.environ['RAY_ADDRESS']).get_all_job_info()))"
 NODES = [{"num_cpus": 0}, {"num_cpus": 48, "num_gpus": 4}, {"num_cpus": 48, "num_gpus": 4}]
