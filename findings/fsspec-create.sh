@@ -6,7 +6,7 @@
 set -euo pipefail
 PYTHON=${PYTHON:-python3}
 VERSION=2026.9.0
-tmp=$(mktemp -d /tmp/fcXXXX)
+tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 "$PYTHON" -m venv "$tmp/venv"
 "$tmp/venv/bin/python" -m pip install --quiet --disable-pip-version-check "fsspec==$VERSION" || exit 2

@@ -30,7 +30,7 @@ def library(name: str) -> Any:
         return None
     try:
         return ctypes.CDLL(str(_built(compiler, Path(__file__).with_name(f"{name}.cpp"))))
-    except (OSError, subprocess.SubprocessError) as error:
+    except (OSError, RuntimeError, subprocess.SubprocessError) as error:  # RuntimeError: there is no home
         said = getattr(error, "stderr", None) or str(error)
         log.warning("the engine's own kernels can't be built, torch computes instead: %s", said.strip()[:500])
         return None
