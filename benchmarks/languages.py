@@ -98,7 +98,7 @@ def near_duplicates_found(texts: Sequence[str], count: int) -> int:
     for _ in range(count):
         text = ""
         while len(text) < _DOCUMENT:
-            text += texts[rng.integers(len(texts))] + "\n"
+            text += texts[int(rng.integers(len(texts)))] + "\n"
         documents.append(text)
     letters = sorted({character for text in texts for character in text if character.isalpha()})
     twins = [_changed(text, letters, rng) for text in documents]
@@ -110,7 +110,7 @@ def near_duplicates_found(texts: Sequence[str], count: int) -> int:
 def _changed(text: str, letters: Sequence[str], rng: np.random.Generator) -> str:
     characters = list(text)
     for place in rng.choice(len(characters), max(1, len(characters) // EVERY), replace=False):
-        characters[place] = letters[rng.integers(len(letters))]
+        characters[place] = letters[int(rng.integers(len(letters)))]
     return "".join(characters)
 
 
