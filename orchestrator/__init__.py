@@ -22,6 +22,9 @@ would depend on all of them (see :func:`orchestrator.provenance.reached`). Type 
 """
 
 
+__all__ = ["Run", "load_run", "plan", "run"]
+
+
 def __getattr__(name: str) -> Any:
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from orchestrator.config.base import Section, plugin_of
 from orchestrator.config.names import Fraction, Language
@@ -93,3 +93,13 @@ class CorpusConfig(Section):
     """What prose has to pass, in this order, after `min_characters` and before deduplication: `language`, `gopher`,
     `gopher_repetition`, `c4`. What each drops is counted by rule and sampled. The same filter may be given several
     times, for languages of their own (`languages`)."""
+
+    @field_validator("languages")
+    @classmethod
+    def _differ(cls, languages: dict[str, LanguageConfig]) -> dict[str, LanguageConfig]:
+        """Each has files of its own name, also where file systems take `pt-BR` and `pt-br` for one."""
+        seen: dict[str, str] = {}
+        for name in languages:
+            if (other := seen.setdefault(name.lower(), name)) != name:
+                raise ValueError(f"{other!r} and {name!r} differ in capital letters alone")
+        return languages

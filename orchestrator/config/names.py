@@ -12,10 +12,10 @@ RESERVED = ("auto", "average", "best", "common", "error", "frequencies", "none",
 
 
 def _not_reserved(name: str) -> str:
-    if name in RESERVED:
+    if name.lower() in RESERVED:
         raise ValueError(f"{name!r} means something else; use a language's code")
     return name
 
 
-Language = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$", max_length=16), AfterValidator(_not_reserved)]
+Language = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$", max_length=16), AfterValidator(_not_reserved)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]

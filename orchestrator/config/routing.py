@@ -8,7 +8,7 @@ from pydantic import Field
 
 from orchestrator.config.base import PluginSpec, Section, plugin_of
 
-Policy = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$", max_length=16)]
+Policy = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$", max_length=16)]
 
 BEST, COMMON, ERROR = "best", "common", "error"
 

@@ -74,9 +74,9 @@ def _check_language(change: Change, version: Version) -> None:
     try:
         TypeAdapter(Language).validate_python(language)
     except ValidationError:
-        fix = "a language is named by small letters, digits, - and _, beginning with a letter: es"
+        fix = "a language is named by letters, digits, - and _, beginning with a letter: es, pt-BR"
         raise RecipeError(f"{language!r} is no name for a language", _LINE, fix) from None
-    if change.kind == "add" and language in version.languages:
+    if change.kind == "add" and language.lower() in map(str.lower, version.languages):
         fix = f"mome expert replace {version.run} {language} trains it anew"
         raise RecipeError(f"the mixture has an expert for {language!r} ({there})", _LINE, fix)
     if change.kind != "add" and language not in version.languages:
