@@ -1,0 +1,153 @@
+"""Laws of teachers with other tokens than their students: both are compared by classes of next texts.
+
+Rows sum to 1 on both sides, equal vocabularies give the plain loss, names of tokens mean nothing, and every soft loss
+is its definition on the classes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from orchestrator.classes import Classes
+from orchestrator.errors import ModelError
+from orchestrator.losses import IGNORED, LazyLogits, SoftLoss, distillation_loss
+from orchestrator.losses._classes import ClassSums
+from orchestrator.plugins import available, create
+
+ROOM, OPTIONS = "losses", dict[str, dict[str, Any]]()
+NAMES = available(ROOM)
+V, W, D, N = 7, 11, 4, 9
+CLASSES = Classes(torch.tensor([0, 1, 1, 2, 3, 3, 4]), torch.tensor([4, 0, 0, 1, 2, 2, 2, 3, 0, 1, 4]), 5)
+KNOWN = torch.tensor([True, True, False, True, True, True, False, True, True])
+TARGETS = torch.tensor([0, 3, 2, IGNORED, 6, 5, 1, 4, 2])
+
+
+def draw(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed + 7 * len(shape)), dtype=torch.float64)
+
+
+def make(name: str, temperature: float = 1.0) -> SoftLoss:
+    loss: SoftLoss = create(ROOM, name, {**OPTIONS.get(name, {}), "temperature": temperature})
+    return loss
+
+
+def student() -> list[Tensor]:
+    return [draw(N, D, seed=2).requires_grad_(), draw(V, D, seed=3).requires_grad_()]
+
+
+def teacher(classes: Classes | None = CLASSES, known: Tensor | None = KNOWN, weight: Tensor | None = None) -> LazyLogits:
+    weight = 2 * draw(W, D, seed=4) if weight is None else weight
+    return LazyLogits(draw(N, D, seed=1), weight, classes=classes, known=known)
+
+
+def added_up(logits: Tensor, classes: Tensor) -> Tensor:
+    """The definition: a softmax over all tokens, added up; log, [N, K]."""
+    p = logits.softmax(-1)
+    return torch.stack([p[:, classes == each].sum(-1) for each in range(CLASSES.count)], -1).log()
+
+
+def defined(soft: SoftLoss, hidden: Tensor, weight: Tensor) -> Tensor:
+    known = KNOWN & (TARGETS != IGNORED)
+    theirs = added_up(teacher().hidden @ teacher().weight.t(), CLASSES.teacher)
+    return soft.per_token(added_up(hidden @ weight.t(), CLASSES.student), theirs)[known].sum()
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.5])
+@pytest.mark.parametrize("chunk", [2, 64])
+def test_it_is_the_definition_on_classes_and_so_is_its_gradient(name: str, temperature: float, chunk: int) -> None:
+    soft, ours, plain = make(name, temperature), student(), student()
+    sums = distillation_loss(LazyLogits(*ours), TARGETS, teacher=teacher(), soft=soft, alpha=0.0, beta=1.0, chunk=chunk)
+    sums.loss.backward()
+    expected = defined(soft, *plain)
+    expected.backward()
+    torch.testing.assert_close(sums.soft, expected.detach(), rtol=1e-9, atol=1e-9)
+    for mine, theirs in zip(ours, plain, strict=True):
+        torch.testing.assert_close(mine.grad, theirs.grad, rtol=1e-8, atol=1e-9)
+    with torch.no_grad():
+        value = distillation_loss(LazyLogits(*ours), TARGETS, teacher=teacher(), soft=soft, alpha=0.0, beta=1.0).soft
+    torch.testing.assert_close(value, sums.soft, rtol=1e-9, atol=1e-9)
+
+
+def test_gradients_are_those_of_small_differences(name: str) -> None:
+    def loss(hidden: Tensor) -> Tensor:
+        logits = LazyLogits(hidden, weight)
+        return distillation_loss(logits, TARGETS, teacher=teacher(), soft=make(name), alpha=0.3, beta=0.7).loss
+
+    hidden, weight = student()
+    weight = weight.detach()
+    loss(hidden).backward()
+    assert hidden.grad is not None
+    for place in ((0, 0), (4, 2), (7, 3)):
+        step = torch.zeros_like(hidden).index_put(tuple(map(torch.tensor, place)), torch.tensor(1e-6).double())
+        with torch.no_grad():
+            slope = (loss(hidden + step) - loss(hidden - step)) / 2e-6
+        torch.testing.assert_close(hidden.grad[place], slope, rtol=1e-5, atol=1e-8)
+
+
+def test_equal_vocabularies_give_the_plain_loss(name: str) -> None:
+    weight, found = 2 * draw(V, D, seed=4), []
+    same = Classes(torch.arange(V), torch.arange(V), V)
+    for classes, known in ((None, None), (same, torch.ones(N, dtype=torch.bool))):
+        mine = student()
+        sums = distillation_loss(
+            LazyLogits(*mine), TARGETS, teacher=teacher(classes, known, weight), soft=make(name), alpha=0.4, beta=0.6
+        )
+        sums.loss.backward()
+        found.append([sums.loss.detach(), sums.soft, *(tensor.grad for tensor in mine)])
+    for plain, classed in zip(*found, strict=True):
+        torch.testing.assert_close(classed, plain, rtol=1e-12, atol=1e-12)
+
+
+def test_the_names_of_tokens_mean_nothing(name: str) -> None:
+    order, soft = torch.randperm(W, generator=torch.Generator().manual_seed(1)), make(name)
+    shuffled = CLASSES._replace(teacher=CLASSES.teacher[order])
+    found = [
+        distillation_loss(LazyLogits(*student()), TARGETS, teacher=each, soft=soft, alpha=0.0, beta=1.0).soft.detach()
+        for each in (teacher(), teacher(shuffled, weight=teacher().weight[order]))
+    ]
+    torch.testing.assert_close(*found, rtol=1e-12, atol=1e-12)
+    other = teacher(CLASSES, weight=teacher().weight[order])  # another distribution costs something
+    assert (distillation_loss(LazyLogits(*student()), TARGETS, teacher=other, soft=soft, beta=1.0).soft - found[0]).abs() > 1e-3
+
+
+def test_a_merge_that_changes_no_text_changes_nothing(name: str) -> None:
+    """Two tokens of a class may be one whose probability is their sum."""
+    logits = teacher().hidden @ teacher().weight.t()
+    merged = torch.cat([logits[:, 1:3].logsumexp(1, keepdim=True), logits[:, [0, *range(3, W)]]], 1)
+    classes = CLASSES._replace(teacher=CLASSES.teacher[[1, 0, *range(3, W)]])
+    whole = LazyLogits(logits, torch.eye(W, dtype=torch.float64), classes=CLASSES, known=KNOWN)
+    fewer = LazyLogits(merged, torch.eye(W - 1, dtype=torch.float64), classes=classes, known=KNOWN)
+    soft = make(name)
+    found = [
+        distillation_loss(LazyLogits(*student()), TARGETS, teacher=each, soft=soft, beta=1.0).soft.detach()
+        for each in (whole, fewer)
+    ]
+    torch.testing.assert_close(*found, rtol=1e-12, atol=1e-12)
+
+
+def test_rows_sum_to_one() -> None:
+    for classes, size in ((CLASSES.student, V), (CLASSES.teacher, W)):
+        logits = 30 * draw(N, size, seed=5)  # many tokens have no probability left
+        rows = ClassSums(classes, CLASSES.count)(logits.log_softmax(-1))
+        torch.testing.assert_close(rows.exp().sum(-1), torch.ones(N, dtype=torch.float64), rtol=1e-12, atol=1e-12)
+        assert rows.isfinite().all()
+
+
+def test_every_known_position_gets_a_gradient_and_no_other() -> None:
+    hidden, weight = student()
+    distillation_loss(
+        LazyLogits(hidden, weight.detach()), TARGETS, teacher=teacher(), soft=make("forward_kl"), alpha=0.0, beta=1.0
+    ).loss.backward()
+    assert hidden.grad is not None
+    assert ((hidden.grad.abs().sum(-1) > 0) == (KNOWN & (TARGETS != IGNORED))).all()
+
+
+def test_classes_of_other_vocabularies_are_refused() -> None:
+    with pytest.raises(ModelError, match="classes are of 7 and 11 tokens"):
+        distillation_loss(
+            LazyLogits(*student()), TARGETS, teacher=teacher(weight=draw(W + 1, D)), soft=make("jsd"), beta=1.0
+        )
