@@ -24,6 +24,7 @@ from orchestrator.stages._kept import expected_rows
 from orchestrator.stages._mixing import ROUTER
 from orchestrator.stages.base import Cost, Expected, Stage
 from orchestrator.stages.held_out import held_out_tokens
+from orchestrator.tokens.aligned import AlignedBlocks
 from orchestrator.tokens.blocks import TokenBlocks
 from orchestrator.tokens.tokenizer import byte_lengths, load_tokenizer
 
@@ -93,7 +94,7 @@ class EvaluationStage(Stage):
         size = partial(parameter_count, context=expected.context)
         rows = [expected_rows(inputs, language, expected.vocab_size, expected) for language in self.languages]
         experts = sum(size(expected.expert, each) for each in rows) if expected.expert else 0
-        flops = 2.0 * (size(expected.teacher, expected.vocab_size) + experts) * tokens
+        flops = 2.0 * (size(expected.teacher, expected.teacher_rows) + experts) * tokens
         return Cost(tokens=tokens * (1 + len(self.languages)), flops=flops)
 
     def _losses(
@@ -106,7 +107,17 @@ class EvaluationStage(Stage):
         """Losses of blocks by language and model, in several processes on CPUs when there is much to compute."""
         options = self.evaluation
         jobs = [
-            _Job(role, inputs[role], inputs["blocks"], options.split, language, rows, options.batch, env.device)
+            _Job(
+                role,
+                inputs[role],
+                inputs["blocks"],
+                inputs.get(f"alignment-{language}"),
+                options.split,
+                language,
+                rows,
+                options.batch,
+                env.device,
+            )
             for role in (TEACHER, "mixture")
             for language, rows in probabilities.items()
         ]
@@ -144,6 +155,7 @@ class _Job:
     role: str
     folder: Path
     blocks: Path
+    alignment: Path | None  # of the teacher's tokens, where they are others
     split: str
     language: str
     probabilities: NDArray[np.float64]
@@ -152,6 +164,7 @@ class _Job:
 
 
 def _evaluate(job: _Job) -> dict[str, NDArray[np.float64]]:
+    from orchestrator.evaluation.aligned import aligned_losses
     from orchestrator.evaluation.mixtures import mixture_losses
     from orchestrator.evaluation.perplexity import block_losses
     from orchestrator.evaluation.respelled import own_vocabularies, respelled_losses
@@ -161,6 +174,9 @@ def _evaluate(job: _Job) -> dict[str, NDArray[np.float64]]:
     blocks = TokenBlocks.open(job.blocks, job.split)
     if job.role == TEACHER:
         model = load_model(job.folder / "model", job.device)
+        if job.alignment is not None:
+            aligned = AlignedBlocks(job.blocks, job.split, {job.language: job.alignment})
+            return {TEACHER: aligned_losses(model, aligned, job.language, len(job.probabilities), job.batch)}
         return {TEACHER: block_losses(model, blocks, job.language, len(job.probabilities), job.batch)}
     mixture = load_mixture(job.folder, job.device)
     if vocabularies := own_vocabularies(job.folder, mixture.languages):

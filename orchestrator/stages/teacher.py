@@ -11,6 +11,7 @@ from orchestrator.environment import Environment
 from orchestrator.errors import ModelError
 from orchestrator.stages.base import Cost, Expected, Stage
 from orchestrator.stages.training import check_tokens, fingerprint, pretrained_files, training_cost, training_data
+from orchestrator.tokens.tokenizer import load_tokenizer, vocabulary_size
 
 if TYPE_CHECKING:
     from orchestrator.tokens.blocks import TokenBlocks
@@ -78,8 +79,10 @@ class TeacherStage(Stage):
             cost = training_cost(self.teacher.model, self.teacher.training, blocks, expected)
         else:
             vocab_size, context, _ = training_data(blocks, expected, None)
-            cost = Cost(parameters=parameter_count(self.teacher.model, vocab_size, context))
-        check_vocabulary(self.teacher.model, inputs.get("tokenizer") or expected.tokenizer)
+            rows = expected.teacher_vocab_size or vocab_size
+            cost = Cost(parameters=parameter_count(self.teacher.model, rows, context))
+        own = expected.teacher_tokenizer or expected.tokenizer
+        check_vocabulary(self.teacher.model, inputs.get("tokenizer") or own)
         return cost
 
     def _take(self, tokenizer: Path, blocks: TokenBlocks, out: Path, env: Environment) -> None:
@@ -94,6 +97,7 @@ class TeacherStage(Stage):
                 "set teacher.train=true, or teacher.model.type=pretrained",
             )
         if env.rank == 0:
-            model = build_model(self.teacher.model, blocks.vocab_size, blocks.context, self.seed)
+            size = vocabulary_size(load_tokenizer(tokenizer))  # its own, where experts have another
+            model = build_model(self.teacher.model, size, blocks.context, self.seed)
             write_model(model, tokenizer, out, {"steps": 0, "tokens": 0, "seconds": 0.0, "world_size": env.world_size})
             (out / "metrics.jsonl").touch()

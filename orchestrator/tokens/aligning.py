@@ -1,0 +1,168 @@
+"""Where the tokens of two tokenizers meet: places of the same documents at which both have read the same text.
+
+Each token in a packed stream has a key: the bytes of text up to its end, counted over all documents, and a few more at
+every document's borders, so that a key says which text has been read, and whether a document has ended since. Keys rise
+along both streams. Where they are equal, both models say what follows the same text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from orchestrator.tokens.encoding import EncodedCorpus
+from orchestrator.tokens.packing import packed
+
+_GROUP = 1 << 20
+"""Tokens that are matched at once; a longer document comes whole."""
+
+
+@dataclass(frozen=True, eq=False)
+class Matched:
+    """A few whole documents in both tokenizers' tokens.
+
+    Attributes:
+        student, teacher: their packed streams, token ids [M] and [N].
+        student_keys, teacher_keys: bytes read after each token, int64 [M] and [N].
+        places: which of the teacher's tokens has read what each of the student's has, int64 [M]; −1: none.
+        first: where the first token of the teacher's lies in its whole stream.
+        unlike: documents that the tokenizers read as different text.
+    """
+
+    student: np.ndarray
+    teacher: np.ndarray
+    student_keys: np.ndarray
+    teacher_keys: np.ndarray
+    places: np.ndarray
+    first: int
+    unlike: int
+
+
+@dataclass(frozen=True, eq=False)
+class _Side:
+    """Some documents in one tokenizer's tokens."""
+
+    stream: np.ndarray
+    document: np.ndarray  # of each token in the stream, counted from 0
+    within: np.ndarray  # of its document's packed tokens, counted from 0
+    lengths: np.ndarray
+    bytes: np.ndarray  # of each document
+    read: np.ndarray  # bytes of its document up to each token's end
+    begin: int
+    end: int
+    spaced: bool  # encoding puts a space in front of a text
+
+    @property
+    def ended(self) -> np.ndarray:
+        """Whether a token is one that ends a document."""
+        ended: np.ndarray = self.within >= self.begin + self.lengths[self.document]
+        return ended
+
+    def tells(self, whole: np.ndarray, boundary: bool) -> np.ndarray:
+        """Where it says what follows in the text, or that the document ends, or (after the end) that one begins.
+
+        Args:
+            whole: documents that end where the text does, bool.
+            boundary: the end of a document is told by a token of either side.
+        """
+        place, lengths = self.within - self.begin, self.lengths[self.document]
+        told = (place >= 0) & (place < lengths - 1)
+        told |= (place == lengths - 1) & whole[self.document] & boundary
+        if not self.spaced:
+            told |= place == -1
+        if self.end:
+            told |= (place == lengths + self.end - 1) & (self.begin > 0)
+        result: np.ndarray = told
+        return result
+
+
+class Pair:
+    """The documents of one language and split, chosen and in order, in the tokens of student and teacher.
+
+    Args:
+        student, teacher: the corpus in their tokens.
+        split, language: of it.
+        rows: of the corpus, int64 [documents].
+        kept: the student's tokens of each document, int64 [documents]; the last may be fewer than it has.
+    """
+
+    def __init__(
+        self, student: EncodedCorpus, teacher: EncodedCorpus, split: str, language: str, rows: np.ndarray, kept: np.ndarray
+    ) -> None:
+        self._corpora, self._rows = (student, teacher), rows
+        self._ids = [corpus.ids(split, language) for corpus in self._corpora]
+        lengths = [corpus.lengths(split, language) for corpus in self._corpora]
+        self._starts = [(np.cumsum(each) - each)[rows] for each in lengths]
+        self._lengths = [kept, lengths[1][rows]]
+        self._bytes = [corpus.vocabulary()[:, 0] for corpus in self._corpora]
+        self._whole = kept == lengths[0][rows]
+        self._boundary = all(corpus.delimiters for corpus in self._corpora)
+        self._both_end = all(corpus.begin and corpus.end for corpus in self._corpora)
+
+    def matched(self) -> Iterator[Matched]:
+        """The documents in order, some at a time."""
+        sizes = sum(each + corpus.delimiters for each, corpus in zip(self._lengths, self._corpora, strict=True))
+        ends = np.cumsum(sizes)
+        first = done = text = tokens = 0
+        while first < len(ends):
+            last = max(int(np.searchsorted(ends, done + _GROUP, side="right")), first + 1)
+            sides = [self._side(number, slice(first, last)) for number in (0, 1)]
+            whole = self._whole[first:last]
+            yield self._match(*sides, whole, text, tokens)
+            text += int(sides[0].bytes.sum()) + 3 * (last - first)
+            tokens += len(sides[1].stream)
+            first, done = last, int(ends[last - 1])
+
+    def _side(self, number: int, part: slice) -> _Side:
+        corpus, lengths = self._corpora[number], self._lengths[number][part]
+        around, starts = (corpus.begin, corpus.end), self._starts[number][part]
+        stream = np.concatenate(list(packed(self._ids[number], starts, lengths, around=around)))
+        sizes = lengths + corpus.delimiters
+        ends = np.cumsum(sizes)
+        document = np.repeat(np.arange(len(lengths)), sizes)
+        within = np.arange(len(stream)) - (ends - sizes)[document]
+        amounts = self._bytes[number][stream]
+        amounts[(within < len(corpus.begin)) | (within >= (sizes - len(corpus.end))[document])] = 0
+        read = np.cumsum(amounts)
+        totals = read[ends - 1]
+        before = np.concatenate([[0], totals[:-1]])
+        spaces = corpus.prefix_bytes
+        return _Side(
+            stream,
+            document,
+            within,
+            lengths,
+            totals - before - spaces,
+            np.maximum(read - before[document] - spaces, 0),
+            len(corpus.begin),
+            len(corpus.end),
+            spaces > 0,
+        )
+
+    def _match(self, student: _Side, teacher: _Side, whole: np.ndarray, text: int, first: int) -> Matched:
+        alike = (student.bytes == teacher.bytes) | ~whole
+        # Of each document as many bytes as the student reads, and three keys more: see `_keys`.
+        bases = text + np.cumsum(student.bytes + 3) - (student.bytes + 3)
+        keys = [_keys(side, bases, student.bytes, whole) for side in (student, teacher)]
+        tells = [side.tells(whole, self._boundary) & alike[side.document] for side in (student, teacher)]
+        if not self._both_end:
+            tells = [each & ~side.ended for each, side in zip(tells, (student, teacher), strict=True)]
+        places = np.searchsorted(keys[1], keys[0], side="right") - 1
+        found = np.maximum(places, 0)
+        met = (places >= 0) & (keys[1][found] == keys[0]) & tells[0] & tells[1][found]
+        unlike = int(np.count_nonzero(~alike))
+        return Matched(student.stream, teacher.stream, *keys, np.where(met, found, -1), first, unlike)
+
+
+def _keys(side: _Side, bases: np.ndarray, most: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """Bytes read after each token, over all documents; one more where its document has ended.
+
+    Where the other side has read less of a document (it was cut, or is other text there), what lies beyond has the key
+    after its end.
+    """
+    document, ended = side.document, side.ended
+    read = np.minimum(side.read, most[document] + ~whole[document])
+    keys: np.ndarray = bases[document] + np.where(ended, most[document] + 2, read)
+    return keys
