@@ -147,7 +147,7 @@ class AlignedBlocks(TokenBlocks):
         """
         found = [(self._splits[self.languages[language]], block) for language, block in rows.tolist()]
         longest = max(split.windows[block, 2] - split.windows[block, 0] for split, block in found)
-        ids = np.zeros((len(found), max(1, int(longest))), np.int64)
+        ids = np.zeros((len(found), max(2, int(longest))), np.int64)  # a token and its target
         places = np.full((len(found), self.context), -1, np.int64)
         for row, (split, block) in enumerate(found):
             start, _, end = split.windows[block]
