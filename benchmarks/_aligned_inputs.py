@@ -19,13 +19,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from orchestrator import run
-from orchestrator.classes import Classes
 from orchestrator.config.recipe import Recipe
 from orchestrator.errors import ResourceError
 from orchestrator.evaluation.aligned import aligned_losses
 from orchestrator.evaluation.evaluated import block_bytes
 from orchestrator.models import head, hidden_states, load_model
-from orchestrator.teacher import TeacherStates
+from orchestrator.stages._aligned import aligned_tokens
+from orchestrator.teacher import AlignedTokens, TeacherStates
 from orchestrator.tokens.aligned import AlignedBlocks
 from orchestrator.tokens.tokenizer import byte_lengths, load_tokenizer
 
@@ -181,16 +181,16 @@ class Inputs:
         return Said(torch.from_numpy(ids), hidden, int(first - begin), torch.from_numpy(ends), torch.from_numpy(ours))
 
     @cached_property
-    def classes(self) -> Classes:
-        """What student and teacher are compared by."""
-        found = self.blocks.alignment
-        return Classes(torch.from_numpy(found.student), torch.from_numpy(found.teacher), found.count)
+    def _aligned(self) -> AlignedTokens:
+        found = aligned_tokens(self.blocks)
+        assert found is not None
+        return found
 
     def states(self, ids_BT: Tensor, rows_B2: Tensor) -> TeacherStates:  # noqa: ARG002
         """The teacher of the product, which has said it already."""
-        places_BT = torch.from_numpy(self.blocks.windows(rows_B2.numpy()).places)
+        window = self._aligned.window(rows_B2)
         hidden = [
             self.said(int(block)).hidden[places.clamp(min=0)]
-            for block, places in zip(rows_B2[:, 1], places_BT, strict=True)
+            for block, places in zip(rows_B2[:, 1], window.places, strict=True)
         ]
-        return TeacherStates(torch.stack(hidden), self.weight, None, classes=self.classes, known=places_BT >= 0)
+        return TeacherStates(torch.stack(hidden), self.weight, None, classes=self._aligned.classes, met=window.met())

@@ -71,8 +71,8 @@ class ChunkHead:
             # Every tile is the same memory: whoever takes one is done with it before the next.
             yield slice(start, start + height), tile_PD[: len(rows)].copy_(rows)
 
-    def logits(self, part: slice) -> Tensor:
-        """The logits [R, V] of a slice of the chunk in exact arithmetic; may be a view of `logits_CV`."""
+    def logits(self, part: slice | Tensor) -> Tensor:
+        """The logits [R, V] of some rows of the chunk in exact arithmetic; may be a view of `logits_CV`."""
         logits_RV = self.logits_CV[part].to(self._exact)
         if self._scale != 1:
             logits_RV = logits_RV * self._scale

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from orchestrator.classes import Classes
+from orchestrator.classes import Classes, Met
 from orchestrator.errors import ModelError, TrainingError
 from orchestrator.heads import Head
 from orchestrator.losses._base import SoftLoss
@@ -39,7 +39,7 @@ class LazyLogits(NamedTuple):
         rest: of a teacher: the last entry's logits, [N] or [B, T], in place of the head's product, where that entry
             stands for all tokens that the student lacks.
         classes: of a teacher with other tokens than the student: what both are compared by; None: tokens.
-        known: of such a teacher: where it says what follows, bool [N] or [B, T].
+        met: of such a teacher: where it has read the same text.
     """
 
     hidden: Tensor
@@ -49,7 +49,7 @@ class LazyLogits(NamedTuple):
     cap: float | None = None
     rest: Tensor | None = None
     classes: Classes | None = None
-    known: Tensor | None = None
+    met: Met | None = None
 
     @property
     def head(self) -> Head:
@@ -128,7 +128,8 @@ def distillation_loss(
     teacher = None if teacher is None else _taught(teacher)
     valid_N = (targets_N != IGNORED).nonzero().flatten()
     _check(student, teacher, soft, targets_N, valid_N)
-    chunk, matmul = chunk or _default_chunk(student.weight), matmul or product_type(student.hidden)
+    larger = max((side.weight for side in (student, teacher) if isinstance(side, LazyLogits)), key=len)
+    chunk, matmul = chunk or _default_chunk(larger), matmul or product_type(student.hidden)
     plan = _Plan(targets_N, valid_N, teacher, soft, alpha, beta, chunk, matmul, torch.is_grad_enabled(), slopes)
     hidden, weight, bias, *after = student[:5]
     return plan.sums(*_ChunkedLoss.apply(hidden, weight, bias, after, plan))  # type: ignore[no-untyped-call]
@@ -223,10 +224,11 @@ def _chunk_teacher(plan: _Plan) -> ChunkTeacher | None:
         return ChunkSamples(*plan.teacher)
     if plan.teacher is None:
         return None
-    head = ChunkHead(plan.teacher.hidden, plan.teacher.head, plan.matmul, plan.chunk, plan.teacher.rest)
-    if plan.teacher.classes is None or plan.teacher.known is None:
-        return head
-    return ChunkClasses(head, plan.teacher.classes, plan.teacher.known)
+    hidden, classes, met = plan.teacher.hidden, plan.teacher.classes, plan.teacher.met
+    if classes is None or met is None:
+        return ChunkHead(hidden, plan.teacher.head, plan.matmul, plan.chunk, plan.teacher.rest)
+    # Of each of its tokens the teacher's row may be needed, and one before.
+    return ChunkClasses(ChunkHead(hidden, plan.teacher.head, plan.matmul, 2 * plan.chunk), classes, met)
 
 
 def _like(gradient: Tensor | None, parameter: Tensor | None) -> Tensor | None:
@@ -245,8 +247,8 @@ def _default_chunk(weight_VD: Tensor) -> int:
 
 def _flat(side: LazyLogits) -> LazyLogits:
     """Positions in one dimension."""
-    rest, known = (None if each is None else each.reshape(-1) for each in (side.rest, side.known))
-    return side._replace(hidden=side.hidden.reshape(-1, side.hidden.shape[-1]), rest=rest, known=known)
+    rest, met = None if side.rest is None else side.rest.reshape(-1), None if side.met is None else side.met.flat()
+    return side._replace(hidden=side.hidden.reshape(-1, side.hidden.shape[-1]), rest=rest, met=met)
 
 
 def _taught(teacher: Teaching) -> Teaching:
@@ -255,7 +257,7 @@ def _taught(teacher: Teaching) -> Teaching:
         return SampledLogits(teacher.ids.reshape(-1, teacher.ids.shape[-1]), teacher.entropy.reshape(-1))
     flat = _flat(teacher)
     rest = None if flat.rest is None else flat.rest.detach()
-    return LazyLogits(flat.hidden.detach(), *flat.head.unchanging, rest, flat.classes, flat.known)
+    return LazyLogits(flat.hidden.detach(), *flat.head.unchanging, rest, flat.classes, flat.met)
 
 
 def _check(

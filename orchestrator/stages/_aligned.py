@@ -29,16 +29,16 @@ def aligned_tokens(blocks: TokenBlocks) -> AlignedTokens | None:
     """What a teacher has to know of its students' tokens where its own are others; None: they are the same."""
     import torch
 
-    from orchestrator.classes import Classes
-    from orchestrator.teacher import AlignedTokens
+    from orchestrator.classes import Classes, Ways
+    from orchestrator.teacher import AlignedTokens, Window
 
     if not isinstance(blocks, AlignedBlocks):
         return None
 
-    def windows(rows_B2: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        found = blocks.windows(rows_B2.numpy())
-        return torch.from_numpy(found.ids), torch.from_numpy(found.places)
+    def window(rows_B2: torch.Tensor) -> Window:
+        return Window(*map(torch.from_numpy, blocks.windows(rows_B2.numpy())))
 
     alignment = blocks.alignment
-    classes = Classes(torch.from_numpy(alignment.student), torch.from_numpy(alignment.teacher), alignment.count)
-    return AlignedTokens(classes, windows)
+    sides = (torch.from_numpy(each) for each in (alignment.student, alignment.teacher))
+    ways = Ways(*map(torch.from_numpy, alignment.ways)) if len(alignment.ways.own) else None
+    return AlignedTokens(Classes(*sides, alignment.count, ways), window)

@@ -14,9 +14,10 @@ from orchestrator.environment import Environment
 from orchestrator.errors import ModelError, TokenizerError
 from orchestrator.stages.base import Cost, Expected, Stage
 from orchestrator.tokens.aligned import AlignedSplit, save_alignment
-from orchestrator.tokens.aligning import Matched, Pair
+from orchestrator.tokens.aligning import Matched, Pair, nodes_of
 from orchestrator.tokens.blocks import TokenBlocks
 from orchestrator.tokens.classes import Vocabulary, class_map
+from orchestrator.tokens.continuations import Continuations, continuations
 from orchestrator.tokens.encoding import EncodedCorpus
 from orchestrator.tokens.losing import lost_text
 from orchestrator.tokens.storage import SPLITS, read_array, read_json
@@ -47,11 +48,11 @@ class AlignmentStage(Stage):
         """
         sides = [Vocabulary.open(inputs[name]) for name in ("tokenizer", "teacher-tokenizer")]
         check_keeps_text(sides[1])
-        classes = class_map(*sides)
+        classes, ways = class_map(*sides), continuations(*sides)
         counts = _Counts()
         with disk_errors(out):
             for split in SPLITS:
-                found = _aligned(inputs, split, self.language, classes, counts if split == "train" else _Counts())
+                found = _aligned(inputs, split, self.language, classes, ways, counts if split == "train" else _Counts())
                 widest = int((found.windows[:, 2] - found.windows[:, 0]).max(initial=1))
                 self._check_positions(widest, len(classes[1]), inputs["blocks"])
                 found.save(out, split, len(classes[1]))
@@ -62,9 +63,9 @@ class AlignmentStage(Stage):
                 "classes": int(classes[0].max()) + 1,
                 **counts.about(),
             }
-            save_alignment(out, *classes, about)
+            save_alignment(out, classes, ways, about)
         message = (
-            f"{self.language}: the teacher says what follows {about['met']:.1%} of the tokens, in {about['classes']:,} "
+            f"{self.language}: the teacher says what follows {about['said']:.1%} of the tokens, in {about['classes']:,} "
             f"classes; both tokenizers begin the next text with the same one at {about['agreed']:.2%} of these"
         )
         env.log({"message": message})
@@ -111,12 +112,13 @@ class _Counts:
     """What is counted while splits are matched."""
 
     def __init__(self) -> None:
-        self.tokens = self.met = self.compared = self.agreed = self.unlike = 0
+        self.tokens = self.met = self.said = self.compared = self.agreed = self.unlike = 0
 
-    def add(self, part: Matched, classes: tuple[np.ndarray, np.ndarray]) -> None:
+    def add(self, part: Matched, nodes: np.ndarray, classes: tuple[np.ndarray, np.ndarray]) -> None:
         met = np.flatnonzero(part.places >= 0)
         self.tokens += len(part.places)
         self.met += len(met)
+        self.said += int(np.count_nonzero((part.places >= 0) | (nodes >= 0)))
         self.unlike += part.unlike
         met = met[(met + 1 < len(part.student)) & (part.places[met] + 1 < len(part.teacher))]
         ours, theirs = part.student[met + 1], part.teacher[part.places[met] + 1]
@@ -126,13 +128,19 @@ class _Counts:
     def about(self) -> dict[str, Any]:
         return {
             "met": self.met / max(1, self.tokens),
+            "said": self.said / max(1, self.tokens),
             "agreed": self.agreed / max(1, self.compared),
             "unlike_documents": self.unlike,
         }
 
 
 def _aligned(
-    inputs: Mapping[str, Path], split: str, language: str, classes: tuple[np.ndarray, np.ndarray], counts: _Counts
+    inputs: Mapping[str, Path],
+    split: str,
+    language: str,
+    classes: tuple[np.ndarray, np.ndarray],
+    ways: Continuations,
+    counts: _Counts,
 ) -> AlignedSplit:
     """A split's text in the teacher's tokens, laid beside its blocks."""
     blocks = TokenBlocks.open(inputs["blocks"], split)
@@ -143,9 +151,10 @@ def _aligned(
     if cut is not None:
         kept[-1] = cut["kept"]
     borders = np.arange(blocks.count(language) + 1) * blocks.context
-    streams, places, starts, targets, position = [], [], [], [], 0
+    streams, places, nodes, starts, targets, position = [], [], [], [], [], 0
     for part in Pair(*corpora, split, language, rows, kept).matched():
-        counts.add(part, classes)
+        nodes.append(nodes_of(part, ways, len(classes[0])))
+        counts.add(part, nodes[-1], classes)
         streams.append(part.teacher)
         places.append(np.where(part.places >= 0, part.places + part.first, -1))
         inside = borders[(borders >= position) & (borders < position + len(part.student))] - position
@@ -157,4 +166,4 @@ def _aligned(
     start, target = np.concatenate(starts), np.concatenate(targets)
     start = np.maximum(np.minimum(start, target - 1), 0)
     windows = np.stack([start[:-1], np.maximum(target[:-1], start[:-1] + 1), target[1:]], axis=1)
-    return AlignedSplit(np.concatenate(streams), np.concatenate(places)[: borders[-1]], windows)
+    return AlignedSplit(np.concatenate(streams), *(np.concatenate(each)[: borders[-1]] for each in (places, nodes)), windows)

@@ -1,6 +1,6 @@
 """Where the teacher's distributions come from, a file each."""
 
-from orchestrator.teacher._aligned import AlignedTokens
+from orchestrator.teacher._aligned import AlignedTokens, Window
 from orchestrator.teacher._base import (
     CachedTeacherSource,
     Teacher,
@@ -24,6 +24,7 @@ __all__ = [
     "TeacherSamples",
     "TeacherSource",
     "TeacherStates",
+    "Window",
     "shard_name",
     "write_shard",
 ]

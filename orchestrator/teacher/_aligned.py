@@ -7,11 +7,34 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from orchestrator.classes import Classes
+from orchestrator.classes import Classes, Met
+
+
+class Window(NamedTuple):
+    """Some blocks' text in the teacher's tokens.
+
+    Attributes:
+        ids: the teacher's, int64 [B, W].
+        places: which of them has read the text that each of the student's tokens has, int64 [B, T]; −1: none.
+        nodes: see :class:`orchestrator.classes.Met`.
+    """
+
+    ids: Tensor
+    places: Tensor
+    nodes: Tensor
+
+    def met(self) -> Met:
+        """Where both have read the same text. What lies before a block has not been read."""
+        known_BT = self.places >= 0
+        at_BT = torch.arange(known_BT.shape[1]).expand_as(known_BT).masked_fill(~known_BT, -1)
+        last_BT = at_BT.cummax(1).values
+        before_BT = torch.cat([torch.full_like(last_BT[:, :1], -1), last_BT[:, :-1]], 1)
+        return Met(known_BT, self.nodes.masked_fill(before_BT < 0, -1), before_BT)
 
 
 @dataclass(frozen=True)
@@ -20,28 +43,21 @@ class AlignedTokens:
 
     Attributes:
         classes: what both are compared by.
-        windows: of blocks by (language, block) indices [B, 2]: the teacher's ids [B, W], and which of them has read the
-            text that each of the student's tokens has, int64 [B, T]; −1: none.
+        window: of blocks by (language, block) indices, int64 [B, 2].
     """
 
     classes: Classes
-    windows: Callable[[Tensor], tuple[Tensor, Tensor]]
+    window: Callable[[Tensor], Window]
 
-    def known(self, rows_B2: Tensor) -> Tensor:
-        """Where the teacher says what follows, bool [B, T]."""
-        return self.windows(rows_B2)[1] >= 0
-
-    def hidden_states(self, run: Callable[[Tensor], Tensor], rows_B2: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
-        """The teacher's states at the student's tokens [B, T, D], zeros where it says nothing, and where it does [B, T].
+    def hidden_states(self, run: Callable[[Tensor], Tensor], rows_B2: Tensor, device: torch.device) -> tuple[Tensor, Met]:
+        """The teacher's states at the student's tokens [B, T, D], zeros where it has read another text; and where it has.
 
         Args:
             run: last hidden states [B, W, D] of ids [B, W].
             rows_B2: (language, block) indices.
             device: of the model.
         """
-        ids_BW, places_BT = self.windows(rows_B2)
-        places_BT = places_BT.to(device)
-        hidden_BWD, known_BT = run(ids_BW.to(device)), places_BT >= 0
-        places_BT1 = places_BT.clamp(min=0).unsqueeze(-1)
-        hidden_BTD = hidden_BWD.take_along_dim(places_BT1, 1)
-        return hidden_BTD.masked_fill(~known_BT.unsqueeze(-1), 0), known_BT
+        window = self.window(rows_B2)
+        hidden_BWD, places_BT = run(window.ids.to(device)), window.places.to(device)
+        hidden_BTD = hidden_BWD.take_along_dim(places_BT.clamp(min=0).unsqueeze(-1), 1)
+        return hidden_BTD.masked_fill((places_BT < 0).unsqueeze(-1), 0), window.met().to(device)

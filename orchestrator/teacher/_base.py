@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 
 from torch import Tensor, nn
 
-from orchestrator.classes import Classes
+from orchestrator.classes import Classes, Met
 from orchestrator.errors import ModelError
 from orchestrator.heads import Head
 from orchestrator.teacher._aligned import AlignedTokens
@@ -27,7 +27,7 @@ class TeacherStates(NamedTuple):
         scale, cap: what follows the head, see :class:`orchestrator.heads.Head`.
         rest: the last token's logits [B, T] where it stands for all that the student lacks; None: it lacks none.
         classes: of a teacher with other tokens: what both are compared by; None: the tokens are the student's.
-        known: of such a teacher: where it says what follows, bool [B, T].
+        met: of such a teacher: where it has read the same text.
     """
 
     hidden: Tensor
@@ -37,7 +37,7 @@ class TeacherStates(NamedTuple):
     cap: float | None = None
     rest: Tensor | None = None
     classes: Classes | None = None
-    known: Tensor | None = None
+    met: Met | None = None
 
     @property
     def head(self) -> Head:

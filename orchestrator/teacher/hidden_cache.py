@@ -45,4 +45,4 @@ class _Reader:
         aligned = self._source.aligned
         if aligned is None:
             return states
-        return states._replace(classes=self._classes, known=aligned.known(rows_B2).to(ids_BT.device))
+        return states._replace(classes=self._classes, met=aligned.window(rows_B2).met().to(ids_BT.device))

@@ -32,8 +32,8 @@ class _LiveTeacher:
         kept, aligned = self._source.kept, self._source.aligned
         if aligned is not None:
             run = partial(self._source.hidden_states, self._model)
-            hidden_BTD, known_BT = aligned.hidden_states(run, rows_B2, ids_BT.device)
-            return TeacherStates(hidden_BTD, *self._head, classes=self._classes, known=known_BT)
+            hidden_BTD, met = aligned.hidden_states(run, rows_B2, ids_BT.device)
+            return TeacherStates(hidden_BTD, *self._head, classes=self._classes, met=met)
         if kept is None:
             return TeacherStates(self._source.hidden_states(self._model, ids_BT), *self._head)
         hidden_BTD = self._source.hidden_states(self._model, kept.whole(rows_B2).to(ids_BT.device))

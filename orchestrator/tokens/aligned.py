@@ -3,7 +3,8 @@
 `alignment.json` says of which tokenizers it is, and how well they fit; `student.npy` and `teacher.npy` hold the class of
 each token (:mod:`orchestrator.tokens.classes`). Each split has `<split>.bin`, the packed documents in the teacher's tokens;
 `<split>.places.npy`, for each token of the student's stream which of the teacher's has read the same text, −1 for none;
-and `<split>.windows.npy`, for each block which of them to read.
+`<split>.nodes.npy`, the node that it reaches (:mod:`orchestrator.tokens.continuations`); and `<split>.windows.npy`, for each
+block which of the teacher's tokens to read. `starts.npy`, `tokens.npy`, `classes.npy` and `own.npy` say how nodes go on.
 
 Shape legend: B blocks, T tokens of a block, W tokens of the teacher for a block (as many as the longest has).
 """
@@ -21,6 +22,7 @@ import xxhash
 from orchestrator.artifacts import write_json
 from orchestrator.errors import ArtifactError
 from orchestrator.tokens.blocks import TokenBlocks
+from orchestrator.tokens.continuations import Continuations
 from orchestrator.tokens.storage import damaged, map_stream, read_array, read_json, token_dtype, write_array
 
 ABOUT = "alignment.json"
@@ -34,12 +36,14 @@ class AlignedSplit:
     Attributes:
         stream: the packed documents, token ids [N].
         places: index into it for each of the student's tokens in blocks, int32 or int64 [blocks · T]; −1: none.
+        nodes: of each of the student's tokens, int32 or int64 [blocks · T]; −1: none.
         windows: int64 [blocks, 3]: the first token to read, the first whose text the block's targets are, and the one
             after the last.
     """
 
     stream: np.ndarray
     places: np.ndarray
+    nodes: np.ndarray
     windows: np.ndarray
 
     def save(self, out: Path, split: str, vocab_size: int) -> None:
@@ -47,6 +51,7 @@ class AlignedSplit:
         self.stream.astype(token_dtype(vocab_size)).tofile(out / f"{split}.bin")
         small = len(self.stream) < 2**31
         write_array(out / f"{split}.places.npy", self.places.astype(np.int32 if small else np.int64))
+        write_array(out / f"{split}.nodes.npy", self.nodes.astype(np.int32))
         write_array(out / f"{split}.windows.npy", self.windows)
 
 
@@ -56,10 +61,21 @@ class TeacherWindows(NamedTuple):
     Attributes:
         ids: int64 [B, W]; what lies beyond a block's text is 0.
         places: which of them has read the text that each of the student's tokens has, int64 [B, T]; −1: none.
+        nodes: of each of the student's tokens, int64 [B, T]; −1: none.
     """
 
     ids: np.ndarray
     places: np.ndarray
+    nodes: np.ndarray
+
+
+class AlignedWays(NamedTuple):
+    """How nodes go on, see :class:`orchestrator.classes.Ways`."""
+
+    starts: np.ndarray
+    tokens: np.ndarray
+    classes: np.ndarray
+    own: np.ndarray
 
 
 class Alignment:
@@ -70,6 +86,7 @@ class Alignment:
         about: `alignment.json`.
         student, teacher: class of each token, int64 [V] and [W].
         count: of classes.
+        ways: how nodes go on.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -80,6 +97,7 @@ class Alignment:
         """
         self.folder, self.about = folder, read_json(folder / ABOUT, _STAGE)
         self.student, self.teacher = (read_array(folder / f"{side}.npy", _STAGE) for side in ("student", "teacher"))
+        self.ways = AlignedWays(*(read_array(folder / f"{name}.npy", _STAGE) for name in AlignedWays._fields))
         self.count = int(self.student.max(initial=-1)) + 1
         if self.count != int(self.teacher.max(initial=-1)) + 1:
             raise damaged(folder / "teacher.npy", _STAGE, "the classes of student and teacher are not the same")
@@ -95,14 +113,15 @@ class Alignment:
         Raises:
             ArtifactError: a file is missing or damaged.
         """
-        places, windows = (read_array(self.folder / f"{name}.{kind}.npy", _STAGE) for kind in ("places", "windows"))
+        kinds = ("places", "nodes", "windows")
+        places, nodes, windows = (read_array(self.folder / f"{name}.{kind}.npy", _STAGE) for kind in kinds)
         path = self.folder / f"{name}.bin"
         if not path.is_file():
             raise damaged(path, _STAGE, f"{path.name} is missing")
         stream = map_stream(path, token_dtype(len(self.teacher)))
         if max(places.max(initial=-1), windows.max(initial=0) - 1) >= len(stream):
             raise damaged(path, _STAGE, f"{path.name} holds {len(stream):,} tokens, fewer than are read")
-        return AlignedSplit(stream, places, windows)
+        return AlignedSplit(stream, places, nodes, windows)
 
 
 class AlignedBlocks(TokenBlocks):
@@ -148,17 +167,23 @@ class AlignedBlocks(TokenBlocks):
         found = [(self._splits[self.languages[language]], block) for language, block in rows.tolist()]
         longest = max(split.windows[block, 2] - split.windows[block, 0] for split, block in found)
         ids = np.zeros((len(found), max(2, int(longest))), np.int64)  # a token and its target
-        places = np.full((len(found), self.context), -1, np.int64)
+        places, nodes = np.full((2, len(found), self.context), -1, np.int64)
         for row, (split, block) in enumerate(found):
             start, _, end = split.windows[block]
             ids[row, : end - start] = split.stream[start:end]
-            absolute = split.places[block * self.context : (block + 1) * self.context].astype(np.int64)
+            part = slice(block * self.context, (block + 1) * self.context)
+            absolute, nodes[row] = split.places[part].astype(np.int64), split.nodes[part]
             places[row] = np.where(absolute >= 0, absolute - start, -1)
-        return TeacherWindows(ids, places)
+        return TeacherWindows(ids, places, nodes)
 
 
-def save_alignment(out: Path, student: np.ndarray, teacher: np.ndarray, about: Mapping[str, Any]) -> None:
-    """Write the classes of both vocabularies, and what is to be said of them."""
-    for side, classes in (("student", student), ("teacher", teacher)):
-        write_array(out / f"{side}.npy", classes)
+def save_alignment(
+    out: Path, classes: tuple[np.ndarray, np.ndarray], ways: Continuations, about: Mapping[str, Any]
+) -> None:
+    """Write the classes of both vocabularies, how nodes go on, and what is to be said of them."""
+    for side, each in zip(("student", "teacher"), classes, strict=True):
+        write_array(out / f"{side}.npy", each)
+    found = AlignedWays(ways.starts, ways.tokens, classes[0][ways.nexts], ways.own)
+    for name, array in found._asdict().items():
+        write_array(out / f"{name}.npy", array)
     write_json(out / ABOUT, dict(about))

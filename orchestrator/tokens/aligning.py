@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from orchestrator.tokens.continuations import Continuations
 from orchestrator.tokens.encoding import EncodedCorpus
 from orchestrator.tokens.packing import packed
 
@@ -166,3 +167,27 @@ def _keys(side: _Side, bases: np.ndarray, most: np.ndarray, whole: np.ndarray) -
     read = np.minimum(side.read, most[document] + ~whole[document])
     keys: np.ndarray = bases[document] + np.where(ended, most[document] + 2, read)
     return keys
+
+
+def nodes_of(part: Matched, ways: Continuations, vocab_size: int) -> np.ndarray:
+    """The node that each of the student's tokens reaches, int64 [M]; −1: none, or both have not read its text alike.
+
+    The teacher has read nothing since both have last met (inside of a token), or the one token that is the node's text.
+
+    Args:
+        part: matched documents.
+        ways: nodes.
+        vocab_size: of the student.
+    """
+    at = np.arange(len(part.student))
+    last = np.maximum.accumulate(np.where(part.places >= 0, at, -1))
+    before = np.concatenate([[-1], last[:-1]])
+    nodes = ways.walk(part.student, np.where(before >= 0, at - before, 0), vocab_size)
+    met, since = part.places >= 0, part.places[np.maximum(before, 0)]
+    whole = met & (part.places == since + 1) & (ways.own[nodes] == part.teacher[np.maximum(part.places, 0)]) if len(
+        ways.own
+    ) else np.zeros_like(met)
+    read = np.searchsorted(part.teacher_keys, part.student_keys, side="right") - 1
+    inside = ~met & (read == since)
+    result: np.ndarray = np.where((nodes >= 0) & (whole | inside), nodes, -1)
+    return result

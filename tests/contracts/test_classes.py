@@ -6,13 +6,14 @@ is its definition on the classes.
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from orchestrator.classes import Classes
+from orchestrator.classes import Classes, Met, Ways
 from orchestrator.errors import ModelError
 from orchestrator.losses import IGNORED, LazyLogits, SoftLoss, distillation_loss
 from orchestrator.losses._classes import ClassSums
@@ -23,6 +24,7 @@ NAMES = available(ROOM)
 V, W, D, N = 7, 11, 4, 9
 CLASSES = Classes(torch.tensor([0, 1, 1, 2, 3, 3, 4]), torch.tensor([4, 0, 0, 1, 2, 2, 2, 3, 0, 1, 4]), 5)
 KNOWN = torch.tensor([True, True, False, True, True, True, False, True, True])
+NONE = torch.full((N,), -1)
 TARGETS = torch.tensor([0, 3, 2, IGNORED, 6, 5, 1, 4, 2])
 
 
@@ -41,7 +43,8 @@ def student() -> list[Tensor]:
 
 def teacher(classes: Classes | None = CLASSES, known: Tensor | None = KNOWN, weight: Tensor | None = None) -> LazyLogits:
     weight = 2 * draw(W, D, seed=4) if weight is None else weight
-    return LazyLogits(draw(N, D, seed=1), weight, classes=classes, known=known)
+    met = None if known is None else Met(known, NONE, NONE)
+    return LazyLogits(draw(N, D, seed=1), weight, classes=classes, met=met)
 
 
 def added_up(logits: Tensor, classes: Tensor) -> Tensor:
@@ -119,8 +122,8 @@ def test_a_merge_that_changes_no_text_changes_nothing(name: str) -> None:
     logits = teacher().hidden @ teacher().weight.t()
     merged = torch.cat([logits[:, 1:3].logsumexp(1, keepdim=True), logits[:, [0, *range(3, W)]]], 1)
     classes = CLASSES._replace(teacher=CLASSES.teacher[[1, 0, *range(3, W)]])
-    whole = LazyLogits(logits, torch.eye(W, dtype=torch.float64), classes=CLASSES, known=KNOWN)
-    fewer = LazyLogits(merged, torch.eye(W - 1, dtype=torch.float64), classes=classes, known=KNOWN)
+    whole = LazyLogits(logits, torch.eye(W, dtype=torch.float64), classes=CLASSES, met=Met(KNOWN, NONE, NONE))
+    fewer = LazyLogits(merged, torch.eye(W - 1, dtype=torch.float64), classes=classes, met=Met(KNOWN, NONE, NONE))
     soft = make(name)
     found = [
         distillation_loss(LazyLogits(*student()), TARGETS, teacher=each, soft=soft, beta=1.0).soft.detach()
@@ -151,3 +154,75 @@ def test_classes_of_other_vocabularies_are_refused() -> None:
         distillation_loss(
             LazyLogits(*student()), TARGETS, teacher=teacher(weight=draw(W + 1, D)), soft=make("jsd"), beta=1.0
         )
+
+
+# A language of words, each with a space in front: " a", " play", " playing", " player", " playings" are the teacher's
+# tokens 0 to 4, and 5 to 7 are "ing", "er" and "s", which no word begins with. The student has " a", " play", "ing",
+# "er" and "s". What follows a word depends on it alone, so the truth about the student's next token is a few sums.
+WORDS = {0: [0], 1: [1], 2: [1, 2], 3: [1, 3], 4: [1, 2, 4]}
+SPOKEN = [0, 4, 1, 0, 2, 3, 1, 4, 2, 0, 1, 1, 2]
+LANGUAGE = Classes(
+    torch.tensor([0, 1, 2, 3, 4]),
+    torch.tensor([0, 1, 1, 1, 1, 2, 3, 4]),
+    5,
+    Ways(torch.tensor([0, 3, 4]), torch.tensor([2, 3, 4, 4]), torch.tensor([2, 3, 2, 4]), torch.tensor([1, 2])),
+)
+NODES = {(1,): 0, (1, 2): 1}
+
+
+def spoken() -> tuple[Tensor, Met, Tensor]:
+    """Of the student's tokens of a text: the teacher's logits where it has read as much, what it has read, the truth."""
+    table = draw(5, 8, seed=6).index_fill(1, torch.tensor([5, 6, 7]), -1e4).log_softmax(-1)  # by the word before
+    rows: list[tuple[int, bool, int, int]] = [(0, True, -1, -1)]
+    truth = [_first(table[0].exp())]
+    for last, word in itertools.pairwise(SPOKEN):
+        before = len(rows) - 1
+        for size in range(1, len(WORDS[word]) + 1):
+            path = WORDS[word][:size]
+            rows.append((word, size == len(WORDS[word]), NODES.get(tuple(path), -1), before))
+            q = torch.zeros(5, dtype=torch.float64)
+            for other, its in WORDS.items():
+                if its[: len(path)] == path:
+                    p = table[last, other].exp()
+                    q += p * (_first(table[other].exp()) if its == path else torch.eye(5).double()[its[len(path)]])
+            truth.append(q / q.sum())
+    words, known, nodes, places = (torch.tensor(each) for each in zip(*rows, strict=True))
+    return table[words].masked_fill(~known[:, None], 0), Met(known, nodes, places), torch.stack(truth)
+
+
+def _first(p: Tensor) -> Tensor:
+    """Probabilities of the student's next token, from those of the next word."""
+    return torch.stack([p[0], p[1:5].sum(), *p.new_zeros(3)])
+
+
+def test_who_knows_the_truth_loses_nothing_anywhere(name: str) -> None:
+    """Where a token is the beginning of another's text, what the teacher says is the exact marginal."""
+    theirs, met, truth = spoken()
+    logits = truth.clamp(min=1e-300).log().requires_grad_()
+    student, eye = LazyLogits(logits, torch.eye(5).double()), torch.eye(8).double()
+    soft, targets = make(name), torch.zeros(len(logits), dtype=torch.int64)
+    teacher = LazyLogits(theirs, eye, classes=LANGUAGE, met=met)
+    sums = distillation_loss(student, targets, teacher=teacher, soft=soft, alpha=0.0, beta=1.0, chunk=5)
+    sums.loss.backward()
+    assert logits.grad is not None
+    if soft.zero_at_equality:
+        torch.testing.assert_close(sums.soft, torch.zeros(()).double(), atol=1e-9, rtol=0)
+    torch.testing.assert_close(logits.grad, torch.zeros_like(logits), atol=1e-7, rtol=0)
+    naive = teacher._replace(met=met._replace(nodes=torch.full_like(met.nodes, -1)))
+    biased = distillation_loss(student, targets, teacher=naive, soft=soft, alpha=0.0, beta=1.0)
+    assert (biased.soft - sums.soft).abs() > 0.1  # the teacher alone knows that a word has ended
+
+
+def test_every_token_of_a_longer_one_gets_a_gradient() -> None:
+    theirs, met, truth = spoken()
+    logits = torch.zeros_like(truth).requires_grad_()
+    teacher = LazyLogits(theirs, torch.eye(8).double(), classes=LANGUAGE, met=met)
+    student, targets = LazyLogits(logits, torch.eye(5).double()), torch.zeros(len(logits), dtype=torch.int64)
+    whole = distillation_loss(student, targets, teacher=teacher, soft=make("forward_kl"), alpha=0.0, beta=1.0)
+    whole.loss.backward()
+    assert logits.grad is not None
+    assert (logits.grad.abs().sum(-1) > 0).all()
+    torch.testing.assert_close(logits.grad.sum(-1), torch.zeros(len(logits)).double(), atol=1e-12, rtol=0)
+    for chunk in (1, 3):
+        part = distillation_loss(student, targets, teacher=teacher, soft=make("forward_kl"), beta=1.0, chunk=chunk)
+        torch.testing.assert_close(part.soft, whole.soft)

@@ -184,3 +184,35 @@ def test_damage_is_said(made: dict[str, Path], tmp_path: Path) -> None:
     (inputs["alignment-es"] / "test.bin").unlink()
     with pytest.raises(ArtifactError, match="missing"):
         opened(inputs, "test")
+
+
+@pytest.mark.parametrize("kind", EXACT)
+def test_nodes_are_texts_that_the_teachers_tokens_reach_beyond(kind: str, made: dict[str, Path], tmp_path: Path) -> None:
+    blocks = opened(laid(made, kind, tmp_path))
+    sides = [Vocabulary.open(folder) for folder in (made["root"] / "tokenizer", made[kind])]
+    split, ways = blocks.aligned("es"), blocks.alignment.ways
+    stream = np.fromfile(blocks.folder / "train" / "es.bin", np.uint16)
+    noded = np.flatnonzero(split.nodes >= 0)
+    since = 0
+    for place in noded:
+        before = max(each for each in range(place) if split.places[each] >= 0)
+        text = b"".join(sides[0].texts[token] for token in stream[before + 1 : place + 1])
+        node = split.nodes[place]
+        for way in range(ways.starts[node], ways.starts[node + 1]):
+            longer = sides[1].texts[ways.tokens[way]]
+            assert longer.startswith(text)
+            assert len(longer) > len(text)
+        if ways.own[node] >= 0:
+            assert sides[1].texts[ways.own[node]] == text
+        if split.places[place] >= 0:
+            assert split.stream[split.places[place]] == ways.own[node]
+        else:  # inside of a token of the teacher's, which is one of the ways
+            inside = split.stream[split.places[before] + 1]
+            assert inside in ways.tokens[ways.starts[node] : ways.starts[node + 1]]
+            since += 1
+    assert kind == "sentencepiece" or since  # its few tokens are short
+
+
+def test_a_tokenizer_of_its_own_has_no_nodes(made: dict[str, Path], tmp_path: Path) -> None:
+    alignment = opened(laid(made, "own", tmp_path)).alignment
+    assert not len(alignment.ways.own)
