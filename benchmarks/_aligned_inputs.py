@@ -1,4 +1,4 @@
-"""What the contenders of `mome bench alignment` read: blocks in the student's tokens, and what a teacher says beside them.
+"""What the contenders of `mome bench alignment` read: a student's blocks, and what a teacher says beside them.
 
 The product makes all of it: a run up to its alignment. The teacher's states are computed once and kept, so that no
 contender's time holds the teacher's layers.
@@ -28,6 +28,10 @@ from orchestrator.stages._aligned import aligned_tokens
 from orchestrator.teacher import AlignedTokens, TeacherStates
 from orchestrator.tokens.aligned import AlignedBlocks
 from orchestrator.tokens.tokenizer import byte_lengths, load_tokenizer
+
+
+_BATCH = 8
+"""Blocks that the teacher reads at once."""
 
 
 def given_teacher(name: str) -> str:
@@ -134,15 +138,18 @@ class Inputs:
         path = self.work / f"states-{self.language}-{self.count}.safetensors"
         if not path.exists():
             save_file(self._computed(), path)
-        return load_file(path)
+        kept: dict[str, Tensor] = load_file(path)
+        return kept
 
     def _computed(self) -> dict[str, Tensor]:
         model = load_model(self.folders["teacher"] / "model")
         hidden, windows = [], self.blocks.aligned(self.language).windows
         with torch.inference_mode():
-            for block in range(self.count):
-                ids = torch.from_numpy(self.blocks.windows(np.array([[self.index, block]])).ids)
-                hidden.append(hidden_states(model, ids)[0, : windows[block, 2] - windows[block, 0]])
+            for start in range(0, self.count, _BATCH):
+                numbers = np.arange(start, min(start + _BATCH, self.count))
+                rows = np.stack([np.full_like(numbers, self.index), numbers], axis=1)
+                states = hidden_states(model, torch.from_numpy(self.blocks.windows(rows).ids))
+                hidden += [each[: windows[n, 2] - windows[n, 0]] for n, each in zip(numbers, states, strict=True)]
         weight = head(model).weight.detach().clone()
         return {"hidden": torch.cat(hidden), "weight": weight, "teacher": torch.tensor(self.bits(model))}
 

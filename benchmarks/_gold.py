@@ -1,4 +1,4 @@
-"""The loss of TRL's experimental GOLD trainer, as an objective of ours: students in TRL's hands, everything else equal."""
+"""The loss of TRL's experimental GOLD trainer as an objective: all else is as it is for ours."""
 
 from __future__ import annotations
 

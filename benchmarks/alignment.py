@@ -59,7 +59,7 @@ class Alignment:
     width: int = 128
     heads: int = 4
     steps: int = 200
-    batch: int = 2
+    batch: int = 1
     lr: float = 3e-3
     seeds: int = 3
     peers: tuple[str, ...] = tuple(PEERS)
@@ -71,7 +71,9 @@ class Alignment:
         with tempfile.TemporaryDirectory() as temporary:
             work = Path(self.work or temporary)
             inputs = Inputs.make(self, work)
-            case = f"{self.layers} × {self.width}, {self.vocab:,} tokens, {self._tokens:,} of training, {self.seeds} seeds"
+            case = (
+                f"{self.layers} × {self.width}, {self.vocab:,} tokens, {self._tokens:,} of training, {self.seeds} seeds"
+            )
             ours = [self._trained("ours", seed, inputs, work) for seed in range(self.seeds)]
             for peer in self.peers:
                 try:
@@ -91,15 +93,19 @@ class Alignment:
         bits, seconds = ([[each[name] for each in side] for side in (ours, theirs)] for name in ("bits", "seconds"))
         yield compare(case, "bits per byte", "", *bits)
         if self.seeds > 1:
-            differences = np.subtract(*bits)
+            differences = np.array(bits[0]) - np.array(bits[1])
             half = STUDENT_T.get(self.seeds, 1.96) * differences.std(ddof=1) / np.sqrt(self.seeds)
-            yield single(case, "difference in bits per byte, half its interval", "", float(differences.mean()), float(half))
+            yield single(
+                case, "difference in bits per byte, half its interval", "", float(differences.mean()), float(half)
+            )
         yield compare(case, "time of a step", "s", *seconds)
 
     def _trained(self, way: str, seed: int, inputs: Inputs, work: Path) -> dict[str, float]:
         """Bits per byte of a student on the test text, and the median seconds of its steps."""
         path = work / "results" / f"{way}-{seed}.json"
-        asked = {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in ("seeds", "peers", "work")}
+        asked = {
+            name: getattr(self, name) for name in self.__dataclass_fields__ if name not in ("seeds", "peers", "work")
+        }
         asked["teacher"] = given_teacher(self.teacher)
         with suppress(OSError, ValueError):
             known = json.loads(path.read_text(encoding="utf-8"))
@@ -152,4 +158,6 @@ class _Training:
         test = self.inputs.split("test")
         count = test.count(self.inputs.language)
         nats = block_losses(self.model.eval(), test, self.inputs.language, count)
-        return float(nats.sum() / np.log(2) / block_bytes(test, self.inputs.language, count, self.inputs.lengths[0]).sum())
+        return float(
+            nats.sum() / np.log(2) / block_bytes(test, self.inputs.language, count, self.inputs.lengths[0]).sum()
+        )

@@ -33,23 +33,23 @@ class Classes(NamedTuple):
     Attributes:
         student: class of each of the student's tokens, int64 [V].
         teacher: class of each of the teacher's tokens, int64 [W].
-        count: number of classes K; each has tokens of both.
+        size: number of classes K; each has tokens of both.
         ways: the teacher's tokens that reach beyond the student's; None: none does.
     """
 
     student: Tensor
     teacher: Tensor
-    count: int
+    size: int
     ways: Ways | None = None
 
     def to(self, device: Any) -> Classes:
         """The same on a device."""
         ways = None if self.ways is None else Ways(*(each.to(device) for each in self.ways))
-        return Classes(self.student.to(device), self.teacher.to(device), self.count, ways)
+        return Classes(self.student.to(device), self.teacher.to(device), self.size, ways)
 
 
 class Met(NamedTuple):
-    """Where student and teacher have read the same text, in blocks [B, T] of the student's tokens or in a row of them [N].
+    """Where student and teacher have read the same text, in blocks [B, T] of the student's tokens or a row of them [N].
 
     Attributes:
         known: the teacher has read the text up to here and no more, bool.

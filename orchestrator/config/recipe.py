@@ -255,7 +255,9 @@ class Recipe(Section):
             raise ValueError(f"{where}: experts have the teacher's tokens; say in `tokenizer` which they are to have")
         if experts.vocabulary is not None or experts.initialise == "teacher":
             field = "initialise: teacher" if experts.vocabulary is None else "experts.vocabulary"
-            raise ValueError(f"{where}: {field} is for experts that have the teacher's tokens; leave one of the two out")
+            raise ValueError(
+                f"{where}: {field} is for experts that have the teacher's tokens; leave one of the two out"
+            )
         if self.study is not None:
             raise ValueError(f"{where}: the study {self.study.type} compares models of one tokenizer")
         return self

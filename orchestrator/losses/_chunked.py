@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from orchestrator.classes import Classes, Met
-from orchestrator.errors import ModelError, TrainingError
+from orchestrator.errors import TrainingError
 from orchestrator.heads import Head
 from orchestrator.losses._base import SoftLoss
 from orchestrator.losses._chunk import ChunkHead, ChunkSamples, ChunkTeacher, Objective, add_outer

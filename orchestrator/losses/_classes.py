@@ -4,12 +4,13 @@ A class's logit is the log of the sum of its tokens' exponentials, so a softmax 
 tokens, added up: exact, and rows sum to 1 on both sides. The gradient in a token's logit is its class's, times the
 token's share of the class. A class of one token is that token, to the last bit.
 
-Where the student's last tokens may be the beginning of a longer one of the teacher's, the teacher's distribution over what
-comes next is that of both cases: its own after those tokens, and how its longer tokens go on, each with its probability
-where both have last met. Inside of a longer token the first of these is not known: it is one class, "any other".
+Where the student's last tokens may be the beginning of a longer one of the teacher's, the teacher's distribution over
+what comes next is that of both cases: its own after those tokens, and how its longer tokens go on, each with its
+probability where both have last met. Inside of a longer token the first of these is not known: it is one class, "any
+other".
 
-Shape legend: C tokens of a chunk, R rows of a slice of it, I of these with a node, V student's tokens, W teacher's tokens,
-K classes, L = K + 1 with "any other".
+Shape legend: C tokens of a chunk, R rows of a slice of it, I of these with a node, V student's tokens, W teacher's
+tokens, K classes, L = K + 1 with "any other".
 """
 
 from __future__ import annotations
@@ -72,8 +73,8 @@ class ChunkClasses:
 
     def __init__(self, teacher: ChunkHead, classes: Classes, met: Met) -> None:
         self._teacher, self._met, self._ways = teacher, met, classes.ways
-        self._students = ClassSums(classes.student, classes.count)
-        self._teachers = ClassSums(classes.teacher, classes.count)
+        self._students = ClassSums(classes.student, classes.size)
+        self._teachers = ClassSums(classes.teacher, classes.size)
 
     def take(self, rows: slice | Tensor) -> None:
         """Take up the tokens at `rows`."""
@@ -83,7 +84,7 @@ class ChunkClasses:
             self._nodes_C = torch.full_like(self._nodes_C, -1)
         self._said_C = self._known_C | (self._nodes_C >= 0)
         # Each of the teacher's rows is multiplied once: most of those before are in the chunk themselves.
-        needed = torch.cat([own_C[self._known_C], before_C[self._nodes_C >= 0], own_C[:1]]).unique()
+        needed = torch.unique(torch.cat([own_C[self._known_C], before_C[self._nodes_C >= 0], own_C[:1]]))  # type: ignore[no-untyped-call]
         self._teacher.take(needed)
         last = len(needed) - 1
         self._own_C, self._before_C = (torch.searchsorted(needed, each).clamp(max=last) for each in (own_C, before_C))
@@ -153,7 +154,7 @@ def _gone_on(log_b_IW: Tensor, nodes_I: Tensor, ways: Ways, count: int) -> _Gone
     way_E = torch.arange(len(row_E), device=row_E.device) + (begins_I - sizes_I.cumsum(0) + sizes_I)[row_E]
     token_E, flat_E = ways.tokens[way_E], row_E * count + ways.classes[way_E]
     longer = log_b_IW.new_zeros(len(nodes_I) * count).index_add_(0, flat_E, log_b_IW[row_E, token_E].exp())
-    reached = torch.zeros_like(longer, dtype=torch.bool).index_fill_(0, flat_E, True)  # noqa: FBT003
+    reached = torch.zeros_like(longer, dtype=torch.bool).index_fill_(0, flat_E, True)
     own_I = ways.own[nodes_I]
     own_p_I = log_b_IW.gather(1, own_I.clamp(min=0).unsqueeze(1)).squeeze(1).exp().masked_fill(own_I < 0, 0)
     shape = len(nodes_I), count

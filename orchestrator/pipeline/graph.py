@@ -147,10 +147,14 @@ def _aligning(recipe: Recipe) -> Iterator[Step]:
     if recipe.experts.distillation.alignment is None:
         return
     languages, model = tuple(recipe.corpus.languages), recipe.teacher.model
-    taken = TokenizerStage(tokenizer=TokenizerConfig(of_teacher=True), teacher=model, languages=languages, seed=recipe.seed)
+    taken = TokenizerStage(
+        tokenizer=TokenizerConfig(of_teacher=True), teacher=model, languages=languages, seed=recipe.seed
+    )
     theirs = {"tokenizer": "teacher-tokenizer", "tokens": "teacher-tokens"}
     yield Step(theirs["tokenizer"], taken)
-    yield Step(theirs["tokens"], TokensStage(languages=languages), {"corpus": "corpus", "tokenizer": theirs["tokenizer"]})
+    yield Step(
+        theirs["tokens"], TokensStage(languages=languages), {"corpus": "corpus", "tokenizer": theirs["tokenizer"]}
+    )
     inputs = {**DATA, "tokens": "tokens", **{f"teacher-{role}": name for role, name in theirs.items()}}
     for language in languages:
         yield Step(f"alignment-{language}", AlignmentStage(language=language, teacher=model), inputs)

@@ -39,6 +39,6 @@ def aligned_tokens(blocks: TokenBlocks) -> AlignedTokens | None:
         return Window(*map(torch.from_numpy, blocks.windows(rows_B2.numpy())))
 
     alignment = blocks.alignment
-    sides = (torch.from_numpy(each) for each in (alignment.student, alignment.teacher))
+    student, teacher = torch.from_numpy(alignment.student), torch.from_numpy(alignment.teacher)
     ways = Ways(*map(torch.from_numpy, alignment.ways)) if len(alignment.ways.own) else None
-    return AlignedTokens(Classes(*sides, alignment.count, ways), window)
+    return AlignedTokens(Classes(student, teacher, alignment.count, ways), window)

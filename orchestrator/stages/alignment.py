@@ -64,10 +64,9 @@ class AlignmentStage(Stage):
                 **counts.about(),
             }
             save_alignment(out, classes, ways, about)
-        message = (
-            f"{self.language}: the teacher says what follows {about['said']:.1%} of the tokens, in {about['classes']:,} "
-            f"classes; both tokenizers begin the next text with the same one at {about['agreed']:.2%} of these"
-        )
+        said = f"{about['said']:.1%} of the tokens, in {about['classes']:,} classes"
+        alike = f"both tokenizers begin the next text with the same one at {about['agreed']:.2%}"
+        message = f"{self.language}: the teacher says what follows {said}; where both have read the same, {alike}"
         env.log({"message": message})
 
     def cost(self, inputs: Mapping[str, Path | None], expected: Expected) -> Cost:
@@ -144,15 +143,15 @@ def _aligned(
 ) -> AlignedSplit:
     """A split's text in the teacher's tokens, laid beside its blocks."""
     blocks = TokenBlocks.open(inputs["blocks"], split)
-    corpora = [EncodedCorpus(inputs[name]) for name in ("tokens", "teacher-tokens")]
+    student, teacher = (EncodedCorpus(inputs[name]) for name in ("tokens", "teacher-tokens"))
     rows = read_array(inputs["blocks"] / "selected" / split / f"{language}.npy", "blocks")
-    kept = corpora[0].lengths(split, language)[rows]
+    kept = student.lengths(split, language)[rows]
     cut = read_json(inputs["blocks"] / "blocks.json", "blocks")["splits"][split][language].get("cut")
     if cut is not None:
         kept[-1] = cut["kept"]
     borders = np.arange(blocks.count(language) + 1) * blocks.context
     streams, places, nodes, starts, targets, position = [], [], [], [], [], 0
-    for part in Pair(*corpora, split, language, rows, kept).matched():
+    for part in Pair(student, teacher, split, language, rows, kept).matched():
         nodes.append(nodes_of(part, ways, len(classes[0])))
         counts.add(part, nodes[-1], classes)
         streams.append(part.teacher)
@@ -166,4 +165,5 @@ def _aligned(
     start, target = np.concatenate(starts), np.concatenate(targets)
     start = np.maximum(np.minimum(start, target - 1), 0)
     windows = np.stack([start[:-1], np.maximum(target[:-1], start[:-1] + 1), target[1:]], axis=1)
-    return AlignedSplit(np.concatenate(streams), *(np.concatenate(each)[: borders[-1]] for each in (places, nodes)), windows)
+    laid, reached = (np.concatenate(each)[: borders[-1]] for each in (places, nodes))
+    return AlignedSplit(np.concatenate(streams), laid, reached, windows)

@@ -95,7 +95,11 @@ def distilling_cost(
     if distillation.soft is not None:
         # Of a cache at most the head is applied, to the student's tokens.
         teacher = counts(expected.teacher, expected.teacher_vocab_size or vocab_size, context)
-        size = teacher.head * (vocab_size if expected.teacher_vocab_size else rows) // vocab_size if distillation.cached else teacher.parameters
+        size = (
+            teacher.head * (vocab_size if expected.teacher_vocab_size else rows) // vocab_size
+            if distillation.cached
+            else teacher.parameters
+        )
     cost = training_cost(model or experts.model, training, blocks, expected, languages, size, rows)
     check_vocabulary(model or experts.model, inputs.get("tokenizer") or expected.tokenizer)
     return cost

@@ -49,8 +49,10 @@ class AlignedTokens:
     classes: Classes
     window: Callable[[Tensor], Window]
 
-    def hidden_states(self, run: Callable[[Tensor], Tensor], rows_B2: Tensor, device: torch.device) -> tuple[Tensor, Met]:
-        """The teacher's states at the student's tokens [B, T, D], zeros where it has read another text; and where it has.
+    def hidden_states(
+        self, run: Callable[[Tensor], Tensor], rows_B2: Tensor, device: torch.device
+    ) -> tuple[Tensor, Met]:
+        """The teacher's states at the student's tokens [B, T, D], zeros where it has read other text; and where it has.
 
         Args:
             run: last hidden states [B, W, D] of ids [B, W].

@@ -1,10 +1,11 @@
 """A language's blocks beside the same text in the tokens of a teacher that has others.
 
-`alignment.json` says of which tokenizers it is, and how well they fit; `student.npy` and `teacher.npy` hold the class of
-each token (:mod:`orchestrator.tokens.classes`). Each split has `<split>.bin`, the packed documents in the teacher's tokens;
-`<split>.places.npy`, for each token of the student's stream which of the teacher's has read the same text, −1 for none;
-`<split>.nodes.npy`, the node that it reaches (:mod:`orchestrator.tokens.continuations`); and `<split>.windows.npy`, for each
-block which of the teacher's tokens to read. `starts.npy`, `tokens.npy`, `classes.npy` and `own.npy` say how nodes go on.
+`alignment.json` says of which tokenizers it is, and how well they fit; `student.npy` and `teacher.npy` hold the class
+of each token (:mod:`orchestrator.tokens.classes`); `starts.npy`, `tokens.npy`, `classes.npy` and `own.npy` how nodes go
+on (:mod:`orchestrator.tokens.continuations`). Of each split, `<split>.bin` holds the packed documents in the teacher's
+tokens; `<split>.places.npy`, for each of the student's tokens, which of the teacher's has read the same text, −1 for
+none; `<split>.nodes.npy` the node that it reaches; and `<split>.windows.npy`, for each block, which of the teacher's
+tokens to read.
 
 Shape legend: B blocks, T tokens of a block, W tokens of the teacher for a block (as many as the longest has).
 """

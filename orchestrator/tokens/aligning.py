@@ -90,7 +90,13 @@ class Pair:
     """
 
     def __init__(
-        self, student: EncodedCorpus, teacher: EncodedCorpus, split: str, language: str, rows: np.ndarray, kept: np.ndarray
+        self,
+        student: EncodedCorpus,
+        teacher: EncodedCorpus,
+        split: str,
+        language: str,
+        rows: np.ndarray,
+        kept: np.ndarray,
     ) -> None:
         self._corpora, self._rows = (student, teacher), rows
         self._ids = [corpus.ids(split, language) for corpus in self._corpora]
@@ -109,11 +115,10 @@ class Pair:
         first = done = text = tokens = 0
         while first < len(ends):
             last = max(int(np.searchsorted(ends, done + _GROUP, side="right")), first + 1)
-            sides = [self._side(number, slice(first, last)) for number in (0, 1)]
-            whole = self._whole[first:last]
-            yield self._match(*sides, whole, text, tokens)
-            text += int(sides[0].bytes.sum()) + 3 * (last - first)
-            tokens += len(sides[1].stream)
+            student, teacher = (self._side(number, slice(first, last)) for number in (0, 1))
+            yield self._match(student, teacher, self._whole[first:last], text, tokens)
+            text += int(student.bytes.sum()) + 3 * (last - first)
+            tokens += len(teacher.stream)
             first, done = last, int(ends[last - 1])
 
     def _side(self, number: int, part: slice) -> _Side:
@@ -154,7 +159,8 @@ class Pair:
         found = np.maximum(places, 0)
         met = (places >= 0) & (keys[1][found] == keys[0]) & tells[0] & tells[1][found]
         unlike = int(np.count_nonzero(~alike))
-        return Matched(student.stream, teacher.stream, *keys, np.where(met, found, -1), first, unlike)
+        places = np.where(met, found, -1)
+        return Matched(student.stream, teacher.stream, keys[0], keys[1], places, first, unlike)
 
 
 def _keys(side: _Side, bases: np.ndarray, most: np.ndarray, whole: np.ndarray) -> np.ndarray:
@@ -184,9 +190,8 @@ def nodes_of(part: Matched, ways: Continuations, vocab_size: int) -> np.ndarray:
     before = np.concatenate([[-1], last[:-1]])
     nodes = ways.walk(part.student, np.where(before >= 0, at - before, 0), vocab_size)
     met, since = part.places >= 0, part.places[np.maximum(before, 0)]
-    whole = met & (part.places == since + 1) & (ways.own[nodes] == part.teacher[np.maximum(part.places, 0)]) if len(
-        ways.own
-    ) else np.zeros_like(met)
+    own = ways.own[nodes] if len(ways.own) else nodes
+    whole = met & (part.places == since + 1) & (own == part.teacher[np.maximum(part.places, 0)])
     read = np.searchsorted(part.teacher_keys, part.student_keys, side="right") - 1
     inside = ~met & (read == since)
     result: np.ndarray = np.where((nodes >= 0) & (whole | inside), nodes, -1)

@@ -1,9 +1,9 @@
 """Which tokens of two tokenizers begin the same texts: a partition of what may follow that both can tell exactly.
 
-A class belongs to a text that is one token of either, its root. A token that both have is its own root. Any other token
+A class belongs to a text that is one token of both, its root. A token that both have is its own root. Any other token
 has the root of the first token that the other tokenizer writes for its text: where the student writes " unbeliev" for
-the teacher's " unbelievable", both begin texts of the class " unbeliev", or of its root again. Each step is to a shorter
-text, and single bytes are tokens of both, so every token has a root, and a class has tokens of both.
+the teacher's " unbelievable", both begin texts of the class " unbeliev", or of its root again. Each step is to a
+shorter text, and single bytes are tokens of both, so every token has a root, and a class has tokens of both.
 
 What ends a document is a class of its own, and so is what begins one. Special tokens of one name are a class, and all
 others together the last one.
@@ -73,7 +73,9 @@ class Vocabulary:
     def names(self) -> dict[int, str]:
         """Tokens without text, by id."""
         added = self.tokenizer.get_added_tokens_decoder()
-        return {token: added[token].content if token in added else "" for token, text in enumerate(self.texts) if not text}
+        return {
+            token: added[token].content if token in added else "" for token, text in enumerate(self.texts) if not text
+        }
 
     def _longest(self, text: bytes) -> bytes:
         return next((text[:size] for size in range(len(text), 0, -1) if text[:size] in self.known), b"")

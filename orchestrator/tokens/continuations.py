@@ -2,8 +2,8 @@
 read in one or more of its own.
 
 A teacher that wrote " play" has said that no "ing" follows, or it would have written " playing". A student that wrote
-" play" has said no such thing. So what a student has to expect behind " play" is what the teacher says behind it, and what
-the teacher's " playing", " player" and " played" would have gone on with, each with its probability before the word.
+" play" has said no such thing. So what a student has to expect behind " play" is what the teacher says behind it, and
+what the teacher's " playing", " player" and " played" would have gone on with, each with its probability before it.
 
 Nodes are texts that begin longer tokens of the teacher, spelled in the student's tokens since both have last met.
 
@@ -43,11 +43,6 @@ class Continuations(NamedTuple):
     edges: np.ndarray
     reached: np.ndarray
 
-    @property
-    def count(self) -> int:
-        """Nodes."""
-        return len(self.own)
-
     def walk(self, stream: np.ndarray, since: np.ndarray, vocab_size: int) -> np.ndarray:
         """The node at each place of a stream of the student's tokens, int64 [M]; −1: no token reaches beyond it.
 
@@ -57,13 +52,13 @@ class Continuations(NamedTuple):
             vocab_size: of the student, V.
         """
         nodes = np.full(len(stream), -1, np.int64)
-        if not self.count:
+        if not len(self.own):
             return nodes
         for depth in range(1, min(_DEPTH, int(since.max(initial=0))) + 1):
             here = np.flatnonzero(since == depth)
-            before = np.full(len(here), self.count) if depth == 1 else nodes[here - 1]
+            before = np.full(len(here), len(self.own)) if depth == 1 else nodes[here - 1]
             keys = before * vocab_size + stream[here]
-            found = np.minimum(np.searchsorted(self.edges, keys), self.count - 1)
+            found = np.minimum(np.searchsorted(self.edges, keys), len(self.own) - 1)
             nodes[here] = np.where((before >= 0) & (self.edges[found] == keys), self.reached[found], -1)
         return nodes
 

@@ -41,7 +41,9 @@ def student() -> list[Tensor]:
     return [draw(N, D, seed=2).requires_grad_(), draw(V, D, seed=3).requires_grad_()]
 
 
-def teacher(classes: Classes | None = CLASSES, known: Tensor | None = KNOWN, weight: Tensor | None = None) -> LazyLogits:
+def teacher(
+    classes: Classes | None = CLASSES, known: Tensor | None = KNOWN, weight: Tensor | None = None
+) -> LazyLogits:
     weight = 2 * draw(W, D, seed=4) if weight is None else weight
     met = None if known is None else Met(known, NONE, NONE)
     return LazyLogits(draw(N, D, seed=1), weight, classes=classes, met=met)
@@ -50,7 +52,7 @@ def teacher(classes: Classes | None = CLASSES, known: Tensor | None = KNOWN, wei
 def added_up(logits: Tensor, classes: Tensor) -> Tensor:
     """The definition: a softmax over all tokens, added up; log, [N, K]."""
     p = logits.softmax(-1)
-    return torch.stack([p[:, classes == each].sum(-1) for each in range(CLASSES.count)], -1).log()
+    return torch.stack([p[:, classes == each].sum(-1) for each in range(CLASSES.size)], -1).log()
 
 
 def defined(soft: SoftLoss, hidden: Tensor, weight: Tensor) -> Tensor:
@@ -114,7 +116,9 @@ def test_the_names_of_tokens_mean_nothing(name: str) -> None:
     ]
     torch.testing.assert_close(*found, rtol=1e-12, atol=1e-12)
     other = teacher(CLASSES, weight=teacher().weight[order])  # another distribution costs something
-    assert (distillation_loss(LazyLogits(*student()), TARGETS, teacher=other, soft=soft, beta=1.0).soft - found[0]).abs() > 1e-3
+    assert (
+        distillation_loss(LazyLogits(*student()), TARGETS, teacher=other, soft=soft, beta=1.0).soft - found[0]
+    ).abs() > 1e-3
 
 
 def test_a_merge_that_changes_no_text_changes_nothing(name: str) -> None:
@@ -135,7 +139,7 @@ def test_a_merge_that_changes_no_text_changes_nothing(name: str) -> None:
 def test_rows_sum_to_one() -> None:
     for classes, size in ((CLASSES.student, V), (CLASSES.teacher, W)):
         logits = 30 * draw(N, size, seed=5)  # many tokens have no probability left
-        rows = ClassSums(classes, CLASSES.count)(logits.log_softmax(-1))
+        rows = ClassSums(classes, CLASSES.size)(logits.log_softmax(-1))
         torch.testing.assert_close(rows.exp().sum(-1), torch.ones(N, dtype=torch.float64), rtol=1e-12, atol=1e-12)
         assert rows.isfinite().all()
 
@@ -171,7 +175,7 @@ NODES = {(1,): 0, (1, 2): 1}
 
 
 def spoken() -> tuple[Tensor, Met, Tensor]:
-    """Of the student's tokens of a text: the teacher's logits where it has read as much, what it has read, the truth."""
+    """At each of the student's tokens of a text: the teacher's logits, what it has read, and the truth."""
     table = draw(5, 8, seed=6).index_fill(1, torch.tensor([5, 6, 7]), -1e4).log_softmax(-1)  # by the word before
     rows: list[tuple[int, bool, int, int]] = [(0, True, -1, -1)]
     truth = [_first(table[0].exp())]

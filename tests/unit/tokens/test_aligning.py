@@ -137,7 +137,11 @@ def test_every_class_has_tokens_of_both_and_a_text_that_all_begin_with(kind: str
     assert [len(each) for each in classes] == [len(side.texts) for side in sides]
     assert (np.unique(classes[0]) == np.unique(classes[1])).all()
     for number in range(classes[0].max() + 1):
-        texts = [side.texts[token] for side, own in zip(sides, classes, strict=True) for token in np.flatnonzero(own == number)]
+        texts = [
+            side.texts[token]
+            for side, own in zip(sides, classes, strict=True)
+            for token in np.flatnonzero(own == number)
+        ]
         root = min(texts, key=len)
         assert all(text.startswith(root) for text in texts)
         assert not root or all(root in side.known for side in sides)
@@ -166,7 +170,9 @@ def test_a_text_that_is_no_whole_character_begins_with_its_longest_token(made: d
 def test_a_teacher_with_too_few_positions_is_refused(made: dict[str, Path], tmp_path: Path) -> None:
     from orchestrator.stages import alignment
 
-    stage = AlignmentStage(language="es", teacher=PluginSpec.model_validate({"type": "pretrained", "name": str(made["gpt2"])}))
+    stage = AlignmentStage(
+        language="es", teacher=PluginSpec.model_validate({"type": "pretrained", "name": str(made["gpt2"])})
+    )
     inputs = laid(made, "gpt2", tmp_path)
     with pytest.raises(ModelError, match=r"a block of 8 tokens in es takes 999 .*positions") as error:
         stage._check_positions(999, len(opened(inputs).alignment.teacher), inputs["blocks"])
@@ -187,7 +193,9 @@ def test_damage_is_said(made: dict[str, Path], tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", EXACT)
-def test_nodes_are_texts_that_the_teachers_tokens_reach_beyond(kind: str, made: dict[str, Path], tmp_path: Path) -> None:
+def test_nodes_are_texts_that_the_teachers_tokens_reach_beyond(
+    kind: str, made: dict[str, Path], tmp_path: Path
+) -> None:
     blocks = opened(laid(made, kind, tmp_path))
     sides = [Vocabulary.open(folder) for folder in (made["root"] / "tokenizer", made[kind])]
     split, ways = blocks.aligned("es"), blocks.alignment.ways
