@@ -29,7 +29,6 @@ from orchestrator.teacher import AlignedTokens, TeacherStates
 from orchestrator.tokens.aligned import AlignedBlocks
 from orchestrator.tokens.tokenizer import byte_lengths, load_tokenizer
 
-
 _BATCH = 8
 """Blocks that the teacher reads at once."""
 

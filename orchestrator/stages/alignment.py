@@ -53,8 +53,7 @@ class AlignmentStage(Stage):
         with disk_errors(out):
             for split in SPLITS:
                 found = _aligned(inputs, split, self.language, classes, ways, counts if split == "train" else _Counts())
-                widest = int((found.windows[:, 2] - found.windows[:, 0]).max(initial=1))
-                self._check_positions(widest, len(classes[1]), inputs["blocks"])
+                self._check_positions(found.widest, len(classes[1]), inputs["blocks"])
                 found.save(out, split, len(classes[1]))
             about = {
                 "tokenizer": file_digest(inputs["tokenizer"] / "tokenizer.json"),

@@ -60,6 +60,7 @@ class AlignedTokens:
             device: of the model.
         """
         window = self.window(rows_B2)
-        hidden_BWD, places_BT = run(window.ids.to(device)), window.places.to(device)
+        read = max(1, int(window.places.max()) + 1)  # what lies behind is there as a target
+        hidden_BWD, places_BT = run(window.ids[:, :read].to(device)), window.places.to(device)
         hidden_BTD = hidden_BWD.take_along_dim(places_BT.clamp(min=0).unsqueeze(-1), 1)
         return hidden_BTD.masked_fill((places_BT < 0).unsqueeze(-1), 0), window.met().to(device)

@@ -47,6 +47,15 @@ class AlignedSplit:
     nodes: np.ndarray
     windows: np.ndarray
 
+    @property
+    def widest(self) -> int:
+        """Tokens of the teacher's that one block takes at most: what is a target alone is not read."""
+        begins, _, ends = self.windows.T
+        if not len(begins):
+            return 1
+        last = self.places.reshape(len(begins), -1).max(axis=1)
+        return int((np.maximum(ends - 1, last + 1) - begins).max())
+
     def save(self, out: Path, split: str, vocab_size: int) -> None:
         """Write its files."""
         self.stream.astype(token_dtype(vocab_size)).tofile(out / f"{split}.bin")
