@@ -99,7 +99,7 @@ def class_map(student: Vocabulary, teacher: Vocabulary) -> tuple[np.ndarray, np.
     """
     sides = (student, teacher)
     roots = _roots(student, teacher)
-    keys = [[roots.get(text, _REST) if text else _REST for text in side.texts] for side in sides]
+    keys: list[list[Key]] = [[roots.get(text, _REST) if text else _REST for text in side.texts] for side in sides]
     _name_special(keys, sides)
     places: dict[Key, int] = {}
     for key in keys[0]:
