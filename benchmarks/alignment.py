@@ -62,6 +62,7 @@ class Alignment:
     batch: int = 1
     lr: float = 3e-3
     seeds: int = 3
+    threads: int = 1
     peers: tuple[str, ...] = tuple(PEERS)
     work: str = ""
     """Folder that keeps what was made, so that a second call goes on; "": a temporary one."""
@@ -71,6 +72,7 @@ class Alignment:
         with tempfile.TemporaryDirectory() as temporary:
             work = Path(self.work or temporary)
             inputs = Inputs.make(self, work)
+            torch.set_num_threads(self.threads)  # the run has set what its resources are
             case = (
                 f"{self.layers} × {self.width}, {self.vocab:,} tokens, {self._tokens:,} of training, {self.seeds} seeds"
             )
