@@ -107,6 +107,8 @@ class Pair:
         self._whole = kept == lengths[0][rows]
         self._boundary = all(corpus.delimiters for corpus in self._corpora)
         self._both_end = all(corpus.begin and corpus.end for corpus in self._corpora)
+        if len(rows) and not self._whole[-1]:
+            self._lengths[1] = np.append(self._lengths[1][:-1], self._cut())
 
     def matched(self) -> Iterator[Matched]:
         """The documents in order, some at a time."""
@@ -117,9 +119,19 @@ class Pair:
             last = max(int(np.searchsorted(ends, done + _GROUP, side="right")), first + 1)
             student, teacher = (self._side(number, slice(first, last)) for number in (0, 1))
             yield self._match(student, teacher, self._whole[first:last], text, tokens)
-            text += int(student.bytes.sum()) + 3 * (last - first)
+            text += int(student.bytes.sum()) + 2 * (last - first)
             tokens += len(teacher.stream)
             first, done = last, int(ends[last - 1])
+
+    def _cut(self) -> int:
+        """The teacher's tokens of the last document that lie in what the student has of it."""
+        parts = [
+            amounts[ids[starts[-1] : starts[-1] + lengths[-1]]].cumsum() - corpus.prefix_bytes
+            for amounts, ids, starts, lengths, corpus in zip(
+                self._bytes, self._ids, self._starts, self._lengths, self._corpora, strict=True
+            )
+        ]
+        return int(np.searchsorted(parts[1], parts[0][-1], side="right"))
 
     def _side(self, number: int, part: slice) -> _Side:
         corpus, lengths = self._corpora[number], self._lengths[number][part]
@@ -149,9 +161,9 @@ class Pair:
 
     def _match(self, student: _Side, teacher: _Side, whole: np.ndarray, text: int, first: int) -> Matched:
         alike = (student.bytes == teacher.bytes) | ~whole
-        # Of each document as many bytes as the student reads, and three keys more: see `_keys`.
-        bases = text + np.cumsum(student.bytes + 3) - (student.bytes + 3)
-        keys = [_keys(side, bases, student.bytes, whole) for side in (student, teacher)]
+        # Of each document as many keys as the student reads bytes, and two more: none read, and ended.
+        bases = text + np.cumsum(student.bytes + 2) - (student.bytes + 2)
+        keys = [_keys(side, bases, student.bytes) for side in (student, teacher)]
         tells = [side.tells(whole, self._boundary) & alike[side.document] for side in (student, teacher)]
         if not self._both_end:
             tells = [each & ~side.ended for each, side in zip(tells, (student, teacher), strict=True)]
@@ -163,15 +175,14 @@ class Pair:
         return Matched(student.stream, teacher.stream, keys[0], keys[1], places, first, unlike)
 
 
-def _keys(side: _Side, bases: np.ndarray, most: np.ndarray, whole: np.ndarray) -> np.ndarray:
+def _keys(side: _Side, bases: np.ndarray, most: np.ndarray) -> np.ndarray:
     """Bytes read after each token, over all documents; one more where its document has ended.
 
-    Where the other side has read less of a document (it was cut, or is other text there), what lies beyond has the key
-    after its end.
+    Of a document that is other text to this side no more bytes are read than there are.
     """
-    document, ended = side.document, side.ended
-    read = np.minimum(side.read, most[document] + ~whole[document])
-    keys: np.ndarray = bases[document] + np.where(ended, most[document] + 2, read)
+    keys: np.ndarray = bases[side.document] + np.where(
+        side.ended, most[side.document] + 1, np.minimum(side.read, most[side.document])
+    )
     return keys
 
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from orchestrator.config.base import PluginSpec
-from orchestrator.config.recipe import BlocksConfig
+from orchestrator.config.recipe import BalanceConfig, BlocksConfig
 from orchestrator.environment import Environment
 from orchestrator.errors import ArtifactError, ModelError, TokenizerError
 from orchestrator.stages.alignment import AlignmentStage
@@ -54,10 +54,11 @@ def laid(made: dict[str, Path], kind: str, out: Path, **changes: Any) -> dict[st
     inputs = {"corpus": made["root"] / "corpus", "tokenizer": made["root"] / "tokenizer", "teacher-tokenizer": theirs}
     env = Environment(work=out / "work")
     teacher = PluginSpec.model_validate({"type": "pretrained", "name": str(made["gpt2" if kind == "own" else kind])})
-    alignment = AlignmentStage(language="es", teacher=changes.get("teacher", teacher))
+    alignment = AlignmentStage(language="es", teacher=teacher)
+    config = changes.get("blocks", BlocksConfig(context=CONTEXT))
     for name, stage, tokenizer in (
         ("tokens", TokensStage(languages=("es",)), inputs["tokenizer"]),
-        ("blocks", BlocksStage(blocks=BlocksConfig(context=CONTEXT), languages=("es",), seed=0), inputs["tokenizer"]),
+        ("blocks", BlocksStage(blocks=config, languages=("es",), seed=0), inputs["tokenizer"]),
         ("teacher-tokens", TokensStage(languages=("es",)), theirs),
         ("alignment-es", alignment, inputs["tokenizer"]),
     ):
@@ -224,3 +225,22 @@ def test_nodes_are_texts_that_the_teachers_tokens_reach_beyond(
 def test_a_tokenizer_of_its_own_has_no_nodes(made: dict[str, Path], tmp_path: Path) -> None:
     alignment = opened(laid(made, "own", tmp_path)).alignment
     assert not len(alignment.ways.own)
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama3", "sentencepiece"])
+def test_a_document_that_is_cut_to_balance_is_cut_for_the_teacher(
+    kind: str, made: dict[str, Path], tmp_path: Path
+) -> None:
+    balance = BalanceConfig(tokens_per_language=60, max_diff_percent=1)
+    inputs = laid(made, kind, tmp_path, blocks=BlocksConfig(context=CONTEXT, balance=balance))
+    cut = json.loads((inputs["blocks"] / "blocks.json").read_text())["splits"]["train"]["es"]["cut"]
+    assert cut["kept"] < cut["tokens"]
+    blocks, sides = opened(inputs), [Vocabulary.open(inputs[name]) for name in ("tokenizer", "teacher-tokenizer")]
+    split, stream = blocks.aligned("es"), np.fromfile(inputs["blocks"] / "train" / "es.bin", np.uint16)
+    ours, theirs = (
+        b"".join(side.texts[token] for token in ids) for side, ids in zip(sides, (stream, split.stream), strict=True)
+    )
+    if kind != "sentencepiece":  # which writes spaces in front
+        assert ours.startswith(theirs)
+    assert 0 <= len(ours) - len(theirs) <= 12 or kind == "sentencepiece"
+    assert split.widest < 80
