@@ -70,7 +70,15 @@ def _collect(inputs: Mapping[str, Path], recipe: Json) -> RunResults:
         **measured,
         "bits_per_character": _per_character(measured, blocks["splits"]),
         **_lineage(manifests),
+        **_alignments(inputs, languages),
     }
+
+
+def _alignments(inputs: Mapping[str, Path], languages: Sequence[str]) -> Json:
+    """What was counted where the teacher has another tokenizer, by language; nothing where it has the run's."""
+    found = {language: path for language in languages if (path := inputs.get(f"alignment-{language}"))}
+    facts = {language: read_json(path / "alignment.json") for language, path in found.items()}
+    return {"alignments": facts} if facts else {}
 
 
 def _training(path: Path) -> TrainingFacts:

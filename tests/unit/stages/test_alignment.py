@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -19,6 +19,8 @@ from orchestrator.evaluation.perplexity import block_losses, token_losses
 from orchestrator.losses import LazyLogits, distillation_loss
 from orchestrator.losses.forward_kl import ForwardKL
 from orchestrator.models import build_model, load_model
+from orchestrator.reporting.alignment_section import alignments
+from orchestrator.reporting.run_results import RunResults
 from orchestrator.stages._aligned import open_aligned
 from orchestrator.stages._teaching import teacher_model
 from orchestrator.stages.base import Expected
@@ -166,3 +168,11 @@ def test_costs_are_of_the_teachers_own_vocabulary(run: dict[str, Path]) -> None:
     stage = TeacherStage(teacher=TeacherConfig(model=spec, train=False), seed=0)
     assert stage.cost({"blocks": None, "tokenizer": None}, expected).parameters > 0
     assert CacheStage(language="es", teacher=SOURCE, precision="fp32", seed=0).cost({}, expected).disk_bytes > 0
+
+
+def test_the_report_says_how_the_tokens_lie(run: dict[str, Path]) -> None:
+    facts = json.loads((run["alignment-es"] / "alignment.json").read_text())
+    (section,) = alignments(cast("RunResults", {"alignments": {"es": facts}}))
+    assert "301 tokens" in section.sentences[0]
+    assert "290" in section.sentences[0]
+    assert alignments(cast("RunResults", {})) == ()
