@@ -10,7 +10,7 @@ from orchestrator.reporting.tables import table
 _NOTE = (
     "Soft loss: share of the experts' tokens after which the teacher says what follows. Met: those at whose end a "
     "token of the teacher's ends too. Agreed: share of these where both tokenizers begin the text that follows with "
-    "tokens of one class. Perplexities are by the run's tokens, bits per byte by bytes: both compare with the teacher's."
+    "tokens of one class. Perplexities are by the run's tokens and bits per byte by bytes, the teacher's too."
 )
 
 
