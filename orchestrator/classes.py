@@ -27,6 +27,18 @@ class Ways(NamedTuple):
     own: Tensor
 
 
+class Barred(NamedTuple):
+    """What can't follow a text that the student has read: it would have read a longer token.
+
+    Attributes:
+        starts: where the tokens that a node bars begin, int64 [G+1].
+        tokens: the teacher's, int64.
+    """
+
+    starts: Tensor
+    tokens: Tensor
+
+
 class Classes(NamedTuple):
     """A partition of the texts that may follow: each token of either vocabulary begins those of one class.
 
@@ -35,17 +47,20 @@ class Classes(NamedTuple):
         teacher: class of each of the teacher's tokens, int64 [W].
         size: number of classes K; each has tokens of both.
         ways: the teacher's tokens that reach beyond the student's; None: none does.
+        barred: the teacher's tokens that can't follow, as the student's reach beyond them; None: there are none.
     """
 
     student: Tensor
     teacher: Tensor
     size: int
     ways: Ways | None = None
+    barred: Barred | None = None
 
     def to(self, device: Any) -> Classes:
         """The same on a device."""
         ways = None if self.ways is None else Ways(*(each.to(device) for each in self.ways))
-        return Classes(self.student.to(device), self.teacher.to(device), self.size, ways)
+        barred = None if self.barred is None else Barred(*(each.to(device) for each in self.barred))
+        return Classes(self.student.to(device), self.teacher.to(device), self.size, ways, barred)
 
 
 class Met(NamedTuple):
@@ -54,11 +69,13 @@ class Met(NamedTuple):
     Attributes:
         known: the teacher has read the text up to here and no more, bool.
         nodes: texts read since both have last met, which the teacher's tokens reach beyond, int64; −1: none does.
+        barred: nodes of what can't follow, int64; −1: anything can.
         before: where they have last met before, as a place in the block (or the row), int64; −1: they never have.
     """
 
     known: Tensor
     nodes: Tensor
+    barred: Tensor
     before: Tensor
 
     def to(self, device: Any) -> Met:
@@ -72,4 +89,5 @@ class Met(NamedTuple):
         blocks, length = self.known.shape
         first = (self.before.new_tensor(range(blocks)) * length).unsqueeze(1)
         before = self.before.where(self.before < 0, self.before + first)
-        return Met(self.known.reshape(-1), self.nodes.reshape(-1), before.reshape(-1))
+        known_N, nodes_N, barred_N = (each.reshape(-1) for each in self[:3])
+        return Met(known_N, nodes_N, barred_N, before.reshape(-1))

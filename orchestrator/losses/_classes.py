@@ -4,6 +4,7 @@ A class's logit is the log of the sum of its tokens' exponentials, so a softmax 
 tokens, added up: exact, and rows sum to 1 on both sides. The gradient in a token's logit is its class's, times the
 token's share of the class. A class of one token is that token, to the last bit.
 
+Where the student's last token would have been a longer one, had certain tokens of the teacher's followed, these can't.
 Where the student's last tokens may be the beginning of a longer one of the teacher's, the teacher's distribution over
 what comes next is that of both cases: its own after those tokens, and how its longer tokens go on, each with its
 probability where both have last met. Inside of a longer token the first of these is not known: it is one class, "any
@@ -24,6 +25,9 @@ from orchestrator.classes import Classes, Met, Ways
 from orchestrator.errors import ModelError
 from orchestrator.losses._base import FLOOR, SoftLoss
 from orchestrator.losses._chunk import ChunkHead
+
+BARRED = 30.0
+"""Nats that a token loses which can't follow: next to nothing is left of it, and no divergence becomes infinite."""
 
 
 class ClassSums:
@@ -72,14 +76,14 @@ class ChunkClasses:
     """A teacher of other tokens, taken up chunk by chunk; where it says nothing, loss and gradient are 0."""
 
     def __init__(self, teacher: ChunkHead, classes: Classes, met: Met) -> None:
-        self._teacher, self._met, self._ways = teacher, met, classes.ways
+        self._teacher, self._met, self._ways, self._barred = teacher, met, classes.ways, classes.barred
         self._students = ClassSums(classes.student, classes.size)
         self._teachers = ClassSums(classes.teacher, classes.size)
 
     def take(self, rows: slice | Tensor) -> None:
         """Take up the tokens at `rows`."""
         places_N = torch.arange(len(self._met.known), device=self._met.known.device)
-        own_C, self._known_C, self._nodes_C, before_C = (each[rows] for each in (places_N, *self._met))
+        own_C, self._known_C, self._nodes_C, self._barred_C, before_C = (each[rows] for each in (places_N, *self._met))
         if self._ways is None:
             self._nodes_C = torch.full_like(self._nodes_C, -1)
         self._said_C = self._known_C | (self._nodes_C >= 0)
@@ -104,9 +108,22 @@ class ChunkClasses:
         sides = self._sides(log_q_RV, part)
         return soft.per_token(sides.log_q, sides.log_p).masked_fill(~self._said_C[part], 0)
 
+    def _own(self, part: slice) -> Tensor:
+        """What the teacher says where it is, log [R, K]; without what can't follow, of which nothing is made up for."""
+        logits_RW = self._teacher.logits(self._own_C[part])
+        log_p_RK = torch.log_softmax(self._teachers(logits_RW), -1)
+        barred_J = (self._barred_C[part] >= 0).nonzero().flatten()
+        if self._barred is None or not len(barred_J):
+            return log_p_RK
+        starts, nodes_J = self._barred.starts, self._barred_C[part][barred_J]
+        row_E, way_E = _spread(starts[nodes_J], starts[nodes_J + 1])
+        log_p_JW = torch.log_softmax(logits_RW[barred_J], -1)
+        log_p_JW[row_E, self._barred.tokens[way_E]] -= BARRED
+        return log_p_RK.index_copy(0, barred_J, self._teachers(log_p_JW))
+
     def _sides(self, log_q_RV: Tensor, part: slice) -> _Sides:
         log_q_RK = self._students(log_q_RV)
-        log_p_RK = torch.log_softmax(self._teachers(self._teacher.logits(self._own_C[part])), -1)
+        log_p_RK = self._own(part)
         noded_I = (self._nodes_C[part] >= 0).nonzero().flatten()
         if self._ways is None or not len(noded_I):
             return _Sides(log_q_RK, log_p_RK, log_q_RK, None)
@@ -149,9 +166,7 @@ class _GoneOn(NamedTuple):
 
 
 def _gone_on(log_b_IW: Tensor, nodes_I: Tensor, ways: Ways, count: int) -> _GoneOn:
-    begins_I, sizes_I = ways.starts[nodes_I], ways.starts[nodes_I + 1] - ways.starts[nodes_I]
-    row_E = torch.repeat_interleave(sizes_I)
-    way_E = torch.arange(len(row_E), device=row_E.device) + (begins_I - sizes_I.cumsum(0) + sizes_I)[row_E]
+    row_E, way_E = _spread(ways.starts[nodes_I], ways.starts[nodes_I + 1])
     token_E, flat_E = ways.tokens[way_E], row_E * count + ways.classes[way_E]
     longer = log_b_IW.new_zeros(len(nodes_I) * count).index_add_(0, flat_E, log_b_IW[row_E, token_E].exp())
     reached = torch.zeros_like(longer, dtype=torch.bool).index_fill_(0, flat_E, True)
@@ -159,6 +174,13 @@ def _gone_on(log_b_IW: Tensor, nodes_I: Tensor, ways: Ways, count: int) -> _Gone
     own_p_I = log_b_IW.gather(1, own_I.clamp(min=0).unsqueeze(1)).squeeze(1).exp().masked_fill(own_I < 0, 0)
     shape = len(nodes_I), count
     return _GoneOn(longer.view(shape), reached.view(shape), own_p_I)
+
+
+def _spread(begins_I: Tensor, ends_I: Tensor) -> tuple[Tensor, Tensor]:
+    """The row of each entry of ranges, and the entry, [E] each."""
+    sizes_I = ends_I - begins_I
+    row_E = torch.repeat_interleave(sizes_I)
+    return row_E, torch.arange(len(row_E), device=row_E.device) + (begins_I - sizes_I.cumsum(0) + sizes_I)[row_E]
 
 
 def check_tokens(classes: Classes | None, teacher: int, student: int) -> None:

@@ -29,7 +29,7 @@ def aligned_tokens(blocks: TokenBlocks) -> AlignedTokens | None:
     """What a teacher has to know of its students' tokens where its own are others; None: they are the same."""
     import torch
 
-    from orchestrator.classes import Classes, Ways
+    from orchestrator.classes import Barred, Classes, Ways
     from orchestrator.teacher import AlignedTokens, Window
 
     if not isinstance(blocks, AlignedBlocks):
@@ -41,4 +41,5 @@ def aligned_tokens(blocks: TokenBlocks) -> AlignedTokens | None:
     alignment = blocks.alignment
     student, teacher = torch.from_numpy(alignment.student), torch.from_numpy(alignment.teacher)
     ways = Ways(*map(torch.from_numpy, alignment.ways)) if len(alignment.ways.own) else None
-    return AlignedTokens(Classes(student, teacher, alignment.count, ways), window)
+    barred = Barred(*map(torch.from_numpy, alignment.barred)) if len(alignment.barred.tokens) else None
+    return AlignedTokens(Classes(student, teacher, alignment.count, ways, barred), window)

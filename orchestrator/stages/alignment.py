@@ -14,7 +14,7 @@ from orchestrator.environment import Environment
 from orchestrator.errors import ModelError, TokenizerError
 from orchestrator.stages.base import Cost, Expected, Stage
 from orchestrator.tokens.aligned import AlignedSplit, save_alignment
-from orchestrator.tokens.aligning import Matched, Pair, nodes_of
+from orchestrator.tokens.aligning import Matched, Pair, barred_of, nodes_of
 from orchestrator.tokens.blocks import TokenBlocks
 from orchestrator.tokens.classes import Vocabulary, class_map
 from orchestrator.tokens.continuations import Continuations, continuations
@@ -48,11 +48,13 @@ class AlignmentStage(Stage):
         """
         sides = [Vocabulary.open(inputs[name]) for name in ("tokenizer", "teacher-tokenizer")]
         check_keeps_text(sides[1])
-        classes, ways = class_map(*sides), continuations(*sides)
+        classes, ways, barred = class_map(*sides), continuations(*sides), continuations(*reversed(sides))
         counts = _Counts()
         with disk_errors(out):
             for split in SPLITS:
-                found = _aligned(inputs, split, self.language, classes, ways, counts if split == "train" else _Counts())
+                found = _aligned(
+                    inputs, split, self.language, classes, (ways, barred), counts if split == "train" else _Counts()
+                )
                 self._check_positions(found.widest, len(classes[1]), inputs["blocks"])
                 found.save(out, split, len(classes[1]))
             about = {
@@ -62,7 +64,7 @@ class AlignmentStage(Stage):
                 "classes": int(classes[0].max()) + 1,
                 **counts.about(),
             }
-            save_alignment(out, classes, ways, about)
+            save_alignment(out, classes, ways, barred, about)
         said = f"{about['said']:.1%} of the tokens, in {about['classes']:,} classes"
         alike = f"both tokenizers begin the next text with the same one at {about['agreed']:.2%}"
         message = f"{self.language}: the teacher says what follows {said}; where both have read the same, {alike}"
@@ -137,7 +139,7 @@ def _aligned(
     split: str,
     language: str,
     classes: tuple[np.ndarray, np.ndarray],
-    ways: Continuations,
+    ways: tuple[Continuations, Continuations],
     counts: _Counts,
 ) -> AlignedSplit:
     """A split's text in the teacher's tokens, laid beside its blocks."""
@@ -149,9 +151,10 @@ def _aligned(
     if cut is not None:
         kept[-1] = cut["kept"]
     borders = np.arange(blocks.count(language) + 1) * blocks.context
-    streams, places, nodes, starts, targets, position = [], [], [], [], [], 0
+    streams, places, nodes, barred, starts, targets, position = [], [], [], [], [], [], 0
     for part in Pair(student, teacher, split, language, rows, kept).matched():
-        nodes.append(nodes_of(part, ways, len(classes[0])))
+        nodes.append(nodes_of(part, ways[0], len(classes[0])))
+        barred.append(barred_of(part, ways[1], len(classes[1])))
         counts.add(part, nodes[-1], classes)
         streams.append(part.teacher)
         places.append(np.where(part.places >= 0, part.places + part.first, -1))
@@ -164,5 +167,5 @@ def _aligned(
     start, target = np.concatenate(starts), np.concatenate(targets)
     start = np.maximum(np.minimum(start, target - 1), 0)
     windows = np.stack([start[:-1], np.maximum(target[:-1], start[:-1] + 1), target[1:]], axis=1)
-    laid, reached = (np.concatenate(each)[: borders[-1]] for each in (places, nodes))
-    return AlignedSplit(np.concatenate(streams), laid, reached, windows)
+    laid, reached, not_next = (np.concatenate(each)[: borders[-1]] for each in (places, nodes, barred))
+    return AlignedSplit(np.concatenate(streams), laid, reached, not_next, windows)

@@ -21,12 +21,13 @@ class Window(NamedTuple):
     Attributes:
         ids: the teacher's, int64 [B, W].
         places: which of them has read the text that each of the student's tokens has, int64 [B, T]; −1: none.
-        nodes: see :class:`orchestrator.classes.Met`.
+        nodes, barred: see :class:`orchestrator.classes.Met`.
     """
 
     ids: Tensor
     places: Tensor
     nodes: Tensor
+    barred: Tensor
 
     def met(self) -> Met:
         """Where both have read the same text. What lies before a block has not been read."""
@@ -34,7 +35,8 @@ class Window(NamedTuple):
         at_BT = torch.arange(known_BT.shape[1]).expand_as(known_BT).masked_fill(~known_BT, -1)
         last_BT = at_BT.cummax(1).values
         before_BT = torch.cat([torch.full_like(last_BT[:, :1], -1), last_BT[:, :-1]], 1)
-        return Met(known_BT, self.nodes.masked_fill(before_BT < 0, -1), before_BT)
+        nodes_BT, barred_BT = (each.masked_fill(before_BT < 0, -1) for each in (self.nodes, self.barred))
+        return Met(known_BT, nodes_BT, barred_BT, before_BT)
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,10 @@
 
 `alignment.json` says of which tokenizers it is, and how well they fit; `student.npy` and `teacher.npy` hold the class
 of each token (:mod:`orchestrator.tokens.classes`); `starts.npy`, `tokens.npy`, `classes.npy` and `own.npy` how nodes go
-on (:mod:`orchestrator.tokens.continuations`). Of each split, `<split>.bin` holds the packed documents in the teacher's
-tokens; `<split>.places.npy`, for each of the student's tokens, which of the teacher's has read the same text, −1 for
-none; `<split>.nodes.npy` the node that it reaches; and `<split>.windows.npy`, for each block, which of the teacher's
-tokens to read.
+on (:mod:`orchestrator.tokens.continuations`), `barred_starts.npy` and `barred_tokens.npy` what can't follow. Of each
+split, `<split>.bin` holds the packed documents in the teacher's tokens; `<split>.places.npy`, for each of the student's
+tokens, which of the teacher's has read the same text, −1 for none; `<split>.nodes.npy` and `<split>.barred.npy` the
+nodes that it reaches; and `<split>.windows.npy`, for each block, which of the teacher's tokens to read.
 
 Shape legend: B blocks, T tokens of a block, W tokens of the teacher for a block (as many as the longest has).
 """
@@ -37,7 +37,7 @@ class AlignedSplit:
     Attributes:
         stream: the packed documents, token ids [N].
         places: index into it for each of the student's tokens in blocks, int32 or int64 [blocks · T]; −1: none.
-        nodes: of each of the student's tokens, int32 or int64 [blocks · T]; −1: none.
+        nodes, barred: of each of the student's tokens, int32 or int64 [blocks · T]; −1: none.
         windows: int64 [blocks, 3]: the first token to read, the first whose text the block's targets are, and the one
             after the last.
     """
@@ -45,6 +45,7 @@ class AlignedSplit:
     stream: np.ndarray
     places: np.ndarray
     nodes: np.ndarray
+    barred: np.ndarray
     windows: np.ndarray
 
     @property
@@ -62,6 +63,7 @@ class AlignedSplit:
         small = len(self.stream) < 2**31
         write_array(out / f"{split}.places.npy", self.places.astype(np.int32 if small else np.int64))
         write_array(out / f"{split}.nodes.npy", self.nodes.astype(np.int32))
+        write_array(out / f"{split}.barred.npy", self.barred.astype(np.int32))
         write_array(out / f"{split}.windows.npy", self.windows)
 
 
@@ -71,12 +73,20 @@ class TeacherWindows(NamedTuple):
     Attributes:
         ids: int64 [B, W]; what lies beyond a block's text is 0.
         places: which of them has read the text that each of the student's tokens has, int64 [B, T]; −1: none.
-        nodes: of each of the student's tokens, int64 [B, T]; −1: none.
+        nodes, barred: of each of the student's tokens, int64 [B, T]; −1: none.
     """
 
     ids: np.ndarray
     places: np.ndarray
     nodes: np.ndarray
+    barred: np.ndarray
+
+
+class AlignedBarred(NamedTuple):
+    """What can't follow, see :class:`orchestrator.classes.Barred`."""
+
+    starts: np.ndarray
+    tokens: np.ndarray
 
 
 class AlignedWays(NamedTuple):
@@ -96,7 +106,7 @@ class Alignment:
         about: `alignment.json`.
         student, teacher: class of each token, int64 [V] and [W].
         count: of classes.
-        ways: how nodes go on.
+        ways, barred: how nodes go on, and how not.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -108,6 +118,9 @@ class Alignment:
         self.folder, self.about = folder, read_json(folder / ABOUT, _STAGE)
         self.student, self.teacher = (read_array(folder / f"{side}.npy", _STAGE) for side in ("student", "teacher"))
         self.ways = AlignedWays(*(read_array(folder / f"{name}.npy", _STAGE) for name in AlignedWays._fields))
+        self.barred = AlignedBarred(
+            *(read_array(folder / f"barred_{name}.npy", _STAGE) for name in AlignedBarred._fields)
+        )
         self.count = int(self.student.max(initial=-1)) + 1
         if self.count != int(self.teacher.max(initial=-1)) + 1:
             raise damaged(folder / "teacher.npy", _STAGE, "the classes of student and teacher are not the same")
@@ -123,15 +136,15 @@ class Alignment:
         Raises:
             ArtifactError: a file is missing or damaged.
         """
-        kinds = ("places", "nodes", "windows")
-        places, nodes, windows = (read_array(self.folder / f"{name}.{kind}.npy", _STAGE) for kind in kinds)
+        kinds = ("places", "nodes", "barred", "windows")
+        places, nodes, barred, windows = (read_array(self.folder / f"{name}.{kind}.npy", _STAGE) for kind in kinds)
         path = self.folder / f"{name}.bin"
         if not path.is_file():
             raise damaged(path, _STAGE, f"{path.name} is missing")
         stream = map_stream(path, token_dtype(len(self.teacher)))
         if max(places.max(initial=-1), windows.max(initial=0) - 1) >= len(stream):
             raise damaged(path, _STAGE, f"{path.name} holds {len(stream):,} tokens, fewer than are read")
-        return AlignedSplit(stream, places, nodes, windows)
+        return AlignedSplit(stream, places, nodes, barred, windows)
 
 
 class AlignedBlocks(TokenBlocks):
@@ -177,23 +190,33 @@ class AlignedBlocks(TokenBlocks):
         found = [(self._splits[self.languages[language]], block) for language, block in rows.tolist()]
         longest = max(split.windows[block, 2] - split.windows[block, 0] for split, block in found)
         ids = np.zeros((len(found), max(2, int(longest))), np.int64)  # a token and its target
-        places, nodes = np.full((2, len(found), self.context), -1, np.int64)
+        places, nodes, barred = np.full((3, len(found), self.context), -1, np.int64)
         for row, (split, block) in enumerate(found):
             start, _, end = split.windows[block]
             ids[row, : end - start] = split.stream[start:end]
             part = slice(block * self.context, (block + 1) * self.context)
-            absolute, nodes[row] = split.places[part].astype(np.int64), split.nodes[part]
+            absolute, nodes[row], barred[row] = (
+                split.places[part].astype(np.int64),
+                split.nodes[part],
+                split.barred[part],
+            )
             places[row] = np.where(absolute >= 0, absolute - start, -1)
-        return TeacherWindows(ids, places, nodes)
+        return TeacherWindows(ids, places, nodes, barred)
 
 
 def save_alignment(
-    out: Path, classes: tuple[np.ndarray, np.ndarray], ways: Continuations, about: Mapping[str, Any]
+    out: Path,
+    classes: tuple[np.ndarray, np.ndarray],
+    ways: Continuations,
+    barred: Continuations,
+    about: Mapping[str, Any],
 ) -> None:
-    """Write the classes of both vocabularies, how nodes go on, and what is to be said of them."""
+    """Write the classes of both vocabularies, how nodes go on and how not, and what is to be said of them."""
     for side, each in zip(("student", "teacher"), classes, strict=True):
         write_array(out / f"{side}.npy", each)
     found = AlignedWays(ways.starts, ways.tokens, classes[0][ways.nexts], ways.own)
     for name, array in found._asdict().items():
         write_array(out / f"{name}.npy", array)
+    for name, array in zip(AlignedBarred._fields, barred.ending(), strict=True):
+        write_array(out / f"barred_{name}.npy", array)
     write_json(out / ABOUT, dict(about))

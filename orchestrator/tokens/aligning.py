@@ -186,6 +186,28 @@ def _keys(side: _Side, bases: np.ndarray, most: np.ndarray) -> np.ndarray:
     return keys
 
 
+def barred_of(part: Matched, ways: Continuations, vocab_size: int) -> np.ndarray:
+    """Of each of the student's tokens the node of what can't follow it, int64 [M]; −1: anything can.
+
+    The student has one longer token for what it would be, so it would have read that one.
+
+    Args:
+        part: matched documents.
+        ways: how the student's tokens go on in the teacher's.
+        vocab_size: of the teacher.
+    """
+    at, ours = np.arange(len(part.teacher)), np.flatnonzero(part.places >= 0)
+    barred, places = np.full(len(part.student), -1, np.int64), part.places[ours]
+    last = np.full(len(at), -1)
+    last[places] = places
+    before = np.concatenate([[-1], np.maximum.accumulate(last)[:-1]])
+    nodes = ways.walk(part.teacher, np.where(before >= 0, at - before, 0), vocab_size)[places]
+    one = np.diff(ours, prepend=-1) == 1  # one token since both have last met
+    own = ways.own[nodes] if len(ways.own) else nodes
+    barred[ours] = np.where((nodes >= 0) & one & (own == part.student[ours]), nodes, -1)
+    return barred
+
+
 def nodes_of(part: Matched, ways: Continuations, vocab_size: int) -> np.ndarray:
     """The node that each of the student's tokens reaches, int64 [M]; −1: none, or both have not read its text alike.
 

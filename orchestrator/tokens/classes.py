@@ -21,7 +21,7 @@ from tokenizers import Tokenizer
 
 from orchestrator.errors import TokenizerError
 from orchestrator.tokens.special import SpecialTokens, special_tokens
-from orchestrator.tokens.tokenizer import encode, load_tokenizer, token_bytes
+from orchestrator.tokens.tokenizer import encode, load_tokenizer, prefix_bytes, token_bytes
 
 _REST = "rest"
 Key = bytes | tuple[str, ...] | str
@@ -62,13 +62,24 @@ class Vocabulary:
 
     def first(self, texts: Sequence[bytes]) -> list[bytes]:
         """The first token of each text (its longest token, where it is no whole characters); b"": there is none."""
-        readable = [text.decode("utf-8", "replace") for text in texts]
-        encoded = encode(self.tokenizer, readable) if texts else []
         found = []
-        for text, ids in zip(texts, encoded, strict=True):
-            begin = self.texts[ids[0]] if len(ids) else b""
+        for text, ids in zip(texts, self.spelled(texts), strict=True):
+            begin = self.texts[ids[0]] if ids else b""
             found.append(begin if begin and text.startswith(begin) else self._longest(text))
         return found
+
+    def spelled(self, texts: Sequence[bytes]) -> list[tuple[int, ...]]:
+        """Each text in tokens, as inside of a longer text: without the space that encoding may put in front of one."""
+        spaces = prefix_bytes(self.tokenizer)
+        front = "\n" if spaces else ""  # nothing is merged with it, and it has the space before it
+        encoded = encode(self.tokenizer, [front + text.decode("utf-8", "replace") for text in texts]) if texts else []
+        return [tuple(map(int, self._without(ids, spaces + len(front)))) for ids in encoded]
+
+    def _without(self, ids: np.ndarray, front: int) -> np.ndarray:
+        """Tokens less those of so many bytes in front; none where one reaches beyond these."""
+        read = np.cumsum([0, *(len(self.texts[token]) for token in ids)])
+        place = int(np.searchsorted(read, front))
+        return ids[place:] if place < len(read) and read[place] == front else ids[:0]
 
     def names(self) -> dict[int, str]:
         """Tokens without text, by id."""

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from orchestrator.classes import Classes, Met, Ways
+from orchestrator.classes import Barred, Classes, Met, Ways
 from orchestrator.errors import ModelError
 from orchestrator.losses import IGNORED, LazyLogits, SoftLoss, distillation_loss
 from orchestrator.losses._classes import ClassSums
@@ -45,7 +45,7 @@ def teacher(
     classes: Classes | None = CLASSES, known: Tensor | None = KNOWN, weight: Tensor | None = None
 ) -> LazyLogits:
     weight = 2 * draw(W, D, seed=4) if weight is None else weight
-    met = None if known is None else Met(known, NONE, NONE)
+    met = None if known is None else Met(known, NONE, NONE, NONE)
     return LazyLogits(draw(N, D, seed=1), weight, classes=classes, met=met)
 
 
@@ -126,8 +126,8 @@ def test_a_merge_that_changes_no_text_changes_nothing(name: str) -> None:
     logits = teacher().hidden @ teacher().weight.t()
     merged = torch.cat([logits[:, 1:3].logsumexp(1, keepdim=True), logits[:, [0, *range(3, W)]]], 1)
     classes = CLASSES._replace(teacher=CLASSES.teacher[[1, 0, *range(3, W)]])
-    whole = LazyLogits(logits, torch.eye(W, dtype=torch.float64), classes=CLASSES, met=Met(KNOWN, NONE, NONE))
-    fewer = LazyLogits(merged, torch.eye(W - 1, dtype=torch.float64), classes=classes, met=Met(KNOWN, NONE, NONE))
+    whole = LazyLogits(logits, torch.eye(W, dtype=torch.float64), classes=CLASSES, met=Met(KNOWN, NONE, NONE, NONE))
+    fewer = LazyLogits(merged, torch.eye(W - 1, dtype=torch.float64), classes=classes, met=Met(KNOWN, NONE, NONE, NONE))
     soft = make(name)
     found = [
         distillation_loss(LazyLogits(*student()), TARGETS, teacher=each, soft=soft, beta=1.0).soft.detach()
@@ -191,7 +191,11 @@ def spoken() -> tuple[Tensor, Met, Tensor]:
                     q += p * (_first(table[other].exp()) if its == path else torch.eye(5).double()[its[len(path)]])
             truth.append(q / q.sum())
     words, known, nodes, places = (torch.tensor(each) for each in zip(*rows, strict=True))
-    return table[words].masked_fill(~known[:, None], 0), Met(known, nodes, places), torch.stack(truth)
+    return (
+        table[words].masked_fill(~known[:, None], 0),
+        Met(known, nodes, torch.full_like(nodes, -1), places),
+        torch.stack(truth),
+    )
 
 
 def _first(p: Tensor) -> Tensor:
@@ -215,6 +219,42 @@ def test_who_knows_the_truth_loses_nothing_anywhere(name: str) -> None:
     naive = teacher._replace(met=met._replace(nodes=torch.full_like(met.nodes, -1)))
     biased = distillation_loss(student, targets, teacher=naive, soft=soft, alpha=0.0, beta=1.0)
     assert (biased.soft - sums.soft).abs() > 0.1  # the teacher alone knows that a word has ended
+
+
+# Now the student has " playing", and the teacher writes " play" and "ing" for it. Both have " a", " play" and "er".
+BARRING = Classes(
+    torch.tensor([0, 1, 1, 2, 3]),  # " a", " play", " playing", "er", "ing"
+    torch.tensor([0, 1, 3, 2]),  # " a", " play", "ing", "er"
+    4,
+    barred=Barred(torch.tensor([0, 1]), torch.tensor([2])),
+)
+
+
+def test_a_student_that_has_the_longer_token_knows_what_cant_follow(name: str) -> None:
+    table = draw(4, 4, seed=8)
+    table[[0, 2, 3], 2] = table[[0, 2, 3], 3] = -1e4  # "ing" and "er" follow " play" alone
+    p, text = table.softmax(-1), [0, 1, 3, 1, 0, 1, 2, 1, 1, 2, 0, 0]
+    going_on = p[1, 2]
+    rows, truth, place = [], [], 0
+    while place < len(text):
+        longer = text[place : place + 2] == [1, 2]
+        place += 2 if longer else 1
+        last, barring = text[place - 1], text[place - 1] == 1
+        a, play, ing, er = p[last]
+        q = torch.stack([a, play * (1 - going_on), play * going_on, er, ing * (not barring)])
+        rows.append((last, 0 if barring else -1))
+        truth.append(q / q.sum())
+    words, barred = (torch.tensor(each) for each in zip(*rows, strict=True))
+    count, logits = len(rows), torch.stack(truth).clamp(min=1e-300).log().requires_grad_()
+    met = Met(torch.ones(count).bool(), torch.full((count,), -1), barred, torch.arange(count) - 1)
+    teacher = LazyLogits(table[words], torch.eye(4).double(), classes=BARRING, met=met)
+    student, targets = LazyLogits(logits, torch.eye(5).double()), torch.zeros(count, dtype=torch.int64)
+    sums = distillation_loss(student, targets, teacher=teacher, soft=make(name), alpha=0.0, beta=1.0, chunk=3)
+    sums.loss.backward()
+    assert logits.grad is not None
+    torch.testing.assert_close(logits.grad, torch.zeros_like(logits), atol=1e-7, rtol=0)
+    if make(name).zero_at_equality:
+        torch.testing.assert_close(sums.soft, torch.zeros(()).double(), atol=1e-9, rtol=0)
 
 
 def test_every_token_of_a_longer_one_gets_a_gradient() -> None:

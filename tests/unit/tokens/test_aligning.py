@@ -244,3 +244,21 @@ def test_a_document_that_is_cut_to_balance_is_cut_for_the_teacher(
         assert ours.startswith(theirs)
     assert 0 <= len(ours) - len(theirs) <= 12 or kind == "sentencepiece"
     assert split.widest < 80
+
+
+@pytest.mark.parametrize("kind", EXACT)
+def test_what_cant_follow_would_have_been_a_longer_token(kind: str, made: dict[str, Path], tmp_path: Path) -> None:
+    blocks = opened(laid(made, kind, tmp_path))
+    sides = [Vocabulary.open(folder) for folder in (made["root"] / "tokenizer", made[kind])]
+    split, barred = blocks.aligned("es"), blocks.alignment.barred
+    stream = np.fromfile(blocks.folder / "train" / "es.bin", np.uint16)
+    places, found = np.flatnonzero(split.barred >= 0), 0
+    for place in places:
+        assert split.places[place] >= 0
+        text, node = sides[0].texts[stream[place]], split.barred[place]
+        for token in barred.tokens[barred.starts[node] : barred.starts[node + 1]]:
+            assert text + sides[1].texts[token] in sides[0].known
+            found += 1
+        following = split.stream[split.places[place] + 1] if place + 1 < len(split.places) else -1
+        assert following not in barred.tokens[barred.starts[node] : barred.starts[node + 1]]
+    assert found
