@@ -137,7 +137,7 @@ class Alignment:
             ArtifactError: a file is missing or damaged.
         """
         kinds = ("places", "nodes", "barred", "windows")
-        places, nodes, barred, windows = (read_array(self.folder / f"{name}.{kind}.npy", _STAGE) for kind in kinds)
+        places, nodes, barred, windows = (_mapped(self.folder / f"{name}.{kind}.npy") for kind in kinds)
         path = self.folder / f"{name}.bin"
         if not path.is_file():
             raise damaged(path, _STAGE, f"{path.name} is missing")
@@ -202,6 +202,18 @@ class AlignedBlocks(TokenBlocks):
             )
             places[row] = np.where(absolute >= 0, absolute - start, -1)
         return TeacherWindows(ids, places, nodes, barred)
+
+
+def _mapped(path: Path) -> np.ndarray:
+    """A `.npy` file, memory-mapped: there are as many numbers as tokens of text.
+
+    Raises:
+        ArtifactError: it is missing or damaged.
+    """
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False).view(np.ndarray)  # type: ignore[no-any-return]
+    except (OSError, ValueError, EOFError) as error:
+        raise damaged(path, _STAGE, f"{path.name} can't be read ({type(error).__name__})") from None
 
 
 def save_alignment(
