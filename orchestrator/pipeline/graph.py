@@ -121,8 +121,8 @@ def _data(recipe: Recipe) -> tuple[Step, ...]:
 
 def _teaching(recipe: Recipe) -> Iterator[Step]:
     seed, distillation = recipe.seed, recipe.experts.distillation
-    teacher = TeacherStage(teacher=recipe.teacher, seed=_seed(recipe.teacher.training, seed))
-    aligned = _alignments(recipe)
+    aligned, own_seed = _alignments(recipe), _seed(recipe.teacher.training, seed)
+    teacher = TeacherStage(teacher=recipe.teacher, seed=own_seed, own_tokenizer=bool(aligned))
     yield from _aligning(recipe)
     yield Step("teacher", teacher, {**DATA, "tokenizer": "teacher-tokenizer"} if aligned else DATA, alone=True)
     precision, vocabulary = recipe.experts.training.precision, recipe.experts.vocabulary

@@ -29,6 +29,8 @@ class TeacherStage(Stage):
     """Model and training."""
     seed: int
     """Seed of weights, order and dropout."""
+    own_tokenizer: bool = False
+    """The tokenizer is the teacher's own, and the blocks are in the tokens of another one."""
 
     def run(self, inputs: Mapping[str, Path], out: Path, env: Environment) -> None:
         """See :class:`orchestrator.stages.base.Stage`.
@@ -97,7 +99,7 @@ class TeacherStage(Stage):
                 "set teacher.train=true, or teacher.model.type=pretrained",
             )
         if env.rank == 0:
-            size = vocabulary_size(load_tokenizer(tokenizer))  # its own, where experts have another
+            size = vocabulary_size(load_tokenizer(tokenizer)) if self.own_tokenizer else blocks.vocab_size
             model = build_model(self.teacher.model, size, blocks.context, self.seed)
             write_model(model, tokenizer, out, {"steps": 0, "tokens": 0, "seconds": 0.0, "world_size": env.world_size})
             (out / "metrics.jsonl").touch()

@@ -29,7 +29,7 @@ def inputs(made: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> I
     folders["teacher"] = root / "teacher"
     folders["teacher"].mkdir()
     model = PluginSpec.model_validate({"type": "pretrained", "name": str(made["gpt2"])})
-    stage = TeacherStage(teacher=TeacherConfig(model=model, train=False), seed=0)
+    stage = TeacherStage(teacher=TeacherConfig(model=model, train=False), seed=0, own_tokenizer=True)
     stage.run({**folders, "tokenizer": made["gpt2"]}, folders["teacher"], Environment(work=root / "work"))
     return Inputs(folders, "es", BENCH.steps, root)
 

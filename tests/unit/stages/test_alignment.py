@@ -53,7 +53,7 @@ def run(made: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict
     root = tmp_path_factory.mktemp("aligned")
     inputs = laid(made, "gpt2", root)
     teacher = TeacherConfig.model_validate({"model": {"type": "pretrained", "name": str(made["gpt2"])}, "train": False})
-    stages = {"teacher": TeacherStage(teacher=teacher, seed=0)}
+    stages = {"teacher": TeacherStage(teacher=teacher, seed=0, own_tokenizer=True)}
     stages["cache-es"] = CacheStage(language="es", teacher=SOURCE, precision="fp32", seed=0)
     for name, stage in stages.items():
         read = {**inputs, "tokenizer": inputs["teacher-tokenizer"]} if name == "teacher" else inputs
