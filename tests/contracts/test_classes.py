@@ -270,3 +270,24 @@ def test_every_token_of_a_longer_one_gets_a_gradient() -> None:
     for chunk in (1, 3):
         part = distillation_loss(student, targets, teacher=teacher, soft=make("forward_kl"), beta=1.0, chunk=chunk)
         torch.testing.assert_close(part.soft, whole.soft)
+
+
+def test_inside_of_a_token_whose_beginning_is_none_the_longer_ones_are_all_there_is(name: str) -> None:
+    """The teacher has " playing" and " player", and not " play": behind " play" it says "ing" or "er", and no more."""
+    ways = Ways(torch.tensor([0, 2]), torch.tensor([2, 3]), torch.tensor([2, 3]), torch.tensor([-1]))
+    classes = LANGUAGE._replace(ways=ways)
+    met = Met(torch.tensor([True, False]), torch.tensor([-1, 0]), torch.tensor([-1, -1]), torch.tensor([-1, 0]))
+    logits, theirs = draw(2, 5, seed=9).requires_grad_(), draw(2, 8, seed=9)
+    teacher = LazyLogits(theirs, torch.eye(8).double(), classes=classes, met=met)
+    student, targets = LazyLogits(logits, torch.eye(5).double()), torch.tensor([-100, 2])
+    soft = make(name)
+    sums = distillation_loss(student, targets, teacher=teacher, soft=soft, alpha=0.0, beta=1.0)
+    sums.loss.backward()
+    plain = logits.detach()[1:, [2, 3]].requires_grad_()
+    expected = soft.per_token(plain, theirs[:1, [2, 3]]).sum()
+    expected.backward()
+    assert logits.grad is not None
+    assert plain.grad is not None
+    torch.testing.assert_close(sums.soft, expected.detach(), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(logits.grad[1:, [2, 3]], plain.grad, rtol=1e-7, atol=1e-9)
+    assert (logits.grad[:, [0, 1, 4]] == 0).all()
