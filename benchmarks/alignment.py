@@ -74,7 +74,7 @@ class Alignment:
             inputs = Inputs.make(self, work)
             torch.set_num_threads(self.threads)  # the run has set what its resources are
             case = (
-                f"{self.layers} × {self.width}, {self.vocab:,} tokens, {self._tokens:,} of training, {self.seeds} seed(s)"
+                f"{self.layers} × {self.width}, {self.vocab:,} tokens, {self._tokens:,} learned, {self.seeds} seed(s)"
             )
             ours = [self._trained("ours", seed, inputs, work) for seed in range(self.seeds)]
             for peer in self.peers:
