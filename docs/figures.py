@@ -37,6 +37,7 @@ BENCH_ROWS = {
     ("eltec", "miniwiki"): "novels → the embedded encyclopedia",
     ("miniwiki", "eltec"): "the embedded encyclopedia → novels",
 }
+LANGUAGES_LENGTHS = ("1 word", "2 words", "20 characters", "a message of at most 10 characters")
 BENCH_LENGTHS = ("1 word", "2 words", "20 characters", "50 characters")
 
 
@@ -86,6 +87,24 @@ def lengths() -> str:
     }
     rows = [[name, *(percent(values[bucket]["accuracy"], 1) for bucket in buckets)] for name, values in of.items()]
     return table(["router", *buckets], rows)
+
+
+def languages() -> str:
+    """Near-duplicates found in each language, and the prompt router's error and refusals beside public identifiers'."""
+    rows = {}
+    for row in results("languages/bench.json")["rows"]:
+        rows[row["case"].partition(" (")[0], row["metric"]] = row
+    names = [case.partition(":")[0] for case, metric in rows if metric == "found"]
+    table_rows = []
+    for name in [*names, "all"]:
+        twins = rows.get((f"{name}: near-duplicates of 120", "found"))
+        cells = [f"{twins['ours']:.0f}" if twins else ""]
+        for length in LANGUAGES_LENGTHS:
+            row, refused = rows[f"{name}, {length}", "error"], rows.get((f"{name}, {length}", "rejected"))
+            cell = f"{100 * row['ours']:.1f} / {100 * row['baseline']:.1f}"
+            cells.append(f"{cell} ({100 * refused['ours']:.0f})" if refused else cell)
+        table_rows.append([name, *cells])
+    return table(["language", "twins found of 120", *LANGUAGES_LENGTHS], table_rows)
 
 
 def router_bench() -> str:
@@ -206,6 +225,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "quickstart-router": classifiers,
     "router-lengths": lengths,
     "router-bench": router_bench,
+    "languages": languages,
     "eltec-small": lambda: perplexities("eltec-small"),
     "study": study,
     "study-verdicts": verdicts,

@@ -108,6 +108,14 @@ class Evaluation(Tables):
     bootstrap: int
 
 
+class Sample(TypedDict):
+    """What the teacher and a language's own expert wrote after the beginning of a held-out text."""
+
+    prompt: str
+    teacher: str
+    expert: str
+
+
 class VocabularyFacts(TypedDict):
     """`vocabulary.json` of an expert with some of the teacher's tokens, and what the whole vocabulary would take.
 

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)]
-RESERVED = ("auto", "average", "best", "common", "error", "none", "shared", "soft", "teacher")
+RESERVED = ("auto", "average", "best", "common", "error", "frequencies", "none", "shared", "soft", "teacher")
 """Names that mean something else where languages stand: no language is called so."""
 
 

@@ -134,6 +134,8 @@ class EvaluationConfig(Section):
     """Bootstrap resamples of the documents (or of the works that they are parts of) for the intervals."""
     confidence: Fraction = 0.95
     """Coverage of the intervals."""
+    samples: int = Field(2, ge=0, le=20)
+    """Beginnings of held-out text of each language that the teacher and its expert go on from, for the report."""
 
 
 class ResourcesConfig(Section):

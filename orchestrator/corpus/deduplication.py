@@ -17,6 +17,8 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
+from orchestrator.scripts import UNSPACED, has_unspaced
+
 U32 = npt.NDArray[np.uint32]
 U64 = npt.NDArray[np.uint64]
 I64 = npt.NDArray[np.int64]
@@ -38,17 +40,10 @@ _OFFSETS = _random.integers(0, 2**64, PERMUTATIONS, dtype=np.uint64)
 _PLACES = _random.integers(0, 2**64, SHINGLE, dtype=np.uint64) | np.uint64(1)
 
 
-# Scripts written without spaces between words: South-East Asian and Tibetan, Chinese, Japanese, Yi.
-_UNSPACED = (
-    "\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u1950-\u19ff\u1a20-\u1aaf\u1b00-\u1b7f\ua980-\ua9ff\uaa60-\uaadf"
-    "\u2e80-\u2fff\u3001-\u303f\u3040-\u312f\u31a0-\u31bf\u31f0-\u31ff\u3400-\u4dbf\u4e00-\ua4cf\uf900-\ufaff\uff66-\uff9f"
-    "\U0001aff0-\U0001b16f\U00020000-\U0003ffff"
-)
-_HAS_UNSPACED = re.compile(f"[{_UNSPACED}]")
-_UNIT = re.compile(rf"[{_UNSPACED}]|[^\s{_UNSPACED}]+")
+_UNIT = re.compile(rf"[{UNSPACED}]|[^\s{UNSPACED}]+")
 
 _SPACE = re.compile(r"\s")
-_BOUNDARY = re.compile(rf"[\s{_UNSPACED}]")
+_BOUNDARY = re.compile(rf"[\s{UNSPACED}]")
 _PIECE = 1 << 20
 """Characters of a long text whose units are strings at once: a unit takes sixty bytes then, and eight as a hash."""
 
@@ -60,7 +55,7 @@ def comparable_units(text: str) -> list[str]:
     decision: each part of it is taken as its script is.
     """
     folded = text.lower()
-    if folded.isascii() or not _HAS_UNSPACED.search(folded):
+    if not has_unspaced(folded):
         return folded.split()
     return _UNIT.findall(folded)
 

@@ -55,15 +55,18 @@ def comparisons(tensors: Losses, languages: Sequence[str], context: int, confide
 
     Returns:
         "next_best_to_own": the best other expert ("rival") against the language's own, empty with a single language;
-        "routed_to_teacher": through the router against the teacher. Each is a :func:`paired_ratio`.
+        "routed_to_teacher": through the router against the teacher; "frequencies_to_own": guessing by how often each
+        token occurs against the language's own expert. Each is a :func:`paired_ratio`.
     """
-    found: Comparisons = {"next_best_to_own": {}, "routed_to_teacher": {}}
+    found: Comparisons = {"next_best_to_own": {}, "routed_to_teacher": {}, "frequencies_to_own": {}}
     for language in languages:
         experts = {expert: tensors[f"loss/{expert}/{language}"] for expert in languages}
         own, routes, works = experts[language], tensors[f"route/{language}"], tensors[f"works/{language}"]
         routed = np.stack(list(experts.values()))[routes, np.arange(len(own))]
         teacher = tensors[f"loss/teacher/{language}"]
         found["routed_to_teacher"][language] = paired_ratio(routed, teacher, works, context, confidence)
+        guessed = tensors[f"loss/frequencies/{language}"]
+        found["frequencies_to_own"][language] = paired_ratio(guessed, own, works, context, confidence)
         rivals = [expert for expert in languages if expert != language]
         if rivals:
             rival = min(rivals, key=lambda expert: float(experts[expert].sum()))

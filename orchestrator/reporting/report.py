@@ -14,6 +14,7 @@ from orchestrator.reporting.formats import compact, duration, memory, share
 from orchestrator.reporting.learning_section import learning
 from orchestrator.reporting.results import collect
 from orchestrator.reporting.run_results import RunResults
+from orchestrator.reporting.samples_section import samples
 from orchestrator.reporting.vocabulary_section import vocabularies
 
 _ROOM = Path(__file__).parent
@@ -58,6 +59,7 @@ def report(results: RunResults, paper: dict[str, Any]) -> Document:
         model_sections.models(results),
         *vocabularies(results),
         *alignments(results),
+        *samples(results),
         learning(results),
         data_sections.corpus(results),
         data_sections.tokenizer(results),

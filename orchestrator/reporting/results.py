@@ -225,6 +225,7 @@ def _evaluation(path: Path, languages: Sequence[str], setup: str) -> Evaluated:
         "mean_perplexity": found["means"],
         "routing_cost": found["routing_cost"],
         "comparisons": comparisons(tensors, languages, found["context"], found["confidence"]),
+        "samples": dict(read_json(path / "samples.json")),
     }
 
 

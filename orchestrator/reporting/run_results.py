@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NotRequired, TypedDict
 
-from orchestrator.records import Bounds, Means, Ratio, TrainingFacts
+from orchestrator.records import Bounds, Means, Ratio, Sample, TrainingFacts
 
 Curve = list[list[float]]
 """[step, value] in order."""
@@ -63,6 +63,7 @@ class Comparisons(TypedDict):
 
     next_best_to_own: dict[str, Rival]
     routed_to_teacher: dict[str, Ratio]
+    frequencies_to_own: dict[str, Ratio]
 
 
 class Corpus(TypedDict):
@@ -83,7 +84,9 @@ class Router(TypedDict):
 
 
 class Evaluated(TypedDict):
-    """Perplexities with intervals. `bits_per_byte`, `bits_per_character`: of "teacher", "own_expert", "routed"."""
+    """Perplexities with intervals, and by language what models wrote. `bits_per_byte`, `bits_per_character`: of
+    "teacher", "own_expert", "routed".
+    """
 
     setup: str
     split: str
@@ -101,6 +104,7 @@ class Evaluated(TypedDict):
     mean_perplexity: Means
     routing_cost: dict[str, Ratio]
     comparisons: Comparisons
+    samples: dict[str, list[Sample]]
 
 
 class Lineage(TypedDict):

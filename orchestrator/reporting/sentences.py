@@ -30,6 +30,7 @@ def summary(results: RunResults) -> tuple[str, ...]:
     return (
         specialisation(found["next_best_to_own"], results["languages"], confidence),
         own_text(results["expert_perplexity"], results["languages"]),
+        guessing(found["frequencies_to_own"]),
         routing_cost(results["routing_cost"]),
         against_teacher(found["routed_to_teacher"]),
         router(results["router"]),
@@ -76,6 +77,26 @@ def own_text(ppl: Perplexities, languages: Sequence[str]) -> str:
             "predictable they are."
         )
     return "Each expert has a lower perplexity on its own language than on any other."
+
+
+def guessing(ratios: Ratios) -> str:
+    """Whether experts know more of their language than how often each token occurs.
+
+    Args:
+        ratios: language -> the perplexity of guessing by frequencies over the own expert's, with its interval.
+    """
+    level = [lang for lang, entry in ratios.items() if (entry["interval"] or [entry["ratio"]])[0] <= 1]
+    if level:
+        cases = listing([f"{lang} (a factor of {significant(ratios[lang]['ratio'])})" for lang in level])
+        return (
+            f"At the level of guessing: {cases}. Such an expert predicts its language no better, beyond the interval, "
+            "than how often each token occurs does: it needs more training, or more text."
+        )
+    least = min(ratios, key=lambda lang: float(ratios[lang]["ratio"]))
+    return (
+        f"Every expert predicts its language better than how often each token occurs does, {least} the least: by a "
+        f"factor of {significant(ratios[least]['ratio'])} in perplexity."
+    )
 
 
 def routing_cost(cost: Ratios) -> str:

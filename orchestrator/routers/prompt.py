@@ -17,6 +17,7 @@ from orchestrator.errors import CorpusError
 from orchestrator.routers._router import Router
 from orchestrator.routers.text.accidents import augment
 from orchestrator.routers.text.calibration import Calibration, fit_rejection, fit_temperature
+from orchestrator.routers.text.letters import common_letters
 from orchestrator.routers.text.linear import Examples, exact, softmax_regression
 from orchestrator.routers.text.ngrams import clip, highest, ngram_buckets
 from orchestrator.routers.text.no_language import buckets, fragments, to_learn
@@ -24,6 +25,7 @@ from orchestrator.routers.text.pieces import LanguageTexts, Lengths, Pieces, wei
 from orchestrator.routers.text.router import TextRouter, TokenBytes
 from orchestrator.routers.text.shipped import PROMPT_WORDS, Talk, conversations
 from orchestrator.routers.text.tags import own_kinds
+from orchestrator.routers.text.units import single_words, words_in
 from orchestrator.routers.text.vocabulary import Vocabulary
 from orchestrator.routers.text.words import Words
 
@@ -60,6 +62,7 @@ class Prompt:
 
     reads: ClassVar[str] = "corpus"
     classifier: ClassVar[str] = "prompt"
+    version: ClassVar[int] = 2  # 1: scripts without spaces were cut at spaces
 
     bits: Annotated[int, Field(ge=10, le=24)] = 20
     """Logarithm of the number of buckets of n-grams and words."""
@@ -120,9 +123,9 @@ class Prompt:
 
     def _inside(self, pieces: Mapping[str, Pieces], talks: Mapping[str, Talk], rng: np.random.Generator) -> Examples:
         """Labelled pieces of the languages: every word by the root of its count, random pieces, known sentences."""
-        words = {language: some.words() for language, some in pieces.items()}
+        words = {language: some.words() + Counter(common_letters(some.short)) for language, some in pieces.items()}
         talk = {language: talks[language].learned for language in pieces}
-        counts = {name: words[name] + Counter(" ".join(talk[name]).split()) for name in pieces}
+        counts = {name: words[name] + Counter(single_words(" ".join(talk[name]))) for name in pieces}
         names = {
             name: [w for w in sorted(found) if w[:1].isupper() and w[1:].islower()] for name, found in words.items()
         }
@@ -155,11 +158,13 @@ class Prompt:
         cut = Pieces(["\n".join(sentences)]).cut(Lengths.training(share), rng)
         whole = [sentences[i] for i in rng.integers(len(sentences), size=share // 3)]
         words = [
-            word for word in " ".join(sentences).split() if all(some[word] <= _FOREIGN * own[word] for some in others)
+            word
+            for word in single_words(" ".join(sentences))
+            if all(some[word] <= _FOREIGN * own[word] for some in others)
         ]
         if len(words) > 4 * share:  # beside few pieces they would be nearly all that is learned
             words = [words[i] for i in rng.integers(len(words), size=4 * share)]
-        short = [text for text in sentences if len(text.split()) <= PROMPT_WORDS]
+        short = [text for text in sentences if len(words_in(text)) <= PROMPT_WORDS]
         short += [text[:1].upper() + text[1:] for text in short]  # as a keyboard of a phone writes them
         return [
             *(piece for some in cut.values() for piece in some),

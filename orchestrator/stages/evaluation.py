@@ -13,12 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
+from orchestrator.artifacts import write_json
 from orchestrator.config.recipe import EvaluationConfig
 from orchestrator.environment import Environment, serial_map
 from orchestrator.errors import ArtifactError
 from orchestrator.evaluation.evaluated import block_bytes, block_counts, works_of
+from orchestrator.evaluation.frequencies import FREQUENCIES, frequency_losses
+from orchestrator.evaluation.samples import beginnings
 from orchestrator.evaluation.summary import TEACHER, LanguageLosses, summarise
-from orchestrator.records import Evaluation
+from orchestrator.records import Evaluation, Sample
 from orchestrator.routers import Router, load_router
 from orchestrator.stages._kept import expected_rows
 from orchestrator.stages._mixing import ROUTER
@@ -37,15 +40,17 @@ class EvaluationStage(Stage):
 
     Writes `evaluation.json`, an :class:`orchestrator.records.Evaluation`; and `block_losses.safetensors`, so that any
     other use of the mixture can be evaluated without computing again: "loss/<model>/<lang>" (float64 [n], nats summed
-    over a block; the model is "teacher" or a name of :func:`orchestrator.evaluation.mixtures.mixture_losses`),
+    over a block; the model is "teacher", "frequencies" or a name of
+    :func:`orchestrator.evaluation.mixtures.mixture_losses`),
     "probabilities/<lang>" (float64 [n, E], the router's), "route/<lang>" (int64 [n], index into the languages),
     "bytes/<lang>" (int64 [n]), "works/<lang>" (int64 [n], the document, or larger work, that a block is of: blocks of
-    one are no independent samples).
+    one are no independent samples); and `samples.json`, by language a list of :class:`orchestrator.records.Sample`.
 
     Routing is by block, on the block's own tokens, as the paper routes a sequence.
     """
 
     accelerated: ClassVar[bool] = True
+    version: ClassVar[int] = 2
 
     evaluation: EvaluationConfig
     languages: tuple[str, ...]
@@ -63,7 +68,10 @@ class EvaluationStage(Stage):
         counts = block_counts(blocks, self.languages, self.evaluation.max_blocks)
         router = load_router(inputs["mixture"] / ROUTER)
         probabilities = {name: self._probabilities(router, blocks, name, count) for name, count in counts.items()}
-        losses = self._losses(inputs, blocks, probabilities, env)
+        losses, samples = self._measured(inputs, blocks, probabilities, env)
+        train = TokenBlocks.open(inputs["blocks"], "train")
+        for language, count in counts.items():
+            losses[language][FREQUENCIES] = frequency_losses(train, blocks, language, count)
         lengths = byte_lengths(load_tokenizer(inputs["tokenizer"]))
         measured = {
             language: LanguageLosses(
@@ -85,6 +93,7 @@ class EvaluationStage(Stage):
             **summarise(measured, options.bootstrap, options.confidence, self.seed),
         }
         (out / "evaluation.json").write_text(json.dumps(result, indent=1, allow_nan=False), encoding="utf-8")
+        write_json(out / "samples.json", samples)
 
     def cost(self, inputs: Mapping[str, Path | None], expected: Expected) -> Cost:
         """Tokens read, those of the split by the teacher and by every expert, and 2 · N FLOPs for each."""
@@ -97,43 +106,66 @@ class EvaluationStage(Stage):
         flops = 2.0 * (size(expected.teacher, expected.teacher_rows) + experts) * tokens
         return Cost(tokens=tokens * (1 + len(self.languages)), flops=flops)
 
-    def _losses(
+    def _measured(
         self,
         inputs: Mapping[str, Path],
         blocks: TokenBlocks,
         probabilities: Mapping[str, NDArray[np.float64]],
         env: Environment,
-    ) -> dict[str, dict[str, NDArray[np.float64]]]:
-        """Losses of blocks by language and model, in several processes on CPUs when there is much to compute."""
-        options = self.evaluation
-        jobs = [
-            _Job(
-                role,
-                inputs[role],
-                inputs["blocks"],
-                inputs.get(f"alignment-{language}"),
-                options.split,
-                language,
-                rows,
-                options.batch,
-                env.device,
-            )
-            for role in (TEACHER, "mixture")
-            for language, rows in probabilities.items()
-        ]
+    ) -> tuple[dict[str, dict[str, NDArray[np.float64]]], dict[str, list[Sample]]]:
+        """Losses of blocks by language and model, and samples; in several processes on CPUs where much is to do."""
+        jobs = self._jobs(inputs, blocks, probabilities, env)
         tokens = sum(map(len, probabilities.values())) * blocks.context * (1 + len(self.languages))
-        run = (
-            env.map if env.device == "cpu" and tokens >= PARALLEL_TOKENS else serial_map
-        )  # a GPU belongs to this process
+        # A GPU belongs to this process.
+        run = env.map if env.device == "cpu" and tokens >= PARALLEL_TOKENS else serial_map
         found: dict[str, dict[str, NDArray[np.float64]]] = {language: {} for language in probabilities}
-        for done, (job, losses) in enumerate(zip(jobs, run(_evaluate, jobs), strict=True), start=1):
+        written: dict[str, list[list[str]]] = {job.language: [list(job.prompts)] for job in jobs}
+        for done, (job, (losses, texts)) in enumerate(zip(jobs, run(_evaluate, jobs), strict=True), start=1):
             found[job.language] |= losses
+            written[job.language].append(texts)
             for model in (name for name in (TEACHER, *self.languages) if name in losses):
                 perplexity = np.exp(losses[model].mean() / blocks.context)
                 name = model if model == TEACHER else f"expert {model}"
                 message = f"{name} on {job.language}: perplexity {perplexity:.2f}"
                 env.log({"step": done, "steps": len(jobs), "message": message})
-        return found
+        return found, {
+            language: [
+                Sample(prompt=begun, teacher=taught, expert=own) for begun, taught, own in zip(*each, strict=True)
+            ]
+            for language, each in written.items()
+        }
+
+    def _jobs(
+        self,
+        inputs: Mapping[str, Path],
+        blocks: TokenBlocks,
+        probabilities: Mapping[str, NDArray[np.float64]],
+        env: Environment,
+    ) -> list[_Job]:
+        """The teacher on every language, then the mixture on every language."""
+        options, tokenizer = self.evaluation, inputs["tokenizer"]
+        shown = {
+            language: tuple(beginnings(blocks, language, len(rows), options.samples, tokenizer))
+            for language, rows in probabilities.items()
+        }
+        return [
+            _Job(
+                role=role,
+                folder=inputs[role],
+                blocks=inputs["blocks"],
+                alignment=inputs.get(f"alignment-{language}"),
+                tokenizer=tokenizer,
+                split=options.split,
+                language=language,
+                probabilities=rows,
+                batch=options.batch,
+                device=env.device,
+                prompts=shown[language],
+                seed=self.seed,
+            )
+            for role in (TEACHER, "mixture")
+            for language, rows in probabilities.items()
+        ]
 
     def _probabilities(self, router: Router, blocks: TokenBlocks, language: str, count: int) -> NDArray[np.float64]:
         """The router's probabilities of this stage's languages for each block, float64 [n, E]."""
@@ -156,15 +188,20 @@ class _Job:
     folder: Path
     blocks: Path
     alignment: Path | None  # of the teacher's tokens, where they are others
+    tokenizer: Path
     split: str
     language: str
     probabilities: NDArray[np.float64]
     batch: int
     device: str
+    prompts: tuple[str, ...]
+    seed: int
 
 
-def _evaluate(job: _Job) -> dict[str, NDArray[np.float64]]:
+def _evaluate(job: _Job) -> tuple[dict[str, NDArray[np.float64]], list[str]]:
+    """Losses by model, and what the teacher or the language's own expert writes after the prompts."""
     from orchestrator.evaluation.aligned import aligned_losses
+    from orchestrator.evaluation.continuing import Writer
     from orchestrator.evaluation.mixtures import mixture_losses
     from orchestrator.evaluation.perplexity import block_losses
     from orchestrator.evaluation.respelled import own_vocabularies, respelled_losses
@@ -172,16 +209,25 @@ def _evaluate(job: _Job) -> dict[str, NDArray[np.float64]]:
     from orchestrator.models.mixture_files import load_mixture
 
     blocks = TokenBlocks.open(job.blocks, job.split)
+    count = len(job.probabilities)
     if job.role == TEACHER:
         model = load_model(job.folder / "model", job.device)
-        if job.alignment is not None:
+        tokenizer = job.tokenizer
+        if job.alignment is None:
+            losses = {TEACHER: block_losses(model, blocks, job.language, count, job.batch)}
+        else:  # in its own tokens
+            tokenizer = job.folder / "model"
             aligned = AlignedBlocks(job.blocks, job.split, {job.language: job.alignment})
-            return {TEACHER: aligned_losses(model, aligned, job.language, len(job.probabilities), job.batch)}
-        return {TEACHER: block_losses(model, blocks, job.language, len(job.probabilities), job.batch)}
-    mixture = load_mixture(job.folder, job.device)
-    if vocabularies := own_vocabularies(job.folder, mixture.languages):
-        return respelled_losses(mixture, vocabularies, blocks, job.language, len(job.probabilities), job.batch)
-    return mixture_losses(mixture, blocks, job.language, job.probabilities, job.batch)
+            losses = {TEACHER: aligned_losses(model, aligned, job.language, count, job.batch)}
+        writer = Writer(model, tokenizer, blocks.context)
+    else:
+        mixture = load_mixture(job.folder, job.device)
+        if vocabularies := own_vocabularies(job.folder, mixture.languages):
+            losses = respelled_losses(mixture, vocabularies, blocks, job.language, count, job.batch)
+        else:
+            losses = mixture_losses(mixture, blocks, job.language, job.probabilities, job.batch)
+        writer = Writer(mixture.branch(job.language), job.folder / "experts" / job.language, blocks.context)
+    return losses, writer.continue_text(job.prompts, [job.seed, blocks.languages.index(job.language)])
 
 
 def _tensors(

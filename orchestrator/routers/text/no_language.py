@@ -16,6 +16,7 @@ from orchestrator.routers.text.ngrams import clip
 from orchestrator.routers.text.pieces import Lengths, Pieces
 from orchestrator.routers.text.shipped import Texts, learned, tested
 from orchestrator.routers.text.tags import CODE, NATURAL, shown
+from orchestrator.routers.text.units import single_words
 
 _SIGN = re.compile(r"[_=()\[\]{}<>+*/@#%&|\\\d;:$]|\w\.\w")
 _SHORT = 60
@@ -83,7 +84,9 @@ def fragments(kinds: Mapping[str, Sequence[str]], each: int, rng: np.random.Gene
         cut = [cut[i] for i in rng.permutation(len(cut))[:third]]
         cut += cut_kind(kind, texts, Lengths({1: 2 * third}, {}), rng).get("1 word", [])[:third]
         whole = [clip(texts[i])[:_WHOLE] for i in rng.integers(len(texts), size=each - len(cut))]
-        words = sorted({word for text in texts for word in text.split()}) if kind.startswith(f"{NATURAL}/") else []
+        words = (
+            sorted({word for text in texts for word in single_words(text)}) if kind.startswith(f"{NATURAL}/") else []
+        )
         found[kind] = [*cut, *whole, *(words[i] for i in rng.permutation(len(words))[: 2 * each])]
     return found
 

@@ -9,9 +9,13 @@ import tokenize
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from orchestrator.routers.text.units import of_characters, of_words, single_words
+from orchestrator.scripts import has_unspaced
 
 _LETTER = re.compile(r"[^\W\d_]")
 _SYMBOL = re.compile(r"[_=()\[\]{}<>+*/@#%&|\\\d]|\w\.\w")
@@ -22,6 +26,12 @@ _SHORT = 60
 """Pieces of code of fewer characters hold a sign of code."""
 _WHOLE = 256
 """Characters from which pieces of Python may hold comments and docstrings."""
+
+
+class _Form(Protocol):
+    """What a piece of a length looks like."""
+
+    def __call__(self, count: int, *, unspaced: bool) -> re.Pattern[str]: ...
 
 
 @dataclass(frozen=True)
@@ -84,16 +94,16 @@ class Pieces:
 
     def words(self) -> Counter[str]:
         """How often each word occurs, white space apart."""
-        counts = Counter(word for text in self.short for word in text.split())
+        counts = Counter(word for text in self.short for word in single_words(text))
         return Counter(
             {word: count for word, count in counts.items() if self._kept(word) and len(word) < _LONGEST_WORD}
         )
 
     def cut(self, lengths: Lengths, rng: np.random.Generator) -> dict[str, list[str]]:
         """Random pieces that begin at a word and hold a letter, by the name of their length ("2 words")."""
-        by_words = {plural(k, "word"): self._cut(self._short, n, rng, _words(k)) for k, n in lengths.words.items()}
+        by_words = {plural(k, "word"): self._cut(self._short, n, rng, of_words, k) for k, n in lengths.words.items()}
         by_characters = {
-            plural(k, "character"): self._cut(self._short if k < _WHOLE else self._long, n, rng, _characters(k))
+            plural(k, "character"): self._cut(self._short if k < _WHOLE else self._long, n, rng, of_characters, k)
             for k, n in lengths.characters.items()
         }
         return by_words | by_characters
@@ -105,8 +115,9 @@ class Pieces:
         lines = [line for text in self.short for line in text.splitlines() if self._kept(line)]
         return [lines[i] for i in rng.integers(len(lines), size=count)] if lines else []
 
-    def _cut(self, places: _Places, count: int, rng: np.random.Generator, form: re.Pattern[str]) -> list[str]:
+    def _cut(self, places: _Places, count: int, rng: np.random.Generator, make: _Form, length: int) -> list[str]:
         found: list[str] = []
+        form = make(length, unspaced=places.unspaced)
         # Four tries for a piece: some places are too near to the end, and some pieces are not kept.
         for piece in places.pieces(rng.integers(places.size, size=4 * count), form) if places.size else ():
             if piece and (self._kept(piece) if len(piece) < _SHORT else _LETTER.search(piece)):
@@ -120,12 +131,17 @@ class Pieces:
 
 
 class _Places:
-    """Places in some texts, each as likely as any other; a piece begins at the first word from there."""
+    """Places in some texts, each as likely as any other; a piece begins at the first word from there.
+
+    Attributes:
+        unspaced: whether some text has a script that parts no words by spaces.
+    """
 
     def __init__(self, texts: Sequence[str]) -> None:
         self.texts = texts
         self.ends = np.cumsum([len(text) for text in texts], dtype=np.int64)
         self.size = int(self.ends[-1]) if texts else 0
+        self.unspaced = any(map(has_unspaced, texts))
 
     def pieces(self, places: NDArray[np.int64], form: re.Pattern[str]) -> Iterator[str]:
         """What `form` finds from each place on; "" where the document ends before."""
@@ -134,14 +150,6 @@ class _Places:
         for document, begin in zip(documents.tolist(), begins.tolist(), strict=True):
             found = form.search(self.texts[document], begin)
             yield found[0] if found else ""
-
-
-def _words(count: int) -> re.Pattern[str]:
-    return re.compile(rf"(?<!\S)\S+(?:\s+\S+){{{count - 1}}}")
-
-
-def _characters(count: int) -> re.Pattern[str]:
-    return re.compile(rf"(?s)(?<!\S)\S.{{{count - 1}}}")
 
 
 def plural(count: int, noun: str) -> str:
@@ -167,11 +175,12 @@ def code_only(text: str) -> str:
 
 
 def _parses(text: str) -> bool:
+    """Whether a text is Python that does something: names alone are words ("登录", "not found")."""
     try:
-        ast.parse(text)
+        statements = ast.parse(text).body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
-    return True
+    return any(not isinstance(each, ast.Expr) or isinstance(each.value, ast.Call) for each in statements)
 
 
 def weights_of(counts: Counter[str], total: float) -> tuple[list[str], NDArray[np.float64]]:

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import orchestrator.data
 from orchestrator.errors import CorpusError
 from orchestrator.routers.text.tags import CODE, NATURAL, names, shown
+from orchestrator.routers.text.units import words_in
 
 FOLDER = Path(orchestrator.data.__file__ or "").parent / "router"
 SPACES = {NATURAL: FOLDER / "natural", CODE: FOLDER / "code"}
@@ -135,7 +136,7 @@ class Talk(NamedTuple):
     @classmethod
     def of(cls, texts: Sequence[str]) -> Talk:
         """Some texts, split."""
-        sentences = [text for text in texts if len(text.split()) > PROMPT_WORDS]
+        sentences = [text for text in texts if len(words_in(text)) > PROMPT_WORDS]
         held_out = sentences[::_HELD_OUT]
         kept_out = set(held_out)
         return cls(tuple(text for text in texts if text not in kept_out), tuple(held_out))

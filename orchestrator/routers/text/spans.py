@@ -12,7 +12,9 @@ from orchestrator.routers.text.router import TextRouter
 
 NONE = "none"
 """Label of text of no language."""
-_UNIT = re.compile(r"[^\n`\"«»“”„.!?:;]*(?:[\n`\"«»“”„]+|[.!?:;]+(?=\s|$)\s*|[.!?:;]|$)")
+_QUOTES, _ENDS = '\n`"«»“”„「」『』', "。！？；।॥؟۔"
+"""Marks that part sentences wherever they stand: of scripts that use no other."""
+_UNIT = re.compile(rf"[^{_QUOTES}{_ENDS}.!?:;]*(?:[{_QUOTES}]+|[{_ENDS}]+\s*|[.!?:;]+(?=\s|$)\s*|[.!?:;]|$)")
 _SWITCH = np.log(100.0)
 """Cost of a change of language: the new one has to be a hundred times as probable in all."""
 _NONE = np.log(10.0)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,15 +14,19 @@ from orchestrator.artifacts import Store, write_json
 from orchestrator.config.base import PluginSpec
 from orchestrator.corpus.document import Document
 from orchestrator.corpus.storage import TableWriter, split_file, to_table
-from orchestrator.models import build_model
-from orchestrator.models.mixture_files import save_mixture
+from orchestrator.disk import file_digest
+from orchestrator.models import build_model, keep_rows, save_model
+from orchestrator.models.mixture import WHOLE
+from orchestrator.models.mixture_files import save_mixture, write_about
 from orchestrator.models.setups.moe_ce import MoECE
 from orchestrator.models.setups.ple import PLE
 from orchestrator.routers import Policy, save_routers
 from orchestrator.routers.paper import Paper
 from orchestrator.routers.prompt import Prompt
 from orchestrator.routers.text.pieces import LanguageTexts
+from orchestrator.tokens.kept import Kept
 from orchestrator.tokens.tokenizer import encode, save_tokenizer, token_bytes, train_tokenizer
+from orchestrator.tokens.trimming import Trimming
 from tests.unit.cli.conftest import mome as mome
 
 CONTEXT = 64
@@ -61,23 +67,40 @@ class World:
         rows: int = 0,
         router: str = "paper",
         reject: str = "best",
+        keep: float | None = None,
     ) -> Path:
-        """A run with an expert of each language; `rows` more rows than the tokenizer has tokens."""
+        """A run with an expert of each language; `rows` more rows than the tokenizer has tokens, or fewer tokens."""
         size, spec, store = self.tokenizer.get_vocab_size() + rows, MODELS[model], Store(self.folder / name)
         experts = {each: far_apart(build_model(spec, size, CONTEXT, seed), seed) for seed, each in enumerate(TEXTS)}
         shared = far_apart(build_model(spec, size, CONTEXT, 9), 9) if common else None
         mixture = MoECE().assemble(experts, shared) if common else PLE().assemble(experts)
         setup = PluginSpec(type="moe_ce" if common else "ple")
+        save = partial(save_mixture, mixture, setup, self.folder / "tokenizer")
         made = {
             "tokenizer": lambda out: save_tokenizer(self.tokenizer, out),
             "router": lambda out: self._router(out, router, Policy(reject)),
-            "mixture": lambda out: save_mixture(mixture, setup, self.folder / "tokenizer", out),
+            "mixture": save if keep is None else partial(self._save_cut, experts, keep),
             "corpus": _write_corpus,
         }
         artifacts = {step: store.publish(step, step * 8, {"step": step}, write) for step, write in made.items()}
         store.set_current("", artifacts)
         write_json(store.root / "recipe.json", _recipe(name, spec))
         return store.root
+
+    def _save_cut(self, experts: dict[str, Any], keep: float, out: Path) -> None:
+        """A mixture of experts that have the tokens of their languages alone."""
+        trimming, whole = Trimming(self.folder / "tokenizer"), self.tokenizer.get_vocab_size()
+        for language, expert in experts.items():
+            ids = np.concatenate(encode(self.tokenizer, TEXTS[language]))
+            kept = trimming.chosen(np.bincount(ids, minlength=whole), keep)
+            starts, spelled = trimming.write(kept, self.folder / f"cut-{language}")
+            keep_rows(expert, torch.from_numpy(kept))
+            setattr(expert.config, WHOLE, whole)
+            folder = out / "experts" / language
+            save_model(expert, self.folder / f"cut-{language}", folder)
+            about = {"tokenizer": file_digest(self.folder / "tokenizer" / "tokenizer.json"), "of": whole}
+            Kept(kept, starts, spelled, about).save(folder)
+        write_about(out, PluginSpec(type="ple"), tuple(experts))
 
     def _router(self, folder: Path, kind: str, policy: Policy) -> None:
         if kind == "prompt":

@@ -27,6 +27,7 @@ PERPLEXITY = {  # expert -> language
     "py": {"en": 950.0, "fr": 1300.0, "de": 1400.0, "py": 95.0},
 }
 TEACHER = {"en": 190.0, "fr": 160.0, "de": 180.0, "py": 100.0}
+FREQUENCIES = {"en": 640.0, "fr": 450.0, "de": 720.0, "py": 300.0}
 CONFUSION = [[60, 1, 0, 0], [0, 61, 0, 0], [0, 2, 59, 0], [0, 0, 0, 61]]
 
 
@@ -47,7 +48,7 @@ def write_run(root: Path) -> dict[str, Path]:
             "metrics.json": router(),
         },
         "mixture": {"mixture.json": {"format": 1, "setup": {"type": "ple"}, "languages": LANGUAGES}},
-        "evaluation": {"evaluation.json": evaluation()},
+        "evaluation": {"evaluation.json": evaluation(), "samples.json": samples()},
     }
     inputs = {role: root / role for role in files}
     for role, contents in files.items():
@@ -168,13 +169,18 @@ def evaluation() -> dict[str, Any]:
     }  # fmt: skip
 
 
+def samples() -> dict[str, Any]:
+    made = {"teacher": " and goes on", "expert": " | <b>and on</b>"}
+    return {lang: [{"prompt": f"{lang} begins", **made}] for lang in LANGUAGES}
+
+
 def block_losses() -> dict[str, np.ndarray[Any, np.dtype[Any]]]:
     """Sixty blocks a language, whose difficulty the models share; one English block goes to the French expert."""
     rng = np.random.default_rng(0)
     tensors: dict[str, np.ndarray[Any, np.dtype[Any]]] = {}
     for index, language in enumerate(LANGUAGES):
         difficulty = rng.normal(0, 0.2, 60)
-        for model, row in {**PERPLEXITY, "teacher": TEACHER}.items():
+        for model, row in {**PERPLEXITY, "teacher": TEACHER, "frequencies": FREQUENCIES}.items():
             tensors[f"loss/{model}/{language}"] = CONTEXT * (
                 math.log(row[language]) + difficulty + rng.normal(0, 0.02, 60)
             )

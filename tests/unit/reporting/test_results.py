@@ -54,6 +54,7 @@ def test_comparisons_are_paired_by_block(inputs, made_up) -> None:
     assert found["next_best_to_own"]["en"]["ratio"] == pytest.approx(700 / 210, rel=0.02)
     assert found["routed_to_teacher"]["fr"]["ratio"] == pytest.approx(150 / 160, rel=0.02)
     low, high = found["routed_to_teacher"]["fr"]["interval"]
+    assert found["frequencies_to_own"]["fr"]["ratio"] == pytest.approx(450 / 150, rel=0.02)
     assert high - low < 0.05  # far narrower than the perplexities' own intervals
 
 

@@ -41,6 +41,16 @@ def test_own_text() -> None:
     )
 
 
+def test_the_level_of_guessing_is_told_of_each_expert_that_is_there() -> None:
+    well = sentences.guessing({"en": ratio(3.0, 2.9, 3.1), "fr": ratio(1.5, 1.4, 1.6)})
+    assert well.endswith(
+        "better than how often each token occurs does, fr the least: by a factor of 1.50 in perplexity."
+    )
+    badly = sentences.guessing({"en": ratio(3.0, 2.9, 3.1), "fr": ratio(1.02, 0.98, 1.06)})
+    assert badly.startswith("At the level of guessing: fr (a factor of 1.02).")
+    assert "guessing: en" in sentences.guessing({"en": {"ratio": 0.9, "interval": None}})
+
+
 def test_routing_cost() -> None:
     same = ratio(1.0, 1.0, 1.0)
     assert "costs nothing" in sentences.routing_cost({"en": same, "fr": same})

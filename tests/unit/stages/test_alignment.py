@@ -142,8 +142,23 @@ def test_an_expert_learns_from_the_cache_and_the_teacher_is_evaluated_beside_it(
     assert any("soft" in row for row in rows)
     blocks = TokenBlocks.open(run["blocks"], "test")
     assert np.isfinite(block_losses(load_model(out / "model"), blocks, "es", 1)).all()
-    job = _Job("teacher", run["teacher"], run["blocks"], run["alignment-es"], "test", "es", np.ones((2, 1)), 2, "cpu")
-    assert len(_evaluate(job)["teacher"]) == 2
+    job = _Job(
+        role="teacher",
+        folder=run["teacher"],
+        blocks=run["blocks"],
+        alignment=run["alignment-es"],
+        tokenizer=run["tokenizer"],
+        split="test",
+        language="es",
+        probabilities=np.ones((2, 1)),
+        batch=2,
+        device="cpu",
+        prompts=("La casa",),
+        seed=0,
+    )
+    losses, texts = _evaluate(job)
+    assert len(losses["teacher"]) == 2
+    assert len(texts) == 1
 
 
 def test_a_cache_of_another_alignment_is_refused(run: dict[str, Path], tmp_path: Path) -> None:

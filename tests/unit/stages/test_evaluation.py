@@ -21,7 +21,7 @@ from orchestrator.stages.base import Expected
 from orchestrator.stages.evaluation import EvaluationStage
 from orchestrator.stages.mixture import MixtureStage
 from orchestrator.stages.router import RouterStage
-from orchestrator.tokens.tokenizer import byte_lengths, load_tokenizer, save_tokenizer, train_tokenizer
+from orchestrator.tokens.tokenizer import byte_lengths, decode, load_tokenizer, save_tokenizer, train_tokenizer
 
 EXPECTED = Expected(
     vocab_size=512, context=64, languages=2, tokens_per_language=None, teacher=PluginSpec(type="gpt2_nano")
@@ -126,8 +126,28 @@ def test_in_parallel_the_same(inputs: dict[str, Path], tmp_path: Path, monkeypat
     evaluate(inputs, tmp_path / "serial")
     evaluate(inputs, tmp_path / "parallel", Environment(work=tmp_path / "work", map=elsewhere))
     assert calls
-    for name in ("evaluation.json", "block_losses.safetensors"):
+    for name in ("evaluation.json", "block_losses.safetensors", "samples.json"):
         assert (tmp_path / "serial" / "out" / name).read_bytes() == (tmp_path / "parallel" / "out" / name).read_bytes()
+
+
+def test_the_level_of_guessing_is_that_of_tokens_by_their_frequencies(inputs: dict[str, Path], tmp_path: Path) -> None:
+    evaluate(inputs, tmp_path, max_blocks=3)
+    train = np.fromfile(inputs["blocks"] / "train" / "py.bin", np.uint16)[1 : COUNTS["py"] * CONTEXT + 1]
+    share = (np.bincount(train, minlength=265) + 1) / (len(train) + 265)
+    held_out = np.fromfile(inputs["blocks"] / "test" / "py.bin", np.uint16)[1 : 3 * CONTEXT + 1]
+    found = load_file(tmp_path / "out" / "block_losses.safetensors")["loss/frequencies/py"]
+    assert found == pytest.approx(-np.log(share[held_out]).reshape(3, CONTEXT).sum(axis=1))
+
+
+def test_samples_go_on_from_held_out_text(inputs: dict[str, Path], tmp_path: Path) -> None:
+    evaluate(inputs, tmp_path, samples=3)
+    samples = json.loads((tmp_path / "out" / "samples.json").read_text())
+    text = decode(load_tokenizer(inputs["tokenizer"]), np.fromfile(inputs["blocks"] / "test" / "py.bin", np.uint16))
+    assert [len(found) for found in samples.values()] == [3, 3]
+    assert all(sample["prompt"] in text for sample in samples["py"])
+    assert all(sample["teacher"] != sample["expert"] for sample in samples["py"])
+    evaluate(inputs, tmp_path / "none", samples=0)
+    assert json.loads((tmp_path / "none" / "out" / "samples.json").read_text()) == {"en": [], "py": []}
 
 
 def test_options_and_progress(inputs: dict[str, Path], tmp_path: Path) -> None:

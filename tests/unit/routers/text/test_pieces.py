@@ -41,6 +41,11 @@ def test_code_is_cut_without_its_prose() -> None:
     assert Pieces(PROSE).lines(20, np.random.default_rng(0)) == []
 
 
+def test_words_that_python_would_take_for_names_are_no_code() -> None:
+    assert not Pieces(["登录", "ข้อผิดพลาด", "Settings", "not found", "yes or no", "12"]).is_code
+    assert Pieces(["print(1)", "x = 1", "import os"]).is_code
+
+
 @pytest.mark.parametrize("broken", ["'''never closed", "def f(:\n  x\n y", "\0", "if x:\n\tpass\n        pass"])
 def test_code_that_cannot_be_read_is_no_error(broken: str) -> None:
     assert isinstance(code_only(broken), str)

@@ -23,6 +23,10 @@ ANY = st.text(st.characters(), max_size=60) | st.text(st.sampled_from(' \n`"«.:
         ("The people went to the river. Die Kinder gingen nach Hause.", ["en", "de"]),
         ("Das heißt auf Bulgarisch: Това е изречение на български език.", ["de", NONE]),
         ("Това е изречение на български език.", [NONE]),
+        (
+            "Auf Chinesisch heißt das: 我明天要去学校。今天天气不好。我不知道。你什么时候来？ Die Kinder gingen.",
+            ["de", NONE, "de"],
+        ),
         ("?! … --", [NONE]),
     ],
 )
