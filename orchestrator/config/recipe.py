@@ -16,6 +16,8 @@ from orchestrator.config.corpus import CorpusConfig as CorpusConfig
 from orchestrator.config.corpus import DeduplicationConfig as DeduplicationConfig
 from orchestrator.config.corpus import LanguageConfig as LanguageConfig
 from orchestrator.config.corpus import SplitConfig as SplitConfig
+from orchestrator.config.distillation import AlignmentConfig as AlignmentConfig
+from orchestrator.config.distillation import DistillationConfig as DistillationConfig
 from orchestrator.config.names import Fraction, Name
 from orchestrator.config.routing import BEST, COMMON, ERROR
 from orchestrator.config.routing import RouterConfig as RouterConfig
@@ -97,35 +99,6 @@ class TeacherConfig(Section):
     """Its training; skipped when `model` is pretrained and `train` is false."""
     train: bool = True
     """Train the model. False: take a pretrained one as it is."""
-
-
-class DistillationConfig(Section):
-    """Loss = alpha · CE + beta · soft (paper, equation 1)."""
-
-    soft: plugin_of("losses", "reverse_kl") | None = PluginSpec(type="reverse_kl")  # type: ignore[valid-type]
-    """The soft loss between the student's and the teacher's distributions; null: cross-entropy alone, no teacher."""
-    hidden: plugin_of("losses.hidden", "cosine") | None = None  # type: ignore[valid-type]
-    """A loss between last hidden states, added to the others with its weight; null: none."""
-    schedule: plugin_of("schedules", "fixed") = PluginSpec(type="fixed")  # type: ignore[valid-type]
-    """Alpha and beta at each step."""
-    teacher: plugin_of("teacher", "live") = PluginSpec(type="live")  # type: ignore[valid-type]
-    """Where the teacher's distributions come from: `live`, or a cache that is written once for all trainings."""
-
-    @property
-    def cached(self) -> bool:
-        """Whether a cache is written before."""
-        return self.soft is not None and bool(build("teacher", self.teacher).reads_cache)
-
-    @model_validator(mode="after")
-    def _fit_together(self) -> DistillationConfig:
-        if self.soft is None:
-            if self.hidden is not None:
-                raise ValueError("a loss between hidden states needs a teacher, and soft: null has none")
-            return self
-        hidden = None if self.hidden is None else build("losses.hidden", self.hidden)
-        if refusal := build("teacher", self.teacher).refusal(build("losses", self.soft), hidden):
-            raise ValueError(refusal)
-        return self
 
 
 class ExpertsConfig(Section):
@@ -271,6 +244,24 @@ class Recipe(Section):
             raise ValueError(f"experts.vocabulary: experts of {self.setup.type} share layers; set setup: ple")
         if self.experts.vocabulary is not None and self.study is not None:
             raise ValueError(f"experts.vocabulary: the study {self.study.type} compares experts of one vocabulary")
+        return self
+
+    @model_validator(mode="after")
+    def _two_tokenizers(self) -> Recipe:
+        if self.experts.distillation.alignment is None:
+            return self
+        where, experts = "experts.distillation.alignment", self.experts
+        if self.teacher.model.type != "pretrained" or self.teacher.train:
+            raise ValueError(f"{where}: the teacher has the run's tokens, unless it is pretrained and train: false")
+        if self.tokenizer.of_teacher:
+            raise ValueError(f"{where}: experts have the teacher's tokens; say in `tokenizer` which they are to have")
+        if experts.vocabulary is not None or experts.initialise == "teacher":
+            field = "initialise: teacher" if experts.vocabulary is None else "experts.vocabulary"
+            raise ValueError(
+                f"{where}: {field} is for experts that have the teacher's tokens; leave one of the two out"
+            )
+        if self.study is not None:
+            raise ValueError(f"{where}: the study {self.study.type} compares models of one tokenizer")
         return self
 
     @model_validator(mode="after")

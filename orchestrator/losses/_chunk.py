@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -70,8 +71,8 @@ class ChunkHead:
             # Every tile is the same memory: whoever takes one is done with it before the next.
             yield slice(start, start + height), tile_PD[: len(rows)].copy_(rows)
 
-    def logits(self, part: slice) -> Tensor:
-        """The logits [R, V] of a slice of the chunk in exact arithmetic; may be a view of `logits_CV`."""
+    def logits(self, part: slice | Tensor) -> Tensor:
+        """The logits [R, V] of some rows of the chunk in exact arithmetic; may be a view of `logits_CV`."""
         logits_RV = self.logits_CV[part].to(self._exact)
         if self._scale != 1:
             logits_RV = logits_RV * self._scale
@@ -114,7 +115,17 @@ class ChunkSamples:
         return self.gradient(soft, log_q_RV, log_q_RV.exp(), part)[0]
 
 
-ChunkTeacher = ChunkHead | ChunkSamples
+class ChunkTeacher(Protocol):
+    """A teacher on one chunk of tokens after another."""
+
+    def take(self, rows: slice | Tensor) -> None:
+        """Take up the tokens at `rows`."""
+
+    def gradient(self, soft: SoftLoss, log_q_RV: Tensor, q_RV: Tensor, part: slice) -> tuple[Tensor, Tensor]:
+        """The soft loss [R] of a slice of the chunk, and its gradient in the student's logits [R, V]."""
+
+    def value(self, soft: SoftLoss, log_q_RV: Tensor, part: slice) -> Tensor:
+        """The soft loss [R]."""
 
 
 @dataclass(frozen=True)

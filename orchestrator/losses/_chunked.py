@@ -16,16 +16,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from orchestrator.errors import ModelError, TrainingError
+from orchestrator.classes import Classes, Met
+from orchestrator.errors import TrainingError
 from orchestrator.heads import Head
 from orchestrator.losses._base import SoftLoss
-from orchestrator.losses._chunk import (
-    ChunkHead,
-    ChunkSamples,
-    ChunkTeacher,
-    Objective,
-    add_outer,
-)
+from orchestrator.losses._chunk import ChunkHead, ChunkSamples, ChunkTeacher, Objective, add_outer
+from orchestrator.losses._classes import ChunkClasses, check_tokens
 from orchestrator.losses._precision import exact_type, product_type
 
 IGNORED = -100
@@ -42,6 +38,8 @@ class LazyLogits(NamedTuple):
         scale, cap: what follows the head, see :class:`orchestrator.heads.Head`.
         rest: of a teacher: the last entry's logits, [N] or [B, T], in place of the head's product, where that entry
             stands for all tokens that the student lacks.
+        classes: of a teacher with other tokens than the student: what both are compared by; None: tokens.
+        met: of such a teacher: where it has read the same text.
     """
 
     hidden: Tensor
@@ -50,6 +48,8 @@ class LazyLogits(NamedTuple):
     scale: float = 1.0
     cap: float | None = None
     rest: Tensor | None = None
+    classes: Classes | None = None
+    met: Met | None = None
 
     @property
     def head(self) -> Head:
@@ -128,10 +128,11 @@ def distillation_loss(
     teacher = None if teacher is None else _taught(teacher)
     valid_N = (targets_N != IGNORED).nonzero().flatten()
     _check(student, teacher, soft, targets_N, valid_N)
-    chunk, matmul = chunk or _default_chunk(student.weight), matmul or product_type(student.hidden)
+    larger = max((side.weight for side in (student, teacher) if isinstance(side, LazyLogits)), key=len)
+    chunk, matmul = chunk or _default_chunk(larger), matmul or product_type(student.hidden)
     plan = _Plan(targets_N, valid_N, teacher, soft, alpha, beta, chunk, matmul, torch.is_grad_enabled(), slopes)
-    hidden, weight, bias, scale, cap, _ = student
-    return plan.sums(*_ChunkedLoss.apply(hidden, weight, bias, (scale, cap), plan))  # type: ignore[no-untyped-call]
+    hidden, weight, bias, *after = student[:5]
+    return plan.sums(*_ChunkedLoss.apply(hidden, weight, bias, after, plan))  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,7 @@ class _ChunkedLoss(torch.autograd.Function):
         hidden_ND: Tensor,
         weight_VD: Tensor,
         bias_V: Tensor | None,
-        after: tuple[float, float | None],
+        after: list[Any],  # scale and cap
         plan: _Plan,
     ) -> tuple[Tensor, Tensor]:
         needs = [need and plan.differentiate for need in ctx.needs_input_grad[:3]]
@@ -223,7 +224,11 @@ def _chunk_teacher(plan: _Plan) -> ChunkTeacher | None:
         return ChunkSamples(*plan.teacher)
     if plan.teacher is None:
         return None
-    return ChunkHead(plan.teacher.hidden, plan.teacher.head, plan.matmul, plan.chunk, plan.teacher.rest)
+    hidden, classes, met = plan.teacher.hidden, plan.teacher.classes, plan.teacher.met
+    if classes is None or met is None:
+        return ChunkHead(hidden, plan.teacher.head, plan.matmul, plan.chunk, plan.teacher.rest)
+    # Of each of its tokens the teacher's row may be needed, and one before.
+    return ChunkClasses(ChunkHead(hidden, plan.teacher.head, plan.matmul, 2 * plan.chunk), classes, met)
 
 
 def _like(gradient: Tensor | None, parameter: Tensor | None) -> Tensor | None:
@@ -242,8 +247,8 @@ def _default_chunk(weight_VD: Tensor) -> int:
 
 def _flat(side: LazyLogits) -> LazyLogits:
     """Positions in one dimension."""
-    rest = None if side.rest is None else side.rest.reshape(-1)
-    return side._replace(hidden=side.hidden.reshape(-1, side.hidden.shape[-1]), rest=rest)
+    rest, met = None if side.rest is None else side.rest.reshape(-1), None if side.met is None else side.met.flat()
+    return side._replace(hidden=side.hidden.reshape(-1, side.hidden.shape[-1]), rest=rest, met=met)
 
 
 def _taught(teacher: Teaching) -> Teaching:
@@ -252,7 +257,7 @@ def _taught(teacher: Teaching) -> Teaching:
         return SampledLogits(teacher.ids.reshape(-1, teacher.ids.shape[-1]), teacher.entropy.reshape(-1))
     flat = _flat(teacher)
     rest = None if flat.rest is None else flat.rest.detach()
-    return LazyLogits(flat.hidden.detach(), *flat.head.unchanging, rest=rest)
+    return LazyLogits(flat.hidden.detach(), *flat.head.unchanging, rest, flat.classes, flat.met)
 
 
 def _check(
@@ -271,12 +276,8 @@ def _check(
             where="distillation_loss",
             fix="use forward_kl, or a teacher whose hidden states are known (live, hidden_cache)",
         )
-    if isinstance(teacher, LazyLogits) and len(teacher.weight) != vocab:
-        raise ModelError(
-            f"the teacher has {len(teacher.weight)} tokens and the student {vocab}: they can't be compared",
-            where="distillation_loss",
-            fix="train both with one tokenizer",
-        )
+    if isinstance(teacher, LazyLogits):
+        check_tokens(teacher.classes, len(teacher.weight), vocab)
     for name, side in (("student", student), ("teacher", teacher)):
         if side is not None and len(side[0]) != len(targets_N):
             raise TrainingError(f"{len(targets_N)} targets for {len(side[0])} positions of the {name}")

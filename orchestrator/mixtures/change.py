@@ -63,6 +63,9 @@ def changed_recipe(change: Change, version: Version) -> Recipe:
         tree = apply_override(tree, override)
     recipe = validate(Recipe, tree, Path(_LINE), {})
     _check_fixed(change, before, recipe)
+    if recipe.experts.distillation.alignment is not None:
+        fix = "run the recipe anew with the languages that the mixture is to have"
+        raise RecipeError("a mixture of experts with other tokens than the teacher's can't be changed", _LINE, fix)
     if change.teacher is not None and not recipe.experts.needs_teacher:
         fix = "leave --teacher out, or set experts.distillation.soft=reverse_kl"
         raise RecipeError("the recipe's experts learn without a teacher", "experts.distillation.soft", fix)

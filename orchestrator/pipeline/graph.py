@@ -9,7 +9,8 @@ from orchestrator import plugins
 from orchestrator.artifacts import digest
 from orchestrator.config.base import build
 from orchestrator.config.identity import plugins_in
-from orchestrator.config.recipe import Recipe, TrainingConfig
+from orchestrator.config.recipe import Recipe, TokenizerConfig, TrainingConfig
+from orchestrator.stages.alignment import AlignmentStage
 from orchestrator.stages.base import Stage
 from orchestrator.stages.blocks import BlocksStage
 from orchestrator.stages.cache import CacheStage
@@ -85,7 +86,7 @@ def main_line(recipe: Recipe) -> tuple[Step, ...]:
         Step(
             "evaluation",
             EvaluationStage(evaluation=recipe.evaluation, languages=languages, seed=seed),
-            {**DATA, "teacher": "teacher", "mixture": "mixture"},
+            {**DATA, "teacher": "teacher", "mixture": "mixture", **_alignments(recipe)},
             alone=True,
         ),
     )
@@ -94,7 +95,9 @@ def main_line(recipe: Recipe) -> tuple[Step, ...]:
 def learning_inputs(recipe: Recipe, languages: Iterable[str]) -> dict[str, str]:
     """What a student of some languages reads: the data, and its vocabulary, teacher and caches where it needs them."""
     teacher = {"teacher": "teacher"} if recipe.experts.needs_teacher else {}
-    kinds = ["cache"] * recipe.experts.distillation.cached + ["vocabulary"] * (recipe.experts.vocabulary is not None)
+    distillation = recipe.experts.distillation
+    kinds = ["cache"] * distillation.cached + ["vocabulary"] * (recipe.experts.vocabulary is not None)
+    kinds += ["alignment"] * (distillation.alignment is not None)
     own = {f"{kind}-{language}": f"{kind}-{language}" for language in languages for kind in kinds}
     return {**DATA, **teacher, **own}
 
@@ -118,16 +121,43 @@ def _data(recipe: Recipe) -> tuple[Step, ...]:
 
 def _teaching(recipe: Recipe) -> Iterator[Step]:
     seed, distillation = recipe.seed, recipe.experts.distillation
-    teacher = TeacherStage(teacher=recipe.teacher, seed=_seed(recipe.teacher.training, seed))
-    yield Step("teacher", teacher, DATA, alone=True)
+    aligned, own_seed = _alignments(recipe), _seed(recipe.teacher.training, seed)
+    teacher = TeacherStage(teacher=recipe.teacher, seed=own_seed, own_tokenizer=bool(aligned))
+    yield from _aligning(recipe)
+    yield Step("teacher", teacher, {**DATA, "tokenizer": "teacher-tokenizer"} if aligned else DATA, alone=True)
     precision, vocabulary = recipe.experts.training.precision, recipe.experts.vocabulary
     own = {} if vocabulary is None else {name: f"vocabulary-{name}" for name in recipe.corpus.languages}
     for language, name in own.items():
         yield Step(name, VocabularyStage(language=language, vocabulary=vocabulary), DATA)
     for language in recipe.corpus.languages if distillation.cached else ():
         stage = CacheStage(language=language, teacher=distillation.teacher, precision=precision, seed=seed)
-        kept = {own[language]: own[language]} if own else {}
-        yield Step(f"cache-{language}", stage, {"blocks": "blocks", "teacher": "teacher", **kept})
+        beside = [name for name in (own.get(language), aligned.get(f"alignment-{language}")) if name]
+        inputs = {"blocks": "blocks", "teacher": "teacher", **{name: name for name in beside}}
+        yield Step(f"cache-{language}", stage, inputs)
+
+
+def _alignments(recipe: Recipe) -> dict[str, str]:
+    """Inputs of whatever reads the teacher, where its tokens are not the run's."""
+    names = (f"alignment-{name}" for name in recipe.corpus.languages)
+    return {} if recipe.experts.distillation.alignment is None else {name: name for name in names}
+
+
+def _aligning(recipe: Recipe) -> Iterator[Step]:
+    """The text in the tokens of a teacher that has others than the run, and where both meet."""
+    if recipe.experts.distillation.alignment is None:
+        return
+    languages, model = tuple(recipe.corpus.languages), recipe.teacher.model
+    taken = TokenizerStage(
+        tokenizer=TokenizerConfig(of_teacher=True), teacher=model, languages=languages, seed=recipe.seed
+    )
+    theirs = {"tokenizer": "teacher-tokenizer", "tokens": "teacher-tokens"}
+    yield Step(theirs["tokenizer"], taken)
+    yield Step(
+        theirs["tokens"], TokensStage(languages=languages), {"corpus": "corpus", "tokenizer": theirs["tokenizer"]}
+    )
+    inputs = {**DATA, "tokens": "tokens", **{f"teacher-{role}": name for role, name in theirs.items()}}
+    for language in languages:
+        yield Step(f"alignment-{language}", AlignmentStage(language=language, teacher=model), inputs)
 
 
 def _experts(recipe: Recipe) -> tuple[Step, ...]:

@@ -205,6 +205,11 @@ def expected_of(recipe: Recipe) -> Expected:
         from orchestrator.models.vocabulary import own_vocabulary  # imports torch
 
         tokenizer, size = own_vocabulary(recipe.teacher.model)
+    theirs: tuple[Path, int] | tuple[None, None] = None, None
+    if recipe.experts.distillation.alignment is not None:
+        from orchestrator.models.vocabulary import own_vocabulary
+
+        theirs = own_vocabulary(recipe.teacher.model)
     return Expected(
         vocab_size=size,
         context=recipe.blocks.context,
@@ -214,6 +219,8 @@ def expected_of(recipe: Recipe) -> Expected:
         expert=recipe.experts.model,
         tokenizer=tokenizer,
         cuts_vocabulary=recipe.experts.vocabulary is not None,
+        teacher_tokenizer=theirs[0],
+        teacher_vocab_size=theirs[1],
     )
 
 

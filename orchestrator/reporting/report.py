@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.reporting import data_sections, model_sections, sentences
+from orchestrator.reporting.alignment_section import alignments
 from orchestrator.reporting.document import Document, write
 from orchestrator.reporting.formats import compact, duration, memory, share
 from orchestrator.reporting.learning_section import learning
@@ -57,6 +58,7 @@ def report(results: RunResults, paper: dict[str, Any]) -> Document:
         model_sections.router(results, paper),
         model_sections.models(results),
         *vocabularies(results),
+        *alignments(results),
         *samples(results),
         learning(results),
         data_sections.corpus(results),

@@ -44,6 +44,8 @@ def collect(inputs: Mapping[str, Path], recipe: Json) -> RunResults:
         ArtifactError: an artifact, a file of it, or a value in it is missing.
     """
     found: RunResults = plain(_collect(inputs, recipe))
+    if facts := _alignments(inputs, found["languages"]):
+        found["alignments"] = facts
     return found
 
 
@@ -69,8 +71,14 @@ def _collect(inputs: Mapping[str, Path], recipe: Json) -> RunResults:
         **_router(folder(inputs, "router")),
         **measured,
         "bits_per_character": _per_character(measured, blocks["splits"]),
-        **_lineage(manifests),
+        **_lineage(manifests),  # type: ignore[typeddict-item]  # `alignments` comes later, where there are any
     }
+
+
+def _alignments(inputs: Mapping[str, Path], languages: Sequence[str]) -> dict[str, Json]:
+    """What was counted where the teacher has another tokenizer, by language; nothing where it has the run's."""
+    found = {language: path for language in languages if (path := inputs.get(f"alignment-{language}"))}
+    return {language: read_json(path / "alignment.json") for language, path in found.items()}
 
 
 def _training(path: Path) -> TrainingFacts:

@@ -127,3 +127,4 @@ class RunResults(Corpus, Router, Evaluated, Lineage):
     tokenizer: dict[str, Any]
     models: dict[str, TrainingFacts]
     learning_curves: dict[str, Curves]
+    alignments: NotRequired[dict[str, dict[str, Any]]]

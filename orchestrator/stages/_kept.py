@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.stages._aligned import open_aligned
 from orchestrator.stages.base import Expected
 from orchestrator.tokens.blocks import TokenBlocks
 from orchestrator.tokens.kept import Kept, KeptBlocks
@@ -18,14 +19,14 @@ GUESS = 0.2
 
 
 def open_blocks(inputs: Mapping[str, Path], split: str, language: str) -> TokenBlocks:
-    """A split in the tokens of a language's expert.
+    """A split in the tokens of a language's expert, beside the teacher's where those are others.
 
     Raises:
         ArtifactError: a file is missing or damaged.
     """
     vocabulary = inputs.get(f"vocabulary-{language}")
     if vocabulary is None:
-        return TokenBlocks.open(inputs["blocks"], split)
+        return open_aligned(inputs, split, [language])
     return KeptBlocks(inputs["blocks"], split, vocabulary)
 
 

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.config.base import PluginSpec
 from orchestrator.disk import file_digest
 from orchestrator.records import TrainingFacts
+from orchestrator.stages._aligned import aligned_tokens
 from orchestrator.stages._kept import kept_tokens
+from orchestrator.tokens.aligned import AlignedBlocks
 from orchestrator.tokens.blocks import TokenBlocks
 from orchestrator.tokens.kept import KeptBlocks
 from orchestrator.tokens.storage import read_json
@@ -29,7 +31,7 @@ def teacher_model(
     from orchestrator.teacher import TeacherModel
 
     load, kept = partial(load_model, folder / "model", device), kept_tokens(blocks)
-    return TeacherModel(load, hidden_states, head, blocks.vocab_size, caches or {}, kept)
+    return TeacherModel(load, hidden_states, head, blocks.vocab_size, caches or {}, kept, aligned_tokens(blocks))
 
 
 def teacher_facts(folder: Path) -> TrainingFacts:
@@ -45,9 +47,11 @@ def teacher_facts(folder: Path) -> TrainingFacts:
 
 def cache_identity(source: PluginSpec, teacher: Path, blocks: TokenBlocks, language: str) -> dict[str, Any]:
     """What a cache of a language has to be of: its source with its options, the teacher's weights, the tokens."""
-    kept = {"kept": file_digest(blocks.vocabulary / "kept.npy")} if isinstance(blocks, KeptBlocks) else {}
+    own = {"kept": file_digest(blocks.vocabulary / "kept.npy")} if isinstance(blocks, KeptBlocks) else {}
+    if isinstance(blocks, AlignedBlocks):
+        own["alignment"] = blocks.alignment.digest
     return {
-        **kept,
+        **own,
         "source": source.model_dump(mode="json"),
         "teacher": teacher_facts(teacher)["weights_sha256"],
         "vocabulary": blocks.vocab_size,

@@ -48,6 +48,7 @@ class Expected:
         blocks: of each language by split, about; empty: nobody can tell before the text is read.
         tokenizer: folder of a given one, or of the teacher's; None: it is trained.
         cuts_vocabulary: experts have some of the tokens.
+        teacher_tokenizer, teacher_vocab_size: of a teacher whose tokens are not those of the blocks; None: they are.
     """
 
     vocab_size: int
@@ -59,6 +60,13 @@ class Expected:
     tokenizer: Path | None = None
     expert: PluginSpec | None = None
     cuts_vocabulary: bool = False
+    teacher_tokenizer: Path | None = None
+    teacher_vocab_size: int | None = None
+
+    @property
+    def teacher_rows(self) -> int:
+        """Tokens of the teacher."""
+        return self.teacher_vocab_size or self.vocab_size
 
 
 class Stage(Section):

@@ -37,7 +37,8 @@ PARALLEL_FLOPS = 2e12
 class CacheStage(Stage):
     """Runs the teacher over a language's training blocks, in parallel, and keeps what its source asks for.
 
-    Reads `blocks` and `teacher`; `vocabulary-<language>` where experts have some of the tokens.
+    Reads `blocks` and `teacher`; `vocabulary-<language>` where experts have some of the tokens; `alignment-<language>`
+    where the teacher has others.
     Writes `cache.json` and `shard-00000.safetensors` …; a killed attempt goes on with the shards it lacks.
     """
 
@@ -87,7 +88,7 @@ class CacheStage(Stage):
         """A forward pass of the teacher over the training blocks: 2 · N FLOPs a token."""
         from orchestrator.models import counts
 
-        teacher = counts(expected.teacher, expected.vocab_size, expected.context)
+        teacher = counts(expected.teacher, expected.teacher_rows, expected.context)
         per_token = build("teacher", self.teacher).bytes_per_token(teacher.width, expected.vocab_size)
         folder = inputs.get("blocks")
         tokens = expected.tokens_per_language or expected.blocks.get("train", 0) * expected.context

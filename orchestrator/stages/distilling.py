@@ -94,8 +94,12 @@ def distilling_cost(
     rows = max(expected_rows(inputs, language, vocab_size, expected) for language in languages)
     if distillation.soft is not None:
         # Of a cache at most the head is applied, to the student's tokens.
-        teacher = counts(expected.teacher, vocab_size, context)
-        size = teacher.head * rows // vocab_size if distillation.cached else teacher.parameters
+        teacher = counts(expected.teacher, expected.teacher_vocab_size or vocab_size, context)
+        size = (
+            teacher.head * (vocab_size if expected.teacher_vocab_size else rows) // vocab_size
+            if distillation.cached
+            else teacher.parameters
+        )
     cost = training_cost(model or experts.model, training, blocks, expected, languages, size, rows)
     check_vocabulary(model or experts.model, inputs.get("tokenizer") or expected.tokenizer)
     return cost

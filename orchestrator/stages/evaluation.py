@@ -27,6 +27,7 @@ from orchestrator.stages._kept import expected_rows
 from orchestrator.stages._mixing import ROUTER
 from orchestrator.stages.base import Cost, Expected, Stage
 from orchestrator.stages.held_out import held_out_tokens
+from orchestrator.tokens.aligned import AlignedBlocks
 from orchestrator.tokens.blocks import TokenBlocks
 from orchestrator.tokens.tokenizer import byte_lengths, load_tokenizer
 
@@ -102,7 +103,7 @@ class EvaluationStage(Stage):
         size = partial(parameter_count, context=expected.context)
         rows = [expected_rows(inputs, language, expected.vocab_size, expected) for language in self.languages]
         experts = sum(size(expected.expert, each) for each in rows) if expected.expert else 0
-        flops = 2.0 * (size(expected.teacher, expected.vocab_size) + experts) * tokens
+        flops = 2.0 * (size(expected.teacher, expected.teacher_rows) + experts) * tokens
         return Cost(tokens=tokens * (1 + len(self.languages)), flops=flops)
 
     def _measured(
@@ -152,6 +153,7 @@ class EvaluationStage(Stage):
                 role=role,
                 folder=inputs[role],
                 blocks=inputs["blocks"],
+                alignment=inputs.get(f"alignment-{language}"),
                 tokenizer=tokenizer,
                 split=options.split,
                 language=language,
@@ -185,6 +187,7 @@ class _Job:
     role: str
     folder: Path
     blocks: Path
+    alignment: Path | None  # of the teacher's tokens, where they are others
     tokenizer: Path
     split: str
     language: str
@@ -197,6 +200,7 @@ class _Job:
 
 def _evaluate(job: _Job) -> tuple[dict[str, NDArray[np.float64]], list[str]]:
     """Losses by model, and what the teacher or the language's own expert writes after the prompts."""
+    from orchestrator.evaluation.aligned import aligned_losses
     from orchestrator.evaluation.continuing import Writer
     from orchestrator.evaluation.mixtures import mixture_losses
     from orchestrator.evaluation.perplexity import block_losses
@@ -208,8 +212,14 @@ def _evaluate(job: _Job) -> tuple[dict[str, NDArray[np.float64]], list[str]]:
     count = len(job.probabilities)
     if job.role == TEACHER:
         model = load_model(job.folder / "model", job.device)
-        losses = {TEACHER: block_losses(model, blocks, job.language, count, job.batch)}
-        writer = Writer(model, job.tokenizer, blocks.context)
+        tokenizer = job.tokenizer
+        if job.alignment is None:
+            losses = {TEACHER: block_losses(model, blocks, job.language, count, job.batch)}
+        else:  # in its own tokens
+            tokenizer = job.folder / "model"
+            aligned = AlignedBlocks(job.blocks, job.split, {job.language: job.alignment})
+            losses = {TEACHER: aligned_losses(model, aligned, job.language, count, job.batch)}
+        writer = Writer(model, tokenizer, blocks.context)
     else:
         mixture = load_mixture(job.folder, job.device)
         if vocabularies := own_vocabularies(job.folder, mixture.languages):

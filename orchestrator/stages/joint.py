@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 from orchestrator.config.base import PluginSpec, build
 from orchestrator.config.recipe import ExpertsConfig, TrainingConfig
 from orchestrator.environment import Environment
+from orchestrator.stages._aligned import open_aligned
 from orchestrator.stages.base import Cost, Expected, Stage
 from orchestrator.stages.distilling import distilling_cost, for_languages, objective
 from orchestrator.stages.training import check_tokens, fingerprint, pretrained_files
@@ -64,7 +65,7 @@ class JointStage(Stage):
         from orchestrator.training.publish import publish
 
         check_tokens(self.experts.model, inputs["tokenizer"], env)
-        blocks = TokenBlocks.open(inputs["blocks"], "train")
+        blocks = open_aligned(inputs, "train", self.learn)
 
         def save(model: nn.Module, tokenizer: Path, out: Path) -> Mapping[str, object]:
             assert isinstance(model, Mixture)

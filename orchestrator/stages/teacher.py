@@ -11,6 +11,7 @@ from orchestrator.environment import Environment
 from orchestrator.errors import ModelError
 from orchestrator.stages.base import Cost, Expected, Stage
 from orchestrator.stages.training import check_tokens, fingerprint, pretrained_files, training_cost, training_data
+from orchestrator.tokens.tokenizer import load_tokenizer, vocabulary_size
 
 if TYPE_CHECKING:
     from orchestrator.tokens.blocks import TokenBlocks
@@ -28,6 +29,8 @@ class TeacherStage(Stage):
     """Model and training."""
     seed: int
     """Seed of weights, order and dropout."""
+    own_tokenizer: bool = False
+    """The tokenizer is the teacher's own, and the blocks are in the tokens of another one."""
 
     def run(self, inputs: Mapping[str, Path], out: Path, env: Environment) -> None:
         """See :class:`orchestrator.stages.base.Stage`.
@@ -78,8 +81,10 @@ class TeacherStage(Stage):
             cost = training_cost(self.teacher.model, self.teacher.training, blocks, expected)
         else:
             vocab_size, context, _ = training_data(blocks, expected, None)
-            cost = Cost(parameters=parameter_count(self.teacher.model, vocab_size, context))
-        check_vocabulary(self.teacher.model, inputs.get("tokenizer") or expected.tokenizer)
+            rows = expected.teacher_vocab_size or vocab_size
+            cost = Cost(parameters=parameter_count(self.teacher.model, rows, context))
+        own = expected.teacher_tokenizer or expected.tokenizer
+        check_vocabulary(self.teacher.model, inputs.get("tokenizer") or own)
         return cost
 
     def _take(self, tokenizer: Path, blocks: TokenBlocks, out: Path, env: Environment) -> None:
@@ -94,6 +99,7 @@ class TeacherStage(Stage):
                 "set teacher.train=true, or teacher.model.type=pretrained",
             )
         if env.rank == 0:
-            model = build_model(self.teacher.model, blocks.vocab_size, blocks.context, self.seed)
+            size = vocabulary_size(load_tokenizer(tokenizer)) if self.own_tokenizer else blocks.vocab_size
+            model = build_model(self.teacher.model, size, blocks.context, self.seed)
             write_model(model, tokenizer, out, {"steps": 0, "tokens": 0, "seconds": 0.0, "world_size": env.world_size})
             (out / "metrics.jsonl").touch()

@@ -1,5 +1,6 @@
 """Where the teacher's distributions come from, a file each."""
 
+from orchestrator.teacher._aligned import AlignedTokens, Window
 from orchestrator.teacher._base import (
     CachedTeacherSource,
     Teacher,
@@ -13,6 +14,7 @@ from orchestrator.teacher._kept import KeptTokens
 
 __all__ = [
     "ABOUT",
+    "AlignedTokens",
     "Cache",
     "CachedTeacherSource",
     "KeptTokens",
@@ -22,6 +24,7 @@ __all__ = [
     "TeacherSamples",
     "TeacherSource",
     "TeacherStates",
+    "Window",
     "shard_name",
     "write_shard",
 ]

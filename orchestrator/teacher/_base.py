@@ -9,8 +9,10 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 
 from torch import Tensor, nn
 
+from orchestrator.classes import Classes, Met
 from orchestrator.errors import ModelError
 from orchestrator.heads import Head
+from orchestrator.teacher._aligned import AlignedTokens
 from orchestrator.teacher._cache import Cache, read_rows
 from orchestrator.teacher._kept import KeptTokens
 
@@ -24,6 +26,8 @@ class TeacherStates(NamedTuple):
         bias: [V] or None.
         scale, cap: what follows the head, see :class:`orchestrator.heads.Head`.
         rest: the last token's logits [B, T] where it stands for all that the student lacks; None: it lacks none.
+        classes: of a teacher with other tokens: what both are compared by; None: the tokens are the student's.
+        met: of such a teacher: where it has read the same text.
     """
 
     hidden: Tensor
@@ -32,6 +36,8 @@ class TeacherStates(NamedTuple):
     scale: float = 1.0
     cap: float | None = None
     rest: Tensor | None = None
+    classes: Classes | None = None
+    met: Met | None = None
 
     @property
     def head(self) -> Head:
@@ -75,6 +81,7 @@ class TeacherModel:
         vocab_size: of the student.
         caches: what it said of each block, by language index; empty for a live teacher.
         kept: the tokens that the student has, where these are not all.
+        aligned: how its tokens lie beside the student's, where these are others.
     """
 
     load: Callable[[], nn.Module]
@@ -83,6 +90,7 @@ class TeacherModel:
     vocab_size: int
     caches: Mapping[int, Cache] = field(default_factory=dict)
     kept: KeptTokens | None = None
+    aligned: AlignedTokens | None = None
 
     def frozen(self) -> tuple[nn.Module, Head]:
         """The model without gradients, and its whole head.
@@ -93,11 +101,13 @@ class TeacherModel:
         model = self.load().requires_grad_(False).eval()
         head = self.head(model).unchanging
         size = self.vocab_size if self.kept is None else self.kept.size
+        size = size if self.aligned is None else len(self.aligned.classes.teacher)
         if len(head.weight) != size:
             raise ModelError(
                 f"the teacher has {len(head.weight)} tokens and the student {size}: they can't be compared",
                 where="teacher.model",
-                fix="train both with one tokenizer, or load the teacher's tokenizer with `tokenizer.path`",
+                fix="train both with one tokenizer, take the teacher's with `tokenizer.path`, or set "
+                "experts.distillation.alignment",
             )
         return model, head
 
@@ -116,6 +126,8 @@ class TeacherSource(ABC):
 
     reads_cache: ClassVar[bool] = False
     """Whether it needs a cache, which a stage writes before."""
+    aligns: ClassVar[bool] = True
+    """Whether it serves students that have other tokens than the teacher."""
 
     @abstractmethod
     def open(self, model: TeacherModel) -> Teacher:

@@ -37,7 +37,12 @@ class _Reader:
     def __init__(self, model: TeacherModel) -> None:
         self._source = model
         self._head = model.student_head(model.frozen()[1])  # the rest of the model is let go
+        self._classes = None if model.aligned is None else model.aligned.classes.to(self._head.weight.device)
 
     def states(self, ids_BT: Tensor, rows_B2: Tensor) -> TeacherStates:
         kept = self._source.cached(rows_B2, ids_BT.device)
-        return TeacherStates(kept["hidden"], *self._head, rest=kept.get("rest"))
+        states = TeacherStates(kept["hidden"], *self._head, rest=kept.get("rest"))
+        aligned = self._source.aligned
+        if aligned is None:
+            return states
+        return states._replace(classes=self._classes, met=aligned.window(rows_B2).met().to(ids_BT.device))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -25,6 +25,7 @@ class SampledCache(CachedTeacherSource):
     samples 26 bytes a token are kept (38 above 65,536 tokens): ids, and the entropy of the whole distribution.
     """
 
+    aligns: ClassVar[bool] = False
     samples: Annotated[int, Field(ge=1)] = 12
     """Number of tokens drawn at each position."""
     temperature: Annotated[float, Field(gt=0)] = 1.0

@@ -25,7 +25,7 @@ LIBRARIES = ("torch", "transformers", "tokenizers", "scikit-learn", "numpy")
 STAGES = (
     *("Corpus", "Tokenizer", "Tokens", "Blocks", "Teacher", "Cache", "Expert", "Joint", "Router", "Mixture"),
     *("Evaluation", "Student", "Merged", "Measure", "LowRank"),
-    *("GrownCorpus", "GrownBlocks", "AddedBlocks", "RemainingExperts", "Vocabulary"),
+    *("GrownCorpus", "GrownBlocks", "AddedBlocks", "RemainingExperts", "Vocabulary", "Alignment"),
 )
 TOLERANCE = 2e-3
 """Relative, of sums in another order and of another processor's instructions, over six steps of training."""

@@ -11,11 +11,13 @@ from orchestrator.config.recipe import CorpusConfig, Recipe, VocabularyConfig
 from orchestrator.environment import Environment
 from orchestrator.pipeline.graph import steps_of
 from orchestrator.stages.added_blocks import AddedBlocksStage
+from orchestrator.stages.alignment import AlignmentStage
 from orchestrator.stages.base import Stage
 from orchestrator.stages.corpus import CorpusStage
 from orchestrator.stages.grown_blocks import GrownBlocksStage
 from orchestrator.stages.grown_corpus import GrownCorpusStage
 from orchestrator.stages.remaining_experts import RemainingExpertsStage
+from orchestrator.stages.tokenizer import TokenizerStage
 from orchestrator.stages.tokens import TokensStage
 from orchestrator.stages.vocabulary import VocabularyStage
 from orchestrator.study._low_rank.stage import LowRankStage
@@ -74,10 +76,22 @@ def run_all(root: Path) -> dict[str, tuple[Stage, Path]]:
             run(step.name, step.stage, {role: folders[name] for role, name in step.inputs.items()})
     vocabulary = VocabularyStage(language="en", vocabulary=VocabularyConfig(keep=0.9))
     run("vocabulary-en", vocabulary, {name: folders[name] for name in ("blocks", "tokenizer")})
+    _align(run, folders)
     low_rank = LowRankStage(language="en", ranks=(1, 4), evaluation=RECIPE.evaluation)
     run("low-rank", low_rank, {"blocks": folders["blocks"], "base": folders["dense"], "expert": folders["expert-en"]})
     _grow(run, folders)
     return found
+
+
+def _align(run, folders: Mapping[str, Path]) -> None:
+    """The stage that lays a teacher's tokens beside the student's."""
+    config = RECIPE.tokenizer.model_copy(update={"vocab_size": 350})
+    run("other-tokenizer", TokenizerStage(tokenizer=config, languages=("fr",), seed=5), {"corpus": folders["corpus"]})
+    read = {"corpus": folders["corpus"], "tokenizer": folders["other-tokenizer"]}
+    run("other-tokens", TokensStage(languages=("en", "fr")), read)
+    inputs = {name: folders[name] for name in ("blocks", "tokens", "tokenizer")}
+    inputs |= {f"teacher-{name}": folders[f"other-{name}"] for name in ("tokenizer", "tokens")}
+    run("alignment-en", AlignmentStage(language="en", teacher=RECIPE.teacher.model), inputs)
 
 
 def _grow(run, folders: Mapping[str, Path]) -> None:

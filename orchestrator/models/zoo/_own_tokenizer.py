@@ -96,7 +96,8 @@ def advice(folder: Path, rows: int | None, name: str) -> str:
         )
     return (
         f"use its tokenizer: leave `tokenizer` out where it is the teacher and teacher.train=false, "
-        f"or tokenizer.path={folder} tokenizer.vocab_size={size}"
+        f"or tokenizer.path={folder} tokenizer.vocab_size={size}; a teacher that is taken as it is may keep another "
+        "one than the experts: set experts.distillation.alignment=spans"
     )
 
 

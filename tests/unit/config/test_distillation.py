@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from orchestrator.config.recipe import DistillationConfig, ExpertsConfig
+from orchestrator.config.recipe import AlignmentConfig, DistillationConfig, ExpertsConfig, Recipe
 
 
 def config(**options: Any) -> DistillationConfig:
@@ -51,3 +51,44 @@ def test_without_a_soft_loss_there_is_no_teacher() -> None:
 def test_alpha_outside_the_unit_interval_is_refused(alpha: float) -> None:
     with pytest.raises(ValidationError, match="alpha"):
         config(schedule={"type": "fixed", "alpha": alpha})
+
+
+def test_an_alignment_is_with_a_teacher_whose_states_are_known() -> None:
+    assert config(alignment="spans").alignment == AlignmentConfig(type="spans")
+    with pytest.raises(ValidationError, match="soft: null has none"):
+        config(soft=None, alignment="spans")
+    with pytest.raises(ValidationError, match=r"sampled_cache can't serve other tokens.*hidden_cache or live"):
+        config(soft="forward_kl", teacher="sampled_cache", alignment="spans")
+    with pytest.raises(ValidationError, match="between hidden states"):
+        config(hidden="cosine", alignment="spans")
+    with pytest.raises(ValidationError, match="spans"):
+        config(alignment="words")
+
+
+PRETRAINED = {"model": {"type": "pretrained", "name": "somewhere"}, "train": False}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"teacher": {"model": "gpt2-tiny-teacher"}}, "unless it is pretrained and train: false"),
+        ({"teacher": {**PRETRAINED, "train": True}}, "unless it is pretrained and train: false"),
+        ({"tokenizer": {"of_teacher": True}}, "say in `tokenizer` which they are to have"),
+        ({"experts": {"vocabulary": {"keep": 0.9}}}, "experts.vocabulary is for experts that have the teacher's"),
+        ({"experts": {"initialise": "teacher"}}, "initialise: teacher is for experts that have the teacher's"),
+        ({"study": {"type": "paper"}}, "the study paper compares models of one tokenizer"),
+    ],
+)
+def test_an_alignment_is_of_two_tokenizers(changes: dict[str, Any], said: str) -> None:
+    experts = {"model": "gpt2-tiny-expert", "distillation": {"alignment": "spans"}}
+    recipe = {
+        "name": "two",
+        "corpus": {"languages": {"en": {"source": "miniwiki"}}},
+        "tokenizer": {"vocab_size": 300},
+        "teacher": PRETRAINED,
+        "experts": experts,
+    }
+    assert Recipe.model_validate(recipe).experts.distillation.alignment is not None
+    mixed = {**recipe, **changes, "experts": {**experts, **changes.get("experts", {})}}
+    with pytest.raises(ValidationError, match=said):
+        Recipe.model_validate(mixed)

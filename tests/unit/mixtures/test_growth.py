@@ -254,3 +254,11 @@ def test_a_part_that_lacks_a_file_is_told_before_anything_begins(store, version,
     (version.folder / "teacher" / "manifest.json").unlink()
     with pytest.raises(MomeError, match=r"version 1 is not whole(.|\n)*teacher"):
         plan_growth(Change("add", "es", spanish), version, store)
+
+
+def test_experts_with_other_tokens_than_their_teacher_stay_as_they_are(store):
+    aligned = recipe(teacher={"model": {"type": "pretrained", "name": "elsewhere"}, "train": False})
+    aligned["tokenizer"] = {"vocab_size": VOCABULARY}
+    aligned["experts"]["distillation"]["alignment"] = {"type": "spans"}
+    with pytest.raises(RecipeError, match="other tokens than the teacher's can't be changed"):
+        plan_growth(Change("remove", "fr"), version_of(store, aligned), store)

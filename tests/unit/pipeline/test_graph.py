@@ -97,3 +97,23 @@ def test_a_vocabulary_of_its_own_is_a_step_that_caches_and_experts_read(before):
 def test_a_vocabulary_of_its_own_is_refused_where_experts_share_one(override, message):
     with pytest.raises(RecipeError, match=message):
         load_recipe(SMOKE, ["experts.vocabulary.keep=0.99", override])
+
+
+ALIGNED = [
+    "teacher={model: {type: pretrained, name: elsewhere}, train: false}",
+    "tokenizer={vocab_size: 300}",
+    "experts.distillation.alignment=spans",
+]
+
+
+def test_a_teacher_of_other_tokens_has_a_tokenizer_of_its_own_and_is_laid_beside_the_blocks():
+    steps = {step.name: step for step in steps_of(load_recipe(SMOKE, ALIGNED))}
+    laid = [f"alignment-{language}" for language in ("en", "fr", "de", "py")]
+    assert set(steps) == {*ALL, "teacher-tokenizer", "teacher-tokens", *laid, *CACHES, *EXPERTS, "router", *END}
+    assert steps["teacher"].inputs["tokenizer"] == "teacher-tokenizer"
+    assert steps["tokens"].inputs["tokenizer"] == steps["expert-fr"].inputs["tokenizer"] == "tokenizer"
+    for name in ("cache-fr", "expert-fr"):
+        assert [role for role in steps[name].inputs if role in laid] == ["alignment-fr"]
+    assert set(laid) <= set(steps["evaluation"].inputs)
+    joint = {step.name: step for step in steps_of(load_recipe(SMOKE, [*ALIGNED, "setup=jeet"]))}
+    assert set(laid) <= set(joint["joint"].inputs)

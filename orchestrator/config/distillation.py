@@ -1,0 +1,61 @@
+"""What an expert learns from its teacher, and how."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import model_validator
+
+from orchestrator.config.base import PluginSpec, Section, build, plugin_of
+
+
+class AlignmentConfig(Section):
+    """Text in the tokens of two tokenizers, and what can be compared of it."""
+
+    type: Literal["spans"] = "spans"
+    """`spans`: where both models have read the same bytes, their distributions over what follows are compared, added up
+    over classes of next texts that both tell apart."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_name(cls, data: Any) -> Any:
+        return {"type": data} if isinstance(data, str) else data
+
+
+class DistillationConfig(Section):
+    """Loss = alpha · CE + beta · soft (paper, equation 1)."""
+
+    soft: plugin_of("losses", "reverse_kl") | None = PluginSpec(type="reverse_kl")  # type: ignore[valid-type]
+    """The soft loss between the student's and the teacher's distributions; null: cross-entropy alone, no teacher."""
+    hidden: plugin_of("losses.hidden", "cosine") | None = None  # type: ignore[valid-type]
+    """A loss between last hidden states, added to the others with its weight; null: none."""
+    schedule: plugin_of("schedules", "fixed") = PluginSpec(type="fixed")  # type: ignore[valid-type]
+    """Alpha and beta at each step."""
+    teacher: plugin_of("teacher", "live") = PluginSpec(type="live")  # type: ignore[valid-type]
+    """Where the teacher's distributions come from: `live`, or a cache that is written once for all trainings."""
+
+    alignment: AlignmentConfig | None = None
+    """How a pretrained teacher with another tokenizer than the run's is listened to; null: it has the run's."""
+
+    @property
+    def cached(self) -> bool:
+        """Whether a cache is written before."""
+        return self.soft is not None and bool(build("teacher", self.teacher).reads_cache)
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> DistillationConfig:
+        if self.soft is None:
+            if self.hidden is not None:
+                raise ValueError("a loss between hidden states needs a teacher, and soft: null has none")
+            if self.alignment is not None:
+                raise ValueError("alignment is with a teacher, and soft: null has none; leave it out")
+            return self
+        if self.alignment is not None and self.hidden is not None:
+            raise ValueError("a loss between hidden states is for a teacher with the same tokens; leave out alignment")
+        if self.alignment is not None and not build("teacher", self.teacher).aligns:
+            name = self.teacher.type
+            raise ValueError(f"teacher: {name} can't serve other tokens than the teacher's; use hidden_cache or live")
+        hidden = None if self.hidden is None else build("losses.hidden", self.hidden)
+        if refusal := build("teacher", self.teacher).refusal(build("losses", self.soft), hidden):
+            raise ValueError(refusal)
+        return self
