@@ -42,7 +42,8 @@ def build(arguments: ServeArguments) -> serve.Application:
         ArtifactError: the run is not finished, or an artifact is missing or damaged.
         ServingError: the file of keys can't be read.
     """
-    places = {"run": arguments.run.resolve(), "keys": arguments.keys and arguments.keys.resolve()}
+    given = {name: getattr(arguments, name) for name in ("run", "keys", "access_log")}
+    places = {name: path.resolve() for name, path in given.items() if path is not None}
     arguments = arguments.model_copy(update=places)
     files = MixtureFiles.of(arguments.run)  # what is damaged is refused here
     Applications(APPLICATION, arguments).table(files)
@@ -67,7 +68,7 @@ def build(arguments: ServeArguments) -> serve.Application:
         **common_options(arguments),
     )
     deployed = secrets.token_hex(8)
-    return front.bind(keeper.bind(APPLICATION, arguments, deployed), deployed, arguments.deadline_s, arguments.keys)
+    return front.bind(keeper.bind(APPLICATION, arguments, deployed), deployed, arguments)
 
 
 def deploy(run: Path | str, host: str = "127.0.0.1", port: int = 8000, blocking: bool = True, **options: Any) -> None:

@@ -17,7 +17,7 @@ class ExpertReplica:
 
     def __init__(
         self,
-        model: Path,
+        model: Path | Mapping[str, Path],
         device: str = "cpu",
         threads: int = 1,
         precision: str = "fp32",
@@ -27,7 +27,7 @@ class ExpertReplica:
         """Load the engine.
 
         Args:
-            model: Hugging Face folder of the expert.
+            model: Hugging Face folder of the expert; of several that answer together, theirs by their names.
             device: "cpu" or "cuda".
             threads: compute threads of this process.
             precision: "fp32", "bf16" or "int8".
@@ -35,14 +35,19 @@ class ExpertReplica:
             coalesce_s: seconds between two pieces of a stream at least, its first and its last one apart.
 
         Raises:
-            ArtifactError: the model is missing or damaged.
+            ArtifactError: the model is missing or damaged. RequestError: experts can't be mixed.
         """
         import torch  # here, not above: whoever deploys this class needs no torch
 
         from serve.engine import Engine, EngineOptions
 
         torch.set_num_threads(threads)
-        self._engine = Engine.load(model, device, options=EngineOptions(precision=precision, **(options or {})))
+        sizes = EngineOptions(precision=precision, **(options or {}))
+        if isinstance(model, Mapping):
+            parts = {name: Engine.load(folder, device, options=sizes) for name, folder in model.items()}
+            self._engine = Engine.mixed(parts, sizes)
+        else:
+            self._engine = Engine.load(model, device, options=sizes)
         self._coalesce_s = coalesce_s
 
     async def generate(self, requests: Sequence[GenerationRequest], seconds: float) -> list[Completion]:

@@ -58,7 +58,7 @@ def run(
     keys: Annotated[Path | None, typer.Option(help="File of API keys, of `mome keys`.", show_default=False)] = None,
     precision: Precision = "",
     local: Local = False,
-    log_prompts: Annotated[bool, typer.Option(help="Write prompts into the log too; with --local.")] = False,
+    log_prompts: Annotated[bool, typer.Option(help="Write prompts into the log of requests too.")] = False,
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
     """Serve a run until Ctrl-C or SIGTERM; running answers finish then. With Ray Serve, or (--local) in this process.
@@ -92,6 +92,7 @@ def run(
     options |= settings_of(config) if config else {}
     given = {"host": host, "port": port, "keys": keys, "precision": precision or None}
     options |= {key: value for key, value in given.items() if value is not None}
+    options |= {"log_prompts": True} if log_prompts else {}
     for setting in settings or ():
         options = apply_override(options, setting)
     deploy(root, **options)

@@ -32,6 +32,7 @@ class Table:
         tokenizer, router: folders.
         experts: by name.
         routing: the router's application; None: the ingress routes itself.
+        mixed: that of all experts together; None: they are not mixed here.
     """
 
     version: str
@@ -39,6 +40,7 @@ class Table:
     router: Path
     experts: Mapping[str, Served]
     routing: str | None = None
+    mixed: str | None = None
 
     def with_expert(self, name: str, expert: Served) -> Table:
         """The same with one expert more, or another one of that name."""
@@ -61,7 +63,8 @@ class Table:
     @property
     def applications(self) -> set[str]:
         """All of its own."""
-        return {expert.application for expert in self.experts.values()} | ({self.routing} if self.routing else set())
+        own = {self.routing, self.mixed} - {None}
+        return {expert.application for expert in self.experts.values()} | own  # type: ignore[return-value]
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,8 @@ def _edited(version: str) -> str:
 
 def _table(data: Mapping[str, Any]) -> Table:
     experts = {name: Served(Path(each["folder"]), each["application"]) for name, each in data["experts"].items()}
-    return Table(data["version"], Path(data["tokenizer"]), Path(data["router"]), experts, data["routing"])
+    folders = Path(data["tokenizer"]), Path(data["router"])
+    return Table(data["version"], *folders, experts, data["routing"], data.get("mixed"))
 
 
 def _plain(value: Any) -> Any:

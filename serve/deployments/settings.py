@@ -21,6 +21,12 @@ class ServeArguments(BaseModel):
     """Serve whatever version becomes the run's current one (`mome mixture use`), by itself and without a restart."""
     keys: Path | None = None
     """File of API keys; without one, the endpoint listens on this machine alone."""
+    soft: bool = False
+    """Answer `model: soft` too: a process more, which holds every expert."""
+    access_log: Path | None = None
+    """File to which every ingress adds a line of JSON for each request; without one, Ray's log of the ingress has them."""
+    log_prompts: bool = False
+    """These lines have the prompts."""
 
     expert_cpus: float = Field(0.2, gt=0)
     """CPUs reserved for each expert replica; with the small default four experts and the ingress fit two CPUs."""
