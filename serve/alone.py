@@ -96,4 +96,3 @@ def _listen(host: str, port: int) -> socket.socket:
             f"can't listen at {host}:{port}: {error.strerror}", fix="choose another host or port"
         ) from None
     return listener
-

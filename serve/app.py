@@ -42,6 +42,8 @@ def build(arguments: ServeArguments) -> serve.Application:
         ArtifactError: the run is not finished, or an artifact is missing or damaged.
         ServingError: the file of keys can't be read.
     """
+    if arguments.listen:
+        check_exposure(arguments.listen.rpartition(":")[0].strip("[]"), arguments.keys and Keys(arguments.keys))
     given = {name: getattr(arguments, name) for name in ("run", "keys", "access_log")}
     places = {name: path.resolve() for name, path in given.items() if path is not None}
     arguments = arguments.model_copy(update=places)
@@ -91,8 +93,11 @@ def deploy(run: Path | str, host: str = "127.0.0.1", port: int = 8000, blocking:
     """
     arguments = arguments_of(run, options)
     check_exposure(host, Keys(arguments.keys) if arguments.keys else None)
+    alone = not (ray.is_initialized() or os.environ.get("RAY_ADDRESS"))
+    if alone and blocking and not arguments.proxy:
+        arguments = arguments.model_copy(update={"listen": f"{host}:{port}"})
     application = build(arguments)  # before Ray: a wrong run is refused in a second
-    if not (ray.is_initialized() or os.environ.get("RAY_ADDRESS")):
+    if alone:
         if not blocking:
             raise ResourceError(
                 "there is no Ray cluster to serve on", fix="set RAY_ADDRESS, or serve in the foreground"
@@ -102,7 +107,8 @@ def deploy(run: Path | str, host: str = "127.0.0.1", port: int = 8000, blocking:
     with session(ResourcesConfig.model_construct()):
         if is_own_cluster():
             lean.trim()
-        serve.start(proxy_location="HeadOnly", http_options=HTTPOptions(host=host, port=port))
+        where = "Disabled" if arguments.listen else "HeadOnly"
+        serve.start(proxy_location=where, http_options=HTTPOptions(host=host, port=port))
         try:
             serve.run(application, name=APPLICATION, route_prefix="/", logging_config=LOGGING)
             if blocking:

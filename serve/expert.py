@@ -8,6 +8,8 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
+from serve.deployments.attending import attend
+from serve.deployments.lines import Where
 from serve.merging import joined, merged
 from serve.messages import Completion, Delta, GenerationRequest, Statistics
 
@@ -62,6 +64,10 @@ class ExpertReplica:
         finally:
             for stream in streams:
                 stream.cancel()
+
+    async def attend(self, where: Where) -> None:
+        """Answer an ingress's requests over a connection to it, see :mod:`serve.deployments.lines`."""
+        await attend(where, self)
 
     async def stream(
         self, requests: Sequence[GenerationRequest], seconds: float

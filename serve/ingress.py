@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextvars import ContextVar
 from uuid import uuid4
 
+import ray
 from prometheus_client.core import Metric
 from ray import serve
 from ray.serve.handle import DeploymentHandle
@@ -20,6 +21,8 @@ from serve.api.backend import Grown
 from serve.api.gate import log_requests
 from serve.api.metrics import Metrics
 from serve.deployments.draining import Draining
+from serve.deployments.front import Front
+from serve.deployments.lines import Exchange
 from serve.deployments.migration import Migrating
 from serve.deployments.registry import Registry, Table
 from serve.deployments.served import Mixture, open_mixture
@@ -49,7 +52,8 @@ class Ingress:
         self._keeper, self._deployed, self._name, self._given = keeper, deployed, uuid4().hex, given
         self.deadline_s, self.started = given.deadline_s, int(time.time())
         self._keys = None if given.keys is None else Keys(given.keys)
-        self._metrics = Metrics()
+        self._metrics, self._exchange = Metrics(), Exchange()
+        self._front: Front | None = None
         log_requests(given.access_log)
         self._registry: Registry | None = None
         self._opened: list[tuple[Table, Mixture]] = []
@@ -59,9 +63,23 @@ class Ingress:
     async def __serve_build_asgi_app__(self) -> ASGIApp:
         """Called by Serve once the replica is constructed."""
         await self._known.wait()
-        app = create_app(self, self._keys, self._given.log_prompts, send_request_ids=False, metrics=self._metrics)
+        listen = self._given.listen
+        app = create_app(
+            self, self._keys, self._given.log_prompts, send_request_ids=bool(listen), metrics=self._metrics
+        )
         self._draining = Draining(app)
+        if listen:
+            self._front = Front(self._draining, listen)
         return self._draining
+
+    async def check_health(self) -> None:
+        """Asked by Serve every few seconds.
+
+        Raises:
+            RuntimeError: HTTP is not answered any more; Serve starts another replica.
+        """
+        if self._front is not None and not self._front.healthy:
+            raise RuntimeError("the server of HTTP has ended")
 
     async def drain(self, seconds: float) -> int:
         """Refuse new requests with 503 and wait for those at work; how many are left after `seconds`."""
@@ -112,7 +130,7 @@ class Ingress:
         return found
 
     async def counted(self) -> tuple[str, list[Metric]]:
-        """This ingress's name, and what it has counted."""
+        """Its name, and what it has counted."""
         return self._name, self._metrics.families()
 
     async def counted_elsewhere(self) -> Sequence[Sequence[Metric]]:
@@ -122,7 +140,9 @@ class Ingress:
         own = serve.get_replica_context()
         every = serve.get_deployment_handle(own.deployment, own.app_name).broadcast("counted")
         found = await every.results_async(timeout_s=1, return_exceptions=True)
-        return [families for name, families in (each for each in found if isinstance(each, tuple)) if name != self._name]
+        return [
+            families for name, families in (each for each in found if isinstance(each, tuple)) if name != self._name
+        ]
 
     @property
     def _mixture(self) -> Mixture:
@@ -142,10 +162,11 @@ class Ingress:
         for known, mixture in self._opened:
             if known == table:
                 return mixture
-        return await asyncio.to_thread(open_mixture, table)
+        return await asyncio.to_thread(open_mixture, table, self._exchange, self._given.together)
 
     async def _follow(self) -> None:
         """Serve what the keeper says, whenever that changes."""
+        await self._exchange.open(ray.util.get_node_ip_address())
         while True:
             try:
                 known = self._registry.number if self._registry else 0

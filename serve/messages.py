@@ -80,7 +80,9 @@ class Sampling:
         penalties = (self.frequency_penalty, self.presence_penalty, *self.logit_bias.values())
         rules = {
             "max_tokens must be at least 1": self.max_tokens is None or self.max_tokens >= (0 if self.echo else 1),
-            "min_tokens must lie between 0 and max_tokens": 0 <= self.min_tokens <= (self.max_tokens or self.min_tokens),
+            "min_tokens must lie between 0 and max_tokens": 0
+            <= self.min_tokens
+            <= (self.max_tokens or self.min_tokens),
             "min_tokens can't be had with a constraint, which says itself where answers end": not (
                 self.min_tokens and self.constraint
             ),

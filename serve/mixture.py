@@ -115,7 +115,8 @@ class Mixture:
         """Of an expert, or of all together ("soft"); loaded the first time, by one caller for all that ask meanwhile.
 
         Raises:
-            UnknownModelError: no such expert. ArtifactError: its model is damaged. RequestError: experts can't be mixed.
+            UnknownModelError: no such expert. ArtifactError: its model is damaged.
+            RequestError: the experts can't be mixed.
         """
         from serve.engine import Engine
 

@@ -75,7 +75,8 @@ def _add_state(app: FastAPI, backend: Backend, metrics: Metrics) -> None:
     async def models() -> Response:
         """`auto` and what else is no expert, then every expert."""
         found = [
-            Model(id=name, created=backend.started, max_model_len=backend.context) for name in (*backend.special, *backend.experts)
+            Model(id=name, created=backend.started, max_model_len=backend.context)
+            for name in (*backend.special, *backend.experts)
         ]
         return reply(ModelList(data=found).model_dump())
 

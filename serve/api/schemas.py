@@ -82,8 +82,8 @@ class RouteInfo(BaseModel):
     """Which expert answered and why.
 
     `reason` is "named" by the caller, "routed" by the router, "rejected": text of no language, which the recipe's
-    policy sends here, or "mixed": all experts answer together (`model: soft`). `probabilities` are the router's of each language, `probability` that of this expert; null where
-    the caller named it.
+    policy sends here, or "mixed": all experts answer together (`model: soft`). `probabilities` are the router's of each
+    language, `probability` that of this expert; null where the caller named it.
     """
 
     expert: str

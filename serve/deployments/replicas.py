@@ -12,37 +12,49 @@ from ray.serve.exceptions import BackPressureError, RayServeException
 from ray.serve.handle import DeploymentHandle
 
 from serve.api.backend import Grown
+from serve.deployments.lines import Exchange, Pool
+from serve.deployments.waiting import Mailbox, Whole
 from serve.errors import ExpertUnavailableError, OverloadedError, RequestError
 from serve.messages import Completion, GenerationRequest, Statistics
 
 
 class Deployed:
-    """The replicas of an expert's application; see :class:`serve.deployments.migration.Replicas`."""
+    """The replicas of an expert's application; see :class:`serve.deployments.migration.Replicas`.
 
-    def __init__(self, application: str, handle: DeploymentHandle) -> None:
-        self.application = application
-        self._handle, self._streaming = handle, handle.options(stream=True)
+    Args:
+        application: its name.
+        handle: of its deployment.
+        exchange: of the ingress.
+        together: requests that one of its lines takes at once; Serve counts a line as one request.
+    """
+
+    def __init__(self, application: str, handle: DeploymentHandle, exchange: Exchange, together: int = 1) -> None:
+        self.application, self._handle = application, handle
+        self._pool = Pool(exchange, lambda where: call(handle.attend, where), together)
 
     @classmethod
-    def of(cls, application: str) -> Deployed:
+    def of(cls, application: str, exchange: Exchange, together: int) -> Deployed:
         """By the application's name."""
-        return cls(application, serve.get_app_handle(application))
+        return cls(application, serve.get_app_handle(application), exchange, together)
 
     async def generate(self, requests: Sequence[GenerationRequest], seconds: float) -> list[Completion]:
         """See :class:`serve.deployments.migration.Replicas`."""
-        completions: list[Completion] = await call(self._handle.generate, requests, seconds)
-        return completions
+        line, whole = self._pool.line(), Whole()
+        number = line.ask(requests, seconds, whole)
+        try:
+            return await whole.answers
+        finally:
+            line.forget(number)
 
     async def stream(self, requests: Sequence[GenerationRequest], seconds: float) -> AsyncIterator[Grown]:
         """See :class:`serve.deployments.migration.Replicas`."""
-        response = self._streaming.stream.remote(requests, seconds)
+        line, mailbox = self._pool.line(), Mailbox(len(requests))
+        number = line.ask(requests, seconds, mailbox)
         try:
-            async for grown in response:
+            async for grown in mailbox:
                 yield grown
-        except Exception as error:
-            raise told(error) from error
         finally:
-            response.cancel()  # of no effect where the replica has ended it
+            line.forget(number)
 
     async def statistics(self) -> list[Statistics]:
         """Of every replica that runs."""

@@ -11,6 +11,7 @@ from ray import serve
 from ray.serve.handle import DeploymentHandle
 
 from serve.chat import ChatTemplate
+from serve.deployments.lines import Exchange
 from serve.deployments.migration import persistently
 from serve.deployments.registry import Table
 from serve.deployments.replicas import Deployed, call
@@ -101,8 +102,12 @@ class Mixture:
         return await self.router.detokenize(sequences)
 
 
-def open_mixture(table: Table) -> Mixture:
+def open_mixture(table: Table, exchange: Exchange, together: int) -> Mixture:
     """Load what an ingress needs of a mixture: no expert.
+
+    Args:
+        table: what is served.
+        exchange: where replicas connect to. together: requests that a line to a replica takes at once.
 
     Raises:
         ArtifactError: the router, or an expert's configuration, is damaged.
@@ -113,8 +118,8 @@ def open_mixture(table: Table) -> Mixture:
         if table.routing
         else _Inline(PromptRouter(table.tokenizer, table.router, tuple(table.experts)))
     )
-    experts = {name: Deployed.of(each.application) for name, each in table.experts.items()}
-    mixed = Deployed.of(table.mixed) if table.mixed else None
+    experts = {name: Deployed.of(each.application, exchange, together) for name, each in table.experts.items()}
+    mixed = Deployed.of(table.mixed, exchange, together) if table.mixed else None
     special = [name for name in files.special if name != SOFT or mixed]
     return Mixture(table.version, files.context, ChatTemplate.of(table.tokenizer), experts, router, special, mixed)
 

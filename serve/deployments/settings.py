@@ -21,10 +21,14 @@ class ServeArguments(BaseModel):
     """Serve whatever version becomes the run's current one (`mome mixture use`), by itself and without a restart."""
     keys: Path | None = None
     """File of API keys; without one, the endpoint listens on this machine alone."""
+    listen: str | None = None
+    """host:port at which the ingresses answer HTTP themselves, on their machine; None: Serve's proxy does."""
+    proxy: bool = False
+    """Have Serve's proxy answer HTTP also where `mome serve` starts a Ray of its own, on this machine alone."""
     soft: bool = False
     """Answer `model: soft` too: a process more, which holds every expert."""
     access_log: Path | None = None
-    """File to which every ingress adds a line of JSON for each request; without one, Ray's log of the ingress has them."""
+    """File to which every ingress adds a line of JSON for each request; None: these are in Ray's log of the ingress."""
     log_prompts: bool = False
     """These lines have the prompts."""
 
@@ -91,6 +95,11 @@ class ServeArguments(BaseModel):
         if self.expert_gpus and self.precision == "int8":
             raise ValueError("precision int8 is computed on CPUs; take bf16 with expert_gpus")
         return self
+
+    @property
+    def together(self) -> int:
+        """Requests that one line takes at once: for Serve, which counts lines, a replica has enough to do with one."""
+        return max(1, round(self.target_ongoing_requests))
 
     @property
     def threads(self) -> int:

@@ -84,9 +84,7 @@ class Row:
         """What to compute next, of `most` tokens at most; of a prompt that does not fit, whole blocks."""
         length = self.remaining if self.remaining <= most else most // BLOCK * BLOCK
         ids = self.ids[self.done : self.done + length]
-        return Piece(
-            slot, self.done, ids, self.reads_every, length == self.remaining, self._common, self._shares
-        )
+        return Piece(slot, self.done, ids, self.reads_every, length == self.remaining, self._common, self._shares)
 
     def why_not(self) -> Exception | None:
         """Why the row is not to be computed any more: its time is over, or its constraint can't be followed."""

@@ -22,7 +22,17 @@ if TYPE_CHECKING:
 
 FAMILIES: tuple[type[Decoder], ...] = (GPT2, Llama, Phi)
 
-__all__ = ["FAMILIES", "Combined", "Decoder", "Forward", "Generic", "Mixed", "branch_forward", "forward_of", "open_expert"]
+__all__ = [
+    "FAMILIES",
+    "Combined",
+    "Decoder",
+    "Forward",
+    "Generic",
+    "Mixed",
+    "branch_forward",
+    "forward_of",
+    "open_expert",
+]
 
 
 def open_expert(folder: Path, device: str = "cpu", common: bool = True, precision: str = "fp32") -> Forward:

@@ -44,9 +44,7 @@ class Mixed:
 
     def hidden(self, step: Step, cache: Caches) -> Tensor:
         """The experts' states and their shares side by side."""
-        parts = [
-            expert.hidden(step, own) for expert, own in zip(self.experts.values(), cache.parts, strict=True)
-        ]
+        parts = [expert.hidden(step, own) for expert, own in zip(self.experts.values(), cache.parts, strict=True)]
         self._widths = [part.shape[1] for part in parts]
         return torch.cat([*parts, step.shares.view(len(parts[0]), -1)], dim=1)
 

@@ -1,0 +1,236 @@
+"""Connections between an ingress and the replicas of experts, over which requests and tokens go. No Ray here.
+
+A call through a handle of Serve costs more than the tokens that it asks for, and so does every item that comes back. An
+ingress asks Serve for a *line*: one call, for which Serve chooses a replica, which it counts, and which ends when the
+replica is lost. The replica connects to the ingress, says the ingress's secret, and answers a few requests at a time.
+A line ends when it is idle, and is replaced after some seconds: so Serve goes on choosing, and sees how much there is
+to do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import pickle
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+from serve.deployments.waiting import Waiting, Whole
+from serve.errors import ExpertUnavailableError
+from serve.messages import GenerationRequest
+
+IDLE_SECONDS, LINE_SECONDS = 5.0, 10.0
+"""How long a line without requests stays, and after which time a line takes no more of them."""
+_LENGTH, _SECRET, _NUMBER = 4, 32, 8
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where a replica connects to, and what it says first."""
+
+    host: str
+    port: int
+    secret: bytes
+    number: int
+
+
+class Frames(asyncio.Protocol):
+    """Values over a connection, each after its length. Both ends know the secret, so what comes is trusted."""
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+        self.transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See :class:`asyncio.Protocol`."""
+        assert isinstance(transport, asyncio.Transport) or hasattr(transport, "write")
+        self.transport = transport  # type: ignore[assignment]
+
+    def data_received(self, data: bytes) -> None:
+        """See :class:`asyncio.Protocol`."""
+        self._data += data
+        at = 0
+        while (begin := at + _LENGTH) <= len(self._data):
+            end = begin + int.from_bytes(self._data[at:begin], "big")
+            if end > len(self._data):
+                break
+            with memoryview(self._data) as view, view[begin:end] as frame:
+                value = pickle.loads(frame)  # noqa: S301  from who has the secret
+            self.received(*value)
+            at = end
+        del self._data[:at]
+
+    def send(self, *value: Any) -> None:
+        """To the other end; what can't go there any more is dropped."""
+        if self.transport is not None:
+            data = pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
+            self.transport.write(len(data).to_bytes(_LENGTH, "big") + data)
+
+    def received(self, kind: str, number: int = 0, *rest: Any) -> None:
+        """What the other end has sent."""
+        raise NotImplementedError
+
+
+class Line(Frames):
+    """An ingress's end of a line. What is asked before the replica has connected goes out when it has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._loop = asyncio.get_running_loop()
+        self._waiting: dict[int, Waiting] = {}
+        self._early: list[tuple[Any, ...]] = []
+        self._born, self._numbers = self._loop.time(), count(1)
+        self._closed, self._idle = False, self._loop.call_later(IDLE_SECONDS, self._end)
+
+    @property
+    def load(self) -> int:
+        """Requests at work."""
+        return len(self._waiting)
+
+    @property
+    def usable(self) -> bool:
+        """Whether it takes requests."""
+        return not self._closed and self._loop.time() - self._born < LINE_SECONDS
+
+    def ask(self, requests: Sequence[GenerationRequest], seconds: float, waiting: Waiting) -> int:
+        """Have requests answered; their number, for :meth:`forget`."""
+        number = next(self._numbers)
+        self._idle.cancel()
+        self._waiting[number] = waiting
+        self.send("ask", number, requests, seconds, isinstance(waiting, Whole))
+        return number
+
+    def forget(self, number: int) -> None:
+        """Nobody waits for these any more: what is not done is given up."""
+        waiting = self._waiting.pop(number)
+        if not waiting.done:
+            self.send("give_up", number)
+        if not self._waiting:
+            self._idle = self._loop.call_later(IDLE_SECONDS if self.usable else 0.0, self._end)
+
+    def send(self, *value: Any) -> None:
+        """See :class:`Frames`."""
+        if self.transport is None:
+            self._early.append(value)
+        else:
+            super().send(*value)
+
+    def connected(self, transport: asyncio.Transport) -> None:
+        """The replica is there."""
+        self.transport = transport
+        early, self._early = self._early, []
+        for value in early:
+            super().send(*value)
+
+    def received(self, kind: str, number: int = 0, *rest: Any) -> None:
+        """See :class:`Frames`."""
+        if (waiting := self._waiting.get(number)) is not None:
+            (waiting.lose if kind == "failed" else waiting.take)(*rest)
+
+    def lose(self, reason: Exception) -> None:
+        """There is no replica, or no more."""
+        self._closed = True
+        self._idle.cancel()
+        for waiting in self._waiting.values():
+            waiting.lose(reason)
+        if self.transport is not None:
+            self.transport.close()
+
+    def _end(self) -> None:
+        self._closed = True
+        self.send("end")
+
+
+class Exchange:
+    """Where an ingress is connected to."""
+
+    def __init__(self) -> None:
+        self._secret, self._numbers = secrets.token_bytes(_SECRET), count(1)
+        self._lines: dict[int, Line] = {}
+        self._server: asyncio.Server | None = None
+
+    async def open(self, host: str) -> None:
+        """Listen at an address of this machine that the replicas reach."""
+        if self._server is None:
+            loop = asyncio.get_running_loop()
+            self._server = await loop.create_server(lambda: _Incoming(self._secret, self._lines), host, 0)
+            self._at = host, int(self._server.sockets[0].getsockname()[1])
+
+    def line(self) -> tuple[Where, Line]:
+        """A new line, and where its replica connects."""
+        where = Where(*self._at, self._secret, next(self._numbers))
+        line = self._lines[where.number] = Line()
+        return where, line
+
+    def end(self, where: Where, reason: Exception) -> None:
+        """The call that the line was is over: what still waits gets no more."""
+        if (line := self._lines.pop(where.number, None)) is not None:
+            line.lose(reason)
+
+
+class _Incoming(asyncio.Protocol):
+    """A connection before it has said whose it is."""
+
+    def __init__(self, secret: bytes, lines: dict[int, Line]) -> None:
+        self._secret, self._lines, self._data = secret, lines, b""
+        self._line: Line | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        if self._line is not None:
+            self._line.data_received(data)
+            return
+        self._data += data
+        secret, number = self._data[:_SECRET], self._data[_SECRET : _SECRET + _NUMBER]
+        if len(number) < _NUMBER:
+            return
+        line = self._lines.get(int.from_bytes(number, "big"))
+        if not hmac.compare_digest(secret, self._secret) or line is None or line.transport is not None:
+            self._transport.close()
+            return
+        self._line = line
+        line.connected(self._transport)  # type: ignore[arg-type]
+
+    def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002
+        if self._line is not None:
+            self._line.lose(ExpertUnavailableError("the expert was lost while it answered", fix="try again"))
+
+
+class Pool:
+    """The lines to one expert.
+
+    Args:
+        exchange: of the ingress.
+        attend: asks Serve for a replica that attends to a line, until the line is over.
+        together: requests that one line takes at once.
+    """
+
+    def __init__(self, exchange: Exchange, attend: Callable[[Where], Awaitable[None]], together: int) -> None:
+        self._exchange, self._attend, self._together = exchange, attend, together
+        self._lines: dict[Line, asyncio.Task[None]] = {}
+
+    def line(self) -> Line:
+        """The one with the least to do; a new one where all have enough."""
+        fitting = [line for line in self._lines if line.usable and line.load < self._together]
+        if fitting:
+            return min(fitting, key=lambda line: line.load)
+        where, line = self._exchange.line()
+        # In a context of its own: Serve would end it with the request that it is opened for.
+        self._lines[line] = asyncio.create_task(self._attended(where, line), context=Context())
+        return line
+
+    async def _attended(self, where: Where, line: Line) -> None:
+        reason: Exception = ExpertUnavailableError("the expert's replica has ended", fix="try again in a moment")
+        try:
+            await self._attend(where)
+        except Exception as error:
+            reason = error
+        finally:
+            del self._lines[line]
+            self._exchange.end(where, reason)
