@@ -69,7 +69,7 @@ class Endpoint:
         seen, ours, theirs = list[Load](), list[float](), list[float]()
         load(address, clients, count, self.tokens)
         for _ in range(self.repeats):
-            theirs.append(alone.tokens_per_cpu_second(count, self.tokens))
+            theirs.append(alone.tokens_per_cpu_second(count, self.tokens, clients))
             tree.look()
             before = tree.cpu
             seen.append(load(address, clients, count, self.tokens))

@@ -28,7 +28,7 @@ STARTS = 2
 _EXPERT_FIELDS = {"expert_cpus", "expert_gpus", "expert_threads", "precision", "slots", "queue", "prefix_tokens",
                   "min_replicas", "max_replicas", "target_ongoing_requests", "upscale_delay_s", "downscale_delay_s",
                   "scale_to_zero_delay_s", "max_ongoing_requests", "max_queued_requests", "grace_s",
-                  "coalesce_s"}  # fmt: skip
+                  "coalesce_s", "one_process"}  # fmt: skip
 
 
 class Applications:
@@ -64,20 +64,24 @@ class Applications:
 
     def completed(self, table: Table) -> Table:
         """The table with what depends on all its experts, where that is deployed: their router, and they together."""
-        given, routing, mixed = self._arguments, None, None
+        given, routing, mixed, experts = self._arguments, None, None, table.experts
         if not given.inline_router:
             names = json.dumps([*table.experts, str(table.tokenizer), str(table.router)])
             routing = f"{self._endpoint}-router-{_digest(contents(table.router), names, given.model_dump_json())}"
-        if given.soft:
-            parts = {name: expert.application for name, expert in table.experts.items()}
-            mixed = f"{self._endpoint}-{SOFT}-{_digest(json.dumps(parts))}"
-        return replace(table, routing=routing, mixed=mixed)
+        if given.soft or given.one_process:
+            parts = {name: self.expert(name, each.folder).application for name, each in table.experts.items()}
+            all_ = f"{self._endpoint}-experts-{_digest(json.dumps(parts))}"
+            mixed = Served(table.tokenizer, all_, SOFT) if given.soft else None
+            if given.one_process:
+                experts = {name: Served(each.folder, all_, name) for name, each in table.experts.items()}
+        return replace(table, experts=experts, routing=routing, mixed=mixed)
 
     def build(self, table: Table) -> dict[str, serve.Application]:
         """Every application of a table, by name."""
-        built = {each.application: self._expert(f"expert-{name}", each.folder) for name, each in table.experts.items()}
-        if table.mixed:
-            built[table.mixed] = self._expert(SOFT, {name: each.folder for name, each in table.experts.items()})
+        alone = {name: each for name, each in table.experts.items() if not each.within}
+        built = {each.application: self._expert(f"expert-{name}", each.folder) for name, each in alone.items()}
+        for all_ in table.applications - set(built) - {table.routing}:
+            built[all_] = self._expert("experts", {name: each.folder for name, each in table.experts.items()})
         if table.routing:
             built[table.routing] = self._router(table)
         return built

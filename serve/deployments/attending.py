@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from typing import Any, Protocol
+from typing import Any
 
 from serve.api.backend import Grown
 from serve.deployments.lines import Frames, Where
 from serve.errors import ExpertUnavailableError
 from serve.messages import Completion, GenerationRequest
 
-
-class Answering(Protocol):
-    """What answers."""
-
-    async def generate(self, requests: Sequence[GenerationRequest], seconds: float) -> list[Completion]:
-        """Whole answers."""
-
-    def stream(self, requests: Sequence[GenerationRequest], seconds: float) -> AsyncIterator[Grown]:
-        """Answers as they grow."""
+Generate = Callable[[Sequence[GenerationRequest], float], Awaitable[list[Completion]]]
+Stream = Callable[[Sequence[GenerationRequest], float], AsyncIterator[Grown]]
+"""Whole answers, and answers as they grow, within seconds."""
 
 
-async def attend(where: Where, answering: Answering) -> None:
+async def attend(where: Where, generate: Generate, stream: Stream) -> None:
     """Answer what comes over a line until its ingress ends it, or is lost: then, nobody waits for answers any more.
 
     Raises:
@@ -31,7 +25,7 @@ async def attend(where: Where, answering: Answering) -> None:
     """
     loop = asyncio.get_running_loop()
     try:
-        transport, line = await loop.create_connection(lambda: _Attending(answering), where.host, where.port)
+        transport, line = await loop.create_connection(lambda: _Attending(generate, stream), where.host, where.port)
     except OSError as error:
         what = f"a replica can't reach the ingress that asked it, at {where.host}:{where.port}: {error}"
         raise ExpertUnavailableError(what, fix="let the nodes reach each other") from None
@@ -45,9 +39,9 @@ async def attend(where: Where, answering: Answering) -> None:
 
 
 class _Attending(Frames):
-    def __init__(self, answering: Answering) -> None:
+    def __init__(self, generate: Generate, stream: Stream) -> None:
         super().__init__()
-        self._answering = answering
+        self._generate, self._stream = generate, stream
         self.tasks: dict[int, asyncio.Task[None]] = {}
         self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -68,9 +62,9 @@ class _Attending(Frames):
     async def _answer(self, number: int, requests: Sequence[GenerationRequest], seconds: float, whole: bool) -> None:
         try:
             if whole:
-                self.send("whole", number, await self._answering.generate(requests, seconds))
+                self.send("whole", number, await self._generate(requests, seconds))
                 return
-            async with aclosing(self._answering.stream(requests, seconds)) as parts:  # type: ignore[type-var]
+            async with aclosing(self._stream(requests, seconds)) as parts:  # type: ignore[type-var]
                 async for grown in parts:
                     self.send("grown", number, grown)
         except Exception as error:

@@ -13,6 +13,7 @@ from ray.serve.handle import DeploymentHandle
 
 from serve.api.backend import Grown
 from serve.deployments.lines import Exchange, Pool
+from serve.deployments.registry import Served
 from serve.deployments.waiting import Mailbox, Whole
 from serve.errors import ExpertUnavailableError, OverloadedError, RequestError
 from serve.messages import Completion, GenerationRequest, Statistics
@@ -26,16 +27,20 @@ class Deployed:
         handle: of its deployment.
         exchange: of the ingress.
         together: requests that one of its lines takes at once; Serve counts a line as one request.
+        within: the expert's name in an application that has several.
     """
 
-    def __init__(self, application: str, handle: DeploymentHandle, exchange: Exchange, together: int = 1) -> None:
-        self.application, self._handle = application, handle
-        self._pool = Pool(exchange, lambda where: call(handle.attend, where), together)
+    def __init__(
+        self, application: str, handle: DeploymentHandle, exchange: Exchange, together: int = 1, within: str = ""
+    ) -> None:
+        self.application, self._handle, self._within = application, handle, within
+        self._pool = Pool(exchange, lambda where: call(handle.attend, where, within), together)
 
     @classmethod
-    def of(cls, application: str, exchange: Exchange, together: int) -> Deployed:
-        """By the application's name."""
-        return cls(application, serve.get_app_handle(application), exchange, together)
+    def of(cls, served: Served, exchange: Exchange, together: int) -> Deployed:
+        """As the keeper says."""
+        handle = serve.get_app_handle(served.application)
+        return cls(served.application, handle, exchange, together, served.within)
 
     async def generate(self, requests: Sequence[GenerationRequest], seconds: float) -> list[Completion]:
         """See :class:`serve.deployments.migration.Replicas`."""
@@ -59,7 +64,9 @@ class Deployed:
     async def statistics(self) -> list[Statistics]:
         """Of every replica that runs."""
         try:
-            found = await self._handle.broadcast("statistics").results_async(timeout_s=5, return_exceptions=True)
+            found = await self._handle.broadcast("statistics", self._within).results_async(
+                timeout_s=5, return_exceptions=True
+            )
             return [each for each in found if isinstance(each, Statistics)]  # a replica may be lost meanwhile
         except Exception as error:
             raise told(error) from error

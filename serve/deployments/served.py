@@ -118,7 +118,7 @@ def open_mixture(table: Table, exchange: Exchange, together: int) -> Mixture:
         if table.routing
         else _Inline(PromptRouter(table.tokenizer, table.router, tuple(table.experts)))
     )
-    experts = {name: Deployed.of(each.application, exchange, together) for name, each in table.experts.items()}
+    experts = {name: Deployed.of(each, exchange, together) for name, each in table.experts.items()}
     mixed = Deployed.of(table.mixed, exchange, together) if table.mixed else None
     special = [name for name in files.special if name != SOFT or mixed]
     return Mixture(table.version, files.context, ChatTemplate.of(table.tokenizer), experts, router, special, mixed)

@@ -52,6 +52,6 @@ def test_what_is_not_answered_is_counted_by_its_status(address: str) -> None:
 
 def test_the_engines_alone_answer_the_same_prompts(run: Path) -> None:
     alone = Alone(run)
-    assert alone.tokens_per_cpu_second(REQUESTS, TOKENS) > 0
+    assert alone.tokens_per_cpu_second(REQUESTS, TOKENS, 4) > 0
     assert len(alone.first_token(2)) == 2
     alone.close()

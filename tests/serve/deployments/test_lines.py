@@ -53,7 +53,7 @@ class Serve:
         self.replica, self.calls = Replica(), list[asyncio.Task[None]]()
 
     async def attend(self, where: Where) -> None:
-        self.calls.append(asyncio.create_task(attend(where, self.replica)))
+        self.calls.append(asyncio.create_task(attend(where, self.replica.generate, self.replica.stream)))
         try:
             await self.calls[-1]
         except asyncio.CancelledError:
@@ -171,4 +171,4 @@ def test_an_ingress_that_can_not_be_reached_is_said() -> None:
         taken.bind(("127.0.0.1", 0))
         where = Where("127.0.0.1", taken.getsockname()[1], bytes(32), 1)
         with pytest.raises(ExpertUnavailableError, match="can't reach the ingress"):
-            asyncio.run(attend(where, Replica()))
+            asyncio.run(attend(where, Replica().generate, Replica().stream))
