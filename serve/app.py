@@ -43,7 +43,9 @@ def build(arguments: ServeArguments) -> serve.Application:
         ServingError: the file of keys can't be read.
     """
     if arguments.listen:
-        check_exposure(arguments.listen.rpartition(":")[0].strip("[]"), arguments.keys and Keys(arguments.keys))
+        check_exposure(
+            arguments.listen.rpartition(":")[0].strip("[]"), Keys(arguments.keys) if arguments.keys else None
+        )
     given = {name: getattr(arguments, name) for name in ("run", "keys", "access_log")}
     places = {name: path.resolve() for name, path in given.items() if path is not None}
     arguments = arguments.model_copy(update=places)

@@ -75,70 +75,94 @@ class Frames(asyncio.Protocol):
         raise NotImplementedError
 
 
+class Ticket:
+    """Requests that wait for their answers.
+
+    Attributes:
+        line: whose replica is to answer them; `number`: by which it knows them.
+    """
+
+    def __init__(self, requests: Sequence[GenerationRequest], seconds: float, waiting: Waiting) -> None:
+        self.requests, self.waiting = requests, waiting
+        self.until = asyncio.get_running_loop().time() + seconds
+        self.line: Line
+        self.number = 0
+
+
 class Line(Frames):
     """An ingress's end of a line. What is asked before the replica has connected goes out when it has."""
 
     def __init__(self) -> None:
         super().__init__()
         self._loop = asyncio.get_running_loop()
-        self._waiting: dict[int, Waiting] = {}
-        self._early: list[tuple[Any, ...]] = []
+        self._tickets: dict[int, Ticket] = {}
         self._born, self._numbers = self._loop.time(), count(1)
         self._closed, self._idle = False, self._loop.call_later(IDLE_SECONDS, self._end)
 
     @property
     def load(self) -> int:
         """Requests at work."""
-        return len(self._waiting)
+        return len(self._tickets)
+
+    @property
+    def open(self) -> bool:
+        """Whether its replica is there."""
+        return self.transport is not None
 
     @property
     def usable(self) -> bool:
         """Whether it takes requests."""
         return not self._closed and self._loop.time() - self._born < LINE_SECONDS
 
-    def ask(self, requests: Sequence[GenerationRequest], seconds: float, waiting: Waiting) -> int:
-        """Have requests answered; their number, for :meth:`forget`."""
-        number = next(self._numbers)
+    @property
+    def first(self) -> Ticket:
+        """Who has waited longest."""
+        return next(iter(self._tickets.values()))
+
+    def ask(self, ticket: Ticket) -> None:
+        """Have requests answered."""
+        ticket.line, ticket.number = self, next(self._numbers)
+        self._tickets[ticket.number] = ticket
         self._idle.cancel()
-        self._waiting[number] = waiting
-        self.send("ask", number, requests, seconds, isinstance(waiting, Whole))
-        return number
+        if self.open:
+            self._send(ticket)
 
-    def forget(self, number: int) -> None:
-        """Nobody waits for these any more: what is not done is given up."""
-        waiting = self._waiting.pop(number)
-        if not waiting.done:
-            self.send("give_up", number)
-        if not self._waiting:
+    def forget(self, ticket: Ticket) -> None:
+        """Nobody waits for these here any more: what is not done is given up."""
+        if self._tickets.pop(ticket.number, None) is None:
+            return
+        if not ticket.waiting.done:
+            self.send("give_up", ticket.number)
+        if not self._tickets:
+            self._idle.cancel()
             self._idle = self._loop.call_later(IDLE_SECONDS if self.usable else 0.0, self._end)
-
-    def send(self, *value: Any) -> None:
-        """See :class:`Frames`."""
-        if self.transport is None:
-            self._early.append(value)
-        else:
-            super().send(*value)
 
     def connected(self, transport: asyncio.Transport) -> None:
         """The replica is there."""
         self.transport = transport
-        early, self._early = self._early, []
-        for value in early:
-            super().send(*value)
+        for ticket in self._tickets.values():
+            self._send(ticket)
+        if self._closed:
+            self.send("end")
 
     def received(self, kind: str, number: int = 0, *rest: Any) -> None:
         """See :class:`Frames`."""
-        if (waiting := self._waiting.get(number)) is not None:
-            (waiting.lose if kind == "failed" else waiting.take)(*rest)
+        if (ticket := self._tickets.get(number)) is not None:
+            (ticket.waiting.lose if kind == "failed" else ticket.waiting.take)(*rest)
 
     def lose(self, reason: Exception) -> None:
         """There is no replica, or no more."""
         self._closed = True
         self._idle.cancel()
-        for waiting in self._waiting.values():
-            waiting.lose(reason)
+        lost, self._tickets = self._tickets, {}
+        for ticket in lost.values():
+            ticket.waiting.lose(reason)
         if self.transport is not None:
             self.transport.close()
+
+    def _send(self, ticket: Ticket) -> None:
+        left = max(0.0, ticket.until - self._loop.time())
+        self.send("ask", ticket.number, ticket.requests, left, isinstance(ticket.waiting, Whole))
 
     def _end(self) -> None:
         self._closed = True
@@ -215,11 +239,25 @@ class Pool:
         self._exchange, self._attend, self._together = exchange, attend, together
         self._lines: dict[Line, asyncio.Task[None]] = {}
 
-    def line(self) -> Line:
-        """The one with the least to do; a new one where all have enough."""
+    def ask(self, requests: Sequence[GenerationRequest], seconds: float, waiting: Waiting) -> Ticket:
+        """Have requests answered by the line with the least to do; by a new one where all have enough."""
+        ticket = Ticket(requests, seconds, waiting)
         fitting = [line for line in self._lines if line.usable and line.load < self._together]
-        if fitting:
-            return min(fitting, key=lambda line: line.load)
+        (min(fitting, key=lambda line: line.load) if fitting else self._another()).ask(ticket)
+        return ticket
+
+    def forget(self, ticket: Ticket) -> None:
+        """Nobody waits for these any more; who has waited longest for a replica takes their place."""
+        line = ticket.line
+        line.forget(ticket)
+        if line.open and line.usable and line.load < self._together:
+            other = next((other for other in self._lines if other.load and not other.open), None)
+            if other is not None:
+                waits = other.first
+                other.forget(waits)
+                line.ask(waits)
+
+    def _another(self) -> Line:
         where, line = self._exchange.line()
         # In a context of its own: Serve would end it with the request that it is opened for.
         self._lines[line] = asyncio.create_task(self._attended(where, line), context=Context())

@@ -44,22 +44,22 @@ class Deployed:
 
     async def generate(self, requests: Sequence[GenerationRequest], seconds: float) -> list[Completion]:
         """See :class:`serve.deployments.migration.Replicas`."""
-        line, whole = self._pool.line(), Whole()
-        number = line.ask(requests, seconds, whole)
+        whole = Whole()
+        ticket = self._pool.ask(requests, seconds, whole)
         try:
             return await whole.answers
         finally:
-            line.forget(number)
+            self._pool.forget(ticket)
 
     async def stream(self, requests: Sequence[GenerationRequest], seconds: float) -> AsyncIterator[Grown]:
         """See :class:`serve.deployments.migration.Replicas`."""
-        line, mailbox = self._pool.line(), Mailbox(len(requests))
-        number = line.ask(requests, seconds, mailbox)
+        mailbox = Mailbox(len(requests))
+        ticket = self._pool.ask(requests, seconds, mailbox)
         try:
             async for grown in mailbox:
                 yield grown
         finally:
-            line.forget(number)
+            self._pool.forget(ticket)
 
     async def statistics(self) -> list[Statistics]:
         """Of every replica that runs."""

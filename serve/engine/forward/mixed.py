@@ -50,7 +50,7 @@ class Mixed:
 
     def logits(self, hidden_RD: Tensor) -> Tensor:
         """Logarithms of the mean, so that temperature and penalties act on what the mixture says."""
-        *states, shares_RE = hidden_RD.split([*self._widths, len(self.experts)], dim=1)
+        *states, shares_RE = torch.split(hidden_RD, [*self._widths, len(self.experts)], dim=1)
         told = [
             expert.logits(states_RD.contiguous())[:, : self._vocabulary].float().log_softmax(dim=-1)
             for expert, states_RD in zip(self.experts.values(), states, strict=True)

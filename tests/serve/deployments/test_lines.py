@@ -50,9 +50,11 @@ class Serve:
     """Instead of Ray Serve: chooses the only replica."""
 
     def __init__(self) -> None:
-        self.replica, self.calls = Replica(), list[asyncio.Task[None]]()
+        self.replica, self.calls, self.full = Replica(), list[asyncio.Task[None]](), False
 
     async def attend(self, where: Where) -> None:
+        while self.full:
+            await asyncio.sleep(0.01)
         self.calls.append(asyncio.create_task(attend(where, self.replica.generate, self.replica.stream)))
         try:
             await self.calls[-1]
@@ -70,18 +72,18 @@ def run(check: Callable[[Pool, Serve, Exchange], Coroutine[Any, Any, None]], tog
 
 
 def ask(pool: Pool, prompt: str) -> tuple[Awaitable[list[Completion]], Callable[[], None]]:
-    line, whole = pool.line(), Whole()
-    number = line.ask([GenerationRequest(prompt)], 1.0, whole)
-    return whole.answers, lambda: line.forget(number)
+    whole = Whole()
+    ticket = pool.ask([GenerationRequest(prompt)], 1.0, whole)
+    return whole.answers, lambda: pool.forget(ticket)
 
 
 async def grown(pool: Pool, prompt: str) -> list[str]:
-    line, mailbox = pool.line(), Mailbox(1)
-    number = line.ask([GenerationRequest(prompt)], 1.0, mailbox)
+    mailbox = Mailbox(1)
+    ticket = pool.ask([GenerationRequest(prompt)], 1.0, mailbox)
     try:
         return [delta.text async for part in mailbox for _, delta in part]
     finally:
-        line.forget(number)
+        pool.forget(ticket)
 
 
 def test_answers_come_whole_and_as_they_grow_over_one_line() -> None:
@@ -106,6 +108,26 @@ def test_a_line_takes_a_few_requests_and_the_next_one_is_opened_by_serve() -> No
             forget()
         while serve.replica.given_up < 5:
             await asyncio.sleep(0.01)
+
+    run(check)
+
+
+def test_who_has_waited_longest_for_a_replica_takes_the_first_place_that_is_free() -> None:
+    async def check(pool: Pool, serve: Serve, _: Exchange) -> None:
+        at_work = [ask(pool, f"hangs {number}") for number in range(2)]
+        while len(serve.replica.asked) < 2:
+            await asyncio.sleep(0.01)
+        serve.full = True
+        waiting = [ask(pool, f"a {number}") for number in range(3)]
+        await asyncio.sleep(0.05)
+        assert len(serve.replica.asked) == 2
+        at_work[0][1]()
+        for answers, forget in waiting:
+            assert await asyncio.wait_for(answers, 1)
+            forget()
+        assert serve.replica.asked[2:] == ["a 0", "a 1", "a 2"]
+        assert len(serve.calls) == 1
+        at_work[1][1]()
 
     run(check)
 
