@@ -88,13 +88,8 @@ def run(
 
         without_pandas()
         from serve.app import deploy, settings_of
-    given = {
-        "host": host,
-        "port": port,
-        "keys": keys,
-        "precision": precision or None,
-        "log_prompts": log_prompts or None,
-    }
+    given = {"host": host, "port": port, "keys": keys, "precision": precision or None}
+    given["log_prompts"] = log_prompts or None
     options = {"host": "127.0.0.1", "port": 8000} | (settings_of(config) if config else {})
     deploy(root, **_overridden(options, given, settings or ()))
 
