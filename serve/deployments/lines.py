@@ -13,6 +13,7 @@ import asyncio
 import hmac
 import pickle
 import secrets
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
 from dataclasses import dataclass
@@ -20,11 +21,13 @@ from itertools import count
 from typing import Any
 
 from serve.deployments.waiting import Waiting, Whole
-from serve.errors import ExpertUnavailableError
+from serve.errors import ExpertUnavailableError, OverloadedError
 from serve.messages import GenerationRequest
 
 IDLE_SECONDS, LINE_SECONDS = 5.0, 10.0
 """How long a line without requests stays, and after which time a line takes no more of them."""
+FULL_SECONDS = 0.1
+"""How long Serve is not asked for a line after it has refused one: being refused by it costs more than by us."""
 _LENGTH, _SECRET, _NUMBER = 4, 32, 8
 
 
@@ -238,9 +241,14 @@ class Pool:
     def __init__(self, exchange: Exchange, attend: Callable[[Where], Awaitable[None]], together: int) -> None:
         self._exchange, self._attend, self._together = exchange, attend, together
         self._lines: dict[Line, asyncio.Task[None]] = {}
+        self._full_until = 0.0
 
     def ask(self, requests: Sequence[GenerationRequest], seconds: float, waiting: Waiting) -> Ticket:
-        """Have requests answered by the line with the least to do; by a new one where all have enough."""
+        """Have requests answered by the line with the least to do; by a new one where all have enough.
+
+        Raises:
+            OverloadedError: Serve has just refused another line.
+        """
         ticket = Ticket(requests, seconds, waiting)
         fitting = [line for line in self._lines if line.usable and line.load < self._together]
         (min(fitting, key=lambda line: line.load) if fitting else self._another()).ask(ticket)
@@ -258,6 +266,8 @@ class Pool:
                 line.ask(waits)
 
     def _another(self) -> Line:
+        if time.monotonic() < self._full_until:
+            raise OverloadedError("too many requests are waiting", fix="try again in a moment")
         where, line = self._exchange.line()
         # In a context of its own: Serve would end it with the request that it is opened for.
         self._lines[line] = asyncio.create_task(self._attended(where, line), context=Context())
@@ -269,6 +279,8 @@ class Pool:
             await self._attend(where)
         except Exception as error:
             reason = error
+            if isinstance(error, OverloadedError):
+                self._full_until = time.monotonic() + FULL_SECONDS
         finally:
             del self._lines[line]
             self._exchange.end(where, reason)

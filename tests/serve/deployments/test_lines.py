@@ -14,7 +14,7 @@ from serve.deployments import lines
 from serve.deployments.attending import attend
 from serve.deployments.lines import Exchange, Pool, Where
 from serve.deployments.waiting import Mailbox, Whole
-from serve.errors import ContextLengthError, ExpertUnavailableError
+from serve.errors import ContextLengthError, ExpertUnavailableError, OverloadedError
 from serve.messages import Completion, Delta, GenerationRequest
 
 
@@ -51,8 +51,12 @@ class Serve:
 
     def __init__(self) -> None:
         self.replica, self.calls, self.full = Replica(), list[asyncio.Task[None]](), False
+        self.refusing, self.refused = False, 0
 
     async def attend(self, where: Where) -> None:
+        if self.refusing:
+            self.refused += 1
+            raise OverloadedError("too many wait")
         while self.full:
             await asyncio.sleep(0.01)
         self.calls.append(asyncio.create_task(attend(where, self.replica.generate, self.replica.stream)))
@@ -128,6 +132,20 @@ def test_who_has_waited_longest_for_a_replica_takes_the_first_place_that_is_free
         assert serve.replica.asked[2:] == ["a 0", "a 1", "a 2"]
         assert len(serve.calls) == 1
         at_work[1][1]()
+
+    run(check)
+
+
+def test_once_serve_has_refused_a_line_it_is_left_alone_for_a_moment() -> None:
+    async def check(pool: Pool, serve: Serve, _: Exchange) -> None:
+        serve.refusing = True
+        for _again in range(50):
+            with pytest.raises(OverloadedError):
+                await grown(pool, "a b")
+        assert serve.refused < 5
+        serve.refusing = False
+        await asyncio.sleep(lines.FULL_SECONDS)
+        assert "".join(await grown(pool, "a b")) == "ab"
 
     run(check)
 
