@@ -224,7 +224,9 @@ class Alone:
         return made
 
     def first_token(self, repeats: int) -> list[float]:
-        """Seconds to one token, prompt after prompt."""
+        """Seconds to one token, prompt after prompt; engines are loaded before."""
+        for expert in self._mixture.files.experts:
+            self._mixture.engine(expert).generate([GenerationRequest("a", Sampling(max_tokens=1))])
         found = []
         for number in range(repeats):
             start = time.perf_counter()
