@@ -6,7 +6,6 @@ A page holds a table between `<!-- figures: NAME -->` and `<!-- /figures -->`. N
 from __future__ import annotations
 
 import json
-import math
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -165,20 +164,6 @@ def overhead() -> str:
     return table(["what", "ours", "baseline", "ratio"], rows)
 
 
-def endpoint() -> str:
-    """What an endpoint adds to its engines, by clients."""
-    found = {}
-    for shape in ("quickstart", "paper"):
-        rows = results(f"endpoint/{shape}.json")["rows"] if (RESULTS / f"endpoint/{shape}.json").exists() else []
-        found |= {row["case"]: row for row in rows}
-    shown = []
-    for case, row in found.items():
-        figures = [row["ours"], row["baseline"] if row["baseline"] not in (None, row["ours"]) else float("nan")]
-        told = [f"{figure:,.4g} {row['unit']}" if math.isfinite(figure) else "" for figure in figures]
-        shown.append([case, *told, f"{figures[0] / figures[1]:.2f}" if math.isfinite(figures[1]) else ""])
-    return table(["what", "endpoint", "engines alone", "ratio"], shown)
-
-
 def amount(value: float, unit: str) -> str:
     """A figure with its unit: 7,563 tokens/s, 0.73M tokens/s, 4.2 s."""
     if value >= 100_000:
@@ -227,7 +212,6 @@ TABLES: dict[str, Callable[[], str]] = {
     "speed": speed,
     "overhead": overhead,
     "consumers": consumers,
-    "endpoint": endpoint,
 }
 
 

@@ -162,7 +162,7 @@ class Ingress:
         for known, mixture in self._opened:
             if known == table:
                 return mixture
-        return await asyncio.to_thread(open_mixture, table, self._exchange, self._given.together)
+        return await asyncio.to_thread(open_mixture, table, self._exchange)
 
     async def _follow(self) -> None:
         """Serve what the keeper says, whenever that changes."""

@@ -92,8 +92,8 @@ class Applications:
             ExpertReplica,
             name=name,
             ray_actor_options={"num_cpus": given.expert_cpus, "num_gpus": given.expert_gpus},
-            max_ongoing_requests=-(-given.max_ongoing_requests // given.together),  # of lines, as what follows
-            max_queued_requests=-(-given.max_queued_requests // given.together),
+            max_ongoing_requests=given.max_ongoing_requests,
+            max_queued_requests=given.max_queued_requests,
             **self._scaling(),
             **common_options(given),
         )
@@ -121,7 +121,7 @@ class Applications:
             min_replicas=given.min_replicas,
             initial_replicas=max(1, given.min_replicas),  # an expert that can't start is seen at once
             max_replicas=given.max_replicas,
-            target_ongoing_requests=given.target_ongoing_requests / given.together,
+            target_ongoing_requests=given.target_ongoing_requests,
             upscale_delay_s=given.upscale_delay_s,
             downscale_delay_s=given.downscale_delay_s,
             downscale_to_zero_delay_s=given.scale_to_zero_delay_s,

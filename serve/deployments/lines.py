@@ -2,7 +2,7 @@
 
 A call through a handle of Serve costs more than the tokens that it asks for, and so does every item that comes back. An
 ingress asks Serve for a *line*: one call, for which Serve chooses a replica, which it counts, and which ends when the
-replica is lost. The replica connects to the ingress, says the ingress's secret, and answers a few requests at a time.
+replica is lost. The replica connects to the ingress, says the ingress's secret, and answers one request after another.
 A line ends when it is idle, and is replaced after some seconds: so Serve goes on choosing, and sees how much there is
 to do.
 """
@@ -14,9 +14,10 @@ import hmac
 import pickle
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextvars import Context
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -24,7 +25,7 @@ from serve.deployments.waiting import Waiting, Whole
 from serve.errors import ExpertUnavailableError, OverloadedError
 from serve.messages import GenerationRequest
 
-IDLE_SECONDS, LINE_SECONDS = 5.0, 10.0
+IDLE_SECONDS, LINE_SECONDS = 3.0, 15.0
 """How long a line without requests stays, and after which time a line takes no more of them."""
 FULL_SECONDS = 0.1
 """How long Serve is not asked for a line after it has refused one: being refused by it costs more than by us."""
@@ -100,7 +101,7 @@ class Line(Frames):
         self._loop = asyncio.get_running_loop()
         self._tickets: dict[int, Ticket] = {}
         self._born, self._numbers = self._loop.time(), count(1)
-        self._closed, self._idle = False, self._loop.call_later(IDLE_SECONDS, self._end)
+        self._closed, self._idle = False, self._loop.call_later(IDLE_SECONDS, self.end)
 
     @property
     def load(self) -> int:
@@ -138,7 +139,7 @@ class Line(Frames):
             self.send("give_up", ticket.number)
         if not self._tickets:
             self._idle.cancel()
-            self._idle = self._loop.call_later(IDLE_SECONDS if self.usable else 0.0, self._end)
+            self._idle = self._loop.call_later(IDLE_SECONDS if self.usable else 0.0, self.end)
 
     def connected(self, transport: asyncio.Transport) -> None:
         """The replica is there."""
@@ -167,7 +168,8 @@ class Line(Frames):
         left = max(0.0, ticket.until - self._loop.time())
         self.send("ask", ticket.number, ticket.requests, left, isinstance(ticket.waiting, Whole))
 
-    def _end(self) -> None:
+    def end(self) -> None:
+        """It is not needed any more."""
         self._closed = True
         self.send("end")
 
@@ -235,10 +237,12 @@ class Pool:
     Args:
         exchange: of the ingress.
         attend: asks Serve for a replica that attends to a line, until the line is over.
-        together: requests that one line takes at once.
+        together: requests that one line takes at once. One: what Serve counts, limits and scales by are requests.
     """
 
-    def __init__(self, exchange: Exchange, attend: Callable[[Where], Awaitable[None]], together: int) -> None:
+    def __init__(
+        self, exchange: Exchange, attend: Callable[[Where], Coroutine[Any, Any, None]], together: int = 1
+    ) -> None:
         self._exchange, self._attend, self._together = exchange, attend, together
         self._lines: dict[Line, asyncio.Task[None]] = {}
         self._full_until = 0.0
@@ -264,23 +268,29 @@ class Pool:
                 waits = other.first
                 other.forget(waits)
                 line.ask(waits)
+                self._end_if_unneeded(other)
+        self._end_if_unneeded(line)
+
+    def _end_if_unneeded(self, line: Line) -> None:
+        """Nobody waits for this replica any more: Serve need not look for one, or count this as waiting."""
+        if not (line.open or line.load) and line in self._lines:
+            line.end()
+            self._lines[line].cancel()
 
     def _another(self) -> Line:
         if time.monotonic() < self._full_until:
             raise OverloadedError("too many requests are waiting", fix="try again in a moment")
         where, line = self._exchange.line()
         # In a context of its own: Serve would end it with the request that it is opened for.
-        self._lines[line] = asyncio.create_task(self._attended(where, line), context=Context())
+        self._lines[line] = asyncio.create_task(self._attend(where), context=Context())
+        self._lines[line].add_done_callback(partial(self._ended, where, line))
         return line
 
-    async def _attended(self, where: Where, line: Line) -> None:
-        reason: Exception = ExpertUnavailableError("the expert's replica has ended", fix="try again in a moment")
-        try:
-            await self._attend(where)
-        except Exception as error:
-            reason = error
-            if isinstance(error, OverloadedError):
-                self._full_until = time.monotonic() + FULL_SECONDS
-        finally:
-            del self._lines[line]
-            self._exchange.end(where, reason)
+    def _ended(self, where: Where, line: Line, task: asyncio.Task[None]) -> None:
+        """The call of Serve is over."""
+        del self._lines[line]
+        found = None if task.cancelled() else task.exception()
+        if isinstance(found, OverloadedError):
+            self._full_until = time.monotonic() + FULL_SECONDS
+        lost = ExpertUnavailableError("the expert's replica has ended", fix="try again in a moment")
+        self._exchange.end(where, found if isinstance(found, Exception) else lost)

@@ -26,21 +26,18 @@ class Deployed:
         application: its name.
         handle: of its deployment.
         exchange: of the ingress.
-        together: requests that one of its lines takes at once; Serve counts a line as one request.
         within: the expert's name in an application that has several.
     """
 
-    def __init__(
-        self, application: str, handle: DeploymentHandle, exchange: Exchange, together: int = 1, within: str = ""
-    ) -> None:
+    def __init__(self, application: str, handle: DeploymentHandle, exchange: Exchange, within: str = "") -> None:
         self.application, self._handle, self._within = application, handle, within
-        self._pool = Pool(exchange, lambda where: call(handle.attend, where, within), together)
+        self._pool = Pool(exchange, lambda where: call(handle.attend, where, within))
 
     @classmethod
-    def of(cls, served: Served, exchange: Exchange, together: int) -> Deployed:
+    def of(cls, served: Served, exchange: Exchange) -> Deployed:
         """As the keeper says."""
         handle = serve.get_app_handle(served.application)
-        return cls(served.application, handle, exchange, together, served.within)
+        return cls(served.application, handle, exchange, served.within)
 
     async def generate(self, requests: Sequence[GenerationRequest], seconds: float) -> list[Completion]:
         """See :class:`serve.deployments.migration.Replicas`."""

@@ -100,11 +100,6 @@ class ServeArguments(BaseModel):
         return self
 
     @property
-    def together(self) -> int:
-        """Requests that one line takes at once: for Serve, which counts lines, a replica has enough to do with one."""
-        return max(1, round(self.target_ongoing_requests))
-
-    @property
     def threads(self) -> int:
         """Of an expert replica."""
         return self.expert_threads or max(1, int(self.expert_cpus))

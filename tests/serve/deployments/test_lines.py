@@ -131,7 +131,24 @@ def test_who_has_waited_longest_for_a_replica_takes_the_first_place_that_is_free
             forget()
         assert serve.replica.asked[2:] == ["a 0", "a 1", "a 2"]
         assert len(serve.calls) == 1
+        assert len(pool._lines) == 1  # Serve need not look for the others
         at_work[1][1]()
+
+    run(check)
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.05])
+def test_a_line_that_nobody_waits_for_is_given_up_before_it_begins(pause: float) -> None:
+    async def check(pool: Pool, serve: Serve, _: Exchange) -> None:
+        serve.full = True
+        _answers, forget = ask(pool, "a b")
+        if pause:
+            await asyncio.sleep(pause)
+        forget()
+        serve.full = False
+        assert "".join(await grown(pool, "c d")) == "cd"
+        assert serve.replica.asked == ["c d"]
+        assert len(pool._lines) == 1
 
     run(check)
 
