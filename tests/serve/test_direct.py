@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from serve.messages import Sampling
 from serve.mixture import Mixture
-from tests.serve.storm import Endpoint, endpoint
+from tests.serve.storm import Answer, Endpoint, ask, endpoint
 
 pytest.importorskip("ray")
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(300)]
@@ -61,3 +62,24 @@ def test_metrics_and_the_log_are_of_both_ingresses(served: Endpoint) -> None:
     lines = [json.loads(line) for line in served.log.read_text("utf-8").splitlines()]
     assert {name for (name,) in ids} <= {line["request_id"] for line in lines}
     assert [FR] in [line.get("prompts") for line in lines]
+
+
+def test_a_replica_that_is_killed_loses_nothing(served: Endpoint) -> None:
+    """The last of this module."""
+    body = {"prompt": [FR, "the house", "the dog", "near a river"], "max_tokens": 40, "n": 16, "seed": 1}
+    expected = post(served, **body, temperature=1, model="en").json()["choices"]
+
+    async def ask_and_kill(stream: bool) -> tuple[str, str, Answer]:
+        async with httpx.AsyncClient(base_url=served.url, timeout=60) as client:
+            asked = asyncio.create_task(ask(client, {**body, "temperature": 1, "model": "en", "stream": stream}))
+            await asyncio.sleep(0.08)
+            (replica,) = served.processes("ray::ServeReplica:mome-experts")
+            replica.kill()
+            assert not asked.done()
+            return await asked
+
+    for stream in (True, False):
+        how, _, answer = asyncio.run(ask_and_kill(stream))
+        assert how == ("streamed" if stream else "whole")
+        assert [text for text, _, _ in answer] == [choice["text"] for choice in expected]
+    assert served.busy() == 0
