@@ -195,18 +195,38 @@ class Alone:
     def __init__(self, run: Path, precision: str = "fp32") -> None:
         self._mixture = Mixture.open(run, precision=precision)
 
-    def tokens_per_cpu_second(self, requests: int, tokens: int) -> float:
-        """Of the same prompts, each expert's at once, expert after expert."""
+    def tokens_per_cpu_second(self, requests: int, tokens: int, clients: int) -> float:
+        """Of the same prompts, asked by as many clients, expert after expert.
+
+        An engine has as many rows to compute together as behind the endpoint, and no other one beside it.
+        """
         texts = [prompt(number) for number in range(requests)]
-        routes = self._mixture.router.route(texts)
+        routes, experts = self._mixture.router.route(texts), list(self._mixture.files.experts)
+        for expert in experts:
+            self._mixture.engine(expert)
         how, made, start = Sampling(max_tokens=tokens, temperature=0.0), 0, time.process_time()
-        for expert in self._mixture.files.experts:
+        for expert in experts:
             mine = [GenerationRequest(t, how) for t, route in zip(texts, routes, strict=True) if route.expert == expert]
-            made += sum(done.completion_tokens for done in self._mixture.engine(expert).generate(mine))
+            made += asyncio.run(self._answered(expert, mine, max(1, clients // len(experts))))
         return made / (time.process_time() - start)
 
+    async def _answered(self, expert: str, requests: Sequence[GenerationRequest], clients: int) -> int:
+        left, made = iter(requests), 0
+
+        async def ask_on() -> None:
+            nonlocal made
+            for request in left:
+                (stream,) = self._mixture.engine(expert).submit([request])
+                done = await stream.completion()
+                made += done.completion_tokens
+
+        await asyncio.gather(*(ask_on() for _ in range(clients)))
+        return made
+
     def first_token(self, repeats: int) -> list[float]:
-        """Seconds to one token, prompt after prompt."""
+        """Seconds to one token, prompt after prompt; engines are loaded before."""
+        for expert in self._mixture.files.experts:
+            self._mixture.engine(expert).generate([GenerationRequest("a", Sampling(max_tokens=1))])
         found = []
         for number in range(repeats):
             start = time.perf_counter()

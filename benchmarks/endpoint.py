@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 import httpx
 
 from benchmarks._endpoint import Alone, Load, ask, dress, load, prompt, served
+from benchmarks._flood import flood
 from benchmarks._processes import Tree
 from benchmarks._rows import Row, compare, notice, single
 from orchestrator.config.base import PluginSpec
@@ -21,6 +22,8 @@ SHAPES = {
     "paper": (PluginSpec(type="gpt2", layers=3, width=768, heads=12), 32_000),
 }
 _SHARES = (0.5, 0.95, 0.99)
+_TOGETHER = 64
+"""Clients that keep the slots of four experts full."""
 ROOT = Path(__file__).parents[1]
 
 
@@ -42,6 +45,10 @@ class Endpoint:
     """Folder of a clone of another build, whose endpoint is measured too; it is asked for whole answers."""
     options: tuple[str, ...] = ()
     """Of `mome serve`."""
+    overload: float = 5.0
+    """Requests at so many times the rate that the endpoint can answer at most; 0: not measured."""
+    overload_seconds: float = 20.0
+    """For which they are sent."""
     repeats: int = 3
     """Rounds; the two builds take turns."""
 
@@ -62,6 +69,8 @@ class Endpoint:
             for clients in self.clients:
                 yield from self._clients(address, tree, alone, clients, firsts)
             yield self._neighbours(address)
+            if self.overload:
+                yield from self._overload(address, tree)
         alone.close()
 
     def _clients(self, address: str, tree: Tree, alone: Alone, clients: int, firsts: Sequence[float]) -> Iterator[Row]:
@@ -69,7 +78,7 @@ class Endpoint:
         seen, ours, theirs = list[Load](), list[float](), list[float]()
         load(address, clients, count, self.tokens)
         for _ in range(self.repeats):
-            theirs.append(alone.tokens_per_cpu_second(count, self.tokens))
+            theirs.append(alone.tokens_per_cpu_second(count, self.tokens, clients))
             tree.look()
             before = tree.cpu
             seen.append(load(address, clients, count, self.tokens))
@@ -80,15 +89,15 @@ class Endpoint:
         yield compare(case, "speed", "tokens/s", speeds, speeds)
         if lost := [status for one in seen for status in one.statuses]:
             notice(f"{case}: {len(lost)} requests were not answered: {sorted(set(lost))}")
-        for name, found in (
-            ("time to the first token", [s for one in seen for s in one.firsts]),
-            ("time a token after it", [s for one in seen for s in one.gaps]),
+        after = [s for one in seen for s in one.gaps]
+        for name, found, beside in (
+            ("time to the first token", [s for one in seen for s in one.firsts], firsts),
+            ("time a token after it", after, ()),  # an engine alone has no steady pace to compare with
         ):
             for share in _SHARES:
                 value = _quantile(found, share) * 1e3
-                yield single(
-                    f"{case}: {name}, p{share * 100:.0f}", "latency", "ms", value, _quantile(firsts, share) * 1e3
-                )
+                baseline = _quantile(beside, share) * 1e3 if beside else float("nan")
+                yield single(f"{case}: {name}, p{share * 100:.0f}", "latency", "ms", value, baseline)
 
     def _neighbours(self, address: str) -> Row:
         """One token alone, and while the same expert writes long answers for others."""
@@ -110,6 +119,22 @@ class Endpoint:
         alone, beside = asyncio.run(seconds())
         case = f"{self.shape}: one token beside an answer of 200, and alone"
         return compare(case, "latency", "ms", [1e3 * s for s in beside], [1e3 * s for s in alone])
+
+    def _overload(self, address: str, tree: Tree) -> Iterator[Row]:
+        """Whole answers to as many clients as can be computed together, then more requests than can be answered."""
+        case = f"{self.shape}: {self.overload:g} × what can be answered"
+        load(address, _TOGETHER, _TOGETHER, self.tokens, stream=False)
+        most = load(address, _TOGETHER, 4 * _TOGETHER, self.tokens, stream=False)
+        before = tree.memory() / 1e6
+        rate = self.overload * most.tokens / self.tokens / most.seconds
+        seen = flood(address, rate, self.overload_seconds, self.tokens)
+        if seen.others:
+            notice(f"{case}: {len(seen.others)} requests of {seen.sent} failed: {sorted(set(seen.others))}")
+        yield single(case, "speed", "tokens/s", seen.tokens / seen.seconds, most.tokens / most.seconds)
+        yield single(case, "memory", "MB", tree.memory() / 1e6, before)
+        for share in _SHARES if len(seen.refusals) > 1 else ():
+            value = _quantile(seen.refusals, share) * 1e3
+            yield single(f"{case}: until a refusal, p{share * 100:.0f}", "latency", "ms", value, float("nan"))
 
     def _beside_another(self, run: Path) -> Iterator[Row]:
         """Whole answers, as not every build streams; the two are started in turn."""

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import socket
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
@@ -16,6 +14,7 @@ from fastapi import FastAPI
 
 from orchestrator.errors import ServingError
 from serve.api import Keys, check_exposure, create_app
+from serve.api.gate import log_requests
 from serve.local import LocalBackend
 from serve.mixture import Mixture
 
@@ -55,7 +54,7 @@ def serve_alone(
     mixture.options = replace(mixture.options, queue=QUEUE)
     listener = _listen(host, port)
     app = application(LocalBackend(mixture), known, log_prompts)
-    _log_lines()
+    log_requests()
     config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=GRACE_S)
     print(f"serving at http://{host}:{listener.getsockname()[1]}/ (Ctrl-C ends it)", flush=True)
     if known is None:
@@ -97,13 +96,3 @@ def _listen(host: str, port: int) -> socket.socket:
             f"can't listen at {host}:{port}: {error.strerror}", fix="choose another host or port"
         ) from None
     return listener
-
-
-def _log_lines() -> None:
-    """Lines of JSON, one a request, on the standard error."""
-    log = logging.getLogger("mome.access")
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    log.addHandler(handler)
-    log.setLevel(logging.INFO)
-    log.propagate = False

@@ -42,7 +42,12 @@ def build(arguments: ServeArguments) -> serve.Application:
         ArtifactError: the run is not finished, or an artifact is missing or damaged.
         ServingError: the file of keys can't be read.
     """
-    places = {"run": arguments.run.resolve(), "keys": arguments.keys and arguments.keys.resolve()}
+    if arguments.listen:
+        check_exposure(
+            arguments.listen.rpartition(":")[0].strip("[]"), Keys(arguments.keys) if arguments.keys else None
+        )
+    given = {name: getattr(arguments, name) for name in ("run", "keys", "access_log")}
+    places = {name: path.resolve() for name, path in given.items() if path is not None}
     arguments = arguments.model_copy(update=places)
     files = MixtureFiles.of(arguments.run)  # what is damaged is refused here
     Applications(APPLICATION, arguments).table(files)
@@ -67,7 +72,7 @@ def build(arguments: ServeArguments) -> serve.Application:
         **common_options(arguments),
     )
     deployed = secrets.token_hex(8)
-    return front.bind(keeper.bind(APPLICATION, arguments, deployed), deployed, arguments.deadline_s, arguments.keys)
+    return front.bind(keeper.bind(APPLICATION, arguments, deployed), deployed, arguments)
 
 
 def deploy(run: Path | str, host: str = "127.0.0.1", port: int = 8000, blocking: bool = True, **options: Any) -> None:
@@ -90,8 +95,11 @@ def deploy(run: Path | str, host: str = "127.0.0.1", port: int = 8000, blocking:
     """
     arguments = arguments_of(run, options)
     check_exposure(host, Keys(arguments.keys) if arguments.keys else None)
+    alone = not (ray.is_initialized() or os.environ.get("RAY_ADDRESS"))
+    if alone and blocking and not arguments.proxy:
+        arguments = arguments.model_copy(update={"listen": f"{host}:{port}"})
     application = build(arguments)  # before Ray: a wrong run is refused in a second
-    if not (ray.is_initialized() or os.environ.get("RAY_ADDRESS")):
+    if alone:
         if not blocking:
             raise ResourceError(
                 "there is no Ray cluster to serve on", fix="set RAY_ADDRESS, or serve in the foreground"
@@ -101,7 +109,8 @@ def deploy(run: Path | str, host: str = "127.0.0.1", port: int = 8000, blocking:
     with session(ResourcesConfig.model_construct()):
         if is_own_cluster():
             lean.trim()
-        serve.start(proxy_location="HeadOnly", http_options=HTTPOptions(host=host, port=port))
+        where = "Disabled" if arguments.listen else "HeadOnly"
+        serve.start(proxy_location=where, http_options=HTTPOptions(host=host, port=port))
         try:
             serve.run(application, name=APPLICATION, route_prefix="/", logging_config=LOGGING)
             if blocking:

@@ -1,33 +1,43 @@
-"""An expert as a deployment: its engine has a thread of its own, so that the replica's event loop stays free."""
+"""Experts as a deployment: each engine has a thread of its own, so that the replica's event loop stays free."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from serve.deployments.attending import attend
+from serve.deployments.lines import Where
 from serve.merging import joined, merged
-from serve.messages import Completion, Delta, GenerationRequest, Statistics
+from serve.messages import SOFT, Completion, Delta, GenerationRequest, Statistics
+
+if TYPE_CHECKING:
+    from serve.engine import Engine
 
 
 class ExpertReplica:
-    """One expert. Requests of all callers are computed together, and given up at their deadlines."""
+    """One expert, or several in one process. Requests of all callers are computed together, and given up at their
+    deadlines.
+
+    Several answer each for itself, by its name, or all together, as "soft".
+    """
 
     def __init__(
         self,
-        model: Path,
+        model: Path | Mapping[str, Path],
         device: str = "cpu",
         threads: int = 1,
         precision: str = "fp32",
         options: Mapping[str, Any] | None = None,
         coalesce_s: float = 0.0,
     ) -> None:
-        """Load the engine.
+        """Load the engines.
 
         Args:
-            model: Hugging Face folder of the expert.
+            model: Hugging Face folder of the expert; of several, theirs by their names. One alone has the name "".
             device: "cpu" or "cuda".
             threads: compute threads of this process.
             precision: "fp32", "bf16" or "int8".
@@ -35,34 +45,43 @@ class ExpertReplica:
             coalesce_s: seconds between two pieces of a stream at least, its first and its last one apart.
 
         Raises:
-            ArtifactError: the model is missing or damaged.
+            ArtifactError: a model is missing or damaged.
         """
         import torch  # here, not above: whoever deploys this class needs no torch
 
         from serve.engine import Engine, EngineOptions
 
         torch.set_num_threads(threads)
-        self._engine = Engine.load(model, device, options=EngineOptions(precision=precision, **(options or {})))
+        sizes = EngineOptions(precision=precision, **(options or {}))
+        folders = model if isinstance(model, Mapping) else {"": model}
+        self._engines = {name: Engine.load(folder, device, options=sizes) for name, folder in folders.items()}
+        self._mix = partial(Engine.mixed, dict(self._engines), sizes)
         self._coalesce_s = coalesce_s
 
-    async def generate(self, requests: Sequence[GenerationRequest], seconds: float) -> list[Completion]:
+    async def generate(
+        self, requests: Sequence[GenerationRequest], seconds: float, expert: str = ""
+    ) -> list[Completion]:
         """Continue each prompt within `seconds` from now, or give up; gives up too when the caller does.
 
         Raises:
-            RequestError: see :meth:`serve.engine.Engine.generate`.
+            RequestError: see :meth:`serve.engine.Engine.generate`; or the experts can't be mixed.
         """
-        streams = self._engine.submit(requests, seconds)
+        streams = self._engine(expert).submit(requests, seconds)
         try:
             return list(await asyncio.gather(*(stream.completion() for stream in streams)))
         finally:
             for stream in streams:
                 stream.cancel()
 
+    async def attend(self, where: Where, expert: str = "") -> None:
+        """Answer an ingress's requests to one expert over a connection to it, see :mod:`serve.deployments.lines`."""
+        await attend(where, partial(self.generate, expert=expert), partial(self.stream, expert=expert))
+
     async def stream(
-        self, requests: Sequence[GenerationRequest], seconds: float
+        self, requests: Sequence[GenerationRequest], seconds: float, expert: str = ""
     ) -> AsyncIterator[list[tuple[int, Delta]]]:
         """The same as it grows: each time, what the answers have grown by, with their places."""
-        streams = self._engine.submit(requests, seconds)
+        streams = self._engine(expert).submit(requests, seconds)
         try:
             if len(streams) == 1:  # without a task and a queue of its own
                 async for delta in streams[0].deltas(self._coalesce_s):
@@ -75,20 +94,25 @@ class ExpertReplica:
             for stream in streams:
                 stream.cancel()
 
-    async def statistics(self) -> Statistics:
-        """What the engine does and has done."""
-        return self._engine.statistics
+    async def statistics(self, expert: str = "") -> Statistics:
+        """What an engine does and has done."""
+        return self._engine(expert).statistics
 
     async def check_health(self) -> None:
         """Asked by Serve every few seconds.
 
         Raises:
-            RuntimeError: the engine's thread has died; Serve starts another replica.
+            RuntimeError: an engine's thread has died; Serve starts another replica.
         """
-        if not self._engine.healthy:
+        if not all(engine.healthy for engine in self._engines.values()):
             raise RuntimeError("the engine's thread has died")
+
+    def _engine(self, expert: str) -> Engine:
+        if expert == SOFT and SOFT not in self._engines:
+            self._engines[SOFT] = self._mix()
+        return self._engines[expert]
 
     def __del__(self) -> None:
         """Serve ends the replica, after what was at work has finished."""
-        if (engine := getattr(self, "_engine", None)) is not None:
+        for engine in getattr(self, "_engines", {}).values():
             engine.close()

@@ -13,6 +13,7 @@ from orchestrator.errors import ArtifactError
 from orchestrator.mixtures.versions import EXPERT, Version, Versions
 from orchestrator.routers import Policy
 from serve.errors import UnknownModelError
+from serve.messages import ALONE, AUTO, SOFT
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,12 @@ class MixtureFiles:
             ArtifactError: an expert's configuration can't be read.
         """
         return min(map(_context, self.experts.values()))
+
+    @property
+    def special(self) -> tuple[str, ...]:
+        """Model names that are no expert's and that this mixture makes sense of."""
+        common = any((folder.parent.parent / COMMON).is_dir() for folder in self.experts.values())
+        return (AUTO, *[ALONE] * common, *[SOFT] * (len(self.experts) > 1))
 
     def check(self) -> MixtureFiles:
         """Read every expert's files once, to compare them with what was published.

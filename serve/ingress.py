@@ -8,18 +8,25 @@ import random
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextvars import ContextVar
-from pathlib import Path
 from uuid import uuid4
 
+import ray
+from prometheus_client.core import Metric
+from ray import serve
 from ray.serve.handle import DeploymentHandle
 from starlette.types import ASGIApp
 
 from serve.api import Keys, create_app
 from serve.api.backend import Grown
+from serve.api.gate import log_requests
+from serve.api.metrics import Metrics
 from serve.deployments.draining import Draining
+from serve.deployments.front import Front
+from serve.deployments.lines import Exchange
 from serve.deployments.migration import Migrating
 from serve.deployments.registry import Registry, Table
 from serve.deployments.served import Mixture, open_mixture
+from serve.deployments.settings import ServeArguments
 from serve.errors import RequestError
 from serve.messages import Completion, Explanation, GenerationRequest, Route, Statistics
 
@@ -38,14 +45,16 @@ class Ingress:
     Args:
         keeper: says what is served.
         deployed: what this deployment of the endpoint is called; a keeper of an earlier one is not listened to.
-        deadline_s: longest time for an answer, in seconds.
-        keys: file of API keys; None: everybody may ask.
+        given: the endpoint's settings.
     """
 
-    def __init__(self, keeper: DeploymentHandle, deployed: str, deadline_s: float, keys: Path | None = None) -> None:
-        self._keeper, self._deployed, self._name = keeper, deployed, uuid4().hex
-        self.deadline_s, self.started = deadline_s, int(time.time())
-        self._keys = None if keys is None else Keys(keys)
+    def __init__(self, keeper: DeploymentHandle, deployed: str, given: ServeArguments) -> None:
+        self._keeper, self._deployed, self._name, self._given = keeper, deployed, uuid4().hex, given
+        self.deadline_s, self.started = given.deadline_s, int(time.time())
+        self._keys = None if given.keys is None else Keys(given.keys)
+        self._metrics, self._exchange = Metrics(), Exchange()
+        self._front: Front | None = None
+        log_requests(given.access_log)
         self._registry: Registry | None = None
         self._opened: list[tuple[Table, Mixture]] = []
         self._known = asyncio.Event()
@@ -54,8 +63,23 @@ class Ingress:
     async def __serve_build_asgi_app__(self) -> ASGIApp:
         """Called by Serve once the replica is constructed."""
         await self._known.wait()
-        self._draining = Draining(create_app(self, self._keys, send_request_ids=False))
+        listen = self._given.listen
+        app = create_app(
+            self, self._keys, self._given.log_prompts, send_request_ids=bool(listen), metrics=self._metrics
+        )
+        self._draining = Draining(app)
+        if listen:
+            self._front = Front(self._draining, listen)
         return self._draining
+
+    async def check_health(self) -> None:
+        """Asked by Serve every few seconds.
+
+        Raises:
+            RuntimeError: HTTP is not answered any more; Serve starts another replica.
+        """
+        if self._front is not None and not self._front.healthy:
+            raise RuntimeError("the server of HTTP has ended")
 
     async def drain(self, seconds: float) -> int:
         """Refuse new requests with 503 and wait for those at work; how many are left after `seconds`."""
@@ -95,7 +119,7 @@ class Ingress:
         """See :meth:`serve.api.Backend.statistics`."""
         found = dict[str, list[Statistics]]()
         every = {
-            (name, each.application): each for _, mixture in self._opened for name, each in mixture.experts.items()
+            (name, each.application): each for _, mixture in self._opened for name, each in mixture.deployed.items()
         }
         for (name, _), expert in every.items():
             found.setdefault(name, [])
@@ -104,6 +128,21 @@ class Ingress:
             except RequestError:
                 log.warning("expert %s does not say how it does", name)
         return found
+
+    async def counted(self) -> tuple[str, list[Metric]]:
+        """Its name, and what it has counted."""
+        return self._name, self._metrics.families()
+
+    async def counted_elsewhere(self) -> Sequence[Sequence[Metric]]:
+        """See :meth:`serve.api.Backend.counted_elsewhere`; of the other ingresses that answer within a second."""
+        if self._given.ingress_replicas == 1:
+            return ()
+        own = serve.get_replica_context()
+        every = serve.get_deployment_handle(own.deployment, own.app_name).broadcast("counted")
+        found = await every.results_async(timeout_s=1, return_exceptions=True)
+        return [
+            families for name, families in (each for each in found if isinstance(each, tuple)) if name != self._name
+        ]
 
     @property
     def _mixture(self) -> Mixture:
@@ -116,16 +155,18 @@ class Ingress:
 
     def _tell(self, mixture: Mixture) -> None:
         self.experts: Sequence[str] = tuple(mixture.experts)
+        self.special: Sequence[str] = mixture.special
         self.version, self.context, self.chat = mixture.version, mixture.context, mixture.chat
 
     async def _open(self, table: Table) -> Mixture:
         for known, mixture in self._opened:
             if known == table:
                 return mixture
-        return await asyncio.to_thread(open_mixture, table)
+        return await asyncio.to_thread(open_mixture, table, self._exchange)
 
     async def _follow(self) -> None:
         """Serve what the keeper says, whenever that changes."""
+        await self._exchange.open(ray.util.get_node_ip_address())
         while True:
             try:
                 known = self._registry.number if self._registry else 0

@@ -7,12 +7,14 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 
+from prometheus_client.core import Metric
+
 from serve.api.backend import Grown
 from serve.chat import ChatTemplate
 from serve.engine import Engine, Stream
 from serve.files import unknown_model
 from serve.merging import joined, merged
-from serve.messages import AUTO, Completion, Explanation, GenerationRequest, Route, Statistics
+from serve.messages import ALONE, AUTO, SOFT, Completion, Explanation, GenerationRequest, Route, Statistics
 from serve.mixture import Mixture
 
 _SHORT = 20_000
@@ -33,6 +35,7 @@ class LocalBackend:
     def __init__(self, mixture: Mixture, deadline_s: float = 60.0) -> None:
         self._mixture = mixture
         self.experts: Sequence[str] = tuple(mixture.files.experts)
+        self.special: Sequence[str] = mixture.files.special
         self.version, self.context = mixture.files.version, mixture.files.context
         self.chat = ChatTemplate.of(mixture.files.tokenizer)
         self.started, self.deadline_s = int(time.time()), deadline_s
@@ -49,8 +52,8 @@ class LocalBackend:
 
     async def route(self, model: str, prompts: Sequence[str]) -> list[Route]:
         """See :meth:`serve.api.Backend.route`."""
-        if model == AUTO:
-            return await asyncio.to_thread(self._mixture.router.route, prompts)
+        if model in (AUTO, ALONE, SOFT):
+            return await asyncio.to_thread(self._mixture.router.route, prompts, model)
         if model not in self.experts:
             raise unknown_model(model, self._mixture.files.experts)
         return [Route(model)] * len(prompts)
@@ -97,6 +100,10 @@ class LocalBackend:
         """See :meth:`serve.api.Backend.ready`."""
         engines = self._mixture.engines
         return all(name in engines and engines[name].healthy for name in self.experts)
+
+    async def counted_elsewhere(self) -> Sequence[Sequence[Metric]]:
+        """See :meth:`serve.api.Backend.counted_elsewhere`: this process is alone."""
+        return ()
 
     async def statistics(self) -> Mapping[str, Sequence[Statistics]]:
         """See :meth:`serve.api.Backend.statistics`."""

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from serve.errors import RequestError
 
 FinishReason = Literal["stop", "length"]
-AUTO = "auto"
-"""The model name that lets the router choose."""
+AUTO, ALONE, SOFT = "auto", "auto:no-common", "soft"
+"""Model names that are no expert's: the router chooses; it chooses, and the common expert has no part in the answer;
+every expert has its part, by the router's probability of it."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,9 @@ class Sampling:
             (arXiv:1909.05858).
         logit_bias: added to logits, by token id.
         stop: texts at which to stop; they are not part of the answer.
+        stop_tokens: tokens at which to stop, beside </s>; they have no text in the answer.
+        min_tokens: new tokens before anything but `max_tokens` ends the answer.
+        ignore_end: </s> does not end the answer.
         seed: the same seed gives the same text on the same model, whatever else is in the batch; None: a fresh one.
         logprobs: give each token's log-probability, beside so many of the most probable ones'; None: don't. They are
             the model's own: before bias, penalties, temperature and constraint.
@@ -68,11 +72,20 @@ class Sampling:
     logprobs: int | None = None
     echo: bool = False
     constraint: Constraint | None = None
+    stop_tokens: tuple[int, ...] = ()
+    min_tokens: int = 0
+    ignore_end: bool = False
 
     def __post_init__(self) -> None:
         penalties = (self.frequency_penalty, self.presence_penalty, *self.logit_bias.values())
         rules = {
             "max_tokens must be at least 1": self.max_tokens is None or self.max_tokens >= (0 if self.echo else 1),
+            "min_tokens must lie between 0 and max_tokens": 0
+            <= self.min_tokens
+            <= (self.max_tokens or self.min_tokens),
+            "min_tokens can't be had with a constraint, which says itself where answers end": not (
+                self.min_tokens and self.constraint
+            ),
             "temperature must be a number that is not negative": math.isfinite(self.temperature)
             and self.temperature >= 0,
             "top_k must be at least 1": self.top_k is None or self.top_k >= 1,
@@ -92,7 +105,7 @@ class Sampling:
     def adjusts(self) -> bool:
         """Whether logits are changed before a token is chosen."""
         penalties = self.frequency_penalty or self.presence_penalty or self.repetition_penalty != 1
-        return bool(penalties or self.logit_bias or self.constraint)
+        return bool(penalties or self.logit_bias or self.constraint or self.min_tokens)
 
 
 @dataclass(frozen=True)
@@ -106,12 +119,16 @@ class GenerationRequest:
         generated: tokens that the answer has already, from an engine that was lost: the answer goes on after them as it
             would have there, with deltas and log-probabilities of what is new. Where tokens are sampled,
             `sampling.seed` is the seed that was used there.
+        common: False: an expert that was trained beside a common expert computes without it.
+        weights: of each expert where experts are mixed, by their names; they need not sum to 1. None: one expert.
     """
 
     prompt: str | tuple[int, ...]
     sampling: Sampling = field(default_factory=Sampling)
     stream: int = 0
     generated: tuple[int, ...] = ()
+    common: bool = True
+    weights: Mapping[str, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -199,7 +216,7 @@ class Statistics:
     expired: int
 
 
-RouteReason = Literal["named", "routed", "rejected"]
+RouteReason = Literal["named", "routed", "rejected", "mixed"]
 
 
 @dataclass(frozen=True)
@@ -210,14 +227,23 @@ class Route:
         expert: its name.
         probabilities: the router's of each language; None where the caller named the expert.
         reason: "named" by the caller; "routed" by the router; "rejected": the text is of no language, and the recipe's
-            policy sends such texts to this expert.
+            policy sends such texts to this expert. "mixed": all experts answer together.
         version: of the mixture that answers; "": the one that is current.
+        common, weights: what the request to the expert says; see :class:`GenerationRequest`.
     """
 
     expert: str
     probabilities: Mapping[str, float] | None = None
     reason: RouteReason = "named"
     version: str = ""
+    common: bool = True
+    weights: Mapping[str, float] | None = None
+
+    def asked(self, request: GenerationRequest) -> GenerationRequest:
+        """The request as the expert is to answer it."""
+        if self.common and self.weights is None:
+            return request
+        return replace(request, common=self.common, weights=self.weights)
 
     @property
     def probability(self) -> float | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from serve.files import MixtureFiles
-from serve.messages import AUTO, FinishReason, GenerationRequest, Route, Sampling
+from serve.messages import ALONE, AUTO, SOFT, FinishReason, GenerationRequest, Route, Sampling
 from serve.router import PromptRouter
 from serve.text import Tokenizer
 
@@ -81,16 +81,17 @@ class Mixture:
 
         Args:
             prompt: text.
-            model: "auto" for the router's choice, or an expert's name.
+            model: "auto" for the router's choice, "auto:no-common" for it without the common expert, "soft" for all
+                experts by their probabilities, or an expert's name.
             sampling: how tokens are chosen; None: the defaults.
 
         Raises:
             UnknownModelError: no such expert. EmptyPromptError, ContextLengthError: the prompt can't be continued.
             ArtifactError: a model or the router is damaged.
         """
-        route = self.router.route([prompt])[0] if model == AUTO else Route(model)
+        route = self.router.route([prompt], model)[0] if model in (AUTO, ALONE, SOFT) else Route(model)
         request = GenerationRequest(prompt, sampling or Sampling())
-        completion = self.engine(route.expert).generate([request])[0]
+        completion = self.engine(route.expert).generate([route.asked(request)])[0]
         return Generation(
             text=completion.text,
             expert=route.expert,
@@ -111,13 +112,20 @@ class Mixture:
         return Tokenizer(self.files.tokenizer)
 
     def engine(self, expert: str) -> Engine:
-        """Of an expert; loaded the first time, by one caller for all that ask meanwhile.
+        """Of an expert, or of all together ("soft"); loaded the first time, by one caller for all that ask meanwhile.
 
         Raises:
             UnknownModelError: no such expert. ArtifactError: its model is damaged.
+            RequestError: the experts can't be mixed.
         """
         from serve.engine import Engine
 
+        if expert == SOFT:
+            parts = {name: self.engine(name) for name in self.files.experts}
+            with self._loading:
+                if SOFT not in self.engines:
+                    self.engines[SOFT] = Engine.mixed(parts, self.options)
+                return self.engines[SOFT]
         folder = self.files.expert(expert)
         with self._loading:
             if expert not in self.engines:

@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
+from orchestrator.config.routing import COMMON
 from orchestrator.routers import NONE, Choice, Chooser
 from serve.errors import RejectedPromptError
-from serve.messages import Explanation, Route
+from serve.messages import ALONE, AUTO, SOFT, Explanation, Route, RouteReason
 from serve.text import Tokenizer
 
 
@@ -26,21 +27,29 @@ class PromptRouter:
         encode = self.tokenizer.encode
         self._chooser = Chooser(router, lambda texts: [encode(text) for text in texts], experts)
 
-    def route(self, prompts: Sequence[str]) -> list[Route]:
+    def route(self, prompts: Sequence[str], model: str = AUTO) -> list[Route]:
         """The expert of each prompt, with the router's probability of every language, and of "none" where it can tell.
+
+        Args:
+            prompts: texts.
+            model: "auto"; "auto:no-common": as if there were no common expert; "soft": all experts together.
 
         Raises:
             RejectedPromptError: a prompt is of no language that an expert knows, and the policy is to refuse it.
         """
         choices = self._chooser.choose(prompts)
-        return [
-            Route(
-                choice.expert or self._refused(choice, place, len(choices)),
-                choice.probabilities,
-                "rejected" if choice.label == NONE else "routed",
-            )
-            for place, choice in enumerate(choices)
-        ]
+        found = []
+        for place, choice in enumerate(choices):
+            expert = choice.expert or self._refused(choice, place, len(choices))
+            reason: RouteReason = "rejected" if choice.label == NONE else "routed"
+            if model == SOFT:
+                route = Route(SOFT, choice.probabilities, "mixed", weights=self._weights(choice))
+            elif model == ALONE:
+                route = Route(self._besides_common(choice, expert), choice.probabilities, reason, common=False)
+            else:
+                route = Route(expert, choice.probabilities, reason)
+            found.append(route)
+        return found
 
     def explain(self, texts: Sequence[str]) -> list[Explanation]:
         """What the router says of each text; none is refused."""
@@ -53,6 +62,15 @@ class PromptRouter:
                 Explanation(choice.expert, choice.label, rejected, choice.probabilities, parts, tuple(reasons))
             )
         return found
+
+    def _besides_common(self, choice: Choice, expert: str) -> str:
+        others = [name for name in choice.probabilities if name in self._chooser.experts]
+        return max(others, key=choice.probabilities.__getitem__) if expert == COMMON else expert
+
+    def _weights(self, choice: Choice) -> dict[str, float]:
+        """What speaks for no language speaks for the common expert, where text of no language goes to it."""
+        names = {**choice.probabilities, COMMON: choice.probabilities.get(NONE, 0.0)}
+        return {name: names[name] for name in self._chooser.experts if name in names}
 
     def _refused(self, choice: Choice, place: int, count: int) -> str:
         which = "the prompt" if count == 1 else f"prompt {place + 1} of {count}"
@@ -68,9 +86,9 @@ class RouterReplica:
     def __init__(self, tokenizer: Path, router: Path, experts: Sequence[str]) -> None:
         self._router = PromptRouter(tokenizer, router, experts)
 
-    async def route(self, prompts: Sequence[str]) -> list[Route]:
+    async def route(self, prompts: Sequence[str], model: str = AUTO) -> list[Route]:
         """See :meth:`PromptRouter.route`."""
-        return await asyncio.to_thread(self._router.route, prompts)
+        return await asyncio.to_thread(self._router.route, prompts, model)
 
     async def explain(self, texts: Sequence[str]) -> list[Explanation]:
         """See :meth:`PromptRouter.explain`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -58,7 +59,7 @@ def run(
     keys: Annotated[Path | None, typer.Option(help="File of API keys, of `mome keys`.", show_default=False)] = None,
     precision: Precision = "",
     local: Local = False,
-    log_prompts: Annotated[bool, typer.Option(help="Write prompts into the log too; with --local.")] = False,
+    log_prompts: Annotated[bool, typer.Option(help="Write prompts into the log of requests too.")] = False,
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
     """Serve a run until Ctrl-C or SIGTERM; running answers finish then. With Ray Serve, or (--local) in this process.
@@ -73,7 +74,6 @@ def run(
     """
     from orchestrator.api import load_run
     from orchestrator.api.extras import needs_cluster, needs_interface
-    from orchestrator.config.loading import apply_override
 
     root = load_run(name, runs).folder
     if local:
@@ -88,13 +88,20 @@ def run(
 
         without_pandas()
         from serve.app import deploy, settings_of
-    options: dict[str, Any] = {"host": "127.0.0.1", "port": 8000}
-    options |= settings_of(config) if config else {}
     given = {"host": host, "port": port, "keys": keys, "precision": precision or None}
+    given["log_prompts"] = log_prompts or None
+    options = {"host": "127.0.0.1", "port": 8000} | (settings_of(config) if config else {})
+    deploy(root, **_overridden(options, given, settings or ()))
+
+
+def _overridden(options: dict[str, Any], given: Mapping[str, Any], settings: Sequence[str]) -> dict[str, Any]:
+    """Settings of a file, what the command line's options say, what its words say."""
+    from orchestrator.config.loading import apply_override
+
     options |= {key: value for key, value in given.items() if value is not None}
-    for setting in settings or ():
+    for setting in settings:
         options = apply_override(options, setting)
-    deploy(root, **options)
+    return options
 
 
 @app.command()

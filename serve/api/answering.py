@@ -58,7 +58,7 @@ class Work:
             texts = [text if isinstance(text, str) else next(read) for text in routed]
             record.asked(model, texts)
             routes = await backend.route(model, texts)
-        flat = [(place, request) for place, group in enumerate(choices) for request in group]
+        flat = [(place, routes[place].asked(each)) for place, group in enumerate(choices) for each in group]
         version = routes[0].version or backend.version
         record.routed(routes, version)
         return cls(routes, [request for _, request in flat], [place for place, _ in flat], version)

@@ -25,11 +25,14 @@ from serve.api.schemas import Model, ModelList
 from serve.api.texts import texts
 from serve.api.tracing import Tracing
 from serve.errors import ExpertUnavailableError
-from serve.messages import AUTO
 
 
 def create_app(
-    backend: Backend, keys: Keys | None = None, log_prompts: bool = False, send_request_ids: bool = True
+    backend: Backend,
+    keys: Keys | None = None,
+    log_prompts: bool = False,
+    send_request_ids: bool = True,
+    metrics: Metrics | None = None,
 ) -> FastAPI:
     """The application; every error in OpenAI's shape.
 
@@ -37,13 +40,14 @@ def create_app(
         backend: what answers.
         keys: who may ask; None: everybody. See :func:`serve.api.check_exposure`.
         log_prompts: whether the lines of the logger "mome.access" have the prompts.
+        metrics: where requests are counted; None: in some of its own.
         send_request_ids: put `x-request-id` into responses. False behind Ray Serve's proxy, which does so itself.
 
     Raises:
         ResourceError: traces are asked for, and OpenTelemetry is not installed.
     """
     app = FastAPI(title="MoME", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
-    metrics = Metrics()
+    metrics = metrics or Metrics()
     paths = cache(lambda: frozenset(app.openapi()["paths"]))
     app.add_middleware(BodyLimit, limit=MAX_BODY_BYTES)
     app.add_middleware(
@@ -69,16 +73,17 @@ def _add_state(app: FastAPI, backend: Backend, metrics: Metrics) -> None:
 
     @app.get("/v1/models", tags=["state"], responses={200: {"model": ModelList}, **REFUSED})
     async def models() -> Response:
-        """`auto`, then every expert."""
+        """`auto` and what else is no expert, then every expert."""
         found = [
-            Model(id=name, created=backend.started, max_model_len=backend.context) for name in (AUTO, *backend.experts)
+            Model(id=name, created=backend.started, max_model_len=backend.context)
+            for name in (*backend.special, *backend.experts)
         ]
         return reply(ModelList(data=found).model_dump())
 
     @app.get("/v1/models/{name}", tags=["state"], responses={200: {"model": Model}, **REFUSED})
     async def model(name: str) -> Response:
         """One of them."""
-        if name != AUTO:
+        if name not in backend.special:
             await backend.route(name, ["-"])  # whoever does not know it says so
         return reply(Model(id=name, created=backend.started, max_model_len=backend.context).model_dump())
 
@@ -97,7 +102,8 @@ def _add_state(app: FastAPI, backend: Backend, metrics: Metrics) -> None:
     @app.get("/metrics", tags=["state"], responses={200: {"content": {"text/plain": {}}}, **REFUSED})
     async def told() -> Response:
         """Prometheus metrics."""
-        return Response(metrics.text(await backend.statistics()), headers={"content-type": CONTENT_TYPE})
+        text = metrics.text(await backend.statistics(), await backend.counted_elsewhere())
+        return Response(text, headers={"content-type": CONTENT_TYPE})
 
     @app.get("/openapi.json", tags=["state"], responses=REFUSED)
     async def description(request: Request) -> dict[str, Any]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Protocol
 
+from prometheus_client.core import Metric
+
 from serve.chat import ChatTemplate
 from serve.messages import Completion, Delta, Explanation, GenerationRequest, Route, Statistics
 
@@ -17,6 +19,7 @@ class Backend(Protocol):
 
     Attributes:
         experts: names of the experts, as they are now.
+        special: model names beside them: "auto", and what else this mixture can do.
         version: of the mixture that they are of.
         started: Unix time at which serving began.
         deadline_s: longest time for an answer, in seconds.
@@ -25,6 +28,7 @@ class Backend(Protocol):
     """
 
     experts: Sequence[str]
+    special: Sequence[str]
     version: str
     started: int
     deadline_s: float
@@ -32,7 +36,7 @@ class Backend(Protocol):
     chat: ChatTemplate
 
     async def route(self, model: str, prompts: Sequence[str]) -> list[Route]:
-        """The expert of each prompt: `model` itself, or the router's choice where it is "auto".
+        """The expert of each prompt: `model` itself, or what the router says where it is no expert's name.
 
         Raises:
             RequestError: no such model, or a prompt is refused.
@@ -67,6 +71,9 @@ class Backend(Protocol):
 
     async def ready(self) -> bool:
         """Whether every part that answers is there."""
+
+    async def counted_elsewhere(self) -> Sequence[Sequence[Metric]]:
+        """What other servers before the same experts have counted: whoever reads metrics is answered by any of them."""
 
     async def statistics(self) -> Mapping[str, Sequence[Statistics]]:
         """Of each expert's engines."""

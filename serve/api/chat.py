@@ -35,7 +35,7 @@ def chat(backend: Backend) -> APIRouter:
         how = body.chosen(
             body.constraint(),
             max_tokens=body.max_completion_tokens or body.max_tokens,
-            stop=body.stops,
+            **body.ending,
             logprobs=(body.top_logprobs or 0) if body.logprobs else None,
         )
         work = await conversation(backend, record, body.model, body.messages, how, body.n or 1)

@@ -18,6 +18,7 @@ STRICT = ConfigDict(
 """Types are strict and unknown parameters are refused, as OpenAI does."""
 
 Stop = Annotated[str, Field(min_length=1, max_length=limits.MAX_STOP_CHARACTERS)]
+StopToken = Annotated[int, Field(ge=0, lt=2**31)]
 Name = Annotated[str, Field(min_length=1, max_length=256)]
 Bias = Annotated[float, Field(ge=-100, le=100)]
 UNUSED = object()
@@ -92,7 +93,8 @@ class GenerationFields(BaseModel):
     model_config = STRICT
 
     model: Name = AUTO
-    """"auto" for the router's choice, or an expert's name."""
+    """"auto" for the router's choice, "auto:no-common" for it without the common expert, "soft" for all experts by
+    their probabilities, or an expert's name."""
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     """0 is greedy; 1 where it is not given."""
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
@@ -133,6 +135,12 @@ class ChoiceFields(GenerationFields):
     """Choices; 1 where it is not given."""
     stop: Stop | Annotated[list[Stop], Field(max_length=limits.MAX_STOPS)] | None = None
     """Texts to stop at."""
+    stop_token_ids: Annotated[list[StopToken], Field(max_length=limits.MAX_STOP_TOKENS)] | None = None
+    """Tokens to stop at, beside </s>."""
+    min_tokens: Annotated[int, Field(ge=0, le=limits.MAX_TOKENS)] | None = None
+    """New tokens before </s> or anything of `stop` and `stop_token_ids` ends an answer."""
+    ignore_eos: bool | None = None
+    """Go on after </s>."""
     stream: bool | None = None
     """Send the answer as it grows, as server-sent events."""
     stream_options: StreamOptions | None = None
@@ -143,9 +151,15 @@ class ChoiceFields(GenerationFields):
     """What the whole answer must match, as vLLM names it."""
 
     @property
-    def stops(self) -> tuple[str, ...]:
-        """The stop texts."""
-        return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
+    def ending(self) -> dict[str, Any]:
+        """Where answers end: fields of :class:`serve.messages.Sampling`."""
+        stops = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
+        return {
+            "stop": stops,
+            "stop_tokens": tuple(self.stop_token_ids or ()),
+            "min_tokens": self.min_tokens or 0,
+            "ignore_end": bool(self.ignore_eos),
+        }
 
     @property
     def with_usage(self) -> bool:

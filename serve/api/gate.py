@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import logging
 import re
+import sys
 import time
 import uuid
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from orchestrator.errors import ServingError
 from serve.api.keys import Keys
 from serve.api.metrics import Metrics
 from serve.api.record import KEY, Record
@@ -24,6 +27,21 @@ OPEN = ("/health", "/ready", "/", "/docs", "/page/page.js", "/page/docs.js", "/p
 """Paths that need no key: whether the server is there, and pages that are the same for everybody."""
 _ID = re.compile(r"[\x21-\x7e]{1,128}")
 log = logging.getLogger("mome.access")
+
+
+def log_requests(file: Path | None = None) -> None:
+    """Have a line of JSON written for each request: to the standard error, or after what a file has.
+
+    Raises:
+        ServingError: the file can't be written.
+    """
+    try:
+        handler = logging.StreamHandler(sys.stderr) if file is None else logging.FileHandler(file, encoding="utf-8")
+    except OSError as error:
+        raise ServingError(f"requests can't be logged there: {error.strerror}", str(file)) from None
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    log.handlers, log.propagate = [handler], False
+    log.setLevel(logging.INFO)
 
 
 class Gate:

@@ -60,8 +60,6 @@ class Metrics:
         self._read = Counter("mome_prompt_tokens", "Tokens of prompts read.", ["expert"], registry=registry)
         self._written = Counter("mome_generated_tokens", "Tokens generated.", ["expert"], registry=registry)
         self._experts: dict[str, ExpertMetrics] = {}
-        self._engines = _Engines()
-        registry.register(self._engines)
 
     def of(self, expert: str) -> ExpertMetrics:
         """Those of an expert."""
@@ -75,19 +73,54 @@ class Metrics:
             )
         return found
 
-    def text(self, engines: Mapping[str, Sequence[Statistics]]) -> bytes:
-        """All of it in Prometheus' text form, with the engines as they are now."""
-        self._engines.now = engines
-        return bytes(generate_latest(self._registry))
+    def families(self) -> list[Metric]:
+        """What is counted here, without the engines."""
+        return list(self._registry.collect())
+
+    def text(self, engines: Mapping[str, Sequence[Statistics]], others: Iterable[Sequence[Metric]] = ()) -> bytes:
+        """All of it in Prometheus' text form.
+
+        Args:
+            engines: as they are now.
+            others: what other servers of the same interface have counted, which is added.
+        """
+        whole = CollectorRegistry()
+        whole.register(_Summed([self.families(), *others]))
+        whole.register(_Engines(engines))
+        return bytes(generate_latest(whole))
 
     def _times(self, name: str, said: str, buckets: tuple[float, ...]) -> Histogram:
         return Histogram(name, said, ["expert"], buckets=buckets, registry=self._registry)
 
 
+class _Summed(Collector):
+    """The same families of several servers, each sample their sum."""
+
+    def __init__(self, servers: Sequence[Sequence[Metric]]) -> None:
+        self._servers = servers
+
+    def collect(self) -> Iterable[Metric]:
+        """A family for each that any server has."""
+        found: dict[str, Metric] = {}
+        values: dict[str, dict[tuple[str, tuple[tuple[str, str], ...]], float]] = {}
+        for family in (family for server in self._servers for family in server):
+            found.setdefault(family.name, family)
+            sums = values.setdefault(family.name, {})
+            for sample in family.samples:
+                key = sample.name, tuple(sample.labels.items())
+                sums[key] = sums.get(key, 0.0) + sample.value
+        for name, family in found.items():
+            whole = Metric(name, family.documentation, family.type)
+            for (sample_name, labels), value in values[name].items():
+                whole.add_sample(sample_name, dict(labels), value)
+            yield whole
+
+
 class _Engines(Collector):
     """The engines' own figures, summed over the replicas of each expert."""
 
-    now: Mapping[str, Sequence[Statistics]] = {}
+    def __init__(self, now: Mapping[str, Sequence[Statistics]]) -> None:
+        self.now = now
 
     def collect(self) -> Iterable[Metric]:
         """A family for each figure."""

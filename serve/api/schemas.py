@@ -71,7 +71,7 @@ class CompletionRequest(ChoiceFields):
         how = self.chosen(
             self.constraint(),
             max_tokens=16 if self.max_tokens is None else self.max_tokens,
-            stop=self.stops,
+            **self.ending,
             echo=bool(self.echo),
             logprobs=0 if ranked and self.logprobs is None else self.logprobs,
         )
@@ -81,9 +81,9 @@ class CompletionRequest(ChoiceFields):
 class RouteInfo(BaseModel):
     """Which expert answered and why.
 
-    `reason` is "named" by the caller, "routed" by the router, or "rejected": text of no language, which the recipe's
-    policy sends here. `probabilities` are the router's of each language, `probability` that of this expert; null where
-    the caller named it.
+    `reason` is "named" by the caller, "routed" by the router, "rejected": text of no language, which the recipe's
+    policy sends here, or "mixed": all experts answer together (`model: soft`). `probabilities` are the router's of each
+    language, `probability` that of this expert; null where the caller named it.
     """
 
     expert: str
@@ -147,7 +147,7 @@ class Model(BaseModel):
 
 
 class ModelList(BaseModel):
-    """Answer of `GET /v1/models`: "auto", then every expert."""
+    """Answer of `GET /v1/models`: "auto" and what else is no expert, then every expert."""
 
     object: Literal["list"] = "list"
     data: list[Model]

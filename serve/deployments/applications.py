@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from serve.deployments.registry import Served, Table
 from serve.deployments.settings import ServeArguments
 from serve.expert import ExpertReplica
 from serve.files import MixtureFiles
+from serve.messages import SOFT
 from serve.router import RouterReplica
 
 HEALTH_SECONDS = 2.0
@@ -26,7 +28,7 @@ STARTS = 2
 _EXPERT_FIELDS = {"expert_cpus", "expert_gpus", "expert_threads", "precision", "slots", "queue", "prefix_tokens",
                   "min_replicas", "max_replicas", "target_ongoing_requests", "upscale_delay_s", "downscale_delay_s",
                   "scale_to_zero_delay_s", "max_ongoing_requests", "max_queued_requests", "grace_s",
-                  "coalesce_s"}  # fmt: skip
+                  "coalesce_s", "one_process"}  # fmt: skip
 
 
 class Applications:
@@ -48,7 +50,7 @@ class Applications:
         """
         experts = {name: self.expert(name, folder) for name, folder in files.experts.items()}
         table = Table(files.version, files.tokenizer, files.router, experts)
-        return self.routed(table)
+        return self.completed(table)
 
     def expert(self, name: str, folder: Path) -> Served:
         """An expert as it would be served.
@@ -60,26 +62,35 @@ class Applications:
         settings = self._arguments.model_dump_json(include=_EXPERT_FIELDS)
         return Served(folder, f"{self._endpoint}-expert-{name}-{_digest(contents(folder), settings)}")
 
-    def routed(self, table: Table) -> Table:
-        """The table with the router that chooses among its experts, where that is a deployment."""
-        if self._arguments.inline_router:
-            return table
-        names = json.dumps([*table.experts, str(table.tokenizer), str(table.router)])
-        name = f"{self._endpoint}-router-{_digest(contents(table.router), names, self._arguments.model_dump_json())}"
-        return Table(table.version, table.tokenizer, table.router, table.experts, name)
+    def completed(self, table: Table) -> Table:
+        """The table with what depends on all its experts, where that is deployed: their router, and they together."""
+        given, routing, mixed, experts = self._arguments, None, None, table.experts
+        if not given.inline_router:
+            names = json.dumps([*table.experts, str(table.tokenizer), str(table.router)])
+            routing = f"{self._endpoint}-router-{_digest(contents(table.router), names, given.model_dump_json())}"
+        if given.soft or given.one_process:
+            parts = {name: self.expert(name, each.folder).application for name, each in table.experts.items()}
+            all_ = f"{self._endpoint}-experts-{_digest(json.dumps(parts))}"
+            mixed = Served(table.tokenizer, all_, SOFT) if given.soft else None
+            if given.one_process:
+                experts = {name: Served(each.folder, all_, name) for name, each in table.experts.items()}
+        return replace(table, experts=experts, routing=routing, mixed=mixed)
 
     def build(self, table: Table) -> dict[str, serve.Application]:
         """Every application of a table, by name."""
-        built = {expert.application: self._expert(name, expert) for name, expert in table.experts.items()}
+        alone = {name: each for name, each in table.experts.items() if not each.within}
+        built = {each.application: self._expert(f"expert-{name}", each.folder) for name, each in alone.items()}
+        for all_ in table.applications - set(built) - {table.routing}:
+            built[all_] = self._expert("experts", {name: each.folder for name, each in table.experts.items()})
         if table.routing:
             built[table.routing] = self._router(table)
         return built
 
-    def _expert(self, name: str, expert: Served) -> serve.Application:
+    def _expert(self, name: str, folder: Path | Mapping[str, Path]) -> serve.Application:
         given = self._arguments
         deployment = serve.deployment(
             ExpertReplica,
-            name=f"expert-{name}",
+            name=name,
             ray_actor_options={"num_cpus": given.expert_cpus, "num_gpus": given.expert_gpus},
             max_ongoing_requests=given.max_ongoing_requests,
             max_queued_requests=given.max_queued_requests,
@@ -88,7 +99,7 @@ class Applications:
         )
         device = "cuda" if given.expert_gpus else "cpu"
         options = {"slots": given.slots, "queue": given.queue, "prefixes": given.prefix_tokens}
-        return deployment.bind(expert.folder, device, given.threads, given.precision, options, given.coalesce_s)
+        return deployment.bind(folder, device, given.threads, given.precision, options, given.coalesce_s)
 
     def _router(self, table: Table) -> serve.Application:
         given = self._arguments

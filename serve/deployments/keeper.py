@@ -22,6 +22,7 @@ from serve.deployments.applications import Applications
 from serve.deployments.registry import Registry, Table
 from serve.deployments.settings import ServeArguments
 from serve.files import MixtureFiles
+from serve.messages import AUTO, SOFT
 from serve.router import PromptRouter
 
 log = logging.getLogger("ray.serve")
@@ -88,7 +89,7 @@ class Keeper:
         Raises:
             ServingError: it does not start, or its name is none. ArtifactError: its files are damaged.
         """
-        if not _NAME.fullmatch(name) or name in ("auto", "soft"):
+        if not _NAME.fullmatch(name) or name in (AUTO, SOFT):
             raise ServingError(f"{name!r} is no name for an expert", fix="use letters, digits, - and _")
         if not folder.is_dir():
             raise ServingError(
@@ -139,7 +140,7 @@ class Keeper:
 
     async def _change(self, table: Callable[[], Table], percent: float = 100.0) -> Registry:
         async with self._changing:
-            wanted = self._applications.routed(await asyncio.to_thread(table))
+            wanted = self._applications.completed(await asyncio.to_thread(table))
             await asyncio.to_thread(PromptRouter, wanted.tokenizer, wanted.router, tuple(wanted.experts))
             await asyncio.to_thread(self._deploy, wanted)
             registry = self._registry.using(wanted, percent)

@@ -17,10 +17,12 @@ class Served:
 
     Attributes:
         folder: what it was loaded from. application: Serve's name for it, which tells contents and settings apart.
+        within: its name in an application that has several experts; "": it has this one.
     """
 
     folder: Path
     application: str
+    within: str = ""
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class Table:
         tokenizer, router: folders.
         experts: by name.
         routing: the router's application; None: the ingress routes itself.
+        mixed: that of all experts together; None: they are not mixed here.
     """
 
     version: str
@@ -39,6 +42,7 @@ class Table:
     router: Path
     experts: Mapping[str, Served]
     routing: str | None = None
+    mixed: Served | None = None
 
     def with_expert(self, name: str, expert: Served) -> Table:
         """The same with one expert more, or another one of that name."""
@@ -61,7 +65,8 @@ class Table:
     @property
     def applications(self) -> set[str]:
         """All of its own."""
-        return {expert.application for expert in self.experts.values()} | ({self.routing} if self.routing else set())
+        experts = {expert.application for expert in (*self.experts.values(), *([self.mixed] if self.mixed else ()))}
+        return experts | ({self.routing} if self.routing else set())
 
 
 @dataclass(frozen=True)
@@ -117,8 +122,13 @@ def _edited(version: str) -> str:
 
 
 def _table(data: Mapping[str, Any]) -> Table:
-    experts = {name: Served(Path(each["folder"]), each["application"]) for name, each in data["experts"].items()}
-    return Table(data["version"], Path(data["tokenizer"]), Path(data["router"]), experts, data["routing"])
+    experts = {name: _served(each) for name, each in data["experts"].items()}
+    folders = Path(data["tokenizer"]), Path(data["router"])
+    return Table(data["version"], *folders, experts, data["routing"], data["mixed"] and _served(data["mixed"]))
+
+
+def _served(data: Mapping[str, str]) -> Served:
+    return Served(Path(data["folder"]), data["application"], data["within"])
 
 
 def _plain(value: Any) -> Any:

@@ -12,42 +12,58 @@ from ray.serve.exceptions import BackPressureError, RayServeException
 from ray.serve.handle import DeploymentHandle
 
 from serve.api.backend import Grown
+from serve.deployments.lines import Exchange, Pool
+from serve.deployments.registry import Served
+from serve.deployments.waiting import Mailbox, Whole
 from serve.errors import ExpertUnavailableError, OverloadedError, RequestError
 from serve.messages import Completion, GenerationRequest, Statistics
 
 
 class Deployed:
-    """The replicas of an expert's application; see :class:`serve.deployments.migration.Replicas`."""
+    """The replicas of an expert's application; see :class:`serve.deployments.migration.Replicas`.
 
-    def __init__(self, application: str, handle: DeploymentHandle) -> None:
-        self.application = application
-        self._handle, self._streaming = handle, handle.options(stream=True)
+    Args:
+        application: its name.
+        handle: of its deployment.
+        exchange: of the ingress.
+        within: the expert's name in an application that has several.
+    """
+
+    def __init__(self, application: str, handle: DeploymentHandle, exchange: Exchange, within: str = "") -> None:
+        self.application, self._handle, self._within = application, handle, within
+        self._pool = Pool(exchange, lambda where: call(handle.attend, where, within))
 
     @classmethod
-    def of(cls, application: str) -> Deployed:
-        """By the application's name."""
-        return cls(application, serve.get_app_handle(application))
+    def of(cls, served: Served, exchange: Exchange) -> Deployed:
+        """As the keeper says."""
+        handle = serve.get_app_handle(served.application)
+        return cls(served.application, handle, exchange, served.within)
 
     async def generate(self, requests: Sequence[GenerationRequest], seconds: float) -> list[Completion]:
         """See :class:`serve.deployments.migration.Replicas`."""
-        completions: list[Completion] = await call(self._handle.generate, requests, seconds)
-        return completions
+        whole = Whole()
+        ticket = self._pool.ask(requests, seconds, whole)
+        try:
+            return await whole.answers
+        finally:
+            self._pool.forget(ticket)
 
     async def stream(self, requests: Sequence[GenerationRequest], seconds: float) -> AsyncIterator[Grown]:
         """See :class:`serve.deployments.migration.Replicas`."""
-        response = self._streaming.stream.remote(requests, seconds)
+        mailbox = Mailbox(len(requests))
+        ticket = self._pool.ask(requests, seconds, mailbox)
         try:
-            async for grown in response:
+            async for grown in mailbox:
                 yield grown
-        except Exception as error:
-            raise told(error) from error
         finally:
-            response.cancel()  # of no effect where the replica has ended it
+            self._pool.forget(ticket)
 
     async def statistics(self) -> list[Statistics]:
         """Of every replica that runs."""
         try:
-            found = await self._handle.broadcast("statistics").results_async(timeout_s=5, return_exceptions=True)
+            found = await self._handle.broadcast("statistics", self._within).results_async(
+                timeout_s=5, return_exceptions=True
+            )
             return [each for each in found if isinstance(each, Statistics)]  # a replica may be lost meanwhile
         except Exception as error:
             raise told(error) from error

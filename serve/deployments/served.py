@@ -11,11 +11,13 @@ from ray import serve
 from ray.serve.handle import DeploymentHandle
 
 from serve.chat import ChatTemplate
+from serve.deployments.lines import Exchange
 from serve.deployments.migration import persistently
 from serve.deployments.registry import Table
 from serve.deployments.replicas import Deployed, call
+from serve.errors import RequestError
 from serve.files import MixtureFiles, unknown_model
-from serve.messages import AUTO, Explanation, Route
+from serve.messages import ALONE, AUTO, SOFT, Explanation, Route
 from serve.router import PromptRouter
 
 _SHORT = 10_000
@@ -28,8 +30,8 @@ _ROUTING_SECONDS = 30.0
 class Router(Protocol):
     """What routes, and knows the tokenizer."""
 
-    async def route(self, prompts: Sequence[str]) -> list[Route]:
-        """The expert of each prompt."""
+    async def route(self, prompts: Sequence[str], model: str) -> list[Route]:
+        """What the router says of each prompt; see :meth:`serve.router.PromptRouter.route`."""
 
     async def explain(self, texts: Sequence[str]) -> list[Explanation]:
         """What speaks for it."""
@@ -49,6 +51,8 @@ class Mixture:
         version: its name. context: longest prompt and answer together, in tokens.
         chat: how conversations are written.
         experts: by name. router: its own.
+        special: model names that are no expert's.
+        mixed: all experts together; None: they are not mixed here.
     """
 
     version: str
@@ -56,6 +60,13 @@ class Mixture:
     chat: ChatTemplate
     experts: Mapping[str, Deployed]
     router: Router
+    special: Sequence[str] = (AUTO,)
+    mixed: Deployed | None = None
+
+    @property
+    def deployed(self) -> Mapping[str, Deployed]:
+        """Whatever answers, by its name."""
+        return dict(self.experts) | ({SOFT: self.mixed} if self.mixed else {})
 
     def replicas(self, expert: str) -> Deployed:
         """Of an expert.
@@ -64,14 +75,17 @@ class Mixture:
             UnknownModelError: there is none of that name.
         """
         try:
-            return self.experts[expert]
+            return self.deployed[expert]
         except KeyError:
             raise unknown_model(expert, self.experts) from None
 
     async def route(self, model: str, prompts: Sequence[str]) -> list[Route]:
         """See :meth:`serve.api.Backend.route`."""
-        if model == AUTO:
-            return [replace(route, version=self.version) for route in await self.router.route(prompts)]
+        if model == SOFT and self.mixed is None:
+            what = "this endpoint does not mix its experts token by token"
+            raise RequestError(what, "model", "ask for auto, or serve with soft=true")
+        if model in (AUTO, ALONE, SOFT):
+            return [replace(route, version=self.version) for route in await self.router.route(prompts, model)]
         self.replicas(model)
         return [Route(model, version=self.version)] * len(prompts)
 
@@ -88,8 +102,12 @@ class Mixture:
         return await self.router.detokenize(sequences)
 
 
-def open_mixture(table: Table) -> Mixture:
+def open_mixture(table: Table, exchange: Exchange) -> Mixture:
     """Load what an ingress needs of a mixture: no expert.
+
+    Args:
+        table: what is served.
+        exchange: where replicas connect to.
 
     Raises:
         ArtifactError: the router, or an expert's configuration, is damaged.
@@ -100,8 +118,10 @@ def open_mixture(table: Table) -> Mixture:
         if table.routing
         else _Inline(PromptRouter(table.tokenizer, table.router, tuple(table.experts)))
     )
-    experts = {name: Deployed.of(each.application) for name, each in table.experts.items()}
-    return Mixture(table.version, files.context, ChatTemplate.of(table.tokenizer), experts, router)
+    experts = {name: Deployed.of(each, exchange) for name, each in table.experts.items()}
+    mixed = Deployed.of(table.mixed, exchange) if table.mixed else None
+    special = [name for name in files.special if name != SOFT or mixed]
+    return Mixture(table.version, files.context, ChatTemplate.of(table.tokenizer), experts, router, special, mixed)
 
 
 class _Inline:
@@ -110,10 +130,10 @@ class _Inline:
     def __init__(self, router: PromptRouter) -> None:
         self._router = router
 
-    async def route(self, prompts: Sequence[str]) -> list[Route]:
+    async def route(self, prompts: Sequence[str], model: str) -> list[Route]:
         if sum(map(len, prompts)) < _SHORT:
-            return self._router.route(prompts)
-        return await asyncio.to_thread(self._router.route, prompts)
+            return self._router.route(prompts, model)
+        return await asyncio.to_thread(self._router.route, prompts, model)
 
     async def explain(self, texts: Sequence[str]) -> list[Explanation]:
         return await asyncio.to_thread(self._router.explain, texts)
@@ -136,8 +156,8 @@ class _Remote:
     async def _ask(self, method: Any, *arguments: Any) -> Any:
         return await persistently(lambda _: call(method, *arguments), _ROUTING_SECONDS)
 
-    async def route(self, prompts: Sequence[str]) -> list[Route]:
-        routes: list[Route] = await self._ask(self._handle.route, prompts)
+    async def route(self, prompts: Sequence[str], model: str) -> list[Route]:
+        routes: list[Route] = await self._ask(self._handle.route, prompts, model)
         return routes
 
     async def explain(self, texts: Sequence[str]) -> list[Explanation]:

@@ -21,6 +21,19 @@ class ServeArguments(BaseModel):
     """Serve whatever version becomes the run's current one (`mome mixture use`), by itself and without a restart."""
     keys: Path | None = None
     """File of API keys; without one, the endpoint listens on this machine alone."""
+    listen: str | None = None
+    """host:port at which the ingresses answer HTTP themselves, on their machine; None: Serve's proxy does."""
+    proxy: bool = False
+    """Have Serve's proxy answer HTTP also where `mome serve` starts a Ray of its own, on this machine alone."""
+    one_process: bool = False
+    """All experts in one process: less memory, and one expert's Python waits for another's. Whoever changes one expert
+    starts all of them anew, beside those that answer until then."""
+    soft: bool = False
+    """Answer `model: soft` too: a process more, which holds every expert, unless all are in one anyway."""
+    access_log: Path | None = None
+    """File to which every ingress adds a line of JSON for each request; None: these are in Ray's log of the ingress."""
+    log_prompts: bool = False
+    """These lines have the prompts."""
 
     expert_cpus: float = Field(0.2, gt=0)
     """CPUs reserved for each expert replica; with the small default four experts and the ingress fit two CPUs."""

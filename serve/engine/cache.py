@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import NamedTuple, Protocol
 
 import torch
@@ -87,29 +88,31 @@ class SlotCache:
         self.memory[:, slot, start : start + kept[0].shape[1]] = kept[0]
 
 
-class PairCache:
-    """The caches of two models that compute the same tokens."""
+class Caches:
+    """The caches of several models that compute the same tokens."""
 
-    def __init__(self, first: Cache, second: Cache) -> None:
-        self.first, self.second = first, second
+    def __init__(self, parts: Sequence[Cache]) -> None:
+        self.parts = parts
+        self._tensors: list[int] = []
 
     def reserve(self, length: int) -> None:
         """See :class:`Cache`."""
-        self.first.reserve(length)
-        self.second.reserve(length)
+        for part in self.parts:
+            part.reserve(length)
 
     def move(self, source: int, target: int, length: int) -> None:
         """See :class:`Cache`."""
-        self.first.move(source, target, length)
-        self.second.move(source, target, length)
+        for part in self.parts:
+            part.move(source, target, length)
 
     def read(self, slot: int, start: int, end: int) -> list[Tensor] | None:
         """See :class:`Cache`."""
-        both = [self.first.read(slot, start, end), self.second.read(slot, start, end)]
-        return None if both[0] is None or both[1] is None else [*both[0], *both[1]]
+        found = [part.read(slot, start, end) for part in self.parts]
+        self._tensors = [0 if each is None else len(each) for each in found]
+        return [tensor for each in found for tensor in each or ()] if all(self._tensors) else None
 
     def write(self, slot: int, start: int, kept: Sequence[Tensor]) -> None:
         """See :class:`Cache`."""
-        half = len(kept) // 2
-        self.first.write(slot, start, kept[:half])
-        self.second.write(slot, start, kept[half:])
+        left = iter(kept)
+        for part, tensors in zip(self.parts, self._tensors, strict=True):
+            part.write(slot, start, list(islice(left, tensors)))

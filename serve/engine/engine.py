@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from serve.engine.forward import Forward, forward_of, open_expert
+from serve.engine.forward import Forward, Mixed, forward_of, open_expert
 from serve.engine.options import EngineOptions
 from serve.engine.row import Row
 from serve.engine.scheduler import Scheduler
 from serve.engine.stream import Stream
 from serve.engine.structured import Grammars
-from serve.errors import ContextLengthError, EmptyPromptError
+from serve.errors import ContextLengthError, EmptyPromptError, RequestError
 from serve.messages import Completion, GenerationRequest, Statistics
 from serve.text import Tokenizer
 
@@ -57,6 +57,27 @@ class Engine:
         """
         options = options or EngineOptions()
         return cls(open_expert(folder, device, common, options.precision), Tokenizer(folder), options)
+
+    @classmethod
+    def mixed(cls, engines: Mapping[str, Engine], options: EngineOptions | None = None) -> Engine:
+        """Experts that answer together: each next token is drawn from the weighted mean of their distributions.
+
+        Args:
+            engines: by the experts' names. Their weights are shared, and nothing else.
+            options: of the new one.
+
+        Raises:
+            RequestError: they don't share a vocabulary.
+        """
+        tokenizers = [engine.tokenizer for engine in engines.values()]
+        if any(each.bytes != tokenizers[0].bytes for each in tokenizers):
+            raise RequestError(
+                "the experts have vocabularies of their own, so there is no token that all of them could choose",
+                "model",
+                "ask for auto, or for an expert by its name",
+            )
+        parts = {name: engine.forward for name, engine in engines.items()}
+        return cls(Mixed(parts, len(tokenizers[0].bytes)), tokenizers[0], options)
 
     @property
     def healthy(self) -> bool:
@@ -111,16 +132,18 @@ class Engine:
         prompt = self._read(request.prompt)
         room = self.context - len(prompt)
         wanted = request.sampling.max_tokens
-        if room < (1 if wanted is None else wanted):
+        least = max(1, request.sampling.min_tokens) if wanted is None else wanted
+        if room < least:
             raise ContextLengthError(
                 f"this model's context is {self.context} tokens, but the prompt has {len(prompt)} "
-                f"and {1 if wanted is None else wanted} more were asked for",
+                f"and {least} more were asked for",
                 fix="shorten the prompt or max_tokens",
             )
         self.tokenizer.check(request.generated)
         constraint = request.sampling.constraint
         matcher = None if constraint is None else self._grammars.matcher(constraint)
-        return Row(request, prompt, room if wanted is None else wanted, self.tokenizer, matcher, seconds)
+        shares = self.forward.shares(request.weights) if isinstance(self.forward, Mixed) else None
+        return Row(request, prompt, room if wanted is None else wanted, self.tokenizer, matcher, seconds, shares)
 
     def _read(self, prompt: str | tuple[int, ...]) -> list[int]:
         if isinstance(prompt, str):

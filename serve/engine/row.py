@@ -31,6 +31,7 @@ class Row:
         tokenizer: of the model.
         matcher: of the constraint.
         seconds: from now, after which the row is given up; None: never.
+        shares: of each expert, where the model mixes several.
 
     Attributes:
         ids: tokens of prompt and answer. done: how many of them the slot holds. stream: where the answer goes.
@@ -45,6 +46,7 @@ class Row:
         tokenizer: Tokenizer,
         matcher: Matcher | None = None,
         seconds: float | None = None,
+        shares: tuple[float, ...] | None = None,
     ) -> None:
         self.sampling: Sampling = request.sampling
         self.prompt, self.limit, self.ids, self.done = len(prompt), limit, list(prompt), 0
@@ -52,7 +54,9 @@ class Row:
         seed = self.sampling.seed
         self.stream = Stream(fresh_seed() if seed is None else seed)
         self.ended: FinishReason | None = None
-        self._which, self._ends, self._pieces, self._matcher = request.stream, tokenizer.ends, tokenizer.bytes, matcher
+        self._which, self._pieces, self._matcher = request.stream, tokenizer.bytes, matcher
+        self._ends = frozenset(() if self.sampling.ignore_end else tokenizer.ends) | set(self.sampling.stop_tokens)
+        self._common, self._shares = request.common, shares
         self._detokenizer, self._stops = Detokenizer(tokenizer.bytes), StopTexts(self.sampling.stop)
         self._adjustment = Adjustment(self.sampling, prompt)
         self._text: list[str] = []
@@ -80,7 +84,7 @@ class Row:
         """What to compute next, of `most` tokens at most; of a prompt that does not fit, whole blocks."""
         length = self.remaining if self.remaining <= most else most // BLOCK * BLOCK
         ids = self.ids[self.done : self.done + length]
-        return Piece(slot, self.done, ids, self.reads_every, length == self.remaining)
+        return Piece(slot, self.done, ids, self.reads_every, length == self.remaining, self._common, self._shares)
 
     def why_not(self) -> Exception | None:
         """Why the row is not to be computed any more: its time is over, or its constraint can't be followed."""
@@ -92,11 +96,13 @@ class Row:
 
     def uniform(self) -> float:
         """The row's number in [0, 1) for its next token."""
-        return uniform(self.stream.seed, self._which, len(self.ids) - self.prompt)
+        return uniform(self.stream.seed, self._which, self._made)
 
     def adjust(self, logits_V: Tensor) -> None:
-        """Bias, penalties, constraint, in place."""
+        """Bias, penalties, constraint, no end before its time, in place."""
         self._adjustment.apply(logits_V)
+        if self._made < self.sampling.min_tokens:
+            logits_V[[token for token in self._ends if 0 <= token < len(logits_V)]] = float("-inf")
         if self._matcher is not None:
             self._matcher.mask(logits_V)
 
@@ -133,8 +139,13 @@ class Row:
         assert self.ended is not None
         self.stream.end(self._completion(self.ended))
 
+    @property
+    def _made(self) -> int:
+        return len(self.ids) - self.prompt
+
     def _take(self, token: int) -> str:
         """Add a token; the text that is certain now."""
+        early = self._made < self.sampling.min_tokens
         self.ids.append(token)
         self._adjustment.push(token)
         if self._matcher is not None:
@@ -142,10 +153,11 @@ class Row:
         if token in self._ends:
             self.ended, text = "stop", self._stops.flush()
         else:
-            text = self._stops.push(self._detokenizer.push(token))
+            text = self._detokenizer.push(token)
+            text = text if early else self._stops.push(text)
             if self._stops.stopped or (self._matcher is not None and self._matcher.complete):
                 self.ended = "stop"
-            elif len(self.ids) - self.prompt >= self.limit:
+            elif self._made >= self.limit:
                 self.ended = "length"
             text += self._stops.flush() if self.ended else ""
         self._text.append(text)

@@ -81,6 +81,26 @@ def test_an_expert_is_told_by_its_contents_and_its_settings(run_folder: Path, tm
     assert names(copy) != first
 
 
+@pytest.mark.parametrize("one_process", [False, True])
+def test_experts_share_a_process_where_they_are_told_to(run_folder: Path, one_process: bool) -> None:
+    from serve.app import ServeArguments
+    from serve.deployments.applications import Applications
+
+    given = ServeArguments(run=run_folder, one_process=one_process, soft=True)
+    applications = Applications("mome", given)
+    table = applications.table(MixtureFiles.of(run_folder))
+    assert table.mixed is not None
+    everything = {each.application for each in table.experts.values()}
+    assert len(everything) == (1 if one_process else 2)
+    assert (table.mixed.application in everything) == one_process
+    assert {each.within for each in table.experts.values()} == ({"en", "fr"} if one_process else {""})
+    assert set(applications.build(table)) == table.applications == everything | {table.mixed.application}
+    fewer = applications.completed(table.without("fr"))
+    assert fewer.mixed is not None
+    assert applications.completed(fewer).applications == fewer.applications
+    assert fewer.mixed.application != table.mixed.application
+
+
 def test_what_damages_a_part_is_refused_before_anything_is_deployed(run_folder: Path, tmp_path: Path) -> None:
     from serve.app import deploy
 

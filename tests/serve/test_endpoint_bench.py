@@ -11,6 +11,7 @@ import pytest
 import uvicorn
 
 from benchmarks._endpoint import Alone, dress, load
+from benchmarks._flood import flood
 from orchestrator.config.base import PluginSpec
 from serve.api import create_app
 from serve.local import LocalBackend
@@ -50,8 +51,17 @@ def test_what_is_not_answered_is_counted_by_its_status(address: str) -> None:
     assert load(address, 1, 2, 10_000, stream=False).statuses == [400, 400]
 
 
+def test_a_flood_is_answered_refused_or_lost_and_each_is_counted(address: str) -> None:
+    seen = flood(address, 20, 0.5, TOKENS)
+    assert 8 <= seen.sent <= 10
+    assert (seen.refusals, seen.others) == ([], [])
+    assert 0 < seen.tokens <= seen.sent * TOKENS
+    assert len(flood("http://127.0.0.1:9", 20, 0.2, TOKENS).others) > 0
+    assert set(flood(address, 20, 0.2, 10_000).others) == {400}
+
+
 def test_the_engines_alone_answer_the_same_prompts(run: Path) -> None:
     alone = Alone(run)
-    assert alone.tokens_per_cpu_second(REQUESTS, TOKENS) > 0
+    assert alone.tokens_per_cpu_second(REQUESTS, TOKENS, 4) > 0
     assert len(alone.first_token(2)) == 2
     alone.close()

@@ -19,7 +19,7 @@ class FakeHandle:
 
     def __init__(self, error: Exception) -> None:
         self.error = error
-        self.route = self.generate = self
+        self.route = self.attend = self
 
     def options(self, stream: bool) -> FakeHandle:
         return self
@@ -49,9 +49,15 @@ def full() -> Exception:
 
 
 def call(error: Exception) -> object:
+    from serve.deployments.lines import Exchange
     from serve.deployments.replicas import Deployed
 
-    return asyncio.run(Deployed("en", FakeHandle(error)).generate([], 1.0))  # type: ignore[arg-type]
+    async def asked() -> object:
+        exchange = Exchange()
+        await exchange.open("127.0.0.1")
+        return await Deployed("en", FakeHandle(error), exchange).generate([], 1.0)  # type: ignore[arg-type]
+
+    return asyncio.run(asked())
 
 
 @pytest.mark.parametrize(
@@ -79,10 +85,11 @@ def test_a_bug_in_a_deployment_stays_a_bug() -> None:
 
 def test_a_named_expert_needs_no_router() -> None:
     from serve.chat import ChatTemplate
+    from serve.deployments.lines import Exchange
     from serve.deployments.replicas import Deployed
     from serve.deployments.served import Mixture
 
-    experts = {"en": Deployed("en", FakeHandle(lost()))}  # type: ignore[arg-type]
+    experts = {"en": Deployed("en", FakeHandle(lost()), Exchange())}  # type: ignore[arg-type]
     mixture = Mixture("3", 64, ChatTemplate(), experts, None)  # type: ignore[arg-type]
     assert asyncio.run(mixture.route("en", ["a", "b"])) == [Route("en", version="3")] * 2
     with pytest.raises(UnknownModelError):

@@ -12,6 +12,7 @@ from serve.engine.forward.decoder import Decoder, Forward
 from serve.engine.forward.generic import Generic
 from serve.engine.forward.gpt2 import GPT2
 from serve.engine.forward.llama import Llama
+from serve.engine.forward.mixed import Mixed
 from serve.engine.forward.phi import Phi
 from serve.engine.forward.reading import read_gpt2
 from serve.engine.weights import Pack, pack_for
@@ -21,7 +22,17 @@ if TYPE_CHECKING:
 
 FAMILIES: tuple[type[Decoder], ...] = (GPT2, Llama, Phi)
 
-__all__ = ["FAMILIES", "Combined", "Decoder", "Forward", "Generic", "branch_forward", "forward_of", "open_expert"]
+__all__ = [
+    "FAMILIES",
+    "Combined",
+    "Decoder",
+    "Forward",
+    "Generic",
+    "Mixed",
+    "branch_forward",
+    "forward_of",
+    "open_expert",
+]
 
 
 def open_expert(folder: Path, device: str = "cpu", common: bool = True, precision: str = "fp32") -> Forward:

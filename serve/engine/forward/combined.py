@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from serve.engine.cache import PairCache
+from serve.engine.cache import Caches
 from serve.engine.forward.decoder import Forward
 from serve.engine.forward.step import Step
 
@@ -24,15 +25,17 @@ class Combined:
         self.expert, self.common, self._combiner = expert, common, combiner
         self.context, self.device = min(expert.context, common.context), expert.device
 
-    def cache(self, slots: int) -> PairCache:
+    def cache(self, slots: int) -> Caches:
         """See :class:`Forward`."""
-        return PairCache(self.expert.cache(slots), self.common.cache(slots))
+        return Caches([self.expert.cache(slots), self.common.cache(slots)])
 
-    def hidden(self, step: Step, cache: PairCache) -> Tensor:
-        """See :class:`Forward`."""
-        expert_RD, common_RD = self.expert.hidden(step, cache.first), self.common.hidden(step, cache.second)
+    def hidden(self, step: Step, cache: Caches) -> Tensor:
+        """See :class:`Forward`. Both are computed for rows without the common expert too: others share beginnings."""
+        expert_RD, common_RD = (
+            part.hidden(step, own) for part, own in zip((self.expert, self.common), cache.parts, strict=True)
+        )
         combined: Tensor = self._combiner(expert_RD[None], common_RD[None])
-        return combined[0]
+        return combined[0] if step.alone is None else torch.where(step.alone, expert_RD, combined[0])
 
     def logits(self, hidden_RD: Tensor) -> Tensor:
         """See :class:`Forward`."""

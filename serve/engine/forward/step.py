@@ -30,6 +30,8 @@ class Piece:
         ids: the tokens.
         every: logits are wanted after each token, not after the last one alone.
         last: whether logits are wanted after the last one.
+        common: whether a common expert has its part in them.
+        shares: of each expert, where the model mixes several.
     """
 
     slot: int
@@ -37,6 +39,8 @@ class Piece:
     ids: Sequence[int]
     every: bool = False
     last: bool = True
+    common: bool = True
+    shares: Sequence[float] | None = None
 
     @property
     def end(self) -> int:
@@ -112,6 +116,20 @@ class Step:
             before += len(piece.ids)
             wanted += range(before - piece.wanted, before)
         return None if len(wanted) == before else self._tensor(wanted)
+
+    @cached_property
+    def alone(self) -> Tensor | None:
+        """Which wanted tokens are computed without the common expert, bool [R, 1]; None: none."""
+        if all(piece.common for piece in self._pieces):
+            return None
+        alone = [[not piece.common] for piece in self._pieces for _ in range(piece.wanted)]
+        return torch.tensor(alone, dtype=torch.bool, device=self.device).view(-1, 1)
+
+    @cached_property
+    def shares(self) -> Tensor:
+        """Of each expert in each wanted token's logits, fp32 [R, experts]."""
+        shares = [piece.shares for piece in self._pieces for _ in range(piece.wanted)]
+        return torch.tensor(shares, dtype=torch.float32, device=self.device)
 
     @cached_property
     def deepest(self) -> int:

@@ -31,6 +31,7 @@ class FakeBackend:
     """Routes by the first letter, answers with what it was asked."""
 
     experts = ("en", "fr")
+    special = ("auto",)
     version = "7"
     started = 1_700_000_000
     deadline_s = 0.3
@@ -41,6 +42,7 @@ class FakeBackend:
     def __init__(self) -> None:
         self.calls: list[tuple[str, list[GenerationRequest]]] = []
         self.given_up = 0
+        self.elsewhere: list[Any] = []
 
     async def route(self, model: str, prompts: Sequence[str]) -> list[Route]:
         if model != "auto" and model not in self.experts:
@@ -92,6 +94,9 @@ class FakeBackend:
 
     async def ready(self) -> bool:
         return self.there
+
+    async def counted_elsewhere(self) -> list[Any]:
+        return self.elsewhere
 
     async def statistics(self) -> dict[str, list[Statistics]]:
         return {"en": [Statistics(8, 1, 2, 3, 4, 5, 6, 7, 8, 9), Statistics(8, 0, 0, 0, 0, 0, 0, 0, 0, 0)]}

@@ -48,6 +48,18 @@ def engine(mixture: Mixture, prompt: str | tuple[int, ...], expert: str = "en", 
         ({"temperature": 0, "logit_bias": {"70": 100}}, {"temperature": 0.0, "logit_bias": {70: 100.0}}),
         ({"temperature": 0, "stop": ["Z"]}, {"temperature": 0.0, "stop": ("Z",)}),
         (
+            {"temperature": 0, "logit_bias": {"2": 100}, "min_tokens": 3},
+            {"temperature": 0.0, "logit_bias": {2: 100.0}, "min_tokens": 3},
+        ),
+        (
+            {"temperature": 0, "logit_bias": {"2": 100}, "ignore_eos": True},
+            {"temperature": 0.0, "logit_bias": {2: 100.0}, "ignore_end": True},
+        ),
+        (
+            {"temperature": 0, "logit_bias": {"70": 50}, "min_tokens": 2, "stop_token_ids": [70]},
+            {"temperature": 0.0, "logit_bias": {70: 50.0}, "min_tokens": 2, "stop_tokens": (70,)},
+        ),
+        (
             {"seed": 1, "structured_outputs": {"regex": "[a-c]{9}"}},
             {"seed": 1, "constraint": Constraint("regex", "[a-c]{9}")},
         ),
@@ -62,6 +74,33 @@ def test_every_parameter_reaches_the_engine(
     assert (choice["text"], choice["finish_reason"]) == (expected.text, expected.finish_reason)
     assert body["usage"]["completion_tokens"] == expected.completion_tokens
     assert "".join(c["choices"][0]["text"] for c in chunks(live, prompt=EN, max_tokens=12, **asked)) == expected.text
+
+
+def test_all_experts_answer_together(live: httpx.Client, mixture: Mixture) -> None:
+    prompt = f"{FR} {EN}"
+    (route,) = mixture.router.route([prompt], "soft")
+    how = Sampling(max_tokens=9, temperature=0.0)
+    (expected,) = mixture.engine("soft").generate([GenerationRequest(prompt, how, weights=route.weights)])
+    response = live.post("/v1/completions", json={"model": "soft", "prompt": prompt, "max_tokens": 9, "temperature": 0})
+    body = response.json()
+    assert body["choices"][0]["text"] == expected.text
+    assert (body["model"], body["route"]["reason"], body["route"]["probability"]) == ("soft", "mixed", None)
+    assert body["route"]["probabilities"] == route.probabilities
+    assert response.headers["x-mome-expert"] == "soft"
+    streamed = chunks(live, model="soft", prompt=[prompt, EN], max_tokens=9, temperature=0)
+    texts = ["", ""]
+    for choice in (choice for chunk in streamed for choice in chunk["choices"]):
+        texts[choice["index"]] += choice["text"]
+    assert texts[0] == expected.text
+    assert texts[1] != texts[0]
+
+
+def test_models_are_what_may_be_asked_for(live: httpx.Client) -> None:
+    names = [model["id"] for model in live.get("/v1/models").json()["data"]]
+    assert names == ["auto", "soft", "en", "fr"]
+    assert all(live.get(f"/v1/models/{name}").status_code == 200 for name in names)
+    plain, alone = (post(live, prompt=FR, model=name, max_tokens=3, seed=1) for name in ("auto", "auto:no-common"))
+    assert plain["choices"] == alone["choices"]  # these experts have no common one
 
 
 def test_logprobs_have_openais_shape_and_the_engines_values(live: httpx.Client, mixture: Mixture) -> None:

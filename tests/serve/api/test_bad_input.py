@@ -66,6 +66,13 @@ def nested(depth: int) -> Any:
         (COMPLETION, {"prompt": "a", "stop": ["a"] * 5}, "stop"),
         (COMPLETION, {"prompt": "a", "stop": ""}, "stop"),
         (COMPLETION, {"prompt": "a", "stop": "a" * 257}, "stop"),
+        (COMPLETION, {"prompt": "a", "stop_token_ids": [-1]}, "stop_token_ids"),
+        (COMPLETION, {"prompt": "a", "stop_token_ids": [1] * 65}, "stop_token_ids"),
+        (COMPLETION, {"prompt": "a", "stop_token_ids": 3}, "stop_token_ids"),
+        (COMPLETION, {"prompt": "a", "min_tokens": -1}, "min_tokens"),
+        (COMPLETION, {"prompt": "a", "max_tokens": 2, "min_tokens": 3}, None),
+        (COMPLETION, {"prompt": "a", "min_tokens": 3, "structured_outputs": {"regex": "a"}}, None),
+        (COMPLETION, {"prompt": "a", "ignore_eos": 1}, "ignore_eos"),
         (COMPLETION, {"prompt": "a", "seed": 2**63}, "seed"),
         (COMPLETION, {"prompt": "a", "colour": "red"}, "colour"),
         (COMPLETION, {"prompt": "a", "suffix": "b"}, "suffix"),
@@ -199,7 +206,7 @@ def test_what_does_not_fit_the_context_says_so(live: httpx.Client) -> None:
 
 
 def test_unknown_models_and_paths_are_404(live: httpx.Client) -> None:
-    names = ["klingon", "../../etc/passwd", "auto:no-common", "ēn", "en\x00"]
+    names = ["klingon", "../../etc/passwd", "auto:common", "ēn", "en\x00"]
     bodies = [(COMPLETION, {"prompt": "a"}), (CHAT, {"messages": HI}), (RESPONSE, {"input": "a"})]
     for path, body in bodies:
         for name in names:

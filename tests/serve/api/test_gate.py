@@ -21,6 +21,8 @@ from starlette.testclient import TestClient
 
 from orchestrator.errors import ServingError
 from serve.api import Keys, check_exposure, create_app, events, keys, limits
+from serve.api.gate import log_requests
+from serve.api.metrics import Metrics
 from serve.local import LocalBackend
 from serve.mixture import Mixture
 
@@ -230,6 +232,21 @@ def test_metrics_count_what_happened(client: TestClient) -> None:
     assert found["mome_requests_running",] == 1
 
 
+def test_metrics_are_those_of_all_servers_before_the_experts(client: TestClient, backend: Any) -> None:
+    other = Metrics()
+    other.requests.labels("/v1/completions", "200").inc(5)
+    other.requests.labels("/v1/completions", "418").inc()
+    other.of("fr").first_token.observe(0.02)
+    backend.elsewhere = [other.families()]
+    client.post("/v1/completions", json={"prompt": "la", "stream": True})
+    found = figures(client.get("/metrics").text)
+    assert found["mome_requests_total", "/v1/completions", "200"] == 6
+    assert found["mome_requests_total", "/v1/completions", "418"] == 1
+    assert found["mome_time_to_first_token_seconds_count", "fr"] == 2
+    assert found["mome_time_to_first_token_seconds_bucket", "fr", "+Inf"] == 2
+    assert found["mome_engine_slots", "en"] == 16
+
+
 def test_every_request_has_a_line_without_its_prompt_unless_asked(
     backend: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -247,6 +264,21 @@ def test_every_request_has_a_line_without_its_prompt_unless_asked(
         assert lines[2]["code"] == "overloaded"
         assert [("prompts" in line) for line in lines] == [asked] * 3
         assert ("la mer" in str(lines)) == asked
+
+
+def test_lines_go_to_a_file_where_one_is_named(client: TestClient, tmp_path: Path) -> None:
+    log = logging.getLogger("mome.access")
+    before = log.handlers, log.propagate, log.level
+    try:
+        log_requests(tmp_path / "log")
+        client.post("/v1/completions", json={"prompt": "la mer"})
+        (line,) = (tmp_path / "log").read_text("utf-8").splitlines()
+        assert json.loads(line)["status"] == 200
+        with pytest.raises(ServingError, match="can't be logged there"):
+            log_requests(tmp_path / "none" / "log")
+    finally:
+        log.handlers, log.propagate = before[:2]
+        log.setLevel(before[2])
 
 
 @pytest.fixture

@@ -1,0 +1,296 @@
+"""Connections between an ingress and the replicas of experts, over which requests and tokens go. No Ray here.
+
+A call through a handle of Serve costs more than the tokens that it asks for, and so does every item that comes back. An
+ingress asks Serve for a *line*: one call, for which Serve chooses a replica, which it counts, and which ends when the
+replica is lost. The replica connects to the ingress, says the ingress's secret, and answers one request after another.
+A line ends when it is idle, and is replaced after some seconds: so Serve goes on choosing, and sees how much there is
+to do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import pickle
+import secrets
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from contextvars import Context
+from dataclasses import dataclass
+from functools import partial
+from itertools import count
+from typing import Any
+
+from serve.deployments.waiting import Waiting, Whole
+from serve.errors import ExpertUnavailableError, OverloadedError
+from serve.messages import GenerationRequest
+
+IDLE_SECONDS, LINE_SECONDS = 3.0, 15.0
+"""How long a line without requests stays, and after which time a line takes no more of them."""
+FULL_SECONDS = 0.1
+"""How long Serve is not asked for a line after it has refused one: being refused by it costs more than by us."""
+_LENGTH, _SECRET, _NUMBER = 4, 32, 8
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where a replica connects to, and what it says first."""
+
+    host: str
+    port: int
+    secret: bytes
+    number: int
+
+
+class Frames(asyncio.Protocol):
+    """Values over a connection, each after its length. Both ends know the secret, so what comes is trusted."""
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+        self.transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See :class:`asyncio.Protocol`."""
+        assert isinstance(transport, asyncio.Transport) or hasattr(transport, "write")
+        self.transport = transport  # type: ignore[assignment]
+
+    def data_received(self, data: bytes) -> None:
+        """See :class:`asyncio.Protocol`."""
+        self._data += data
+        at = 0
+        while (begin := at + _LENGTH) <= len(self._data):
+            end = begin + int.from_bytes(self._data[at:begin], "big")
+            if end > len(self._data):
+                break
+            with memoryview(self._data) as view, view[begin:end] as frame:
+                value = pickle.loads(frame)  # noqa: S301  from who has the secret
+            self.received(*value)
+            at = end
+        del self._data[:at]
+
+    def send(self, *value: Any) -> None:
+        """To the other end; what can't go there any more is dropped."""
+        if self.transport is not None:
+            data = pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
+            self.transport.write(len(data).to_bytes(_LENGTH, "big") + data)
+
+    def received(self, kind: str, number: int = 0, *rest: Any) -> None:
+        """What the other end has sent."""
+        raise NotImplementedError
+
+
+class Ticket:
+    """Requests that wait for their answers.
+
+    Attributes:
+        line: whose replica is to answer them; `number`: by which it knows them.
+    """
+
+    def __init__(self, requests: Sequence[GenerationRequest], seconds: float, waiting: Waiting) -> None:
+        self.requests, self.waiting = requests, waiting
+        self.until = asyncio.get_running_loop().time() + seconds
+        self.line: Line
+        self.number = 0
+
+
+class Line(Frames):
+    """An ingress's end of a line. What is asked before the replica has connected goes out when it has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._loop = asyncio.get_running_loop()
+        self._tickets: dict[int, Ticket] = {}
+        self._born, self._numbers = self._loop.time(), count(1)
+        self._closed, self._idle = False, self._loop.call_later(IDLE_SECONDS, self.end)
+
+    @property
+    def load(self) -> int:
+        """Requests at work."""
+        return len(self._tickets)
+
+    @property
+    def open(self) -> bool:
+        """Whether its replica is there."""
+        return self.transport is not None
+
+    @property
+    def usable(self) -> bool:
+        """Whether it takes requests."""
+        return not self._closed and self._loop.time() - self._born < LINE_SECONDS
+
+    @property
+    def first(self) -> Ticket:
+        """Who has waited longest."""
+        return next(iter(self._tickets.values()))
+
+    def ask(self, ticket: Ticket) -> None:
+        """Have requests answered."""
+        ticket.line, ticket.number = self, next(self._numbers)
+        self._tickets[ticket.number] = ticket
+        self._idle.cancel()
+        if self.open:
+            self._send(ticket)
+
+    def forget(self, ticket: Ticket) -> None:
+        """Nobody waits for these here any more: what is not done is given up."""
+        if self._tickets.pop(ticket.number, None) is None:
+            return
+        if not ticket.waiting.done:
+            self.send("give_up", ticket.number)
+        if not self._tickets:
+            self._idle.cancel()
+            self._idle = self._loop.call_later(IDLE_SECONDS if self.usable else 0.0, self.end)
+
+    def connected(self, transport: asyncio.Transport) -> None:
+        """The replica is there."""
+        self.transport = transport
+        for ticket in self._tickets.values():
+            self._send(ticket)
+        if self._closed:
+            self.send("end")
+
+    def received(self, kind: str, number: int = 0, *rest: Any) -> None:
+        """See :class:`Frames`."""
+        if (ticket := self._tickets.get(number)) is not None:
+            (ticket.waiting.lose if kind == "failed" else ticket.waiting.take)(*rest)
+
+    def lose(self, reason: Exception) -> None:
+        """There is no replica, or no more."""
+        self._closed = True
+        self._idle.cancel()
+        lost, self._tickets = self._tickets, {}
+        for ticket in lost.values():
+            ticket.waiting.lose(reason)
+        if self.transport is not None:
+            self.transport.close()
+
+    def _send(self, ticket: Ticket) -> None:
+        left = max(0.0, ticket.until - self._loop.time())
+        self.send("ask", ticket.number, ticket.requests, left, isinstance(ticket.waiting, Whole))
+
+    def end(self) -> None:
+        """It is not needed any more."""
+        self._closed = True
+        self.send("end")
+
+
+class Exchange:
+    """Where an ingress is connected to."""
+
+    def __init__(self) -> None:
+        self._secret, self._numbers = secrets.token_bytes(_SECRET), count(1)
+        self._lines: dict[int, Line] = {}
+        self._server: asyncio.Server | None = None
+
+    async def open(self, host: str) -> None:
+        """Listen at an address of this machine that the replicas reach."""
+        if self._server is None:
+            loop = asyncio.get_running_loop()
+            self._server = await loop.create_server(lambda: _Incoming(self._secret, self._lines), host, 0)
+            self._at = host, int(self._server.sockets[0].getsockname()[1])
+
+    def line(self) -> tuple[Where, Line]:
+        """A new line, and where its replica connects."""
+        where = Where(*self._at, self._secret, next(self._numbers))
+        line = self._lines[where.number] = Line()
+        return where, line
+
+    def end(self, where: Where, reason: Exception) -> None:
+        """The call that the line was is over: what still waits gets no more."""
+        if (line := self._lines.pop(where.number, None)) is not None:
+            line.lose(reason)
+
+
+class _Incoming(asyncio.Protocol):
+    """A connection before it has said whose it is."""
+
+    def __init__(self, secret: bytes, lines: dict[int, Line]) -> None:
+        self._secret, self._lines, self._data = secret, lines, b""
+        self._line: Line | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        if self._line is not None:
+            self._line.data_received(data)
+            return
+        self._data += data
+        secret, number = self._data[:_SECRET], self._data[_SECRET : _SECRET + _NUMBER]
+        if len(number) < _NUMBER:
+            return
+        line = self._lines.get(int.from_bytes(number, "big"))
+        if not hmac.compare_digest(secret, self._secret) or line is None or line.transport is not None:
+            self._transport.close()
+            return
+        self._line = line
+        line.connected(self._transport)  # type: ignore[arg-type]
+
+    def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002
+        if self._line is not None:
+            self._line.lose(ExpertUnavailableError("the expert was lost while it answered", fix="try again"))
+
+
+class Pool:
+    """The lines to one expert.
+
+    Args:
+        exchange: of the ingress.
+        attend: asks Serve for a replica that attends to a line, until the line is over.
+        together: requests that one line takes at once. One: what Serve counts, limits and scales by are requests.
+    """
+
+    def __init__(
+        self, exchange: Exchange, attend: Callable[[Where], Coroutine[Any, Any, None]], together: int = 1
+    ) -> None:
+        self._exchange, self._attend, self._together = exchange, attend, together
+        self._lines: dict[Line, asyncio.Task[None]] = {}
+        self._full_until = 0.0
+
+    def ask(self, requests: Sequence[GenerationRequest], seconds: float, waiting: Waiting) -> Ticket:
+        """Have requests answered by the line with the least to do; by a new one where all have enough.
+
+        Raises:
+            OverloadedError: Serve has just refused another line.
+        """
+        ticket = Ticket(requests, seconds, waiting)
+        fitting = [line for line in self._lines if line.usable and line.load < self._together]
+        (min(fitting, key=lambda line: line.load) if fitting else self._another()).ask(ticket)
+        return ticket
+
+    def forget(self, ticket: Ticket) -> None:
+        """Nobody waits for these any more; who has waited longest for a replica takes their place."""
+        line = ticket.line
+        line.forget(ticket)
+        if line.open and line.usable and line.load < self._together:
+            other = next((other for other in self._lines if other.load and not other.open), None)
+            if other is not None:
+                waits = other.first
+                other.forget(waits)
+                line.ask(waits)
+                self._end_if_unneeded(other)
+        self._end_if_unneeded(line)
+
+    def _end_if_unneeded(self, line: Line) -> None:
+        """Nobody waits for this replica any more: Serve need not look for one, or count this as waiting."""
+        if not (line.open or line.load) and line in self._lines:
+            line.end()
+            self._lines[line].cancel()
+
+    def _another(self) -> Line:
+        if time.monotonic() < self._full_until:
+            raise OverloadedError("too many requests are waiting", fix="try again in a moment")
+        where, line = self._exchange.line()
+        # In a context of its own: Serve would end it with the request that it is opened for.
+        self._lines[line] = asyncio.create_task(self._attend(where), context=Context())
+        self._lines[line].add_done_callback(partial(self._ended, where, line))
+        return line
+
+    def _ended(self, where: Where, line: Line, task: asyncio.Task[None]) -> None:
+        """The call of Serve is over."""
+        del self._lines[line]
+        found = None if task.cancelled() else task.exception()
+        if isinstance(found, OverloadedError):
+            self._full_until = time.monotonic() + FULL_SECONDS
+        lost = ExpertUnavailableError("the expert's replica has ended", fix="try again in a moment")
+        self._exchange.end(where, found if isinstance(found, Exception) else lost)

@@ -1,0 +1,85 @@
+"""An endpoint without a proxy: two ingresses at one port, all experts in one process, alone and together."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from serve.messages import Sampling
+from serve.mixture import Mixture
+from tests.serve.storm import Answer, Endpoint, ask, endpoint
+
+pytest.importorskip("ray")
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(300)]
+FR = "la maison près du fleuve"
+MANY = 30
+
+
+@pytest.fixture(scope="module")
+def served(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
+    log = tmp_path_factory.mktemp("log") / "requests"
+    settings = ("one_process=true", "soft=true", "ingress_replicas=2", f"access_log={log}", "log_prompts=true")
+    with endpoint(run_folder, (*settings, "expert_cpus=0.1")) as found:
+        found.log = log
+        yield found
+
+
+def post(served: Endpoint, **body: object) -> httpx.Response:
+    return httpx.post(f"{served.url}/v1/completions", json={"prompt": FR, "max_tokens": 8, "temperature": 0, **body})
+
+
+@pytest.mark.parametrize("model", ["auto", "en", "soft", "auto:no-common"])
+def test_answers_are_those_of_the_mixture_in_process(served: Endpoint, run_folder: Path, model: str) -> None:
+    expected = Mixture.open(run_folder).generate(FR, model, Sampling(max_tokens=8, temperature=0.0))
+    body = post(served, model=model).json()
+    assert (body["choices"][0]["text"], body["model"]) == (expected.text, expected.expert)
+
+
+def test_experts_share_a_process_and_nobody_stands_before_the_ingresses(served: Endpoint) -> None:
+    assert len(served.processes("ray::ServeReplica:mome-experts")) == 1
+    assert len(served.processes("ray::ServeReplica:mome:ingress")) == 2
+    assert not served.processes("ray::ProxyActor")
+
+
+def test_metrics_and_the_log_are_of_both_ingresses(served: Endpoint) -> None:
+    ids = [post(served, max_tokens=1).headers.get_list("x-request-id") for _ in range(MANY)]
+    assert len({name for (name,) in ids}) == MANY
+    for _again in range(4):
+        text = httpx.get(f"{served.url}/metrics").text
+        samples = {
+            (sample.name, *sample.labels.values()): sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+        }
+        assert samples["mome_requests_total", "/v1/completions", "200"] >= MANY
+        assert samples["mome_engine_slots", "soft"] == samples["mome_engine_slots", "fr"] == 8
+    lines = [json.loads(line) for line in served.log.read_text("utf-8").splitlines()]
+    assert {name for (name,) in ids} <= {line["request_id"] for line in lines}
+    assert [FR] in [line.get("prompts") for line in lines]
+
+
+def test_a_replica_that_is_killed_loses_nothing(served: Endpoint) -> None:
+    """The last of this module."""
+    body = {"prompt": [FR, "the house", "the dog", "near a river"], "max_tokens": 40, "n": 16, "seed": 1}
+    expected = post(served, **body, temperature=1, model="en").json()["choices"]
+
+    async def ask_and_kill(stream: bool) -> tuple[str, str, Answer]:
+        async with httpx.AsyncClient(base_url=served.url, timeout=60) as client:
+            asked = asyncio.create_task(ask(client, {**body, "temperature": 1, "model": "en", "stream": stream}))
+            await asyncio.sleep(0.08)
+            (replica,) = served.processes("ray::ServeReplica:mome-experts")
+            replica.kill()
+            assert not asked.done()
+            return await asked
+
+    for stream in (True, False):
+        how, _, answer = asyncio.run(ask_and_kill(stream))
+        assert how == ("streamed" if stream else "whole")
+        assert [text for text, _, _ in answer] == [choice["text"] for choice in expected]
+    assert served.busy() == 0
