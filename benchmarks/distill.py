@@ -15,6 +15,7 @@ import torch
 from benchmarks._distill_inputs import write_inputs
 from benchmarks._distill_job import Job, Outcome, Precision, Teacher, Way, gpt2
 from benchmarks._rows import Row, compare, notice, single
+from benchmarks.to_loss import ToLoss
 from orchestrator.errors import ResourceError
 
 BASELINES: dict[Way, tuple[str, str, float]] = {
@@ -48,6 +49,8 @@ class Distill:
     warmup: int = 2
     repeats: int = 2
     precisions: tuple[Precision, ...] = ("bf16", "fp32")
+    to_loss: bool = False
+    """Run `mome bench to_loss` instead: time to a loss."""
 
     def rows(self) -> Iterator[Row]:
         """Each precision against each baseline that is installed, and the shares of our step.
@@ -55,6 +58,9 @@ class Distill:
         Raises:
             ResourceError: none is, or one fails.
         """
+        if self.to_loss:
+            yield from ToLoss().rows()
+            return
         missing = [package for package, *_ in BASELINES.values() if importlib.util.find_spec(package) is None]
         install = "pip install 'mome-orchestrator[bench]'"
         if len(missing) == len(BASELINES):

@@ -128,7 +128,8 @@ def distillation_loss(
     teacher = None if teacher is None else _taught(teacher)
     valid_N = (targets_N != IGNORED).nonzero().flatten()
     _check(student, teacher, soft, targets_N, valid_N)
-    chunk, matmul = chunk or _default_chunk(student.weight), matmul or product_type(student.hidden)
+    matmul = matmul or product_type(student.hidden)
+    chunk = chunk or _default_chunk(student.weight, matmul)
     plan = _Plan(targets_N, valid_N, teacher, soft, alpha, beta, chunk, matmul, torch.is_grad_enabled(), slopes)
     hidden, weight, bias, scale, cap, _ = student
     return plan.sums(*_ChunkedLoss.apply(hidden, weight, bias, (scale, cap), plan))  # type: ignore[no-untyped-call]
@@ -230,12 +231,13 @@ def _like(gradient: Tensor | None, parameter: Tensor | None) -> Tensor | None:
     return None if gradient is None or parameter is None else gradient.to(parameter.dtype)
 
 
-def _default_chunk(weight_VD: Tensor) -> int:
+def _default_chunk(weight_VD: Tensor, product: torch.dtype) -> int:
     """Tokens of a chunk: 2^24 logits on the CPU (64 MB in fp32), 2^27 on a GPU, which needs larger products to be busy.
 
-    Fewer tokens read and write the head and its gradient more often. Heads in bf16 need room to be widened as well.
+    Fewer tokens read and write the head and its gradient more often. Heads that are widened for the products need room
+    for that as well.
     """
-    on_cpu = 24 if weight_VD.dtype in (torch.float32, torch.float64) else 23
+    on_cpu = 24 if product.itemsize <= weight_VD.dtype.itemsize else 23
     logits = 1 << (on_cpu if weight_VD.device.type == "cpu" else 27)
     return max(16, logits // len(weight_VD))
 
