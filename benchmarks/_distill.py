@@ -45,16 +45,17 @@ def train_ours(job: Job) -> Outcome:
         device = torch.device("cpu")
         return train_step(handle, objective, batches, LossHistory(), OPTIMIZER.lr, clock, device).loss
 
-    seconds, losses = [], []
+    seconds, cpu_seconds, losses = [], [], []
     for number in range(job.steps):
-        start = time.perf_counter()
+        start, cpu = time.perf_counter(), time.process_time()
         losses.append(step(number))
         seconds.append(time.perf_counter() - start)
+        cpu_seconds.append(time.process_time() - cpu)
     if not job.shares:
-        return Outcome(seconds, losses)
+        return Outcome(seconds, cpu_seconds, losses)
     _mark(objective.teacher, "states", "teacher")
     _mark(handle, "step", "optimizer")
-    return Outcome(seconds, losses, _shares(lambda: step(0)))
+    return Outcome(seconds, cpu_seconds, losses, _shares(lambda: step(0)))
 
 
 def _objective(job: Job) -> DistillationObjective:

@@ -77,9 +77,10 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Seconds and mean loss of each step, and shares of the time of a step by part."""
+    """Seconds, those of the process on all cores, and mean loss of each step, and shares of a step's time by part."""
 
     seconds: list[float]
+    cpu_seconds: list[float]
     losses: list[float]
     shares: dict[str, float] = field(default_factory=dict)
 

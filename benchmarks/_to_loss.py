@@ -1,7 +1,7 @@
 """Contenders of `mome bench to_loss`, trained one after the other in a process of their own.
 
-Usage: python -m benchmarks._to_loss CONTENDERS TARGET (a list of :class:`Contender` as JSON, and a loss); prints a list
-of :class:`Trained` as JSON, to the first that reaches the target. What a first, short training loads is not measured.
+Usage: python -m benchmarks._to_loss GROUPS TARGET (lists of :class:`Contender` as JSON, and a loss); prints lists of
+:class:`Trained` as JSON, each to the first that reaches the target. What a first, short training loads isn't measured.
 """
 
 from __future__ import annotations
@@ -79,19 +79,20 @@ class Trained:
     cpu_seconds: float
 
 
-def run(contenders: Sequence[Contender], target: float = 0.0) -> list[Trained]:
-    """Train them in a new process, to the first that reaches the target.
+def run(groups: Sequence[Sequence[Contender]], target: float = 0.0) -> list[list[Trained]]:
+    """Train them in a new process, of each group to the first that reaches the target.
 
     Raises:
         ResourceError: one failed.
     """
-    command = [sys.executable, "-m", "benchmarks._to_loss", json.dumps([*map(asdict, contenders)]), str(target)]
+    text = json.dumps([[*map(asdict, group)] for group in groups])
+    command = [sys.executable, "-m", "benchmarks._to_loss", text, str(target)]
     path = os.pathsep.join((str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")))
     ended = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path})
     if ended.returncode:
-        ways = sorted({contender.way for contender in contenders})
+        ways = sorted({contender.way for group in groups for contender in group})
         raise ResourceError(f"a contender of {ways} failed: {ended.stderr.strip()[-2000:]}", "bench to_loss")
-    return [Trained(**each) for each in json.loads(ended.stdout.splitlines()[-1])]
+    return [[Trained(**each) for each in group] for group in json.loads(ended.stdout.splitlines()[-1])]
 
 
 @dataclass
@@ -218,16 +219,20 @@ def train(contender: Contender) -> Trained:
 
 def main(text: str, target: str) -> None:
     """Train contenders, and print how far they came, and in what time."""
-    contenders, found = [Contender(**each) for each in json.loads(text)], list[Trained]()
-    torch.set_num_threads(contenders[0].threads)
-    first = contenders[0]
-    if first.way != "cache":
-        train(replace(first, tokens=2 * first.batch * first.blocks.context))
+    groups = [[Contender(**each) for each in group] for group in json.loads(text)]
+    torch.set_num_threads(groups[0][0].threads)
+    first = next(contender for group in groups for contender in group if contender.way != "cache")
+    train(replace(first, tokens=2 * first.batch * first.blocks.context, source="live"))
+    print(json.dumps([[*map(asdict, _to_the_first(group, float(target)))] for group in groups]))
+
+
+def _to_the_first(contenders: Sequence[Contender], target: float) -> list[Trained]:
+    found: list[Trained] = []
     for contender in contenders:
         found.append(train(contender))
-        if found[-1].loss <= float(target):
+        if contender.way != "cache" and found[-1].loss <= target:
             break
-    print(json.dumps([*map(asdict, found)]))
+    return found
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ def train_with_trainer(job: Job) -> Outcome:
     examples = [{"input_ids": blocks.block(LANGUAGE, index).tolist()} for index in range(blocks.count(LANGUAGE))]
     trainer = new_trainer(job, student, (optimizer, constant), examples, clock)
     trainer.train()
-    return Outcome(clock.seconds, trainer.seen)
+    return Outcome(clock.seconds, clock.cpu_seconds, trainer.seen)
 
 
 def new_trainer(job: Job, student: Any, optimizers: tuple[Any, Any], examples: Examples, clock: Clock) -> Any:

@@ -54,30 +54,32 @@ WAYS = (
 class ToLoss:
     """Seconds on the wall, CPU seconds and FLOPs until the validation loss that another trainer ends with.
 
-    The embedded corpus in English, French and German, a teacher of its own, an English student. The other trainers are a
-    Hugging Face Trainer with dense losses (CE and reverse KL at 0.5 each) and TRL's GKDTrainer (reverse KL), both from
-    random weights with the teacher live; optimizer (Muon), schedule, blocks and their order are ours, and of `rates` the
-    Trainer's best counts. Ours train on growing shares of its tokens, each a whole training with its schedule, until
-    one ends with a loss as low: forward KL from the teacher's layers, and what each part of that is worth. A cache is
-    counted as written before, with a fourth of its writing (shared by four), and with all of it. Only optimizer steps
-    and the writing count: no start of a process, no validation.
+    The embedded corpus in English, French and German, a teacher of its own, an English student. The other trainers are
+    a Hugging Face Trainer with dense losses (CE and reverse KL at 0.5 each) and TRL's GKDTrainer (reverse KL), both
+    from random weights with the teacher live; optimizer (Muon), schedule, blocks and their order are ours, and of
+    `rates` the Trainer's best counts. Ours train on growing shares of its tokens, each a whole training with its
+    schedule, until one ends with a loss as low: forward KL from the teacher's layers, and what each part of that is
+    worth. A cache is counted as written before, with a fourth of its writing (shared by four), and with all of it. Only
+    optimizer steps and the writing count: no start of a process, no validation.
     """
 
     vocab: int = 4096
     context: int = 128
     student_layers: int = 2
     teacher_layers: int = 8
-    width: int = 256
-    heads: int = 4
-    teacher_tokens: int = 500_000
-    tokens: int = 160_000
+    width: int = 192
+    heads: int = 3
+    teacher_tokens: int = 400_000
+    tokens: int = 128_000
     batch: int = 8
-    rates: tuple[float, ...] = (4e-3, 8e-3, 1.6e-2)
+    rates: tuple[float, ...] = (8e-3, 1.6e-2)
     rate: float = 8e-3
     teachers_rate: float = 4e-3
-    shares: tuple[float, ...] = (1 / 64, 1 / 32, 1 / 24, 1 / 16, 1 / 12, 1 / 8, 1 / 6, 1 / 4, 1 / 3, 1 / 2, 3 / 4, 1.0)
+    shares: tuple[float, ...] = (1 / 32, 1 / 16, 1 / 12, 1 / 8, 1 / 6, 1 / 4, 1 / 3, 1 / 2, 3 / 4, 1.0)
     precision: str = "bf16"
-    repeats: int = 2
+    repeats: int = 1
+    folder: str = ""
+    """Where corpus and teacher are kept, and found again by the next call; empty: nowhere."""
 
     def rows(self) -> Iterator[Row]:
         """Rows of each of our ways beside each trainer that is installed.
@@ -89,9 +91,10 @@ class ToLoss:
         if "trainer" not in found:
             install = "pip install 'mome-orchestrator[bench]'"
             raise ResourceError("there is nothing to compare with: accelerate is not installed", fix=install)
-        with tempfile.TemporaryDirectory() as folder:
-            self._prepare(Path(folder))
-            yield from _Race(self, folder).rows(found)
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(self.folder or temporary).absolute()
+            self._prepare(folder)
+            yield from _Race(self, str(folder)).rows(found)
 
     def _prepare(self, root: Path) -> None:
         """Links to blocks, tokenizer and teacher of a run of its own."""
@@ -110,6 +113,7 @@ class ToLoss:
         made = execute(make_plan(recipe, Store(root / "run"), until=["teacher"]), runner, [], lambda _: None)
         runner.close()
         for name in ("blocks", "tokenizer", "teacher"):
+            (root / name).unlink(missing_ok=True)
             (root / name).symlink_to(made[name].folder, target_is_directory=True)
 
     def _teaching(self) -> dict[str, Any]:
@@ -130,37 +134,46 @@ class _Race:
 
     def rows(self, baselines: Sequence[str]) -> Iterator[Row]:
         bench, whole = self.bench, self._contender(self.bench.tokens)
-        caches = {source: run([replace(whole, way="cache", source=source)])[0] for source in SOURCES}
-        tried = run([replace(whole, way="trainer", rate=rate) for rate in bench.rates])
-        best = bench.rates[tried.index(min(tried, key=lambda trained: trained.loss))]
+        tried = run([[replace(whole, way="trainer", rate=rate) for rate in bench.rates]])[0]
+        first = min(tried, key=lambda trained: trained.loss)
+        best = bench.rates[tried.index(first)]
         notice(f"the Trainer's losses: {dict(zip(bench.rates, (each.loss for each in tried), strict=True))}")
         theirs = {way: replace(whole, way=way, rate=best) for way in baselines}
-        times = {way: run([contender]) for way, contender in theirs.items()}
+        times = {way: [first] if way == "trainer" else run([[contender]])[0] for way, contender in theirs.items()}
         targets = {way: times[way][0].loss for way in baselines}
-        reached = {way: self._reached(way, targets) for way in WAYS}
-        ours = sorted({(way, n) for way, found in reached.items() for n in found.values()}, key=str)
-        measured: dict[tuple[_Way, int], list[Trained]] = {key: [] for key in ours}
-        for repeat in range(bench.repeats):
-            for way, contender in theirs.items():
-                times[way] += run([contender]) if repeat else []
-            for key, trained in zip(ours, run([self._ours(*key) for key in ours]), strict=True):
-                measured[key].append(trained)
-        for baseline, loss in targets.items():
-            for way in WAYS:
-                if tokens := reached[way].get(baseline):
-                    name, cache = f"to {loss:.3f} of {BASELINES[baseline][1]}", caches.get(way.source)
-                    yield from self._beside(name, way, tokens, measured[way, tokens], times[baseline], cache)
-
-    def _reached(self, way: _Way, targets: Mapping[str, float]) -> dict[str, int]:
-        """Tokens of the shortest training that ends as low as each baseline's."""
-        tokens = sorted({self._whole(share * self.bench.tokens) for share in self.bench.shares})
-        found = run([self._ours(way, n) for n in tokens], min(targets.values()))
-        notice(f"{way.name}: " + ", ".join(f"{t.loss:.3f} after {n}" for n, t in zip(tokens, found, strict=False)))
-        first = {
-            name: next((n for n, t in zip(tokens, found, strict=False) if t.loss <= loss), 0)
+        caches, measured = self._search(min(targets.values()))
+        reached = {
+            (name, way): next((n for n, found in points.items() if found[0].loss <= loss), 0)
             for name, loss in targets.items()
+            for way, points in measured.items()
         }
-        return {name: n for name, n in first.items() if n}
+        again = sorted({(way, n) for (_, way), n in reached.items() if n}, key=str)
+        for _ in range(1, bench.repeats):
+            for way, contender in theirs.items():
+                times[way] += run([[contender]])[0]
+            for (way, n), trained in zip(again, run([[self._ours(*key)] for key in again]), strict=True):
+                measured[way][n] += trained
+        for (name, way), n in reached.items():
+            if n:
+                case, cache = f"to {targets[name]:.3f} of {BASELINES[name][1]}", caches.get(way.source)
+                yield from self._beside(case, way, n, measured[way][n], times[name], cache)
+
+    def _search(self, target: float) -> tuple[dict[str, Trained], dict[_Way, dict[int, list[Trained]]]]:
+        """The caches as they were written, and what came of our trainings of each way, shorter ones first."""
+        whole = self._contender(self.bench.tokens)
+        tokens = sorted({self._whole(share * self.bench.tokens) for share in self.bench.shares})
+        caches, *found = run(
+            [
+                [replace(whole, way="cache", source=source) for source in SOURCES],
+                *([self._ours(way, n) for n in tokens] for way in WAYS),
+            ],
+            target,
+        )
+        for way, points in zip(WAYS, found, strict=True):
+            ends = (f"{trained.loss:.3f} after {n}" for n, trained in zip(tokens, points, strict=False))
+            notice(f"{way.name}: {', '.join(ends)}")
+        ours = [{n: [point] for n, point in zip(tokens, points, strict=False)} for points in found]
+        return dict(zip(SOURCES, caches, strict=True)), dict(zip(WAYS, ours, strict=True))
 
     def _beside(
         self,

@@ -46,11 +46,15 @@ struct Bf16 {
   }
   // To the nearest, ties to even, as torch rounds; a NaN stays one.
   static void store(uint16_t* x, __mmask16 mask, __m512 value) {
+#ifdef __AVX512BF16__
+    _mm256_mask_storeu_epi16(x, mask, (__m256i)_mm512_cvtneps_pbh(value));
+#else
     const __m512i bits = _mm512_castps_si512(value);
     const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
     __m512i rounded = _mm512_add_epi32(_mm512_add_epi32(bits, odd), _mm512_set1_epi32(0x7FFF));
     rounded = _mm512_mask_mov_epi32(rounded, _mm512_cmp_ps_mask(value, value, _CMP_UNORD_Q), _mm512_set1_epi32(-1));
     _mm256_mask_storeu_epi16(x, mask, _mm512_cvtepi32_epi16(_mm512_srli_epi32(rounded, 16)));
+#endif
   }
   static float widen(uint16_t x) {
     const uint32_t bits = (uint32_t)x << 16;
