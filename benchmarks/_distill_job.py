@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 Way = Literal["ours", "trainer", "trl"]
-Teacher = Literal["live", "hidden_cache"]
+Teacher = Literal["live", "hidden_cache", "sampled_cache", "none"]
 Precision = Literal["bf16", "fp32"]
 LANGUAGE = "en"
 OPTIMIZER = AdamW(lr=1e-3)
@@ -33,8 +33,8 @@ class Job:
 
     Attributes:
         way: "ours", a Hugging Face "trainer" with dense losses, or "trl".
-        teacher: "live" or "hidden_cache"; the others' is always live.
-        alpha: weight of cross-entropy, the rest is reverse KL's.
+        teacher: the others' is always live; "none": cross-entropy alone.
+        alpha: weight of cross-entropy, the rest is reverse KL's, or with samples of the teacher forward KL's.
         folder: written by `_distill_inputs`.
         shares: measure where our time goes, too.
     """

@@ -23,7 +23,8 @@ BASELINES: dict[Way, tuple[str, str, float]] = {
     "trl": ("trl", "TRL's GKDTrainer", 0.0),
 }
 """The package they need, what they are called, and the weight of cross-entropy beside reverse KL: TRL has none."""
-TEACHERS: tuple[Teacher, ...] = ("live", "hidden_cache")
+TEACHERS: tuple[Teacher, ...] = ("live", "hidden_cache", "sampled_cache")
+ALONE: Teacher = "none"
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,10 @@ class Distill:
 
     Same initial student, untrained teacher, random blocks in the same order, AdamW, clipping, precision and threads
     (torch's default; OMP_NUM_THREADS sets them). Beside the Trainer the loss is CE and reverse KL at 0.5 each, beside
-    TRL reverse KL alone: GKDTrainer at lmbda 0 and beta 1 is that, from transformers' dense logits. Our cache of the
-    teacher is written before, and not in the figures. Then: where our own time goes.
+    TRL reverse KL alone: GKDTrainer at lmbda 0 and beta 1 is that, from transformers' dense logits. With samples of the
+    teacher the divergence is forward KL, so that loss compares with no other. Our caches of the teacher are written
+    before, and not in the figures. CPU time is that of a step, on all cores. Then: ours beside training by
+    cross-entropy alone, and where our own time goes.
     """
 
     vocab: int = 32_000
@@ -83,18 +86,27 @@ class Distill:
             return job.run()
 
         found: dict[str, list[Outcome]] = defaultdict(list)
+        beside_trainer = baseline == "trainer"
         for repeat in range(self.repeats):
             found[baseline].append(run(baseline, "live"))
-            for teacher in TEACHERS:
-                found[teacher].append(run("ours", teacher, shares=repeat == 0 and baseline == "trainer"))
+            for teacher in (*TEACHERS, *((ALONE,) if beside_trainer else ())):
+                shares = repeat == 0 and beside_trainer and teacher in TEACHERS
+                found[teacher].append(run("ours", teacher, shares=shares))
         for teacher in TEACHERS:
-            case = f"{precision}, {teacher}, beside {name}"
-            ours, theirs = found[teacher], found[baseline]
-            yield compare(case, "speed", "tokens/s", *(list(map(self._speed, each)) for each in (ours, theirs)))
-            yield compare(case, "final loss", "nat", *([each.losses[-1] for each in side] for side in (ours, theirs)))
+            yield from self._rows(f"{precision}, {teacher}, beside {name}", found[teacher], found[baseline])
+            if teacher != "sampled_cache":
+                sides = ([each.losses[-1] for each in found[side]] for side in (teacher, baseline))
+                yield compare(f"{precision}, {teacher}, beside {name}", "final loss", "nat", *sides)
+        for teacher in TEACHERS[1:] if beside_trainer else ():
+            yield from self._rows(f"{precision}, {teacher}, beside cross-entropy alone", found[teacher], found[ALONE])
         for teacher in TEACHERS:
             for part, share in found[teacher][0].shares.items():
                 yield single(f"{precision}, {teacher}, ours: {part}", "share of step time", "", share, 1.0)
+
+    def _rows(self, case: str, ours: list[Outcome], theirs: list[Outcome]) -> Iterator[Row]:
+        yield compare(case, "speed", "tokens/s", *(list(map(self._speed, side)) for side in (ours, theirs)))
+        times = ([statistics.median(each.cpu_seconds[self.warmup :]) for each in side] for side in (ours, theirs))
+        yield compare(case, "CPU time", "s", *times)
 
     def _speed(self, outcome: Outcome) -> float:
         return self.batch * self.context / statistics.median(outcome.seconds[self.warmup :])

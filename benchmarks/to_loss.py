@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -66,11 +66,11 @@ class ToLoss:
     vocab: int = 4096
     context: int = 128
     student_layers: int = 2
-    teacher_layers: int = 8
+    teacher_layers: int = 6
     width: int = 192
     heads: int = 3
-    teacher_tokens: int = 400_000
-    tokens: int = 128_000
+    teacher_tokens: int = 300_000
+    tokens: int = 96_000
     batch: int = 8
     rates: tuple[float, ...] = (8e-3, 1.6e-2)
     rate: float = 8e-3

@@ -170,11 +170,13 @@ class Objective:
         kind = native.kind_of(self.soft) if self.soft.temperature == 1 else None
         if isinstance(teacher, ChunkSamples):
             return None if kind is None else native.SAMPLES
-        return kind if teacher.plain else None
+        return kind if isinstance(teacher, ChunkHead) and teacher.plain else None
 
     def _by_kernel(self, kind: int, student: ChunkHead, teacher: ChunkTeacher | None, targets_C: Tensor) -> Tensor:
         weights = self.alpha, self.beta
-        given = teacher.ids_CK if isinstance(teacher, ChunkSamples) else None if teacher is None else teacher.logits_CV
+        given = None
+        if isinstance(teacher, ChunkSamples | ChunkHead):
+            given = teacher.ids_CK if isinstance(teacher, ChunkSamples) else teacher.logits_CV
         losses_2C = native.rows(kind, student.logits_CV, targets_C, given, weights, write=self.differentiate)
         sums_4 = losses_2C.new_zeros(4)
         sums_4[:2] = losses_2C.sum(1)
@@ -218,3 +220,14 @@ def add_outer(grad_VD: Tensor, grad_CV: Tensor, hidden_CD: Tensor) -> None:
     for start in range(0, len(grad_VD), block):
         part = slice(start, start + block)
         grad_VD[part] += grad_CV[:, part].t() @ hidden_CD
+
+
+def default_chunk(weight_VD: Tensor, product: torch.dtype) -> int:
+    """Tokens of a chunk: 2^24 logits on the CPU (64 MB in fp32), 2^27 on a GPU, which needs larger products to be busy.
+
+    Fewer tokens read and write the head and its gradient more often. Heads that are widened for the products need room
+    for that as well.
+    """
+    on_cpu = 24 if product.itemsize <= weight_VD.dtype.itemsize else 23
+    logits = 1 << (on_cpu if weight_VD.device.type == "cpu" else 27)
+    return max(16, logits // len(weight_VD))
