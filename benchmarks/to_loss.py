@@ -66,11 +66,11 @@ class ToLoss:
     vocab: int = 4096
     context: int = 128
     student_layers: int = 2
-    teacher_layers: int = 6
+    teacher_layers: int = 4
     width: int = 192
     heads: int = 3
-    teacher_tokens: int = 300_000
-    tokens: int = 96_000
+    teacher_tokens: int = 200_000
+    tokens: int = 65_536
     batch: int = 8
     rates: tuple[float, ...] = (8e-3, 1.6e-2)
     rate: float = 8e-3
@@ -109,7 +109,7 @@ class ToLoss:
                 "experts": {"model": self.student},
             }
         )
-        runner = LocalRunner(ResourcesConfig(device="cpu"))
+        runner = LocalRunner(ResourcesConfig(device="cpu", threads=torch.get_num_threads()))
         made = execute(make_plan(recipe, Store(root / "run"), until=["teacher"]), runner, [], lambda _: None)
         runner.close()
         for name in ("blocks", "tokenizer", "teacher"):

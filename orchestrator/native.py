@@ -24,7 +24,11 @@ log = logging.getLogger("mome.native")
 def load(source: Path) -> Any:
     """The functions of a file; None where there is no compiler, another processor, or none are wanted."""
     compiler = shutil.which(os.environ.get("CXX", "g++"))
-    if os.environ.get(OFF) == "0" or compiler is None or not _has_avx512():
+    if os.environ.get(OFF) == "0":
+        return None
+    if compiler is None or not _has_avx512():
+        lacking = "C++ compiler" if compiler is None else "AVX-512"
+        log.info("torch computes in the place of our own kernel %s: this machine has no %s", source.stem, lacking)
         return None
     try:
         return ctypes.CDLL(str(_built(compiler, source)))

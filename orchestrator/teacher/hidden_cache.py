@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from orchestrator.teacher._base import CachedTeacherSource, Teacher, TeacherModel, TeacherStates
+from orchestrator.teacher._base import CachedTeacherSource, Teacher, TeacherModel, TeacherStates, narrowed
 
 
 @dataclass(frozen=True)
@@ -39,5 +39,5 @@ class _Reader:
         self._head = model.student_head(model.frozen()[1])  # the rest of the model is let go
 
     def states(self, ids_BT: Tensor, rows_B2: Tensor) -> TeacherStates:
-        kept = self._source.cached(rows_B2, ids_BT.device)
+        kept, self._head = self._source.cached(rows_B2, ids_BT.device), narrowed(self._head)
         return TeacherStates(kept["hidden"], *self._head, rest=kept.get("rest"))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from orchestrator.teacher._base import Teacher, TeacherModel, TeacherSource, TeacherStates
+from orchestrator.teacher._base import Teacher, TeacherModel, TeacherSource, TeacherStates, narrowed
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class _LiveTeacher:
 
     @torch.no_grad()
     def states(self, ids_BT: Tensor, rows_B2: Tensor) -> TeacherStates:
-        kept = self._source.kept
+        kept, self._head = self._source.kept, narrowed(self._head)
         if kept is None:
             return TeacherStates(self._source.hidden_states(self._model, ids_BT), *self._head)
         hidden_BTD = self._source.hidden_states(self._model, kept.whole(rows_B2).to(ids_BT.device))
