@@ -143,20 +143,20 @@ class _Race:
         targets = {way: times[way][0].loss for way in baselines}
         caches, measured = self._search(min(targets.values()))
         reached = {
-            (name, way): next((n for n, found in points.items() if found[0].loss <= loss), 0)
-            for name, loss in targets.items()
-            for way, points in measured.items()
+            (baseline, ours): next((n for n, found in points.items() if found[0].loss <= loss), 0)
+            for baseline, loss in targets.items()
+            for ours, points in measured.items()
         }
-        again = sorted({(way, n) for (_, way), n in reached.items() if n}, key=str)
+        again = sorted({(ours, n) for (_, ours), n in reached.items() if n}, key=str)
         for _ in range(1, bench.repeats):
             for way, contender in theirs.items():
                 times[way] += run([[contender]])[0]
-            for (way, n), trained in zip(again, run([[self._ours(*key)] for key in again]), strict=True):
-                measured[way][n] += trained
-        for (name, way), n in reached.items():
+            for (ours, n), trained in zip(again, run([[self._ours(*key)] for key in again]), strict=True):
+                measured[ours][n] += trained
+        for (baseline, ours), n in reached.items():
             if n:
-                case, cache = f"to {targets[name]:.3f} of {BASELINES[name][1]}", caches.get(way.source)
-                yield from self._beside(case, way, n, measured[way][n], times[name], cache)
+                case, cache = f"to {targets[baseline]:.3f} of {BASELINES[baseline][1]}", caches.get(ours.source)
+                yield from self._beside(case, ours, n, measured[ours][n], times[baseline], cache)
 
     def _search(self, target: float) -> tuple[dict[str, Trained], dict[_Way, dict[int, list[Trained]]]]:
         """The caches as they were written, and what came of our trainings of each way, shorter ones first."""
@@ -217,7 +217,7 @@ class _Race:
     @property
     def _cache_flops(self) -> float:
         blocks = TokenBlocks.open(Path(self.folder) / "blocks", "train")
-        return 2.0 * self._sizes[1].parameters * blocks.count(LANGUAGE) * blocks.context
+        return float(2 * self._sizes[1].parameters * blocks.count(LANGUAGE) * blocks.context)
 
     @cached_property
     def _sizes(self) -> tuple[Any, Any]:

@@ -165,8 +165,8 @@ class _Plan:
             yield (each if whole else self.valid[each] for each in rows), 1.0
             return
         taught, others, scale = draw(self.valid, self.positions)
-        yield iter(taught.split(self.chunk)), scale
-        yield iter(others.split(self.chunk)), 0.0
+        yield iter(torch.split(taught, self.chunk)), scale
+        yield iter(torch.split(others, self.chunk)), 0.0
 
     def sums(self, loss: Tensor, sums_4: Tensor) -> LossSums:
         ce, soft, ce_slope, soft_slope = sums_4

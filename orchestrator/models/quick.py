@@ -35,7 +35,7 @@ def quicken(model: nn.Module, context: int, *, bf16: bool) -> None:
 
 
 def narrow(model: nn.Module, dtype: torch.dtype) -> None:
-    """Hold the weights of linear layers in autocast's type, in place: for a frozen model whose every pass autocast is in.
+    """Hold weights of linear layers in autocast's type, in place: for a frozen model that never runs without it.
 
     Autocast rounds a frozen weight in each pass; results are the same to the last bit. Weights that an embedding shares
     stay as they are. A second call changes nothing.
@@ -45,8 +45,9 @@ def narrow(model: nn.Module, dtype: torch.dtype) -> None:
     shared = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
     for module in model.modules():
         if isinstance(module, nn.Linear | Conv1D) and id(module.weight) not in shared:
-            if module.weight.dtype == torch.float32 and not module.weight.requires_grad:
-                module.to(dtype)
+            weight = module.weight
+            narrowable = weight.dtype == torch.float32 and not weight.requires_grad
+            module.to(dtype if narrowable else weight.dtype)
 
 
 def _hold_scores(model: Any) -> None:
