@@ -71,7 +71,8 @@ def _objective(job: Job) -> Objective:
     model = teacher_model(folder / "teacher", "cpu", blocks, caches)
     teacher = create("teacher", job.teacher, {}).open(model)
     soft = ForwardKL() if job.teacher == "sampled_cache" else ReverseKL()
-    return DistillationObjective(soft=soft, schedule=Fixed(alpha=job.alpha), teacher=teacher)
+    schedule = Fixed(alpha=job.alpha)
+    return DistillationObjective(soft=soft, schedule=schedule, teacher=teacher, positions=job.positions)
 
 
 def _mark(target: object, method: str, label: str) -> None:

@@ -37,6 +37,7 @@ class Job:
         alpha: weight of cross-entropy, the rest is reverse KL's, or with samples of the teacher forward KL's.
         folder: written by `_distill_inputs`.
         shares: measure where our time goes, too.
+        positions: share of them that our soft loss is computed at.
     """
 
     way: Way
@@ -49,6 +50,7 @@ class Job:
     steps: int
     threads: int
     shares: bool = False
+    positions: float = 1.0
 
     def run(self) -> Outcome:
         """Train in a new process.

@@ -23,8 +23,16 @@ BASELINES: dict[Way, tuple[str, str, float]] = {
     "trl": ("trl", "TRL's GKDTrainer", 0.0),
 }
 """The package they need, what they are called, and the weight of cross-entropy beside reverse KL: TRL has none."""
-TEACHERS: tuple[Teacher, ...] = ("live", "hidden_cache", "sampled_cache")
-ALONE: Teacher = "none"
+OURS: dict[str, tuple[Teacher, float]] = {
+    "live": ("live", 1.0),
+    "hidden_cache": ("hidden_cache", 1.0),
+    "hidden_cache, a quarter of the positions": ("hidden_cache", 0.25),
+    "sampled_cache": ("sampled_cache", 1.0),
+}
+"""Our teachers, and the share of the positions that the soft loss is computed at."""
+EXACT = ("live", "hidden_cache")
+"""Those whose loss is the baselines'."""
+ALONE = "none"
 
 
 @dataclass(frozen=True)
@@ -79,29 +87,28 @@ class Distill:
                         yield from self._compare(folder, precision, baseline, name, alpha)
 
     def _compare(self, folder: str, precision: Precision, baseline: Way, name: str, alpha: float) -> Iterator[Row]:
-        def run(way: Way, teacher: Teacher, shares: bool = False) -> Outcome:
+        def run(way: Way, ours: str = "live", shares: bool = False) -> Outcome:
             student = gpt2(self.student_layers, self.student_width, self.student_heads)
-            threads = torch.get_num_threads()
-            job = Job(way, teacher, precision, alpha, folder, student, self.batch, self.steps, threads, shares)
-            return job.run()
+            threads, (teacher, positions) = torch.get_num_threads(), OURS.get(ours, ("none", 1.0))
+            sizes = (student, self.batch, self.steps, threads)
+            return Job(way, teacher, precision, alpha, folder, *sizes, shares, positions).run()
 
         found: dict[str, list[Outcome]] = defaultdict(list)
         beside_trainer = baseline == "trainer"
         for repeat in range(self.repeats):
-            found[baseline].append(run(baseline, "live"))
-            for teacher in (*TEACHERS, *((ALONE,) if beside_trainer else ())):
-                shares = repeat == 0 and beside_trainer and teacher in TEACHERS
-                found[teacher].append(run("ours", teacher, shares=shares))
-        for teacher in TEACHERS:
-            yield from self._rows(f"{precision}, {teacher}, beside {name}", found[teacher], found[baseline])
-            if teacher != "sampled_cache":
-                sides = ([each.losses[-1] for each in found[side]] for side in (teacher, baseline))
-                yield compare(f"{precision}, {teacher}, beside {name}", "final loss", "nat", *sides)
-        for teacher in TEACHERS[1:] if beside_trainer else ():
-            yield from self._rows(f"{precision}, {teacher}, beside cross-entropy alone", found[teacher], found[ALONE])
-        for teacher in TEACHERS:
-            for part, share in found[teacher][0].shares.items():
-                yield single(f"{precision}, {teacher}, ours: {part}", "share of step time", "", share, 1.0)
+            found[baseline].append(run(baseline))
+            for ours in (*OURS, *((ALONE,) if beside_trainer else ())):
+                found[ours].append(run("ours", ours, shares=repeat == 0 and beside_trainer and ours in OURS))
+        for ours in OURS:
+            yield from self._rows(f"{precision}, {ours}, beside {name}", found[ours], found[baseline])
+            if ours in EXACT:
+                sides = ([each.losses[-1] for each in found[side]] for side in (ours, baseline))
+                yield compare(f"{precision}, {ours}, beside {name}", "final loss", "nat", *sides)
+        for ours in OURS if beside_trainer else ():
+            yield from self._rows(f"{precision}, {ours}, beside cross-entropy alone", found[ours], found[ALONE])
+        for ours in OURS:
+            for part, share in found[ours][0].shares.items():
+                yield single(f"{precision}, {ours}, ours: {part}", "share of step time", "", share, 1.0)
 
     def _rows(self, case: str, ours: list[Outcome], theirs: list[Outcome]) -> Iterator[Row]:
         yield compare(case, "speed", "tokens/s", *(list(map(self._speed, side)) for side in (ours, theirs)))

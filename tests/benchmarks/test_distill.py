@@ -74,11 +74,11 @@ def test_rows_compare_medians_after_the_warmup(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
     rows = list(create("benchmarks", "distill", TINY).rows())
     speeds = {row.case: (row.ours, row.ratio) for row in rows if row.metric == "speed"}
-    assert len(speeds) == 2 * (2 * 3 + 2)
+    assert len(speeds) == 2 * (2 * 4 + 4)
     assert speeds["bf16, live, beside a Hugging Face Trainer with dense losses"] == (16.0, 2.0)
     assert speeds["fp32, hidden_cache, beside TRL's GKDTrainer"] == (16.0, 4.0)
     assert {row.ours for row in rows if row.metric == "final loss"} == {1.0}
-    assert [row.ratio for row in rows if row.metric == "share of step time"] == [0.5] * 6
+    assert [row.ratio for row in rows if row.metric == "share of step time"] == [0.5] * 8
 
 
 @pytest.mark.usefixtures("_invented")
