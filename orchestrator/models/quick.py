@@ -35,19 +35,16 @@ def quicken(model: nn.Module, context: int, *, bf16: bool) -> None:
 
 
 def narrow(model: nn.Module, dtype: torch.dtype) -> None:
-    """Hold weights of linear layers in autocast's type, in place: for a frozen model that never runs without it.
+    """Hold weights of GPT-2's linear layers in autocast's type, in place: for a frozen model that never runs without it.
 
-    Autocast rounds a frozen weight in each pass; results are the same to the last bit. Weights that an embedding shares
-    stay as they are. A second call changes nothing.
+    Autocast rounds a frozen weight in each pass; results are the same to the last bit. Other models stay as they are:
+    their own code may leave autocast for some layers. A second call changes nothing.
     """
     from transformers.pytorch_utils import Conv1D
 
-    shared = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
     for module in model.modules():
-        if isinstance(module, nn.Linear | Conv1D) and id(module.weight) not in shared:
-            weight = module.weight
-            narrowable = weight.dtype == torch.float32 and not weight.requires_grad
-            module.to(dtype if narrowable else weight.dtype)
+        if isinstance(module, Conv1D) and module.weight.dtype == torch.float32 and not module.weight.requires_grad:
+            module.to(dtype)
 
 
 def _hold_scores(model: Any) -> None:
