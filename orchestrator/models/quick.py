@@ -35,7 +35,7 @@ def quicken(model: nn.Module, context: int, *, bf16: bool) -> None:
 
 
 def narrow(model: nn.Module, dtype: torch.dtype) -> None:
-    """Hold weights of GPT-2's linear layers in autocast's type, in place: for a frozen model that never runs without it.
+    """Hold weights of GPT-2's linear layers in autocast's type, in place: for a frozen model that runs in it alone.
 
     Autocast rounds a frozen weight in each pass; results are the same to the last bit. Other models stay as they are:
     their own code may leave autocast for some layers. A second call changes nothing.
