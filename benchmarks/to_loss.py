@@ -77,6 +77,8 @@ class ToLoss:
     teachers_rate: float = 4e-3
     shares: tuple[float, ...] = (1 / 32, 1 / 16, 1 / 12, 1 / 8, 1 / 6, 1 / 4, 1 / 3, 1 / 2, 3 / 4, 1.0)
     precision: str = "bf16"
+    ways: tuple[str, ...] = tuple(way.name for way in WAYS)
+    """Our ways to train, by the names of their rows."""
     repeats: int = 1
     folder: str = ""
     """Where corpus and teacher are kept, and found again by the next call; empty: nowhere."""
@@ -160,20 +162,20 @@ class _Race:
 
     def _search(self, target: float) -> tuple[dict[str, Trained], dict[_Way, dict[int, list[Trained]]]]:
         """The caches as they were written, and what came of our trainings of each way, shorter ones first."""
-        whole = self._contender(self.bench.tokens)
+        whole, ways = self._contender(self.bench.tokens), [way for way in WAYS if way.name in self.bench.ways]
         tokens = sorted({self._whole(share * self.bench.tokens) for share in self.bench.shares})
         caches, *found = run(
             [
                 [replace(whole, way="cache", source=source) for source in SOURCES],
-                *([self._ours(way, n) for n in tokens] for way in WAYS),
+                *([self._ours(way, n) for n in tokens] for way in ways),
             ],
             target,
         )
-        for way, points in zip(WAYS, found, strict=True):
+        for way, points in zip(ways, found, strict=True):
             ends = (f"{trained.loss:.3f} after {n}" for n, trained in zip(tokens, points, strict=False))
             notice(f"{way.name}: {', '.join(ends)}")
         ours = [{n: [point] for n, point in zip(tokens, points, strict=False)} for points in found]
-        return dict(zip(SOURCES, caches, strict=True)), dict(zip(WAYS, ours, strict=True))
+        return dict(zip(SOURCES, caches, strict=True)), dict(zip(ways, ours, strict=True))
 
     def _beside(
         self,
