@@ -20,6 +20,7 @@ from benchmarks._distill_job import LANGUAGE, OPTIMIZER, Job, Outcome
 from orchestrator.config.base import PluginSpec
 from orchestrator.config.recipe import TrainingConfig
 from orchestrator.environment import Environment
+from orchestrator.losses.forward_kl import ForwardKL
 from orchestrator.losses.reverse_kl import ReverseKL
 from orchestrator.plugins import create
 from orchestrator.schedules import LossHistory
@@ -27,7 +28,7 @@ from orchestrator.schedules.fixed import Fixed
 from orchestrator.stages._teaching import cache_identity, teacher_model
 from orchestrator.teacher import Cache
 from orchestrator.training.batches import micro_batches
-from orchestrator.training.objective import DistillationObjective
+from orchestrator.training.objective import CrossEntropyObjective, DistillationObjective, Objective
 from orchestrator.training.step import Clock, train_step
 from orchestrator.training.strategies.single import Single
 
@@ -45,27 +46,33 @@ def train_ours(job: Job) -> Outcome:
         device = torch.device("cpu")
         return train_step(handle, objective, batches, LossHistory(), OPTIMIZER.lr, clock, device).loss
 
-    seconds, losses = [], []
+    seconds, cpu_seconds, losses = [], [], []
     for number in range(job.steps):
-        start = time.perf_counter()
+        start, cpu = time.perf_counter(), time.process_time()
         losses.append(step(number))
         seconds.append(time.perf_counter() - start)
+        cpu_seconds.append(time.process_time() - cpu)
     if not job.shares:
-        return Outcome(seconds, losses)
-    _mark(objective.teacher, "states", "teacher")
+        return Outcome(seconds, cpu_seconds, losses)
+    if isinstance(objective, DistillationObjective):
+        _mark(objective.teacher, "states", "teacher")
     _mark(handle, "step", "optimizer")
-    return Outcome(seconds, losses, _shares(lambda: step(0)))
+    return Outcome(seconds, cpu_seconds, losses, _shares(lambda: step(0)))
 
 
-def _objective(job: Job) -> DistillationObjective:
+def _objective(job: Job) -> Objective:
+    if job.teacher == "none":
+        return CrossEntropyObjective()
     folder, blocks = Path(job.folder), job.blocks
     caches = {}
-    if job.teacher == "hidden_cache":
+    if job.teacher != "live":
         identity = cache_identity(PluginSpec(type=job.teacher), folder / "teacher", blocks, LANGUAGE)
-        caches[0] = Cache(folder / f"cache-{job.precision}", identity)
+        caches[0] = Cache(folder / f"{job.teacher}-{job.precision}", identity)
     model = teacher_model(folder / "teacher", "cpu", blocks, caches)
     teacher = create("teacher", job.teacher, {}).open(model)
-    return DistillationObjective(soft=ReverseKL(), schedule=Fixed(alpha=job.alpha), teacher=teacher)
+    soft = ForwardKL() if job.teacher == "sampled_cache" else ReverseKL()
+    schedule = Fixed(alpha=job.alpha)
+    return DistillationObjective(soft=soft, schedule=schedule, teacher=teacher, positions=job.positions)
 
 
 def _mark(target: object, method: str, label: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ SPECIAL = ("<unk>", "<s>", "</s>")
 
 
 def write_inputs(root: Path, teacher: dict[str, Any], vocab_size: int, context: int, blocks: int) -> None:
-    """Write `blocks`, `teacher`, `tokenizer`, and a `cache-…` for each precision."""
+    """Write `blocks`, `teacher`, `tokenizer`, and a cache of each kind and precision, `hidden_cache-bf16` for one."""
     for name in ("blocks/train", "blocks/validation", "teacher", "tokenizer"):
         (root / name).mkdir(parents=True)
     _write_blocks(root / "blocks", vocab_size, context, blocks)
@@ -30,11 +31,11 @@ def write_inputs(root: Path, teacher: dict[str, Any], vocab_size: int, context: 
     model = build_model(PluginSpec(**teacher), vocab_size, context + 1, seed=2)
     write_model(model, root / "tokenizer", root / "teacher", {})
     inputs = {"blocks": root / "blocks", "teacher": root / "teacher"}
-    source = PluginSpec(type="hidden_cache")
-    for precision in ("fp32", "bf16"):
-        stage = CacheStage(language=LANGUAGE, teacher=source, precision=precision, seed=0)
-        (root / f"cache-{precision}").mkdir()
-        stage.run(inputs, root / f"cache-{precision}", Environment(work=root / f"cache-{precision}.work"))
+    for kind, precision in itertools.product(("hidden_cache", "sampled_cache"), ("fp32", "bf16")):
+        stage = CacheStage(language=LANGUAGE, teacher=PluginSpec(type=kind), precision=precision, seed=0)
+        out = root / f"{kind}-{precision}"
+        out.mkdir()
+        stage.run(inputs, out, Environment(work=out.with_suffix(".work")))
 
 
 def _write_blocks(folder: Path, vocab_size: int, context: int, blocks: int) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 Way = Literal["ours", "trainer", "trl"]
-Teacher = Literal["live", "hidden_cache"]
+Teacher = Literal["live", "hidden_cache", "sampled_cache", "none"]
 Precision = Literal["bf16", "fp32"]
 LANGUAGE = "en"
 OPTIMIZER = AdamW(lr=1e-3)
@@ -33,10 +33,11 @@ class Job:
 
     Attributes:
         way: "ours", a Hugging Face "trainer" with dense losses, or "trl".
-        teacher: "live" or "hidden_cache"; the others' is always live.
-        alpha: weight of cross-entropy, the rest is reverse KL's.
+        teacher: the others' is always live; "none": cross-entropy alone.
+        alpha: weight of cross-entropy, the rest is reverse KL's, or with samples of the teacher forward KL's.
         folder: written by `_distill_inputs`.
         shares: measure where our time goes, too.
+        positions: share of them that our soft loss is computed at.
     """
 
     way: Way
@@ -49,6 +50,7 @@ class Job:
     steps: int
     threads: int
     shares: bool = False
+    positions: float = 1.0
 
     def run(self) -> Outcome:
         """Train in a new process.
@@ -77,9 +79,10 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Seconds and mean loss of each step, and shares of the time of a step by part."""
+    """Seconds, those of the process on all cores, and mean loss of each step, and shares of a step's time by part."""
 
     seconds: list[float]
+    cpu_seconds: list[float]
     losses: list[float]
     shares: dict[str, float] = field(default_factory=dict)
 

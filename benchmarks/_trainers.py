@@ -15,22 +15,32 @@ from benchmarks._distill_inputs import SPECIAL
 from benchmarks._distill_job import LANGUAGE, OPTIMIZER, Job, Outcome
 from orchestrator.models import load_model
 
+Examples = list[dict[str, list[int]]]
+"""Blocks [T + 1] of token ids."""
+
 
 def train_with_trainer(job: Job) -> Outcome:
     """Train with the trainer that `job.way` names; same weights, blocks, order and optimizer as ours."""
-    student, clock = job.new_student(), _Clock()
+    student, clock = job.new_student(), Clock()
     optimizer = OPTIMIZER.build(student)
     constant = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: 1.0)
+    blocks = job.blocks
+    examples = [{"input_ids": blocks.block(LANGUAGE, index).tolist()} for index in range(blocks.count(LANGUAGE))]
+    trainer = new_trainer(job, student, (optimizer, constant), examples, clock)
+    trainer.train()
+    return Outcome(clock.seconds, clock.cpu_seconds, trainer.seen)
+
+
+def new_trainer(job: Job, student: Any, optimizers: tuple[Any, Any], examples: Examples, clock: Clock) -> Any:
+    """The trainer that `job.way` names, over `examples` in their order; `optimizers`: with a learning rate schedule."""
     common = {
         "model": student,
         "data_collator": _collate,
-        "optimizers": (optimizer, constant),
+        "optimizers": optimizers,
         "callbacks": [clock],
     }
     teacher = load_model(Path(job.folder) / "teacher" / "model")
-    trainer = _gkd(job, teacher, common) if job.way == "trl" else _dense(job, teacher, common)
-    trainer.train()
-    return Outcome(clock.seconds, trainer.seen)
+    return (_gkd if job.way == "trl" else _dense)(job, teacher, examples, common)
 
 
 def _arguments(job: Job) -> dict[str, Any]:
@@ -51,9 +61,9 @@ def _arguments(job: Job) -> dict[str, Any]:
     }
 
 
-def _dense(job: Job, teacher: Any, common: dict[str, Any]) -> Any:
+def _dense(job: Job, teacher: Any, examples: Examples, common: dict[str, Any]) -> Any:
     arguments = TrainingArguments(**_arguments(job))
-    return _DenseTrainer(teacher, job.alpha, args=arguments, train_dataset=_examples(job), **common)
+    return _DenseTrainer(teacher, job.alpha, args=arguments, train_dataset=examples, **common)
 
 
 class _DenseTrainer(Trainer):  # type: ignore[misc]
@@ -78,7 +88,7 @@ class _DenseTrainer(Trainer):  # type: ignore[misc]
         return loss
 
 
-def _gkd(job: Job, teacher: Any, common: dict[str, Any]) -> Any:
+def _gkd(job: Job, teacher: Any, examples: Examples, common: dict[str, Any]) -> Any:
     """GKDTrainer off-policy (lmbda 0), its beta at 1: reverse KL alone, for it has no cross-entropy."""
     from datasets import Dataset
     from trl.experimental.gkd import GKDConfig, GKDTrainer
@@ -95,7 +105,7 @@ def _gkd(job: Job, teacher: Any, common: dict[str, Any]) -> Any:
     trainer = Recording(
         teacher_model=teacher,
         args=GKDConfig(lmbda=0.0, beta=1.0, temperature=1.0, **_arguments(job)),
-        train_dataset=Dataset.from_list(_examples(job)),
+        train_dataset=Dataset.from_list(examples),
         processing_class=PreTrainedTokenizerFast(
             tokenizer_file=str(Path(job.folder) / "tokenizer" / "tokenizer.json"),
             unk_token=unknown,
@@ -109,11 +119,6 @@ def _gkd(job: Job, teacher: Any, common: dict[str, Any]) -> Any:
     return trainer
 
 
-def _examples(job: Job) -> list[dict[str, list[int]]]:
-    blocks = job.blocks
-    return [{"input_ids": blocks.block(LANGUAGE, index).tolist()} for index in range(blocks.count(LANGUAGE))]
-
-
 def _collate(examples: list[dict[str, Any]]) -> dict[str, Tensor]:
     """Whole blocks [B, T + 1]: trainers shift labels themselves, and a first label is never one."""
     ids = torch.tensor([example["input_ids"] for example in examples])
@@ -122,16 +127,18 @@ def _collate(examples: list[dict[str, Any]]) -> dict[str, Tensor]:
     return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": labels}
 
 
-class _Clock(TrainerCallback):  # type: ignore[misc]
-    """Seconds from the end of a step to the end of the next."""
+class Clock(TrainerCallback):  # type: ignore[misc]
+    """Seconds from the end of a step to the end of the next, and those of the process on all cores."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
+        self.cpu_seconds: list[float] = []
 
     def on_train_begin(self, *_: Any, **__: Any) -> None:
-        self.last = time.perf_counter()
+        self._last, self._cpu = time.perf_counter(), time.process_time()
 
     def on_step_end(self, *_: Any, **__: Any) -> None:
-        now = time.perf_counter()
-        self.seconds.append(now - self.last)
-        self.last = now
+        now, cpu = time.perf_counter(), time.process_time()
+        self.seconds.append(now - self._last)
+        self.cpu_seconds.append(cpu - self._cpu)
+        self._last, self._cpu = now, cpu

@@ -15,6 +15,7 @@ import torch
 from benchmarks._distill_inputs import write_inputs
 from benchmarks._distill_job import Job, Outcome, Precision, Teacher, Way, gpt2
 from benchmarks._rows import Row, compare, notice, single
+from benchmarks.to_loss import ToLoss
 from orchestrator.errors import ResourceError
 
 BASELINES: dict[Way, tuple[str, str, float]] = {
@@ -22,7 +23,16 @@ BASELINES: dict[Way, tuple[str, str, float]] = {
     "trl": ("trl", "TRL's GKDTrainer", 0.0),
 }
 """The package they need, what they are called, and the weight of cross-entropy beside reverse KL: TRL has none."""
-TEACHERS: tuple[Teacher, ...] = ("live", "hidden_cache")
+OURS: dict[str, tuple[Teacher, float]] = {
+    "live": ("live", 1.0),
+    "hidden_cache": ("hidden_cache", 1.0),
+    "hidden_cache, a quarter of the positions": ("hidden_cache", 0.25),
+    "sampled_cache": ("sampled_cache", 1.0),
+}
+"""Our teachers, and the share of the positions that the soft loss is computed at."""
+EXACT = ("live", "hidden_cache")
+"""Those whose loss is the baselines'."""
+ALONE = "none"
 
 
 @dataclass(frozen=True)
@@ -31,8 +41,10 @@ class Distill:
 
     Same initial student, untrained teacher, random blocks in the same order, AdamW, clipping, precision and threads
     (torch's default; OMP_NUM_THREADS sets them). Beside the Trainer the loss is CE and reverse KL at 0.5 each, beside
-    TRL reverse KL alone: GKDTrainer at lmbda 0 and beta 1 is that, from transformers' dense logits. Our cache of the
-    teacher is written before, and not in the figures. Then: where our own time goes.
+    TRL reverse KL alone: GKDTrainer at lmbda 0 and beta 1 is that, from transformers' dense logits. With samples of the
+    teacher the divergence is forward KL, so that loss compares with no other. Our caches of the teacher are written
+    before, and not in the figures. CPU time is that of a step, on all cores. Then: ours beside training by
+    cross-entropy alone, and where our own time goes.
     """
 
     vocab: int = 32_000
@@ -48,6 +60,8 @@ class Distill:
     warmup: int = 2
     repeats: int = 2
     precisions: tuple[Precision, ...] = ("bf16", "fp32")
+    to_loss: bool = False
+    """Run `mome bench to_loss` instead: time to a loss."""
 
     def rows(self) -> Iterator[Row]:
         """Each precision against each baseline that is installed, and the shares of our step.
@@ -55,6 +69,9 @@ class Distill:
         Raises:
             ResourceError: none is, or one fails.
         """
+        if self.to_loss:
+            yield from ToLoss().rows()
+            return
         missing = [package for package, *_ in BASELINES.values() if importlib.util.find_spec(package) is None]
         install = "pip install 'mome-orchestrator[bench]'"
         if len(missing) == len(BASELINES):
@@ -70,25 +87,33 @@ class Distill:
                         yield from self._compare(folder, precision, baseline, name, alpha)
 
     def _compare(self, folder: str, precision: Precision, baseline: Way, name: str, alpha: float) -> Iterator[Row]:
-        def run(way: Way, teacher: Teacher, shares: bool = False) -> Outcome:
+        def run(way: Way, ours: str = "live", shares: bool = False) -> Outcome:
             student = gpt2(self.student_layers, self.student_width, self.student_heads)
-            threads = torch.get_num_threads()
-            job = Job(way, teacher, precision, alpha, folder, student, self.batch, self.steps, threads, shares)
-            return job.run()
+            threads, (teacher, positions) = torch.get_num_threads(), OURS.get(ours, ("none", 1.0))
+            sizes = (student, self.batch, self.steps, threads)
+            return Job(way, teacher, precision, alpha, folder, *sizes, shares, positions).run()
 
         found: dict[str, list[Outcome]] = defaultdict(list)
+        beside_trainer = baseline == "trainer"
         for repeat in range(self.repeats):
-            found[baseline].append(run(baseline, "live"))
-            for teacher in TEACHERS:
-                found[teacher].append(run("ours", teacher, shares=repeat == 0 and baseline == "trainer"))
-        for teacher in TEACHERS:
-            case = f"{precision}, {teacher}, beside {name}"
-            ours, theirs = found[teacher], found[baseline]
-            yield compare(case, "speed", "tokens/s", *(list(map(self._speed, each)) for each in (ours, theirs)))
-            yield compare(case, "final loss", "nat", *([each.losses[-1] for each in side] for side in (ours, theirs)))
-        for teacher in TEACHERS:
-            for part, share in found[teacher][0].shares.items():
-                yield single(f"{precision}, {teacher}, ours: {part}", "share of step time", "", share, 1.0)
+            found[baseline].append(run(baseline))
+            for ours in (*OURS, *((ALONE,) if beside_trainer else ())):
+                found[ours].append(run("ours", ours, shares=repeat == 0 and beside_trainer and ours in OURS))
+        for ours in OURS:
+            yield from self._rows(f"{precision}, {ours}, beside {name}", found[ours], found[baseline])
+            if ours in EXACT:
+                sides = ([each.losses[-1] for each in found[side]] for side in (ours, baseline))
+                yield compare(f"{precision}, {ours}, beside {name}", "final loss", "nat", *sides)
+        for ours in OURS if beside_trainer else ():
+            yield from self._rows(f"{precision}, {ours}, beside cross-entropy alone", found[ours], found[ALONE])
+        for ours in OURS:
+            for part, share in found[ours][0].shares.items():
+                yield single(f"{precision}, {ours}, ours: {part}", "share of step time", "", share, 1.0)
+
+    def _rows(self, case: str, ours: list[Outcome], theirs: list[Outcome]) -> Iterator[Row]:
+        yield compare(case, "speed", "tokens/s", *(list(map(self._speed, side)) for side in (ours, theirs)))
+        times = ([statistics.median(each.cpu_seconds[self.warmup :]) for each in side] for side in (ours, theirs))
+        yield compare(case, "CPU time", "s", *times)
 
     def _speed(self, outcome: Outcome) -> float:
         return self.batch * self.context / statistics.median(outcome.seconds[self.warmup :])

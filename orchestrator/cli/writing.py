@@ -96,7 +96,7 @@ blocks:
 experts:
   model: {sizes.expert}
 {_training(sizes, 3 * tokens // len(texts), sizes.optimizer[1], sizes.batch if device == "gpu" else sizes.batch // 2)}
-  distillation: {{soft: reverse_kl, teacher: hidden_cache}}
+  distillation: {{soft: forward_kl, teacher: hidden_cache}}
 
 router:
   type: prompt  # for what people type; `paper` is made for whole blocks

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from orchestrator.config.base import PluginSpec, Section, build, plugin_of
 
@@ -25,7 +25,7 @@ class AlignmentConfig(Section):
 class DistillationConfig(Section):
     """Loss = alpha · CE + beta · soft (paper, equation 1)."""
 
-    soft: plugin_of("losses", "reverse_kl") | None = PluginSpec(type="reverse_kl")  # type: ignore[valid-type]
+    soft: plugin_of("losses", "forward_kl") | None = PluginSpec(type="forward_kl")  # type: ignore[valid-type]
     """The soft loss between the student's and the teacher's distributions; null: cross-entropy alone, no teacher."""
     hidden: plugin_of("losses.hidden", "cosine") | None = None  # type: ignore[valid-type]
     """A loss between last hidden states, added to the others with its weight; null: none."""
@@ -33,7 +33,9 @@ class DistillationConfig(Section):
     """Alpha and beta at each step."""
     teacher: plugin_of("teacher", "live") = PluginSpec(type="live")  # type: ignore[valid-type]
     """Where the teacher's distributions come from: `live`, or a cache that is written once for all trainings."""
-
+    positions: float = Field(1.0, gt=0, le=1)
+    """Share of the positions that the soft loss is computed at, drawn anew in each step and scaled by its inverse: the
+    same in expectation, with less of the teacher's head to compute. Cross-entropy is computed at all."""
     alignment: AlignmentConfig | None = None
     """How a pretrained teacher with another tokenizer than the run's is listened to; null: it has the run's."""
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from orchestrator.heads import Head, capped
+from orchestrator.losses import native
 from orchestrator.losses._base import FLOOR, SoftLoss, row_dot
 from orchestrator.losses._precision import exact_type
 
@@ -39,6 +40,11 @@ class ChunkHead:
         self._bias_V = None if bias_V is None else bias_V.to(self._exact).clamp(min=FLOOR)
         chunk = min(chunk, len(hidden_ND))
         self._buffer_CV = torch.empty(chunk, len(weight_VD), dtype=product, device=hidden_ND.device)
+
+    @property
+    def plain(self) -> bool:
+        """Whether its logits are the product, and nothing else."""
+        return self._scale == 1 and self._cap is None and self._bias_V is None and self._rest_N is None
 
     def take(self, rows: slice | Tensor) -> None:
         """Take up the tokens at `rows`: their `hidden_CD`, and `logits_CV`, still without what follows the product."""
@@ -104,11 +110,11 @@ class ChunkSamples:
 
     def take(self, rows: slice | Tensor) -> None:
         """Take up the tokens at `rows`."""
-        self._ids_CK, self._entropy_C = self._ids_NK[rows], self._entropy_N[rows]
+        self.ids_CK, self.entropy_C = self._ids_NK[rows], self._entropy_N[rows]
 
     def gradient(self, soft: SoftLoss, log_q_RV: Tensor, q_RV: Tensor, part: slice) -> tuple[Tensor, Tensor]:
         """Estimates of the soft loss [R] and of its gradient in the student's logits [R, V]."""
-        return soft.from_samples(log_q_RV, self._ids_CK[part], self._entropy_C[part].to(q_RV.dtype), q_RV)
+        return soft.from_samples(log_q_RV, self.ids_CK[part], self.entropy_C[part].to(q_RV.dtype), q_RV)
 
     def value(self, soft: SoftLoss, log_q_RV: Tensor, part: slice) -> Tensor:
         """An estimate of the soft loss [R]."""
@@ -143,6 +149,9 @@ class Objective:
 
         Replaces the student's `logits_CV` by the gradient in the head's product.
         """
+        kind = self._kernel(student, teacher)
+        if kind is not None:
+            return self._by_kernel(kind, student, teacher, targets_C)
         count, vocab = student.logits_CV.shape
         # A GPU has no cache to stay in: one pass over the chunk keeps it busy.
         step = max(1, _SLICE // vocab) if targets_C.device.type == "cpu" else count
@@ -160,6 +169,31 @@ class Objective:
             elif self.soft is not None and teacher is not None:
                 sums_4R[1] = teacher.value(self.soft, log_q_RV, part)
         return sums_4C.sum(1)
+
+    def _kernel(self, student: ChunkHead, teacher: ChunkTeacher | None) -> int | None:
+        """What our own kernel is to compute; None: torch computes."""
+        logits_CV = student.logits_CV
+        known = logits_CV.dtype in (torch.float32, torch.bfloat16) and logits_CV.device.type == "cpu"
+        if not known or not student.plain or self.slopes or native.library() is None:
+            return None
+        if self.soft is None or teacher is None:
+            return native.NONE
+        kind = native.kind_of(self.soft) if self.soft.temperature == 1 else None
+        if isinstance(teacher, ChunkSamples):
+            return None if kind is None else native.SAMPLES
+        return kind if isinstance(teacher, ChunkHead) and teacher.plain else None
+
+    def _by_kernel(self, kind: int, student: ChunkHead, teacher: ChunkTeacher | None, targets_C: Tensor) -> Tensor:
+        weights = self.alpha, self.beta
+        given = None
+        if isinstance(teacher, ChunkSamples | ChunkHead):
+            given = teacher.ids_CK if isinstance(teacher, ChunkSamples) else teacher.logits_CV
+        losses_2C = native.rows(kind, student.logits_CV, targets_C, given, weights, write=self.differentiate)
+        sums_4 = losses_2C.new_zeros(4)
+        sums_4[:2] = losses_2C.sum(1)
+        if isinstance(teacher, ChunkSamples) and self.soft is not None and self.soft.zero_at_equality:
+            sums_4[1] -= teacher.entropy_C.sum(dtype=torch.float64)
+        return sums_4
 
     def _gradient(
         self,
@@ -197,3 +231,14 @@ def add_outer(grad_VD: Tensor, grad_CV: Tensor, hidden_CD: Tensor) -> None:
     for start in range(0, len(grad_VD), block):
         part = slice(start, start + block)
         grad_VD[part] += grad_CV[:, part].t() @ hidden_CD
+
+
+def default_chunk(weight_VD: Tensor, product: torch.dtype) -> int:
+    """Tokens of a chunk: 2^24 logits on the CPU (64 MB in fp32), 2^27 on a GPU, which needs larger products to be busy.
+
+    Fewer tokens read and write the head and its gradient more often. Heads that are widened for the products need room
+    for that as well.
+    """
+    on_cpu = 24 if product.itemsize <= weight_VD.dtype.itemsize else 23
+    logits = 1 << (on_cpu if weight_VD.device.type == "cpu" else 27)
+    return max(16, logits // len(weight_VD))

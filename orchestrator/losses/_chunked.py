@@ -20,8 +20,9 @@ from orchestrator.classes import Classes, Met
 from orchestrator.errors import TrainingError
 from orchestrator.heads import Head
 from orchestrator.losses._base import SoftLoss
-from orchestrator.losses._chunk import ChunkHead, ChunkSamples, ChunkTeacher, Objective, add_outer
+from orchestrator.losses._chunk import ChunkHead, ChunkSamples, ChunkTeacher, Objective, add_outer, default_chunk
 from orchestrator.losses._classes import ChunkClasses, check_tokens
+from orchestrator.losses._positions import draw
 from orchestrator.losses._precision import exact_type, product_type
 
 IGNORED = -100
@@ -105,6 +106,7 @@ def distillation_loss(
     chunk: int | None = None,
     matmul: torch.dtype | None = None,
     slopes: bool = False,
+    positions: float = 1.0,
 ) -> LossSums:
     """Sum of alpha · CE(student, targets) + beta · soft(student, teacher) over valid tokens (paper, equation 1).
 
@@ -118,6 +120,8 @@ def distillation_loss(
         chunk: tokens whose logits are held at once, None: by device; it changes no result beyond rounding.
         matmul: type of the matrix products, see :func:`product_type` for None; softmaxes and sums are exact.
         slopes: compute `ce_slope` and `soft_slope` too, when there are gradients at all.
+        positions: share of the positions that the soft loss is computed at, drawn anew by torch's generator and scaled
+            by its inverse: unbiased, and less to multiply with the teacher's head. Cross-entropy is computed at all.
 
     Raises:
         ModelError: the vocabularies of student and teacher differ.
@@ -129,8 +133,9 @@ def distillation_loss(
     valid_N = (targets_N != IGNORED).nonzero().flatten()
     _check(student, teacher, soft, targets_N, valid_N)
     larger = max((side.weight for side in (student, teacher) if isinstance(side, LazyLogits)), key=len)
-    chunk, matmul = chunk or _default_chunk(larger), matmul or product_type(student.hidden)
-    plan = _Plan(targets_N, valid_N, teacher, soft, alpha, beta, chunk, matmul, torch.is_grad_enabled(), slopes)
+    matmul = matmul or product_type(student.hidden)
+    chunk, grad = chunk or default_chunk(larger, matmul), torch.is_grad_enabled()
+    plan = _Plan(targets_N, valid_N, teacher, soft, alpha, beta, chunk, matmul, grad, slopes, positions)
     hidden, weight, bias, *after = student[:5]
     return plan.sums(*_ChunkedLoss.apply(hidden, weight, bias, after, plan))  # type: ignore[no-untyped-call]
 
@@ -147,13 +152,19 @@ class _Plan:
     matmul: torch.dtype
     differentiate: bool
     slopes: bool
+    positions: float
 
-    def chunks(self) -> Iterator[slice | Tensor]:
-        # Where all positions are learned, slices spare the copy that an index makes.
-        whole = len(self.valid) == len(self.targets)
-        for start in range(0, len(self.valid), self.chunk):
-            rows = slice(start, min(start + self.chunk, len(self.valid)))
-            yield rows if whole else self.valid[rows]
+    def parts(self) -> Iterator[tuple[Iterator[slice | Tensor], float]]:
+        """Chunks of positions, and by what their soft loss counts: 0 where it is not computed."""
+        if self.soft is None or self.positions == 1:
+            # Where all positions are learned, slices spare the copy that an index makes.
+            whole = len(self.valid) == len(self.targets)
+            rows = (slice(start, start + self.chunk) for start in range(0, len(self.valid), self.chunk))
+            yield (each if whole else self.valid[each] for each in rows), 1.0
+            return
+        taught, others, scale = draw(self.valid, self.positions)
+        yield iter(torch.split(taught, self.chunk)), scale
+        yield iter(torch.split(others, self.chunk)), 0.0
 
     def sums(self, loss: Tensor, sums_4: Tensor) -> LossSums:
         ce, soft, ce_slope, soft_slope = sums_4
@@ -202,20 +213,23 @@ def _run(student: LazyLogits, plan: _Plan, needs: list[bool]) -> tuple[Tensor, t
     )
     head = ChunkHead(student.hidden, student.head, plan.matmul, plan.chunk)
     teacher = _chunk_teacher(plan)
-    objective = Objective(plan.soft, plan.alpha, plan.beta, differentiate=any(needs), slopes=plan.slopes)
     sums = torch.zeros(4, dtype=torch.float64, device=student.hidden.device)
-    for rows in plan.chunks():
-        head.take(rows)
-        if teacher is not None:
-            teacher.take(rows)
-        sums += objective(head, teacher, plan.targets[rows])
-        grad_CV = head.logits_CV  # replaced by the gradient in the head's product
-        if grad_hidden is not None:
-            grad_hidden[rows] = head.grad_hidden().to(grad_hidden.dtype)
-        if grad_weight is not None:
-            add_outer(grad_weight, grad_CV, head.hidden_CD)
-        if grad_bias is not None:
-            grad_bias += grad_CV.sum(0, dtype=exact) / student.scale
+    for part, scale in plan.parts():
+        soft, taught = (plan.soft, teacher) if scale else (None, None)
+        objective = Objective(soft, plan.alpha, plan.beta * scale, differentiate=any(needs), slopes=plan.slopes)
+        for rows in part:
+            head.take(rows)
+            if taught is not None:
+                taught.take(rows)
+            found = objective(head, taught, plan.targets[rows])
+            sums += found * found.new_tensor([1, scale, 1, scale])
+            grad_CV = head.logits_CV  # replaced by the gradient in the head's product
+            if grad_hidden is not None:
+                grad_hidden[rows] = head.grad_hidden().to(grad_hidden.dtype)
+            if grad_weight is not None:
+                add_outer(grad_weight, grad_CV, head.hidden_CD)
+            if grad_bias is not None:
+                grad_bias += grad_CV.sum(0, dtype=exact) / student.scale
     return sums, (grad_hidden, grad_weight, grad_bias)
 
 
@@ -233,16 +247,6 @@ def _chunk_teacher(plan: _Plan) -> ChunkTeacher | None:
 
 def _like(gradient: Tensor | None, parameter: Tensor | None) -> Tensor | None:
     return None if gradient is None or parameter is None else gradient.to(parameter.dtype)
-
-
-def _default_chunk(weight_VD: Tensor) -> int:
-    """Tokens of a chunk: 2^24 logits on the CPU (64 MB in fp32), 2^27 on a GPU, which needs larger products to be busy.
-
-    Fewer tokens read and write the head and its gradient more often. Heads in bf16 need room to be widened as well.
-    """
-    on_cpu = 24 if weight_VD.dtype in (torch.float32, torch.float64) else 23
-    logits = 1 << (on_cpu if weight_VD.device.type == "cpu" else 27)
-    return max(16, logits // len(weight_VD))
 
 
 def _flat(side: LazyLogits) -> LazyLogits:

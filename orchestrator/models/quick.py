@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import nn
 
 LONGEST_SCORES = 512
@@ -31,6 +32,19 @@ def quicken(model: nn.Module, context: int, *, bf16: bool) -> None:
                 setattr(module, name, nn.GELU(approximate="tanh"))
         if bf16 and context <= LONGEST_SCORES and isinstance(module, PreTrainedModel):
             _hold_scores(module)
+
+
+def narrow(model: nn.Module, dtype: torch.dtype) -> None:
+    """Hold weights of GPT-2's linear layers in autocast's type, in place: for a frozen model that runs in it alone.
+
+    Autocast rounds a frozen weight in each pass; results are the same to the last bit. Other models stay as they are:
+    their own code may leave autocast for some layers. A second call changes nothing.
+    """
+    from transformers.pytorch_utils import Conv1D
+
+    for module in model.modules():
+        if isinstance(module, Conv1D) and module.weight.dtype == torch.float32 and not module.weight.requires_grad:
+            module.to(dtype)
 
 
 def _hold_scores(model: Any) -> None:

@@ -19,6 +19,7 @@ from orchestrator.tokens.storage import read_json
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor, nn
 
     from orchestrator.teacher import Cache, TeacherModel
 
@@ -27,11 +28,19 @@ def teacher_model(
     folder: Path, device: str | torch.device, blocks: TokenBlocks, caches: Mapping[int, Cache] | None = None
 ) -> TeacherModel:
     """The teacher in the artifact `folder`, not loaded yet, for students of the tokens of `blocks`."""
+    import torch
+
     from orchestrator.models import head, hidden_states, load_model
+    from orchestrator.models.quick import narrow
     from orchestrator.teacher import TeacherModel
 
+    def states(model: nn.Module, ids_BT: Tensor) -> Tensor:
+        if torch.is_autocast_enabled(ids_BT.device.type):
+            narrow(model, torch.get_autocast_dtype(ids_BT.device.type))
+        return hidden_states(model, ids_BT)
+
     load, kept = partial(load_model, folder / "model", device), kept_tokens(blocks)
-    return TeacherModel(load, hidden_states, head, blocks.vocab_size, caches or {}, kept, aligned_tokens(blocks))
+    return TeacherModel(load, states, head, blocks.vocab_size, caches or {}, kept, aligned_tokens(blocks))
 
 
 def teacher_facts(folder: Path) -> TrainingFacts:

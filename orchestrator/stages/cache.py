@@ -158,7 +158,7 @@ def _record(shard: _Shard) -> Iterator[dict[str, Tensor]]:
     stage, source = shard.stage, build("teacher", shard.stage.teacher)
     blocks, device = open_blocks(shard.inputs, "train", stage.language), torch.device(shard.device)
     language = blocks.languages.index(stage.language)
-    teacher = _teacher(shard.digest, shard.device, stage.language, tuple(shard.inputs.items()))
+    teacher = _teacher(shard.digest, shard.device, stage.language, tuple(shard.inputs.items()), stage.precision)
     size = max(1, BATCH_TOKENS[device.type] // blocks.context)
     for first in range(shard.first, shard.first + shard.blocks, size):
         numbers = np.arange(first, min(first + size, shard.first + shard.blocks))
@@ -171,8 +171,8 @@ def _record(shard: _Shard) -> Iterator[dict[str, Tensor]]:
 
 
 @lru_cache(maxsize=1)
-def _teacher(digest: str, device: str, language: str, folders: tuple[tuple[str, Path], ...]) -> Teacher:  # noqa: ARG001 (part of the key)
-    """The teacher, kept from one shard to the next by each worker process."""
+def _teacher(digest: str, device: str, language: str, folders: tuple[tuple[str, Path], ...], precision: str) -> Teacher:  # noqa: ARG001 (parts of the key)
+    """The teacher, kept from one shard to the next by each worker process; its weights become those of a precision."""
     from orchestrator.teacher.live import Live
 
     inputs = dict(folders)

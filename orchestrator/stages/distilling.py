@@ -47,6 +47,7 @@ def objective(
         schedule=build("schedules", config.schedule),
         teacher=build("teacher", config.teacher).open(model),
         hidden=None if config.hidden is None else build("losses.hidden", config.hidden),
+        positions=config.positions,
     )
 
 

@@ -30,6 +30,7 @@ class ExpertStage(Stage):
     Writes `model/` (a Hugging Face folder with the tokenizer), `metrics.jsonl` and `training.json`.
     """
 
+    version: ClassVar[int] = 2  # the soft loss of a recipe that names none is forward KL
     distributed: ClassVar[bool] = True
 
     language: str

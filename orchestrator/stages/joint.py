@@ -34,6 +34,7 @@ class JointStage(Stage):
     :mod:`orchestrator.models.mixture_files`), `metrics.jsonl` and `training.json`.
     """
 
+    version: ClassVar[int] = 2  # the soft loss of a recipe that names none is forward KL
     distributed: ClassVar[bool] = True
     by_parts: ClassVar[bool] = True
 

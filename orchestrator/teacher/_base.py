@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple, Protocol
 
+import torch
 from torch import Tensor, nn
 
 from orchestrator.classes import Classes, Met
@@ -118,6 +119,14 @@ class TeacherModel:
     def cached(self, rows_B2: Tensor, device: Any) -> dict[str, Tensor]:
         """The cached tensors of some blocks, stacked, on `device`."""
         return {name: tensor.to(device, non_blocking=True) for name, tensor in read_rows(self.caches, rows_B2).items()}
+
+
+def narrowed(head: Head) -> Head:
+    """A frozen head as autocast would round it in each product, where it is in force: the same to the last bit."""
+    device = head.weight.device.type
+    if head.weight.dtype != torch.float32 or not torch.is_autocast_enabled(device):
+        return head
+    return head._replace(weight=head.weight.to(torch.get_autocast_dtype(device)))
 
 
 @dataclass(frozen=True)

@@ -132,7 +132,8 @@ def read_rows(caches: Mapping[int, Cache], rows_B2: Tensor) -> dict[str, Tensor]
         ArtifactError: a block is damaged.
     """
     blocks = [caches[language].block(index) for language, index in rows_B2.tolist()]
-    return {name: torch.stack([block[name] for block in blocks]) for name in blocks[0]}
+    with torch.autocast("cpu", enabled=False):  # it refuses to stack fp16, which a sampled cache's entropies are
+        return {name: torch.stack([block[name] for block in blocks]) for name in blocks[0]}
 
 
 def _digest(tensors: Mapping[str, Tensor]) -> int:

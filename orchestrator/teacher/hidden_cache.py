@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from orchestrator.teacher._base import CachedTeacherSource, Teacher, TeacherModel, TeacherStates
+from orchestrator.teacher._base import CachedTeacherSource, Teacher, TeacherModel, TeacherStates, narrowed
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class _Reader:
         self._classes = None if model.aligned is None else model.aligned.classes.to(self._head.weight.device)
 
     def states(self, ids_BT: Tensor, rows_B2: Tensor) -> TeacherStates:
-        kept = self._source.cached(rows_B2, ids_BT.device)
+        kept, self._head = self._source.cached(rows_B2, ids_BT.device), narrowed(self._head)
         states = TeacherStates(kept["hidden"], *self._head, rest=kept.get("rest"))
         aligned = self._source.aligned
         if aligned is None:

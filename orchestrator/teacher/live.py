@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from orchestrator.teacher._base import Teacher, TeacherModel, TeacherSource, TeacherStates
+from orchestrator.teacher._base import Teacher, TeacherModel, TeacherSource, TeacherStates, narrowed
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class _LiveTeacher:
 
     @torch.no_grad()
     def states(self, ids_BT: Tensor, rows_B2: Tensor) -> TeacherStates:
-        kept, aligned = self._source.kept, self._source.aligned
+        kept, aligned, self._head = self._source.kept, self._source.aligned, narrowed(self._head)
         if aligned is not None:
             run = partial(self._source.hidden_states, self._model)
             hidden_BTD, met = aligned.hidden_states(run, rows_B2, ids_BT.device)

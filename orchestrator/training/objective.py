@@ -69,12 +69,14 @@ class DistillationObjective:
         schedule: alpha and beta.
         teacher: an opened teacher.
         hidden: loss between last hidden states, added with its own weight.
+        positions: share of the positions that the soft loss is computed at.
     """
 
     soft: SoftLoss
     schedule: Schedule
     teacher: Teacher
     hidden: HiddenLoss | None = None
+    positions: float = 1.0
 
     def window(self, steps: int) -> int:
         """As the schedule asks."""
@@ -98,9 +100,15 @@ class DistillationObjective:
             return _with_auxiliary(distillation_loss(student, batch.labels, alpha=alpha), model)
         states = self.teacher.states(batch.inputs, batch.rows)
         teacher = SampledLogits(*states) if isinstance(states, TeacherSamples) else LazyLogits(*states)
-        slopes = self.schedule.slopes
         sums = distillation_loss(
-            student, batch.labels, teacher=teacher, soft=self.soft, alpha=alpha, beta=beta, slopes=slopes
+            student,
+            batch.labels,
+            teacher=teacher,
+            soft=self.soft,
+            alpha=alpha,
+            beta=beta,
+            slopes=self.schedule.slopes,
+            positions=self.positions,
         )
         sums = _with_auxiliary(sums, model)
         if self.hidden is None or isinstance(teacher, SampledLogits):

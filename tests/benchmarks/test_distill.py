@@ -41,6 +41,12 @@ def test_a_cached_teacher_gives_the_losses_of_the_live_one(job: Job) -> None:
     assert cached.losses == pytest.approx(train_ours(job).losses, rel=1e-3)
 
 
+def test_a_sampled_teacher_and_none_train_too(job: Job) -> None:
+    for teacher in ("sampled_cache", "none"):
+        for precision in ("fp32", "bf16"):
+            assert train_ours(replace(job, teacher=teacher, precision=precision)).losses[-1] > 0
+
+
 def test_shares_of_a_step_add_up(job: Job) -> None:
     shares = train_ours(replace(job, shares=True)).shares
     assert sum(shares.values()) == pytest.approx(1)
@@ -56,7 +62,9 @@ def test_a_failed_contender_is_told_with_its_reason(job: Job, tmp_path: Path) ->
 def _invented(monkeypatch: pytest.MonkeyPatch) -> None:
     def run(job: Job) -> Outcome:
         seconds = {"ours": 1.0, "trainer": 2.0, "trl": 4.0}[job.way]
-        return Outcome([9.0, seconds, seconds], [3.0, 2.0, 1.0], {"loss": 0.5} if job.shares else {})
+        return Outcome(
+            [9.0, seconds, seconds], [9.0, seconds, seconds], [3.0, 2.0, 1.0], {"loss": 0.5} if job.shares else {}
+        )
 
     monkeypatch.setattr(Job, "run", run)
 
@@ -66,11 +74,11 @@ def test_rows_compare_medians_after_the_warmup(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
     rows = list(create("benchmarks", "distill", TINY).rows())
     speeds = {row.case: (row.ours, row.ratio) for row in rows if row.metric == "speed"}
-    assert len(speeds) == 8
+    assert len(speeds) == 2 * (2 * 4 + 4)
     assert speeds["bf16, live, beside a Hugging Face Trainer with dense losses"] == (16.0, 2.0)
     assert speeds["fp32, hidden_cache, beside TRL's GKDTrainer"] == (16.0, 4.0)
     assert {row.ours for row in rows if row.metric == "final loss"} == {1.0}
-    assert [row.ratio for row in rows if row.metric == "share of step time"] == [0.5] * 4
+    assert [row.ratio for row in rows if row.metric == "share of step time"] == [0.5] * 8
 
 
 @pytest.mark.usefixtures("_invented")

@@ -10,7 +10,7 @@ import orchestrator
 from orchestrator import provenance as module
 from orchestrator.provenance import Drift, code_digest, drift, provenance, reached, told
 
-EXPERT = ["orchestrator.stages.expert", "orchestrator.losses.reverse_kl"]
+EXPERT = ["orchestrator.stages.expert", "orchestrator.losses.forward_kl"]
 
 
 def forget():

@@ -28,6 +28,7 @@ class StudentStage(Stage):
     `metrics.jsonl` and `training.json`.
     """
 
+    version: ClassVar[int] = 2  # the soft loss of a recipe that names none is forward KL
     distributed: ClassVar[bool] = True
 
     student: StudentConfig

@@ -2,66 +2,16 @@
 
 from __future__ import annotations
 
-import ctypes
-import hashlib
-import logging
-import os
-import shutil
-import subprocess
-import tempfile
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from orchestrator.contents import cache_folder
-from orchestrator.machine import processor
+from orchestrator.native import OFF, load
 
-OFF = "MOME_NATIVE"
-"""Environment variable: 0 has torch's own operations compute."""
-_FLAGS = ("-O3", "-march=native", "-std=c++17", "-fopenmp", "-shared", "-fPIC", "-Wno-maybe-uninitialized")
-log = logging.getLogger("mome.engine")
+__all__ = ["OFF", "library"]
 
 
 @cache
 def library(name: str) -> Any:
     """The functions of `name.cpp`; None where there is no compiler, another processor, or none are wanted."""
-    compiler = shutil.which(os.environ.get("CXX", "g++"))
-    if os.environ.get(OFF) == "0" or compiler is None or not _has_avx512():
-        return None
-    try:
-        return ctypes.CDLL(str(_built(compiler, Path(__file__).with_name(f"{name}.cpp"))))
-    except (OSError, RuntimeError, subprocess.SubprocessError) as error:  # RuntimeError: there is no home
-        said = getattr(error, "stderr", None) or str(error)
-        log.warning("the engine's own kernels can't be built, torch computes instead: %s", said.strip()[:500])
-        return None
-
-
-def _has_avx512() -> bool:
-    """Whether the processor has the instructions that the source is written in."""
-    try:
-        return {"avx512f", "avx512bw", "avx512vl"} <= set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split())
-    except OSError:
-        return False
-
-
-def _built(compiler: str, source: Path) -> Path:
-    """The compiled source, kept for this processor and compiler in the user's cache folder.
-
-    Raises:
-        OSError: it can't be kept there, or others could have written it. SubprocessError: it can't be compiled.
-    """
-    version = subprocess.run([compiler, "--version"], capture_output=True, check=True, timeout=60).stdout
-    identity = (source.read_bytes(), version, processor().encode(), " ".join(_FLAGS).encode())
-    folder = cache_folder() / "native"
-    path = folder / f"{hashlib.sha256(b'|'.join(identity)).hexdigest()[:32]}.so"
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if not path.exists():
-        with tempfile.TemporaryDirectory(dir=folder) as place:
-            new = Path(place) / path.name
-            command = [compiler, *_FLAGS, str(source), "-o", str(new)]
-            subprocess.run(command, capture_output=True, check=True, timeout=600, text=True)
-            new.replace(path)  # whoever else builds it has built the same
-    for made in (folder, path):
-        if (facts := made.stat()).st_uid != os.getuid() or facts.st_mode & 0o022:
-            raise OSError(f"others can write to {made}: remove it")
-    return path
+    return load(Path(__file__).with_name(f"{name}.cpp"))

@@ -20,7 +20,7 @@ def of(*overrides):
     [
         "experts.training.clip=1.0",
         "experts.distillation.schedule={type: fixed}",
-        "experts.distillation.soft={type: reverse_kl, temperature: 1.0}",
+        "experts.distillation.soft={type: forward_kl, temperature: 1.0}",
         "teacher.model={type: gpt2_nano}",
         "setup=ple",
         "tokenizer.path=null",
@@ -35,7 +35,7 @@ def test_a_default_that_is_written_out_changes_nothing(default):
     [
         "experts.training.clip=0.5",
         "experts.distillation.soft={type: reverse_kl, temperature: 2.0}",
-        "experts.distillation.soft=forward_kl",
+        "experts.distillation.soft=reverse_kl",
         "experts.distillation.soft=null",
         "teacher.model=gpt2-tiny-teacher",
         "setup=jeet",
@@ -57,17 +57,17 @@ def test_it_survives_other_processes():
 
 
 def test_the_version_of_a_plugin_is_part_of_it_once_it_is_raised(monkeypatch):
-    from orchestrator.losses.reverse_kl import ReverseKL
+    from orchestrator.losses.forward_kl import ForwardKL
 
     before = of()
-    monkeypatch.setattr(ReverseKL, "version", 1, raising=False)
+    monkeypatch.setattr(ForwardKL, "version", 1, raising=False)
     assert of() == before
-    monkeypatch.setattr(ReverseKL, "version", 2, raising=False)
+    monkeypatch.setattr(ForwardKL, "version", 2, raising=False)
     assert of() != before
 
 
 def test_plugins_are_found_at_any_depth():
     found = {spec.type for spec in plugins_in(load_recipe(RECIPES / "smoke.yaml"))}
-    assert {"miniwiki", "python_env", "gpt2-nano", "adamw", "reverse_kl", "hidden_cache"} <= found
+    assert {"miniwiki", "python_env", "gpt2-nano", "adamw", "forward_kl", "hidden_cache"} <= found
     gated = load_recipe(RECIPES / "smoke.yaml", ["setup={type: moe_ce, combiner: gate}"])
     assert {"moe_ce", "gate"} <= {spec.type for spec in plugins_in(gated)}

@@ -36,7 +36,7 @@ def refusal(path, *overrides):
 
 def test_defaults_are_filled_and_models_are_frozen(write):
     recipe = load_recipe(write(MINIMAL))
-    assert recipe.experts.distillation.soft.type == "reverse_kl"
+    assert recipe.experts.distillation.soft.type == "forward_kl"
     with pytest.raises(ValueError, match="frozen"):
         recipe.seed = 3
 

@@ -140,7 +140,7 @@ class TestSpeeds:
             return kind_of(next(step for step in plan.steps if step.name == "expert-fr").step.stage)
 
         assert {kind(), kind("seed=5"), kind("experts.training.tokens=9000")} == {kind()}
-        other = ("experts.distillation.soft=forward_kl", "experts.training.optimizer=muon")
+        other = ("experts.distillation.soft=reverse_kl", "experts.training.optimizer=muon")
         assert len({kind(), *map(kind, other)}) == 1 + len(other)
 
 

@@ -1,0 +1,231 @@
+"""Time until an expert is as good as a Hugging Face Trainer makes it."""
+
+from __future__ import annotations
+
+import importlib.util
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks._distill_job import LANGUAGE, gpt2
+from benchmarks._rows import Row, compare, notice, single
+from benchmarks._to_loss import Contender, Trained, run
+from orchestrator.artifacts import Store
+from orchestrator.config.base import PluginSpec
+from orchestrator.config.recipe import Recipe, ResourcesConfig
+from orchestrator.errors import ResourceError
+from orchestrator.models import counts
+from orchestrator.pipeline.execute import execute
+from orchestrator.pipeline.local import LocalRunner
+from orchestrator.pipeline.plan import make_plan
+from orchestrator.tokens.blocks import TokenBlocks
+
+BASELINES = {"trainer": ("accelerate", "a Hugging Face Trainer"), "trl": ("trl", "TRL's GKDTrainer")}
+SOURCES = ("hidden_cache", "sampled_cache")
+SHARED_BY = 4
+"""Experts, trials or epochs that read a cache where its writing is shared."""
+
+
+@dataclass(frozen=True)
+class _Way:
+    """One of our ways to train: a name, and what differs from the Trainer's."""
+
+    name: str
+    source: str
+    soft: str = "forward_kl"
+    initialise: str = "teacher"
+
+
+WAYS = (
+    _Way("live", "live"),
+    _Way("hidden_cache", "hidden_cache"),
+    _Way("sampled_cache", "sampled_cache"),
+    _Way("hidden_cache, random weights", "hidden_cache", initialise="random"),
+    _Way("hidden_cache, random weights, reverse KL", "hidden_cache", "reverse_kl", "random"),
+)
+
+
+@dataclass(frozen=True)
+class ToLoss:
+    """Seconds on the wall, CPU seconds and FLOPs until the validation loss that another trainer ends with.
+
+    The embedded corpus in English, French and German, a teacher of its own, an English student. The other trainers are
+    a Hugging Face Trainer with dense losses (CE and reverse KL at 0.5 each) and TRL's GKDTrainer (reverse KL), both
+    from random weights with the teacher live; optimizer (Muon), schedule, blocks and their order are ours, and of
+    `rates` the Trainer's best counts. Ours train on growing shares of its tokens, each a whole training with its
+    schedule, until one ends with a loss as low: forward KL from the teacher's layers, and what each part of that is
+    worth. A cache is counted as written before, with a fourth of its writing (shared by four), and with all of it. Only
+    optimizer steps and the writing count: no start of a process, no validation.
+    """
+
+    vocab: int = 4096
+    context: int = 128
+    student_layers: int = 2
+    teacher_layers: int = 4
+    width: int = 192
+    heads: int = 3
+    teacher_tokens: int = 200_000
+    tokens: int = 65_536
+    batch: int = 8
+    rates: tuple[float, ...] = (8e-3, 1.6e-2)
+    rate: float = 8e-3
+    teachers_rate: float = 4e-3
+    shares: tuple[float, ...] = (1 / 32, 1 / 16, 1 / 12, 1 / 8, 1 / 6, 1 / 4, 1 / 3, 1 / 2, 3 / 4, 1.0)
+    precision: str = "bf16"
+    ways: tuple[str, ...] = tuple(way.name for way in WAYS)
+    """Our ways to train, by the names of their rows."""
+    repeats: int = 1
+    folder: str = ""
+    """Where corpus and teacher are kept, and found again by the next call; empty: nowhere."""
+
+    def rows(self) -> Iterator[Row]:
+        """Rows of each of our ways beside each trainer that is installed.
+
+        Raises:
+            ResourceError: none is, or a contender fails.
+        """
+        found = [way for way, (package, _) in BASELINES.items() if importlib.util.find_spec(package) is not None]
+        if "trainer" not in found:
+            install = "pip install 'mome-orchestrator[bench]'"
+            raise ResourceError("there is nothing to compare with: accelerate is not installed", fix=install)
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(self.folder or temporary).absolute()
+            self._prepare(folder)
+            yield from _Race(self, str(folder)).rows(found)
+
+    def _prepare(self, root: Path) -> None:
+        """Links to blocks, tokenizer and teacher of a run of its own."""
+        recipe = Recipe.model_validate(
+            {
+                "name": "bench",
+                "seed": 1,
+                "corpus": {"languages": {code: {"source": "miniwiki"} for code in (LANGUAGE, "fr", "de")}},
+                "tokenizer": {"vocab_size": self.vocab},
+                "blocks": {"context": self.context},
+                "teacher": {"model": gpt2(self.teacher_layers, self.width, self.heads), "training": self._teaching()},
+                "experts": {"model": self.student},
+            }
+        )
+        runner = LocalRunner(ResourcesConfig(device="cpu", threads=torch.get_num_threads()))
+        made = execute(make_plan(recipe, Store(root / "run"), until=["teacher"]), runner, [], lambda _: None)
+        runner.close()
+        for name in ("blocks", "tokenizer", "teacher"):
+            (root / name).unlink(missing_ok=True)
+            (root / name).symlink_to(made[name].folder, target_is_directory=True)
+
+    def _teaching(self) -> dict[str, Any]:
+        training = {"tokens": self.teacher_tokens, "batch_tokens": 16 * self.context, "micro_batch": 16}
+        optimizer = {"type": "muon", "lr": self.teachers_rate}
+        return {**training, "optimizer": optimizer, "precision": self.precision, "eval_every": 100, "eval_blocks": 32}
+
+    @property
+    def student(self) -> dict[str, Any]:
+        """Its architecture."""
+        return gpt2(self.student_layers, self.width, self.heads)
+
+
+@dataclass(frozen=True)
+class _Race:
+    bench: ToLoss
+    folder: str
+
+    def rows(self, baselines: Sequence[str]) -> Iterator[Row]:
+        bench, whole = self.bench, self._contender(self.bench.tokens)
+        tried = run([[replace(whole, way="trainer", rate=rate) for rate in bench.rates]])[0]
+        first = min(tried, key=lambda trained: trained.loss)
+        best = bench.rates[tried.index(first)]
+        notice(f"the Trainer's losses: {dict(zip(bench.rates, (each.loss for each in tried), strict=True))}")
+        theirs = {way: replace(whole, way=way, rate=best) for way in baselines}
+        times = {way: [first] if way == "trainer" else run([[contender]])[0] for way, contender in theirs.items()}
+        targets = {way: times[way][0].loss for way in baselines}
+        caches, measured = self._search(min(targets.values()))
+        reached = {
+            (baseline, ours): next((n for n, found in points.items() if found[0].loss <= loss), 0)
+            for baseline, loss in targets.items()
+            for ours, points in measured.items()
+        }
+        again = sorted({(ours, n) for (_, ours), n in reached.items() if n}, key=str)
+        for _ in range(1, bench.repeats):
+            for way, contender in theirs.items():
+                times[way] += run([[contender]])[0]
+            for (ours, n), trained in zip(again, run([[self._ours(*key)] for key in again]), strict=True):
+                measured[ours][n] += trained
+        for (baseline, ours), n in reached.items():
+            if n:
+                case, cache = f"to {targets[baseline]:.3f} of {BASELINES[baseline][1]}", caches.get(ours.source)
+                yield from self._beside(case, ours, n, measured[ours][n], times[baseline], cache)
+
+    def _search(self, target: float) -> tuple[dict[str, Trained], dict[_Way, dict[int, list[Trained]]]]:
+        """The caches as they were written, and what came of our trainings of each way, shorter ones first."""
+        whole, ways = self._contender(self.bench.tokens), [way for way in WAYS if way.name in self.bench.ways]
+        tokens = sorted({self._whole(share * self.bench.tokens) for share in self.bench.shares})
+        caches, *found = run(
+            [
+                [replace(whole, way="cache", source=source) for source in SOURCES],
+                *([self._ours(way, n) for n in tokens] for way in ways),
+            ],
+            target,
+        )
+        for way, points in zip(ways, found, strict=True):
+            ends = (f"{trained.loss:.3f} after {n}" for n, trained in zip(tokens, points, strict=False))
+            notice(f"{way.name}: {', '.join(ends)}")
+        ours = [{n: [point] for n, point in zip(tokens, points, strict=False)} for points in found]
+        return dict(zip(SOURCES, caches, strict=True)), dict(zip(ways, ours, strict=True))
+
+    def _beside(
+        self,
+        name: str,
+        way: _Way,
+        tokens: int,
+        ours: Sequence[Trained],
+        theirs: Sequence[Trained],
+        cache: Trained | None,
+    ) -> Iterator[Row]:
+        written = {"": 0.0} if cache is None else {", there": 0.0, ", shared": 1 / SHARED_BY, ", written": 1.0}
+        for what, part in written.items():
+            case = f"{way.name}{what}, {name}"
+            for metric, field in (("time", "seconds"), ("CPU time", "cpu_seconds")):
+                extra = part * (getattr(cache, field) if cache else 0.0)
+                sides = [getattr(t, field) + extra for t in ours], [getattr(t, field) for t in theirs]
+                yield compare(case, metric, "s", *sides)
+            operations = self._flops(way.source, tokens) + part * self._cache_flops
+            yield single(case, "operations", "TFLOP", operations / 1e12, self._flops("live", self.bench.tokens) / 1e12)
+
+    def _ours(self, way: _Way, tokens: int) -> Contender:
+        return replace(self._contender(tokens), source=way.source, soft=way.soft, initialise=way.initialise)
+
+    def _contender(self, tokens: int) -> Contender:
+        bench = self.bench
+        threads = torch.get_num_threads()
+        return Contender(
+            "ours", self.folder, bench.student, self._whole(tokens), bench.batch, bench.rate, bench.precision, threads
+        )
+
+    def _whole(self, tokens: float) -> int:
+        """Tokens of whole optimizer steps."""
+        step = self.bench.batch * self.bench.context
+        return max(1, round(tokens / step)) * step
+
+    def _flops(self, source: str, tokens: int) -> float:
+        """6 for each of the student's parameters, 2 for each of the teacher's that compute, a token."""
+        teacher = {"live": self._sizes[1].parameters, "hidden_cache": self._sizes[1].head}.get(source, 0)
+        return float(6 * self._sizes[0].parameters + 2 * teacher) * tokens
+
+    @property
+    def _cache_flops(self) -> float:
+        blocks = TokenBlocks.open(Path(self.folder) / "blocks", "train")
+        return float(2 * self._sizes[1].parameters * blocks.count(LANGUAGE) * blocks.context)
+
+    @cached_property
+    def _sizes(self) -> tuple[Any, Any]:
+        bench = self.bench
+        teacher = gpt2(bench.teacher_layers, bench.width, bench.heads)
+        student, taught = (
+            counts(PluginSpec(**model), bench.vocab, bench.context) for model in (bench.student, teacher)
+        )
+        return student, taught
