@@ -14,6 +14,7 @@ from orchestrator.disk import file_digest
 from orchestrator.mixtures.versions import Versions
 from orchestrator.models.inference import routed_logits
 from orchestrator.models.mixture_files import load_mixture
+from orchestrator.reporting import figures
 from orchestrator.stages.router import RouterStage
 from tests.end_to_end.command import mome
 
@@ -122,16 +123,24 @@ def finished(texts, tmp_path_factory):
 
 
 @pytest.fixture
-def runs(finished, tmp_path):
+def drawn(finished, tmp_path):
     """A copy of it."""
     return Path(shutil.copytree(finished, tmp_path / "runs", copy_function=os.link))
+
+
+@pytest.fixture
+def runs(drawn, monkeypatch):
+    """A copy of it whose reports have blank figures: to draw them takes as long as all else that a command does here."""
+    monkeypatch.setattr(figures, "_svg", lambda *_: '<svg viewBox="0 0 504 259"></svg>')
+    return drawn
 
 
 def add(texts, *more, source="es"):
     return ("expert", "add", "tiny", "--language", "es", "--source", f"files:{texts / source}.jsonl", "--local", *more)
 
 
-def test_an_expert_is_added_removed_and_taken_back(runs, texts):
+def test_an_expert_is_added_removed_and_taken_back(drawn, texts):
+    runs = drawn
     first = current(runs)
     text = done(*add(texts), runs=runs)
     assert set(started(text)) == {
