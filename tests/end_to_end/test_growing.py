@@ -130,7 +130,7 @@ def drawn(finished, tmp_path):
 
 @pytest.fixture
 def runs(drawn, monkeypatch):
-    """A copy of it whose reports have blank figures: to draw them takes as long as all else that a command does here."""
+    """A copy of it whose reports have blank figures: to draw them takes as long as all else that a command does."""
     monkeypatch.setattr(figures, "_svg", lambda *_: '<svg viewBox="0 0 504 259"></svg>')
     return drawn
 
