@@ -1,12 +1,15 @@
 """What `mome bench loss` compares: one loss, computed in several ways.
 
-Usage: python -m benchmarks._loss WAY TYPE TOKENS VOCAB STUDENT TEACHER THREADS; prints the megabytes that
-forward and backward needed at their peak, beyond what was there before and the gradients that they returned.
+Usage: python -m benchmarks._loss WAY,WAY,… TYPE,TYPE,… TOKENS VOCAB STUDENT TEACHER THREADS; prints, for each type and
+way, the megabytes that forward and backward needed at their peak, beyond what was there before and the gradients that
+they returned.
 """
 
 from __future__ import annotations
 
 import gc
+import itertools
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -127,14 +130,18 @@ def _bytes(tensors: Gradients) -> int:
     return sum(tensor.nbytes for tensor in tensors)
 
 
-def main(way: str, kind: str, *sizes: Any) -> None:
-    """Print the peak of one way, after a small call that loads what it needs."""
+def main(ways: str, kinds: str, *sizes: Any) -> None:
+    """Print the peak of each way in each type: each in a process of its own, all after one start of torch."""
     *numbers, threads = map(int, sizes)
-    torch.set_num_threads(threads)
-    dtype: torch.dtype = getattr(torch, kind)
-    whole = Sizes(*numbers)
-    WAYS[way](Problem.draw(Sizes(16, 64, 8, 8), dtype))
-    print(peak_on_cpu(way, Problem.draw(whole, dtype)))
+    for kind, way in itertools.product(kinds.split(","), ways.split(",")):
+        if (child := os.fork()) == 0:
+            torch.set_num_threads(threads)
+            dtype: torch.dtype = getattr(torch, kind)
+            WAYS[way](Problem.draw(Sizes(16, 64, 8, 8), dtype))  # loads what it needs
+            print(peak_on_cpu(way, Problem.draw(Sizes(*numbers), dtype)), flush=True)
+            os._exit(0)
+        if os.waitpid(child, 0)[1]:
+            sys.exit(f"the process that computed {way} has failed")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -41,14 +42,15 @@ class Loss:
     def rows(self) -> Iterator[Row]:
         """The CPU's rows, then the GPU's where there is one."""
         sizes = Sizes(self.tokens, self.vocab, self.student, self.teacher)
+        peaks = _peaks(sizes)
         for name, dtype in TYPES.items():
             case = f"CPU, {name}, beside dense torch"
             problem = Problem.draw(sizes, dtype)
             seconds = in_turn({way: partial(WAYS[way], problem) for way in ("ours", "dense")}, self.repeats)
             yield compare(case, "time", "s", seconds["ours"], seconds["dense"])
             del problem
-            if Path("/proc/self/clear_refs").exists():
-                yield single(case, "peak memory", "MB", *(_peak(way, dtype, sizes) for way in ("ours", "dense")))
+            if peaks:
+                yield single(case, "peak memory", "MB", peaks[name, "ours"], peaks[name, "dense"])
             yield from self._errors(case, dtype)
         if torch.cuda.is_available():
             yield from self._on_gpu()
@@ -84,8 +86,13 @@ def _and_wait(way: str, problem: Problem) -> None:
     torch.cuda.synchronize()
 
 
-def _peak(way: str, dtype: torch.dtype, sizes: Sizes) -> float:
+def _peaks(sizes: Sizes) -> dict[tuple[str, str], float]:
+    """Megabytes on the CPU by type and way; empty where the kernel does not count them."""
+    if not Path("/proc/self/clear_refs").exists():
+        return {}
+    ways, kinds = ("ours", "dense"), [str(dtype).removeprefix("torch.") for dtype in TYPES.values()]
     numbers = (sizes.tokens, sizes.vocab, sizes.student, sizes.teacher, torch.get_num_threads())
-    kind = str(dtype).removeprefix("torch.")
-    command = [sys.executable, "-m", "benchmarks._loss", way, kind, *map(str, numbers)]
-    return float(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()[-1])
+    command = [sys.executable, "-m", "benchmarks._loss", ",".join(ways), ",".join(kinds), *map(str, numbers)]
+    printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()
+    keys = list(product(TYPES, ways))
+    return dict(zip(keys, map(float, printed[-len(keys) :]), strict=True))

@@ -7,9 +7,11 @@ import threading
 
 # Who ends early takes what is left: the longest files come first, so that nobody waits for one of them in the end.
 LONGEST = (
-    *("end_to_end/test_smoke.py", "contracts/test_parts.py", "cluster/test_sweep.py"),
-    *("serve/test_app.py", "cluster/test_runner.py", "end_to_end/test_growing.py", "cluster/test_stopping.py"),
-    *("cluster/test_memory.py", "contracts/test_strategies.py", "benchmarks/test_cache.py", "golden/test_golden.py"),
+    *("cluster/test_storage.py", "cluster/test_leaving.py", "cluster/test_room.py", "end_to_end/test_stopped.py"),
+    *("end_to_end/test_smoke.py", "serve/test_app.py", "cluster/test_sweep.py", "cluster/test_runner.py"),
+    *("end_to_end/test_growing.py", "cluster/test_stopping.py", "contracts/test_parts.py", "cluster/test_memory.py"),
+    *("cluster/test_session.py", "contracts/test_strategies.py", "benchmarks/test_cache.py", "golden/test_golden.py"),
+    *("unit/study/pages/test_study_report.py", "contracts/test_mixtures.py"),
 )
 
 # A cluster starts as many workers as CPUs before it knows what for: most would end without having done anything.

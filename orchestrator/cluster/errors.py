@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 
 from ray.exceptions import (
     NodeDiedError,
@@ -79,26 +77,6 @@ def _is_of_a_lost_peer(cause: BaseException) -> bool:
 
 def _is_of_a_lost_node(cause: BaseException) -> bool:
     return isinstance(cause, _NODE_LOST) or getattr(cause, "preempted", False) is True
-
-
-@contextmanager
-def sendable() -> Iterator[None]:
-    """Let an error of the block, in a worker, be one that can be read where it is sent to."""
-    try:
-        yield
-    except BaseException as error:
-        if _survives(error):
-            raise
-        raise RuntimeError(f"{type(error).__name__}: {error}").with_traceback(error.__traceback__) from None
-
-
-def _survives(error: BaseException) -> bool:
-    if isinstance(error, SystemExit):  # Ray takes it for the wish to end the process, and so for its death
-        return False
-    try:
-        return type(copy.deepcopy(error)) is type(error)  # taken apart and made again as for sending
-    except Exception:
-        return False
 
 
 def _causes(error: BaseException) -> Iterable[BaseException]:

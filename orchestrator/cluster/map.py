@@ -12,7 +12,7 @@ import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from orchestrator.cluster.errors import sendable, translate
+from orchestrator.cluster.sending import sendable
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -67,6 +67,8 @@ class RayMap:
         try:
             return ray.get(reference)
         except RayError as error:
+            from orchestrator.cluster.errors import translate  # imports Ray Train, which tasks do without
+
             raise translate(error, self.step) from None
 
 

@@ -127,7 +127,8 @@ class RayRunner:
 
     def _compute(self, step: Step, inputs: Mapping[str, Path], out: Path, work: Path, begun: Callable[[], None]) -> int:
         """Run a step in workers of Ray Train, or in a task where it needs only one process and none stands ready."""
-        from orchestrator.cluster.trainer import Training, train
+        from orchestrator.cluster.trainer import train
+        from orchestrator.cluster.training import Training
 
         if step.stage.distributed:
             self._prepare()

@@ -8,22 +8,21 @@ worker holds.
 
 from __future__ import annotations
 
-import gc
 import secrets
 import socket
 import threading
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing import AuthenticationError
-from multiprocessing.connection import Client, Connection, Listener
+from multiprocessing.connection import Connection, Listener
 from pathlib import Path
 from typing import Any
 
 import ray
 
-from orchestrator.cluster.errors import WorkerDiedError, sendable, translate
-from orchestrator.cluster.trainer import MEMORY, Training, work
+from orchestrator.cluster.errors import WorkerDiedError, translate
+from orchestrator.cluster.stander import serve_trainings
+from orchestrator.cluster.training import MEMORY, Training
 from orchestrator.errors import MomeError
 from orchestrator.resources import Allocation
 
@@ -165,28 +164,3 @@ class _Worker:
     def _death(self, name: str) -> BaseException:
         cause = translate(self._end, name) if self._end is not None else None
         return cause if isinstance(cause, MomeError) else WorkerDiedError("a worker process ended", name)
-
-
-@ray.remote  # type: ignore[untyped-decorator]
-def serve_trainings(address: str, key: bytes) -> None:
-    """Do what comes over the line until it is closed."""
-    # Every training needs them, and the first one may not be there yet.
-    import transformers.modeling_utils  # noqa: F401
-
-    import orchestrator.training.publish  # noqa: F401
-
-    with Client(address, authkey=key) as line, suppress(EOFError):
-        while True:
-            line.send(_error_of(line.recv()))
-            gc.collect()  # a model of the last training, before the next one's is made
-
-
-def _error_of(training: Training) -> BaseException | None:
-    try:
-        with sendable():
-            work(training)
-    except BaseException as error:
-        if not isinstance(error, MomeError):  # a fault: its traceback stays in this process, so send it as text
-            error.add_note(traceback.format_exc())
-        return error
-    return None

@@ -10,8 +10,8 @@ from pathlib import Path
 import ray
 
 from orchestrator.cluster.away import AtHand, Away, at_hand
-from orchestrator.cluster.errors import sendable
 from orchestrator.cluster.map import RayMap
+from orchestrator.cluster.sending import sendable
 from orchestrator.cluster.shared import check_shared, clear
 from orchestrator.config.base import PluginSpec, build
 from orchestrator.environment import Environment

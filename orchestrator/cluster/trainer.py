@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,58 +13,15 @@ import ray.train
 from ray.exceptions import RayError
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 
-from orchestrator.cluster.away import AtHand, Away, at_hand
-from orchestrator.cluster.errors import WorkerDiedError, sendable, translate
+from orchestrator.cluster.errors import WorkerDiedError, translate
 from orchestrator.cluster.groups import claim, removed_after_death
 from orchestrator.cluster.lean import make_trainer
 from orchestrator.cluster.retries import Retries
+from orchestrator.cluster.sending import sendable
 from orchestrator.cluster.session import is_own_cluster
-from orchestrator.cluster.shared import check_shared, clear
-from orchestrator.environment import Stoppable
+from orchestrator.cluster.training import MEMORY, Training, memory_of, work
 from orchestrator.errors import OutOfMemoryError, StoppedEarlyError
-from orchestrator.memory import PeakMemory
 from orchestrator.resources import Allocation
-from orchestrator.stages.base import Stage
-
-_STOP = "stop"
-_MEMORY_FILE = "memory"
-MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 * 2**20), "MALLOC_TRIM_THRESHOLD_": str(512 * 2**20)}
-"""Large tensors are made and dropped in every operation. Memory that glibc does not give back each time saves 11,000
-page faults a step of the quickstart's teacher, 8 % of its time."""
-_LOOK_SECONDS = 1.0
-_GRACE_SECONDS = 5.0
-
-
-@dataclass(frozen=True)
-class Training:
-    """What every worker of a training is given."""
-
-    stage: Stage
-    inputs: Mapping[str, Path]
-    out: Path
-    work: Path
-    allocation: Allocation
-    away: Away | None = None
-    """Where the workers' nodes do not see the run's folder."""
-
-    def begin(self) -> None:
-        """Forget that an earlier attempt was stopped."""
-        (self.work / _STOP).unlink(missing_ok=True)
-
-    def stop(self) -> None:
-        """Let its workers end, within seconds, as if they were killed: the next attempt goes on from a checkpoint."""
-        if self.away:
-            self.away.stop()
-        with suppress(OSError):  # it has ended, and its folder is gone
-            (self.work / _STOP).touch()
-
-    @property
-    def stopped(self) -> bool:
-        """Whether it is to end; asked by its workers too."""
-        if self.away and self.away.is_stopped:
-            return True
-        return (self.work / _STOP).exists()
-
 
 Fit = Callable[[str, Training], None]
 
@@ -108,7 +62,7 @@ def train(
             training = replace(training, allocation=replace(training.allocation, micro_batch=most))
         else:
             break
-    return sum(_memory_of(training, rank) for rank in range(training.allocation.workers))
+    return sum(memory_of(training, rank) for rank in range(training.allocation.workers))
 
 
 def fit_alone(name: str, training: Training) -> None:
@@ -165,79 +119,3 @@ def run_worker(config: Mapping[str, Any]) -> None:
 
 def _is_leaving() -> bool:
     return ray.train.get_preemption_info() is not None
-
-
-def work(training: Training, rank: int = 0, world_size: int = 1, is_leaving: Callable[[], bool] | None = None) -> None:
-    """Run a training's stage with this worker's place among the workers.
-
-    Raises:
-        ResourceError: this node does not see the run's folder. Whatever the stage raises.
-    """
-    import torch
-
-    allocation = training.allocation
-    torch.set_num_threads(allocation.threads)
-    told = threading.Event()
-    alone = world_size == 1  # of several workers, those that go on would wait for one that has ended
-    with _ends_when_stopped(training, told if alone else None), PeakMemory() as memory, _folders(training, rank) as at:
-        environment = Stoppable(
-            work=at.work,
-            device=allocation.device,
-            threads=allocation.threads,
-            strategy=allocation.strategy,
-            rank=rank,
-            world_size=world_size,
-            micro_batch=allocation.micro_batch,
-            tell=training.away.tell if training.away else None,
-            keep=at.keep,
-            is_leaving=is_leaving,
-            is_stopped=told.is_set,
-        )
-        training.stage.run(at.inputs, at.out, environment)
-    with suppress(OSError):  # no reason to lose a training
-        name, text = f"{_MEMORY_FILE}-{rank}", str(memory.bytes)
-        training.away.note(name, text) if training.away else (training.work / name).write_text(text)
-
-
-@contextmanager
-def _folders(training: Training, rank: int) -> Iterator[AtHand]:
-    """What the stage reads and writes, as this node sees it."""
-    if training.away:
-        with at_hand(training.away, rank) as found:
-            yield found
-        return
-    check_shared(training.out)
-    if not training.stage.distributed:
-        clear(training.out)
-    yield AtHand(dict(training.inputs), training.out, training.work)
-
-
-@contextmanager
-def _ends_when_stopped(training: Training, told: threading.Event | None) -> Iterator[None]:
-    """End this worker when its training is stopped. Ray Train has no way to, but for Ctrl-C in the main thread.
-
-    Where it is `told`, its training has a moment to end by itself: then the worker lives on for the next one.
-    """
-    over = threading.Event()
-
-    def look() -> None:
-        while not over.wait(_LOOK_SECONDS):
-            if training.stopped:
-                if told:
-                    told.set()
-                if not (told and over.wait(_GRACE_SECONDS)):
-                    os._exit(1)
-
-    threading.Thread(target=look, daemon=True).start()
-    try:
-        yield
-    finally:
-        over.set()
-
-
-def _memory_of(training: Training, rank: int) -> int:
-    """What a worker took, as it has said."""
-    try:
-        return int((training.work / f"{_MEMORY_FILE}-{rank}").read_text())
-    except (OSError, ValueError):
-        return 0

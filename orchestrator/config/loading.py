@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -14,13 +15,13 @@ from pydantic import BaseModel, ValidationError
 
 from orchestrator.config.recipe import Recipe
 from orchestrator.config.renames import new_name
+from orchestrator.config.variables import expand
 from orchestrator.config.yaml_text import compose, construct, parse
 from orchestrator.errors import PluginError, RecipeError
 from orchestrator.plugins import find, suggest
 
 Model = TypeVar("Model", bound=BaseModel)
 Key = tuple[str | int, ...]
-_VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -112,12 +113,8 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], Lines]:
     """
     text = _text(path)
     try:
-        root = compose(text)
-        if not isinstance(root, yaml.MappingNode):
-            raise RecipeError("a recipe is a mapping of sections", str(path), "mome schema prints what it may hold")
-        lines = Lines()
-        _add_lines(root, (), path, lines)
-        return _expand(_whole(construct(root), str(path)), str(path)), lines
+        tree, lines = deepcopy(_parsed(text, path))
+        return expand(tree, str(path)), lines
     except RecursionError:
         raise RecipeError("the recipe is nested too deep, or in itself", str(path)) from None
     except (yaml.YAMLError, ValueError) as error:
@@ -126,6 +123,17 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], Lines]:
         problem = str(getattr(error, "problem", error)).splitlines()[0]
         fix = "indent with spaces" if "'\\t'" in problem else "look for a quote, bracket or indent that is wrong there"
         raise RecipeError(f"the recipe is not valid YAML: {problem}", where, fix) from None
+
+
+@lru_cache(maxsize=8)  # every trial of a sweep begins with the same file
+def _parsed(text: str, path: Path) -> tuple[Any, Lines]:
+    """The content of the file at `path`, and the lines of its keys."""
+    root = compose(text)
+    if not isinstance(root, yaml.MappingNode):
+        raise RecipeError("a recipe is a mapping of sections", str(path), "mome schema prints what it may hold")
+    lines = Lines()
+    _add_lines(root, (), path, lines)
+    return _whole(construct(root), str(path)), lines
 
 
 def _text(path: Path) -> str:
@@ -281,20 +289,4 @@ def _whole(value: Any, where: str) -> Any:
         json.dumps(value, ensure_ascii=False, default=str).encode()
     except UnicodeEncodeError:
         raise RecipeError("a text holds half a surrogate pair (\\ud800 to \\udfff)", where, "write it again") from None
-    return value
-
-
-def _expand(value: Any, where: str) -> Any:
-    if isinstance(value, dict):
-        return {key: _expand(item, where) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_expand(item, where) for item in value]
-    return _VARIABLE.sub(lambda match: _variable(match, where), value) if isinstance(value, str) else value
-
-
-def _variable(match: re.Match[str], where: str) -> str:
-    name, default = match.groups()
-    value = os.environ.get(name, default)
-    if value is None:
-        raise RecipeError(f"the environment variable {name} is not set", where, f"export {name}=…")
     return value

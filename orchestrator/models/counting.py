@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict, dataclass
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -73,4 +74,9 @@ def _key(spec: PluginSpec, vocab_size: int, context: int) -> str:
     """What the counts depend on: the architecture, the code that describes it, and transformers, which builds it."""
     modules = plugins.sources_of(plugins.find("models.zoo", spec.type))
     code = [known_digest(Path(str(sys.modules[name].__file__))) for name in modules]
-    return digest([identity(spec), vocab_size, context, code, metadata.version("transformers")])[:16]
+    return digest([identity(spec), vocab_size, context, code, _transformers()])[:16]
+
+
+@cache
+def _transformers() -> str:
+    return metadata.version("transformers")

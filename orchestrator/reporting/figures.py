@@ -105,6 +105,10 @@ def draw(
     name: str, caption: str, alt: str, paint: Callable[[Any], None], size: tuple[float, float] = (7.0, 3.6)
 ) -> Figure:
     """A figure `size` inches large that `paint(matplotlib figure)` fills."""
+    return Figure(name, caption, alt, _svg(name, paint, size))
+
+
+def _svg(name: str, paint: Callable[[Any], None], size: tuple[float, float]) -> str:
     with _style(name):
         from matplotlib.backends.backend_svg import FigureCanvasSVG
         from matplotlib.figure import Figure as Canvas
@@ -112,9 +116,12 @@ def draw(
         canvas = Canvas(figsize=size, layout="constrained")
         FigureCanvasSVG(canvas)
         paint(canvas)
+        if layout := canvas.get_layout_engine():
+            layout.execute(canvas)
+        canvas.set_layout_engine("none")  # savefig would go through everything once more for it
         buffer = io.StringIO()
         canvas.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    return Figure(name, caption, alt, buffer.getvalue())
+    return buffer.getvalue()
 
 
 def color_of(index: int) -> str:

@@ -2,9 +2,9 @@
 
     python tests/cluster/chaos.py [--scenario NAME] [--kills 12] [--seed 1]
 
-A scenario runs undisturbed first, and then with workers, controllers, nodes and its own command killed in turn; some
-also with data tasks, with a store that nobody can reach for some seconds, or with a tracking server that is killed or
-hangs; some grow their mixture by an expert at the end.
+A scenario runs undisturbed first (without Ray where that makes the same: it is sooner there), and then with workers,
+controllers, nodes and its own command killed in turn; some also with data tasks, with a store that nobody can reach
+for some seconds, or with a tracking server that is killed or hangs; some grow their mixture by an expert at the end.
 In the end no finished step was made twice, the weights and the mixture are those of the undisturbed run, the tracker
 has each metric of each step once and in order, and nothing is left behind.
 """
@@ -81,11 +81,16 @@ class Scenario:
     grows: bool = False
     tracked: bool = False
 
-    def commands(self, folder: Path) -> list[list[str]]:
-        """What is typed to make it in a folder of runs, one after the other."""
+    def commands(self, folder: Path, calm: bool = False) -> list[list[str]]:
+        """What is typed to make it in a folder of runs, one after the other; `calm`: undisturbed."""
         adding = ["expert", "add", "smoke", "--language", ADDED, "--source", "miniwiki"]
         typed = [self._words(folder), *([adding] if self.grows else [])]
-        return [[sys.executable, "-m", "orchestrator.cli.main", *words, "--runs", str(folder)] for words in typed]
+        where = ["--runs", str(folder), *(["--local"] if calm and self._is_of_one_process else [])]
+        return [[sys.executable, "-m", "orchestrator.cli.main", *words, *where] for words in typed]
+
+    @property
+    def _is_of_one_process(self) -> bool:
+        return not self.away and not any(each.startswith("resources.strategy=") for each in self.overrides)
 
     def _words(self, folder: Path) -> list[str]:
         recipe = ROOT / "jobs" / "recipes" / "smoke.yaml"
@@ -158,8 +163,9 @@ class Storm:
 class Work:
     """The commands, each of which is typed again whenever it was killed."""
 
-    def __init__(self, scenario: Scenario, folder: Path, cluster: Nodes, servers: Servers) -> None:
-        self.commands, self.folder, self.cluster, self.servers = scenario.commands(folder), folder, cluster, servers
+    def __init__(self, scenario: Scenario, folder: Path, cluster: Nodes, servers: Servers, calm: bool = False) -> None:
+        self.commands = scenario.commands(folder, calm)
+        self.folder, self.cluster, self.servers = folder, cluster, servers
         folder.mkdir()
         self.log = folder.with_suffix(".txt")
         self.process = self._typed()
@@ -211,7 +217,7 @@ def storm(scenario: Scenario, kills: int, seed: int, folder: Path) -> Storm:
     kinds = itertools.islice(itertools.cycle(scenario.kinds), seed % len(scenario.kinds), None)
     hidden = folder if scenario.away else None
     with _servers(scenario, folder) as servers, nodes(SHAPES, hidden, servers.environment) as cluster:
-        calm = Work(scenario, folder / "calm", cluster, servers)
+        calm = Work(scenario, folder / "calm", cluster, servers, calm=True)
         calm.finish()
         while len(found.kills) < kills:
             work = Work(scenario, folder / f"storm-{len(found.kills)}", cluster, servers)

@@ -14,7 +14,8 @@ from ray.exceptions import ActorDiedError, RayTaskError
 from ray.train import ControllerError, WorkerGroupError
 from ray.train.v2._internal.exceptions import UserExceptionWithTraceback, WorkerHealthCheckFailedError
 
-from orchestrator.cluster.errors import PeerLostError, WorkerDiedError, sendable, translate
+from orchestrator.cluster.errors import PeerLostError, WorkerDiedError, translate
+from orchestrator.cluster.sending import sendable
 from orchestrator.errors import MomeError, ResourceError, TrainingError
 
 

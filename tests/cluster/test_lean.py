@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 
 import pytest
@@ -46,3 +47,9 @@ def test_another_ray_is_used_by_its_public_interface_and_a_line_says_so(
         assert type(trainer) is TorchTrainer
     assert capsys.readouterr().out.count("more processes a training than it needs") == 1
     lean._parts.cache_clear()
+
+
+def test_workers_that_stand_ready_and_tasks_import_no_ray_train() -> None:
+    """It imports pandas, and takes a second of a core at each start."""
+    code = "import sys, orchestrator.cluster.stander, orchestrator.cluster.tasks; print('ray.train' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"

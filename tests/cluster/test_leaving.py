@@ -24,13 +24,15 @@ from orchestrator.cluster.session import session
 from orchestrator.config.recipe import ResourcesConfig
 import ray
 with session(ResourcesConfig()):
+    print("connected", flush=True)
+    sys.stdin.readline()
     free = ray._private.state.available_resources_per_node()
-busy = [node for node, cpus in held.items() if cpus and free[node].get("CPU", 0) < cpus]
-deadline = int((time.time() + 30) * 1000)
-print([gcs.drain_node(node, 2, "taken away", deadline) for node in busy[:1]])
+    busy = [node for node, cpus in held.items() if cpus and free[node].get("CPU", 0) < cpus]
+    deadline = int((time.time() + 30) * 1000)
+    print([gcs.drain_node(node, 2, "taken away", deadline) for node in busy[:1]])
 """
 SMALL = (
-    *("corpus.max_documents=25", "tokenizer.vocab_size=512", "teacher.training.tokens=3000000"),
+    *("corpus.max_documents=25", "tokenizer.vocab_size=512", "teacher.training.tokens=1000000"),
     *("teacher.training.checkpoint_every=100000", "tracking.type=none", "resources.max_failures=0"),
 )
 
@@ -43,9 +45,16 @@ def test_its_training_writes_a_checkpoint_and_goes_on_at_another_node(tmp_path: 
         subprocess.Popen(
             command, cwd=ROOT, env=cluster.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         ) as work,
-    ):
+        subprocess.Popen(
+            [sys.executable, "-c", DRAIN],
+            cwd=ROOT, env=cluster.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        ) as cloud,
+    ):  # fmt: skip
+        assert cloud.stdout is not None
+        assert cloud.stdout.readline() == "connected\n"  # so that it takes the node away at once
         wait_for_step(tmp_path, 20, work)
-        subprocess.run([sys.executable, "-c", DRAIN], cwd=ROOT, env=cluster.environment, check=True)
+        cloud.communicate("\n", timeout=60)
+        assert cloud.returncode == 0
         told = work.communicate(timeout=200)[0]
     assert work.returncode == 0, told[-3000:]
     notice = "a node of the cluster is taken away; with what is left it goes on from the last checkpoint"

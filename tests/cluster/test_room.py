@@ -44,7 +44,7 @@ say = lambda line: print(line, flush=True)
 with session(ResourcesConfig()), room("training", name, 0, say, lambda: False) as take:
     take(share)
     say("trains")
-    time.sleep(seconds)
+    time.sleep(seconds) if seconds >= 0 else sys.stdin.readline()
 """
 
 
@@ -57,9 +57,9 @@ def cluster() -> Iterator[Nodes]:
 
 @contextmanager
 def holder(cluster: Nodes, name: str, workers: int, seconds: float) -> Iterator[subprocess.Popen[str]]:
-    """A driver that trains nothing."""
+    """A driver that trains nothing; below 0 seconds: until it is given a line."""
     command = [sys.executable, "-c", HOLD, name, str(workers), str(seconds)]
-    with subprocess.Popen(command, cwd=ROOT, env=cluster.environment, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, cwd=ROOT, env=cluster.environment, stdin=PIPE, stdout=PIPE, text=True) as process:
         try:
             yield process
         finally:
@@ -72,12 +72,14 @@ def line(process: subprocess.Popen[str]) -> str:
 
 
 def test_a_gang_waits_until_all_of_it_has_room_and_is_not_passed(cluster: Nodes) -> None:
-    with holder(cluster, "first", 1, 20) as first:
+    with holder(cluster, "first", 1, -1) as first:
         assert line(first) == "trains"
         with holder(cluster, "gang", 2, 0) as gang:
             assert line(gang) == "training: waiting for room beside first"
             with holder(cluster, "small", 1, 0) as small:
                 assert line(small) == "training: waiting for room beside first, gang, 1 before it"
+                assert first.stdin is not None
+                print(file=first.stdin, flush=True)
                 assert line(gang) == "trains"
                 assert line(small) == "trains"
 

@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.long, pytest.mark.timeout(600)]
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = (
     *("corpus.max_documents=25", "tokenizer.vocab_size=512", "tracking.type=none", "evaluation.max_blocks=4"),
-    *("teacher.training.tokens=800000", "teacher.training.checkpoint_every=20", "experts.training.tokens=16384"),
+    *("teacher.training.tokens=500000", "teacher.training.checkpoint_every=20", "experts.training.tokens=16384"),
     *("resources.threads=1", "resources.cpus=2"),
 )
 HIDES = subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -60,9 +61,15 @@ def spec(name: str) -> PluginSpec:
     return SETUPS.get(name) or PluginSpec(type=name, **OPTIONS.get(name, {}))
 
 
+BUILT: dict[tuple[str, str], Mixture] = {}
+
+
 @pytest.fixture(params=ARCHITECTURES)
-def mixture(request: pytest.FixtureRequest, spec: PluginSpec) -> Mixture:
-    return build(spec, request.param)
+def mixture(request: pytest.FixtureRequest, name: str, spec: PluginSpec) -> Mixture:
+    """Built once, and a copy for each test."""
+    if (name, request.param) not in BUILT:
+        BUILT[name, request.param] = build(spec, request.param)
+    return deepcopy(BUILT[name, request.param])
 
 
 @pytest.fixture

@@ -36,7 +36,9 @@ def word(token: int) -> str:
     return "".join(chr(ord("a") + int(letter)) for letter in np.random.default_rng(token).integers(0, 26, 6)) + " "
 
 
+@cache
 def train(name: str, *languages: str) -> tuple[Any, dict[str, Router]]:
+    """The plug-in, and what it has trained: once for all tests, which change nothing of it."""
     plugin = create("routers", name, OPTIONS.get(name, {}))
     sequences = data(languages or ("en", "fr", "py"))
     if plugin.reads == "blocks":
@@ -88,9 +90,9 @@ def test_damage_anywhere_is_refused(name: str, tmp_path: Path) -> None:
 
 
 def test_the_same_seed_gives_the_same_files(name: str, tmp_path: Path) -> None:
-    for folder in (tmp_path / "a", tmp_path / "b"):
+    for folder, trained in ((tmp_path / "a", train), (tmp_path / "b", train.__wrapped__)):
         folder.mkdir()
-        plugin, routers = train(name)
+        plugin, routers = trained(name)
         save_routers(folder, name, routers, plugin.classifier)
     for path in (tmp_path / "a").iterdir():
         assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()

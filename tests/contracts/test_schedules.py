@@ -17,7 +17,8 @@ ROOM, OPTIONS = "schedules", {}
 NAMES = (*available(ROOM), "mome_example.schedules:HalfCosine")
 PHASES = (Phase.explicit, Phase.reuse, Phase.generate)
 """Without shrinking: a failure is told at once, and lists of this length take minutes to shrink."""
-losses = st.lists(st.tuples(st.floats(0, 20), st.floats(0, 20)), min_size=200, max_size=200)
+STEPS = 60
+losses = st.lists(st.tuples(st.floats(0, 20), st.floats(0, 20)), min_size=STEPS, max_size=STEPS)
 
 
 def make(name: str) -> Schedule:
@@ -31,32 +32,32 @@ def filled(schedule: Schedule, steps: int, pairs: list[tuple[float, float]], ste
     return history
 
 
-@given(pairs=losses, step=st.integers(0, 199))
+@given(pairs=losses, step=st.integers(0, STEPS - 1))
 @settings(max_examples=20, deadline=None, phases=PHASES)
 def test_weights_are_a_pure_function_in_the_unit_interval(
     name: str, pairs: list[tuple[float, float]], step: int
 ) -> None:
     schedule = make(name)
-    history = filled(schedule, 200, pairs, step)
+    history = filled(schedule, STEPS, pairs, step)
     before = history.state()
-    alpha, beta = schedule.weights(step, 200, history)
+    alpha, beta = schedule.weights(step, STEPS, history)
     assert 0 <= alpha <= 1
     assert 0 <= beta <= 1
     assert alpha + beta == pytest.approx(1)
-    assert schedule.weights(step, 200, history) == (alpha, beta)
+    assert schedule.weights(step, STEPS, history) == (alpha, beta)
     assert history.state() == before
 
 
-@given(pairs=losses, step=st.integers(1, 199))
+@given(pairs=losses, step=st.integers(1, STEPS - 1))
 @settings(max_examples=20, deadline=None, phases=PHASES)
 def test_a_checkpoint_of_the_history_gives_the_same_weights(
     name: str, pairs: list[tuple[float, float]], step: int
 ) -> None:
     schedule = make(name)
-    history = filled(schedule, 200, pairs, step)
-    restored = LossHistory(schedule.window(200))
+    history = filled(schedule, STEPS, pairs, step)
+    restored = LossHistory(schedule.window(STEPS))
     restored.load(json.loads(json.dumps(history.state())))
-    assert schedule.weights(step, 200, restored) == schedule.weights(step, 200, history)
+    assert schedule.weights(step, STEPS, restored) == schedule.weights(step, STEPS, history)
 
 
 def test_pickles_and_is_documented(name: str) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import random
 import shutil
 from pathlib import Path
 from unittest.mock import patch
@@ -14,44 +13,10 @@ from orchestrator.disk import file_digest
 from orchestrator.mixtures.versions import Versions
 from orchestrator.models.inference import routed_logits
 from orchestrator.models.mixture_files import load_mixture
+from orchestrator.reporting import figures
 from orchestrator.stages.router import RouterStage
 from tests.end_to_end.command import mome
-
-WORDS = {
-    "en": "the house stands near a river where children walk with their old dog every summer morning and sing",
-    "fr": "la maison est près du fleuve où les enfants marchent avec leur vieux chien chaque matin d’été en chantant",
-    "es": "la casa está cerca del río donde los niños caminan con su perro viejo cada mañana de verano y cantan",
-    "de": "das Haus steht am Fluss wo die Kinder mit ihrem alten Hund jeden Sommermorgen gehen und singen",
-}
-RECIPE = """
-name: {name}
-corpus:
-  languages:
-    en: {{source: {{type: files, path: {texts}/en.jsonl}}}}
-    fr: {{source: {{type: files, path: {texts}/fr.jsonl}}}}
-    de: {{source: {{type: files, path: {texts}/de.jsonl}}}}
-  deduplication: {{near: null}}
-  splits: {{validation: 0.2, test: 0.2}}
-tokenizer: {{vocab_size: 340}}
-blocks: {{context: 32}}
-teacher:
-  model: &model {{type: gpt2, layers: 1, width: 16, heads: 2}}
-  training: &training
-    {{tokens: 3_200, batch_tokens: 320, micro_batch: 10, eval_every: 5, eval_blocks: 2, checkpoint_every: 5,
-     precision: fp32, optimizer: {{type: adamw, lr: 1.0e-2}}}}
-experts: {{model: *model, training: *training, distillation: {{teacher: hidden_cache}}}}
-setup: {setup}
-router: {{sequences_per_language: 60}}
-evaluation: {{bootstrap: 100, max_blocks: 4, batch: 4}}
-resources: {{cpus: 1}}
-tracking: {{type: none}}
-"""
-
-
-def write_text(path, language, documents=40, words=40):
-    draw = random.Random(language)
-    rows = [" ".join(draw.choices(WORDS[language].split(), k=words)) + "." for _ in range(documents)]
-    path.write_text("".join(json.dumps({"id": f"{language}-{i}", "text": row}) + "\n" for i, row in enumerate(rows)))
+from tests.end_to_end.tiny import RECIPE, WORDS, write_text
 
 
 def done(*arguments, runs):
@@ -122,16 +87,24 @@ def finished(texts, tmp_path_factory):
 
 
 @pytest.fixture
-def runs(finished, tmp_path):
+def drawn(finished, tmp_path):
     """A copy of it."""
     return Path(shutil.copytree(finished, tmp_path / "runs", copy_function=os.link))
+
+
+@pytest.fixture
+def runs(drawn, monkeypatch):
+    """A copy of it whose reports have blank figures: to draw them takes as long as all else that a command does."""
+    monkeypatch.setattr(figures, "_svg", lambda *_: '<svg viewBox="0 0 504 259"></svg>')
+    return drawn
 
 
 def add(texts, *more, source="es"):
     return ("expert", "add", "tiny", "--language", "es", "--source", f"files:{texts / source}.jsonl", "--local", *more)
 
 
-def test_an_expert_is_added_removed_and_taken_back(runs, texts):
+def test_an_expert_is_added_removed_and_taken_back(drawn, texts):
+    runs = drawn
     first = current(runs)
     text = done(*add(texts), runs=runs)
     assert set(started(text)) == {

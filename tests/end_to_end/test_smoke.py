@@ -13,6 +13,8 @@ from tests.end_to_end.command import mome
 
 ROOT = Path(__file__).resolve().parents[2]
 SMOKE = str(ROOT / "jobs" / "recipes" / "smoke.yaml")
+LESS = ("teacher.training.tokens=20_480", "experts.training.tokens=16_384", "router.sequences_per_language=100")
+"""Half as many steps: losses are compared, and no figure of them."""
 FEW = "evaluation.max_blocks=8"
 """Where it is not the figures that are looked at."""
 LANGUAGES = ["en", "fr", "de", "py"]
@@ -34,7 +36,7 @@ def bare(*arguments, runs):
 @pytest.fixture(scope="module")
 def local(tmp_path_factory):
     runs = tmp_path_factory.mktemp("local")
-    done = bare("run", SMOKE, "--local", runs=runs)
+    done = bare("run", SMOKE, *LESS, "--local", runs=runs)
     assert done.returncode == 0, done.stderr
     assert "MLflow is not installed" in done.stdout
     return runs, done.stdout
@@ -72,21 +74,24 @@ def test_local_run_ends_with_a_report(local):
 def test_another_machine_makes_the_same(local, tmp_path):
     """One thing at a time: test_machine.py. The next test changes the local run."""
     core = {min(os.sched_getaffinity(0))}
-    there = machine.run(tmp_path, recipe=(), umask="077", cores=core, **machine.elsewhere(tmp_path / "other"))
+    there = machine.run(tmp_path, recipe=LESS, umask="077", cores=core, **machine.elsewhere(tmp_path / "other"))
     machine.assert_same(machine.made(local[0] / "smoke"), there)
 
 
 def test_second_run_does_nothing_and_a_change_reruns_what_depends_on_it(local):
     runs, _ = local
-    assert "nothing to do" in mome("run", SMOKE, "--local", "tracking.type=none", runs=runs).stdout
-    changed = mome("run", SMOKE, "--local", "tracking.type=none", FEW, runs=runs)
+    assert "nothing to do" in mome("run", SMOKE, *LESS, "--local", "tracking.type=none", runs=runs).stdout
+    changed = mome("run", SMOKE, *LESS, "--local", "tracking.type=none", FEW, runs=runs)
     assert changed.returncode == 0
     started = [line.split("] ")[1].split(":")[0] for line in changed.stdout.splitlines() if line.endswith(": started")]
     assert started == ["evaluation", "report"]
 
 
-def test_without_ray_the_way_to_it_is_told(tmp_path):
-    done = bare("run", SMOKE, runs=tmp_path)
+def test_without_ray_the_way_to_it_is_told(tmp_path, monkeypatch):
+    for name in [name for name in sys.modules if name.startswith(("ray.", "orchestrator.cluster."))]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "ray", None)
+    done = mome("run", SMOKE, "tracking.type=none", runs=tmp_path)
     assert done.returncode == 2
     assert "--local" in done.stderr
 
@@ -111,7 +116,7 @@ def test_plan_starts_nothing(tmp_path):
 @pytest.mark.ray
 def test_ray_gives_the_losses_of_a_local_run(local, tmp_path, monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    done = mome("run", SMOKE, FEW, "resources.slots=1", runs=tmp_path)
+    done = mome("run", SMOKE, *LESS, FEW, "resources.slots=1", runs=tmp_path)
     assert done.returncode == 0, done.text
     here, there = validation_losses(local[0]), validation_losses(tmp_path)
     assert here == pytest.approx(there, rel=2e-3)

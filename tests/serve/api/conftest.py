@@ -114,9 +114,25 @@ def backend() -> FakeBackend:
     return FakeBackend()
 
 
+class _Current:
+    """The backend of the test that runs."""
+
+    backend = FakeBackend()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.backend, name)
+
+
+@pytest.fixture(scope="session")
+def _app() -> Any:
+    """One for all tests: to make it and to answer its first request takes a quarter of a second of a core."""
+    return create_app(_Current())
+
+
 @pytest.fixture
-def client(backend: FakeBackend) -> Iterator[TestClient]:
-    with TestClient(create_app(backend), raise_server_exceptions=False) as client:
+def client(_app: Any, backend: FakeBackend, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
+    monkeypatch.setattr(_Current, "backend", backend)
+    with TestClient(_app, raise_server_exceptions=False) as client:
         yield client
 
 
@@ -178,5 +194,5 @@ def address(mixture: Mixture) -> Iterator[str]:
 
 @pytest.fixture
 def live(address: str) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=address, timeout=30) as client:
+    with httpx.Client(base_url=address, timeout=30, verify=False) as client:  # certificates are 50 ms of a core to read
         yield client

@@ -209,7 +209,8 @@ def figures(text: str) -> dict[tuple[str, ...], float]:
     }
 
 
-def test_metrics_count_what_happened(client: TestClient) -> None:
+def test_metrics_count_what_happened(backend: Any) -> None:
+    client = TestClient(create_app(backend), raise_server_exceptions=False)  # whose requests are these alone
     client.post("/v1/completions", json={"prompt": ["la", "the"], "n": 2})
     client.post("/v1/completions", json={"prompt": "la", "stream": True})
     for prompt in ("busy", "slow", "bug", ""):

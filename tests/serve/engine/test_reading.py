@@ -35,9 +35,10 @@ def test_a_gpt2_read_without_transformers_is_the_same(padded_model: Path, tmp_pa
     assert read_gpt2(tmp_path) is None
 
 
-def test_an_engine_of_a_gpt2_imports_no_transformers(padded_model: Path) -> None:
+def test_an_engine_of_a_gpt2_and_the_room_of_models_import_no_transformers(padded_model: Path) -> None:
     program = (
         "import sys; from pathlib import Path; from serve.engine import Engine; from serve.messages import *\n"
+        "import orchestrator.models\n"
         f"Engine.load(Path({str(padded_model)!r})).generate([GenerationRequest('the dog', Sampling(max_tokens=3))])\n"
         "print([name for name in ('transformers', 'scipy', 'pandas', 'torch._dynamo') if name in sys.modules])"
     )

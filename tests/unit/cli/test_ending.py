@@ -65,9 +65,9 @@ def test_several_failures_with_a_fault_among_them_end_with_1(ends_with: Any) -> 
     assert ends_with(error).code == 1
 
 
-def test_a_terminal_that_lacks_characters(recipe: Path) -> None:
+def test_a_terminal_that_lacks_characters(tmp_path: Path) -> None:
     environment = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
     code = "import sys; from orchestrator.cli.main import main; sys.argv[0] = 'mome'; main()"
-    command = [sys.executable, "-c", code, "run", str(recipe), "name=Œuvre"]
+    command = [sys.executable, "-c", code, "logs", "Œuvre", "--runs", str(tmp_path)]
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert (ended.returncode, "not '?uvre'" in ended.stderr) == (2, True)
+    assert (ended.returncode, "no run '?uvre'" in ended.stderr) == (2, True)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -115,11 +116,21 @@ def test_each_line_of_a_file_has_its_row(mome: Mome, runs: Path, tmp_path: Path)
     assert {tuple(row) for row in rows} == {("label", "expert", "probabilities", "text")}
 
 
-@pytest.mark.parametrize("options", [("-", "--json"), ("--file", "-")])
-def test_text_comes_from_the_standard_input(runs: Path, options: tuple[str, ...]) -> None:
-    command = [sys.executable, "-m", "orchestrator.cli.main", "route", "some", *options, "--runs", str(runs)]
-    ended = subprocess.run(command, input=b"the house near a river", capture_output=True, check=True)
-    assert json.loads(ended.stdout)["label"] == "en"
+def test_text_comes_from_the_standard_input(mome: Mome, runs: Path, tmp_path: Path) -> None:
+    text = tmp_path / "typed.txt"
+    text.write_bytes(b"the house near a river")
+    with text.open("rb") as typed:
+        command = [sys.executable, "-m", "orchestrator.cli.main", "route", "some", "--file", "-", "--runs", str(runs)]
+        ended = subprocess.run(command, stdin=typed, capture_output=True, check=True)
+        assert json.loads(ended.stdout)["label"] == "en"
+        typed.seek(0)
+        before = os.dup(0)
+        os.dup2(typed.fileno(), 0)
+        try:
+            assert json.loads(mome("route", "some", "-", "--json", "--runs", runs).out)["label"] == "en"
+        finally:
+            os.dup2(before, 0)
+            os.close(before)
 
 
 @pytest.mark.parametrize(

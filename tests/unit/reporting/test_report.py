@@ -2,8 +2,10 @@ import json
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -140,20 +142,44 @@ def test_markdown_tables_are_rectangular_and_figures_are_there(report: Path) -> 
         assert (report / name).exists()
 
 
-def test_the_papers_rows_stand_beside_ours_only_where_languages_match(inputs, made_up, tmp_path: Path) -> None:
-    for name, key in (("blocks/blocks.json", "languages"), ("router/metrics.json", "languages")):
-        path = inputs["blocks"].parent / name
-        path.write_text(json.dumps(json.loads(path.read_text()) | {key: ["en", "fr"]}))
-    evaluation = inputs["evaluation"] / "evaluation.json"
-    found = json.loads(evaluation.read_text())
-    found["experts"] = {expert: found["experts"][expert] for expert in ("en", "fr")}
-    evaluation.write_text(json.dumps(found))
-    metrics = json.loads((inputs["router"] / "metrics.json").read_text())
-    for lengths in metrics["classifiers"].values():
-        lengths["confusion"] = [[60, 1], [0, 61]]
-    (inputs["router"] / "metrics.json").write_text(json.dumps(metrics))
-    write_report(inputs, made_up.RECIPE, tmp_path / "out")
-    markdown = (tmp_path / "out" / "report.md").read_text()
+@pytest.fixture(scope="module")
+def other(made_up, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of a run of two languages, whose filters dropped something."""
+    inputs = made_up.write_run(tmp_path_factory.mktemp("run") / "run")
+
+    def change(file: Path, how: Callable[[Any], object]) -> None:
+        about = json.loads(file.read_text())
+        how(about)
+        file.write_text(json.dumps(about))
+
+    def evaluated(found: Any) -> None:
+        found["experts"] = {expert: found["experts"][expert] for expert in ("en", "fr")}
+
+    def routed(metrics: Any) -> None:
+        metrics["languages"] = ["en", "fr"]
+        for lengths in metrics["classifiers"].values():
+            lengths["confusion"] = [[60, 1], [0, 61]]
+
+    def filtered(about: Any) -> None:
+        sample = {"rule": "in en", "id": "page-7", "text": "An <English> page"}
+        about["languages"]["fr"]["filters"] = {
+            "language": {"rules": {"in en": 51}, "edits": {}, "samples": [sample]},
+            "c4": {"rules": {}, "edits": {"short line": 4_000}, "samples": []},
+        }
+
+    change(inputs["blocks"] / "blocks.json", lambda about: about.update(languages=["en", "fr"]))
+    change(
+        inputs["evaluation"] / "evaluation.json", lambda found: [found["experts"].pop(each) for each in ("de", "py")]
+    )
+    change(inputs["router"] / "metrics.json", routed)
+    change(inputs["corpus"] / "corpus.json", filtered)
+    out = tmp_path_factory.mktemp("other")
+    write_report(inputs, made_up.RECIPE, out)
+    return out
+
+
+def test_the_papers_rows_stand_beside_ours_only_where_languages_match(other: Path) -> None:
+    markdown = (other / "report.md").read_text()
     assert "Logistic regression, ours" in markdown
     assert "Logistic regression, the paper's" not in markdown
 
@@ -185,17 +211,8 @@ def test_opens_in_a_browser_without_error_or_sideways_scrolling(report: Path, tm
     assert figures == 8
 
 
-def test_what_filters_dropped_is_counted_and_shown(inputs, made_up, tmp_path: Path) -> None:
-    file = inputs["corpus"] / "corpus.json"
-    about = json.loads(file.read_text())
-    sample = {"rule": "in en", "id": "page-7", "text": "An <English> page"}
-    about["languages"]["fr"]["filters"] = {
-        "language": {"rules": {"in en": 51}, "edits": {}, "samples": [sample]},
-        "c4": {"rules": {}, "edits": {"short line": 4_000}, "samples": []},
-    }
-    file.write_text(json.dumps(about))
-    write_report(inputs, made_up.RECIPE, tmp_path / "out")
-    page = (tmp_path / "out" / "index.html").read_text()
+def test_what_filters_dropped_is_counted_and_shown(other: Path) -> None:
+    page = (other / "index.html").read_text()
     for text in ("What the filters did", "in en", "51", "short line", "page-7", "An &lt;English&gt; page"):
         assert text in page
 

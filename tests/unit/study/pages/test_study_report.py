@@ -58,10 +58,14 @@ def three(folders, report: Path, tmp_path_factory) -> tuple[Path, tuple[str, ...
 
 
 @pytest.fixture(scope="module")
-def one(folders, report: Path, tmp_path_factory) -> tuple[Path, tuple[str, ...], dict[str, Any]]:
-    """With one seed."""
+def one(folders, tmp_path_factory) -> tuple[Path, tuple[str, ...], dict[str, Any]]:
+    """With one seed, of two languages."""
     root = tmp_path_factory.mktemp("one")
-    told, results = rendered(folders.write_study(root / "run", report), root / "out")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_folder, "LANGUAGES", ("en", "fr"))
+        patch.setattr(run_folder, "CONFUSION", [[60, 1], [0, 61]])
+        write_report(run_folder.write_run(root / "main"), run_folder.RECIPE, root / "report")
+    told, results = rendered(folders.write_study(root / "run", root / "report", languages=("en", "fr")), root / "out")
     return root / "out", told, results
 
 
@@ -201,22 +205,18 @@ def test_a_study_that_asks_little_says_so(folders, report: Path, tmp_path: Path)
     assert "table5_moe_ce_inference" not in results
 
 
-def test_other_languages_have_no_row_of_the_paper(folders, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(run_folder, "LANGUAGES", ("en", "fr"))
-    monkeypatch.setattr(run_folder, "CONFUSION", [[60, 1], [0, 61]])
-    write_report(run_folder.write_run(tmp_path / "main"), run_folder.RECIPE, tmp_path / "report")
-    made = folders.write_study(tmp_path / "run", tmp_path / "report", languages=("en", "fr"), sweeps=("rq1",))
-    _, results = rendered(made, tmp_path / "out")
+def test_other_languages_have_no_row_of_the_paper(one) -> None:
+    out, _, results = one
     assert len(results["table5_moe_ce_inference"]) == 7
     assert results["table6_forgetting"]["sequential"]["fr"] is None
-    text = (tmp_path / "out" / "report.md").read_text()
+    text = (out / "report.md").read_text()
     assert "The paper has other languages." in text
     assert "A: the paper's" not in text
     assert "PLE, the paper's" not in text
 
 
 def test_a_size_that_can_not_be_known_is_left_out(folders, report: Path, tmp_path: Path) -> None:
-    made = folders.write_study(tmp_path / "run", report, sweeps=(), forgetting=False)
+    made = folders.write_study(tmp_path / "run", report, setups=("ple",), sweeps=(), forgetting=False)
     made.recipe["experts"]["model"] = {"type": "no-such-model"}
     _, results = rendered(made, tmp_path / "out")
     assert results["baselines"]["ple"]["parameters"] is None
