@@ -28,6 +28,8 @@ from serve.router import PromptRouter
 log = logging.getLogger("ray.serve")
 LOGGING = LoggingConfig(enable_access_log=False)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
+_LOST = re.compile(r"died|[Ff]ailed to update the deployments")
+"""What Serve says where replicas were lost; an error of theirs has its own words."""
 _POLL_SECONDS, _HEARD_SECONDS, _WAIT_SECONDS = 1.0, 45.0, 20.0
 
 
@@ -166,8 +168,15 @@ class Keeper:
         failed = ("DEPLOY_FAILED", "DELETING")
         there = {name for name, facts in serve.status().applications.items() if facts.status.value not in failed}
         new = {name: each for name, each in self._applications.build(table).items() if name not in there}
-        if not new:
-            return
+        reason = self._started(new) if new else ""
+        if _LOST.search(reason):  # Serve gives up an application whose first replicas are killed, say by a lost node
+            reason = self._started(new)
+        if reason:
+            raise ServingError(f"it does not start: {reason}", fix="nothing was changed")
+
+    @staticmethod
+    def _started(new: dict[str, serve.Application]) -> str:
+        """Why applications don't start, of which nothing is left then; empty: they do."""
         try:
             serve.run_many([serve.RunTarget(each, name, None, LOGGING) for name, each in new.items()])
         except Exception as error:
@@ -176,9 +185,8 @@ class Keeper:
             for name in new:
                 with suppress(Exception):
                     serve.delete(name)
-            raise ServingError(
-                f"it does not start: {_reason(*reasons, str(error))}", fix="nothing was changed"
-            ) from None
+            return _reason(*reasons, str(error))
+        return ""
 
     def _remember(self, registry: Registry) -> None:
         for name in list(self._unused):
