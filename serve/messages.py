@@ -1,4 +1,4 @@
-"""What the parts of serving tell each other: plain values that pickle, free of torch, Ray and HTTP."""
+"""What the parts of serving tell each other: plain values, free of torch, Ray and HTTP."""
 
 from __future__ import annotations
 

@@ -68,12 +68,6 @@ class _Attending(Frames):
                 async for grown in parts:
                     self.send("grown", number, grown)
         except Exception as error:
-            self._tell_failure(number, error)
+            self.send("failed", number, error)
         finally:
             del self.tasks[number]
-
-    def _tell_failure(self, number: int, error: Exception) -> None:
-        try:
-            self.send("failed", number, error)
-        except Exception:  # it can't be sent as it is
-            self.send("failed", number, RuntimeError(f"{type(error).__name__}: {error}"))

@@ -39,7 +39,7 @@ class Whole:
     def take(self, value: list[Completion]) -> None:
         """See :class:`Waiting`."""
         if not self.answers.done():
-            self.answers.set_result(value)
+            self.answers.set_result(list(value))
 
     def lose(self, reason: Exception) -> None:
         """See :class:`Waiting`."""

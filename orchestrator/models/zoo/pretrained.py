@@ -82,8 +82,8 @@ class Pretrained(Architecture):
 
     @property
     def is_local(self) -> bool:
-        """Whether the name is of something that lies here."""
-        return self.path.exists() or self.name.startswith(("/", ".", "~"))
+        """Whether the name is of something that lies here, or should: no model of the hub is called like a file."""
+        return self.path.exists() or self.name.startswith(("/", ".", "~")) or self.path.suffix == ".gguf"
 
     def tokenizer_file(self) -> Path | None:
         """Its `tokenizer.json`, with the other files of its tokenizer beside it; None where it has none.

@@ -77,7 +77,7 @@ def test_responses(client: Any) -> None:
 
 
 def test_models(client: Any) -> None:
-    assert [model.id for model in client.models.list()] == ["auto", "en", "fr"]
+    assert [model.id for model in client.models.list()] == ["auto", "soft", "en", "fr"]
     assert client.models.retrieve("fr").id == "fr"
 
 

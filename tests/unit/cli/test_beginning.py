@@ -64,7 +64,7 @@ def test_a_pretrained_teacher_a_gpu_chat_and_a_filter(mome, data: Path) -> None:
         (("-l", "es"), "write es=PATH"),
         (("-l", "es=nowhere"), "there is no such file or folder"),
         (("-l", "en=odd.jsonl"), "there is no field 'text'"),
-        (("-l", "ES=es"), "languages"),
+        (("-l", "1es=es"), "languages"),
         ((), "nobody is here to be asked"),
     ],
 )

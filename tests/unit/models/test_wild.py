@@ -155,6 +155,11 @@ def test_a_gguf_file_is_read_with_its_own_pre_tokenizer(tmp_path: Path) -> None:
     torch.testing.assert_close(logits(load_model(tmp_path / "saved")), logits(taken), rtol=0, atol=0)
 
 
+def test_a_gguf_file_that_is_not_there_is_not_asked_for_on_the_hub() -> None:
+    assert Pretrained(name="NotHere.Q4_1.gguf").is_local
+    assert not Pretrained(name="somebody/NotHere-GGUF").is_local
+
+
 def test_gguf_files_that_are_refused(tmp_path: Path) -> None:
     gguf_file(tmp_path / "pre.gguf", pre="nobody-knows")
     with pytest.raises(ModelError, match="pre-tokenizer 'nobody-knows'"):

@@ -18,7 +18,7 @@ from orchestrator.reporting.run_results import Curves, RunResults
 
 def test_the_report_has_what_its_type_says(inputs: dict[str, Path], made_up: Any) -> None:
     found = collect(inputs, made_up.RECIPE)
-    assert set(found) == set(RunResults.__annotations__)
+    assert set(found) == set(RunResults.__annotations__) - {"alignments"}  # of a teacher with other tokens
     assert set(found["learning_curves"]["teacher"]) == set(Curves.__annotations__)
 
 

@@ -40,9 +40,12 @@ def test_events_arrive_in_order_and_the_queue_is_emptied_at_the_end() -> None:
 
 
 def test_a_dead_server_is_told_once_and_costs_no_time() -> None:
-    recorder, lines = Recorder(), []
-    recorder.down = True
-    tracker = Background(lambda: recorder, "http://server", lines.append, retry_seconds=0.01)
+    lines: list[str] = []
+
+    def never_there() -> Recorder:
+        raise OSError("refused")
+
+    tracker = Background(never_there, "http://server", lines.append, retry_seconds=0.01)
     begin = time.perf_counter()
     tracker.started("corpus")
     for step in range(1000):
