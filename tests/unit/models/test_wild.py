@@ -17,6 +17,7 @@ from orchestrator.config.recipe import Recipe
 from orchestrator.errors import ModelError, MomeError
 from orchestrator.models import build_model, head, hidden_states, load_model, save_model
 from orchestrator.models.vocabulary import own_vocabulary
+from orchestrator.models.zoo.pretrained import Pretrained
 from orchestrator.pipeline.plan import expected_of
 from orchestrator.stages.base import Expected
 from orchestrator.stages.teacher import TeacherStage
