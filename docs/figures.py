@@ -89,6 +89,30 @@ def lengths() -> str:
     return table(["router", *buckets], rows)
 
 
+def endpoint() -> str:
+    """An endpoint over HTTP beside the engines alone, by how many ask at once."""
+    rows = {(row["case"], row["unit"]): row for row in results("endpoint/bench.json")["rows"]}
+    table_rows = []
+    for clients in sorted({int(found[1]) for case, _ in rows if (found := re.search(r", (\d+) clients:", case))}):
+        case = f"quickstart, {clients} clients"
+        beside = rows[f"{case}: beside the engines alone", "tokens/CPU s"]
+        first = [rows[f"{case}: time to the first token, {share}", "ms"]["ours"] for share in ("p50", "p95")]
+        after = [rows[f"{case}: time a token after it, {share}", "ms"]["ours"] for share in ("p50", "p95")]
+        cost = 1000 / beside["ours"] - 1000 / beside["baseline"]
+        table_rows.append(
+            [
+                str(clients),
+                f"{rows[case, 'tokens/s']['ours']:,.0f}",
+                f"{beside['ratio']:.2f}",
+                f"{cost:.2f}",
+                " / ".join(f"{value:.1f}" for value in first),
+                " / ".join(f"{value:.1f}" for value in after),
+            ]
+        )
+    heading = ["clients", "tokens/s", "of the engines' tokens a CPU second", "CPU ms a token beside theirs"]
+    return table([*heading, "first token, ms, p50 / p95", "a token after it, ms, p50 / p95"], table_rows)
+
+
 def languages() -> str:
     """Near-duplicates found in each language, and the prompt router's error and refusals beside public identifiers'."""
     rows = {}
@@ -226,6 +250,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "router-lengths": lengths,
     "router-bench": router_bench,
     "languages": languages,
+    "endpoint": endpoint,
     "eltec-small": lambda: perplexities("eltec-small"),
     "study": study,
     "study-verdicts": verdicts,
