@@ -107,7 +107,7 @@ def at_hand(away: Away, rank: int = 0) -> Iterator[AtHand]:
         ArtifactError, ResourceError: the store lacks something, or fails.
     """
     node = _node_folder(away.store)
-    inputs = {role: node / name.place.replace("/", "-") / name.fingerprint for role, name in away.inputs.items()}
+    inputs = {role: node / _local_name(away.store, name) for role, name in away.inputs.items()}
     for role, name in away.inputs.items():
         _fetch(away.store, name, inputs[role])
     folder = Path(tempfile.mkdtemp(prefix="attempt-", dir=node))
@@ -171,6 +171,14 @@ class _Keeper:
         with tempfile.TemporaryDirectory(dir=self._work.parent) as folder:  # what a store publishes is a folder
             link_or_copy(part, Path(folder) / part.name)
             self._away.store.publish(place, part.name, Path(folder))
+
+
+def _local_name(store: RemoteStore, name: Stored) -> str:
+    """What an artifact is called on a node: by what is committed now, as a step that was made again has other files."""
+    commit = store.find(*name)
+    if commit is None:
+        raise ArtifactError(f"{name.place} is not in the store", store.shown, "type the same command again")
+    return f"{name.place.replace('/', '-')}/{name.fingerprint}-{commit.attempt}"
 
 
 def _fetch(store: RemoteStore, name: Stored, folder: Path) -> None:

@@ -12,7 +12,8 @@ import pytest
 pytest.importorskip("ray")
 
 from orchestrator.cluster.away import Away, _node_folder, at_hand
-from orchestrator.errors import ResourceError
+from orchestrator.errors import ArtifactError, ResourceError
+from orchestrator.remote.commits import Stored
 from orchestrator.remote.store import RemoteStore
 
 
@@ -57,3 +58,21 @@ def test_the_next_attempt_has_the_parts_that_a_killed_one_had_made(
         *parts,
         ("attempts/cache-en/out", "second"),
     }
+
+
+def test_a_step_that_was_made_again_is_fetched_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    store, name = RemoteStore(str(tmp_path / "store")), Stored("stages/teacher", "f" * 64)
+    away = Away(store, "attempts/cache-en", "", {"teacher": name}, relay=None)
+    for number, text in enumerate(("first", "second")):
+        made = tmp_path / text
+        made.mkdir()
+        (made / "weights").write_text(text)
+        store.remove(*name)
+        store.publish(*name, made)
+        for token in (f"a{number}", f"b{number}"):  # the second one finds it at hand
+            with at_hand(replace(away, token=token)) as at:
+                assert (at.inputs["teacher"] / "weights").read_text() == text
+    store.remove(*name)
+    with pytest.raises(ArtifactError, match="stages/teacher is not in the store"), at_hand(away):
+        pass
