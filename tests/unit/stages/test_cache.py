@@ -22,6 +22,7 @@ from orchestrator.stages.base import Expected
 from orchestrator.stages.cache import CacheStage
 from orchestrator.stages.expert import ExpertStage
 from orchestrator.teacher import ABOUT, Cache
+from orchestrator.teacher._cache import read_rows
 from orchestrator.tokens.blocks import TokenBlocks
 
 
@@ -97,6 +98,18 @@ def test_samples_follow_the_teachers_distribution(trained, tmp_path):
     error = (frequencies - p).abs() / (p * (1 - p) / 400).sqrt()
     assert float((error < 4).float().mean()) > 0.995
     torch.testing.assert_close(kept["entropy"].float(), -(p * p.log()).sum(-1), rtol=2e-3, atol=2e-3)
+
+
+def test_samples_are_read_where_products_are_computed_in_bf16(trained, tmp_path):
+    """torch 2.13.0 joins no fp16 inside of autocast on the CPU: findings/torch-autocast-half-stack.sh."""
+    what = stage("sampled_cache")
+    found = {0: opened(what, trained, write(what, trained, tmp_path / "out"))}
+    rows = torch.tensor([[0, 0], [0, 3]])
+    outside = read_rows(found, rows)
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = read_rows(found, rows)
+    assert {value.dtype for value in inside.values()} >= {torch.float16}
+    assert all(torch.equal(inside[name], outside[name]) for name in outside)
 
 
 def test_twelve_samples_take_at_most_48_bytes_a_token_for_any_vocabulary():
