@@ -177,15 +177,19 @@ def _local_name(store: RemoteStore, name: Stored) -> str:
     """What an artifact is called on a node: by what is committed now, as a step that was made again has other files."""
     commit = store.find(*name)
     if commit is None:
-        raise ArtifactError(f"{name.place} is not in the store", store.shown, "type the same command again")
+        raise _missing(store, name)
     return f"{name.place.replace('/', '-')}/{name.fingerprint}-{commit.attempt}"
 
 
 def _fetch(store: RemoteStore, name: Stored, folder: Path) -> None:
     if not store.fetch(*name, folder):
-        raise ArtifactError(f"{name.place} is not in the store", store.shown, "type the same command again")
+        raise _missing(store, name)
     with suppress(OSError):
         os.utime(folder)  # it is in use
+
+
+def _missing(store: RemoteStore, name: Stored) -> ArtifactError:
+    return ArtifactError(f"{name.place} is not in the store", store.shown, "type the same command again")
 
 
 def _node_folder(store: RemoteStore) -> Path:

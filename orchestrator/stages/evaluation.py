@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -68,7 +68,7 @@ class EvaluationStage(Stage):
         counts = block_counts(blocks, self.languages, self.evaluation.max_blocks)
         router = load_router(inputs["mixture"] / ROUTER)
         probabilities = {name: self._probabilities(router, blocks, name, count) for name, count in counts.items()}
-        losses, samples = self._measured(inputs, blocks, probabilities, env)
+        losses, samples = self._measured(self._jobs(inputs, blocks, probabilities, env.device), blocks.context, env)
         train = TokenBlocks.open(inputs["blocks"], "train")
         for language, count in counts.items():
             losses[language][FREQUENCIES] = frequency_losses(train, blocks, language, count)
@@ -107,24 +107,20 @@ class EvaluationStage(Stage):
         return Cost(tokens=tokens * (1 + len(self.languages)), flops=flops)
 
     def _measured(
-        self,
-        inputs: Mapping[str, Path],
-        blocks: TokenBlocks,
-        probabilities: Mapping[str, NDArray[np.float64]],
-        env: Environment,
+        self, jobs: Sequence[_Job], context: int, env: Environment
     ) -> tuple[dict[str, dict[str, NDArray[np.float64]]], dict[str, list[Sample]]]:
         """Losses of blocks by language and model, and samples; in several processes on CPUs where much is to do."""
-        jobs = self._jobs(inputs, blocks, probabilities, env)
-        tokens = sum(map(len, probabilities.values())) * blocks.context * (1 + len(self.languages))
+        blocks = sum(len(job.probabilities) for job in jobs if job.role == TEACHER)
+        tokens = blocks * context * (1 + len(self.languages))
         # A GPU belongs to this process.
         run = env.map if env.device == "cpu" and tokens >= PARALLEL_TOKENS else serial_map
-        found: dict[str, dict[str, NDArray[np.float64]]] = {language: {} for language in probabilities}
+        found: dict[str, dict[str, NDArray[np.float64]]] = {job.language: {} for job in jobs}
         written: dict[str, list[list[str]]] = {job.language: [list(job.prompts)] for job in jobs}
         for done, (job, (losses, texts)) in enumerate(zip(jobs, run(_evaluate, jobs), strict=True), start=1):
             found[job.language] |= losses
             written[job.language].append(texts)
             for model in (name for name in (TEACHER, *self.languages) if name in losses):
-                perplexity = np.exp(losses[model].mean() / blocks.context)
+                perplexity = np.exp(losses[model].mean() / context)
                 name = model if model == TEACHER else f"expert {model}"
                 message = f"{name} on {job.language}: perplexity {perplexity:.2f}"
                 env.log({"step": done, "steps": len(jobs), "message": message})
@@ -140,7 +136,7 @@ class EvaluationStage(Stage):
         inputs: Mapping[str, Path],
         blocks: TokenBlocks,
         probabilities: Mapping[str, NDArray[np.float64]],
-        env: Environment,
+        device: str,
     ) -> list[_Job]:
         """The teacher on every language, then the mixture on every language."""
         options, tokenizer = self.evaluation, inputs["tokenizer"]
@@ -159,7 +155,7 @@ class EvaluationStage(Stage):
                 language=language,
                 probabilities=rows,
                 batch=options.batch,
-                device=env.device,
+                device=device,
                 prompts=shown[language],
                 seed=self.seed,
             )

@@ -13,6 +13,7 @@ import asyncio
 import hmac
 import secrets
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Sequence
 from contextvars import Context
 from dataclasses import dataclass
@@ -42,7 +43,7 @@ class Where:
     number: int
 
 
-class Frames(asyncio.Protocol):
+class Frames(asyncio.Protocol, ABC):
     """Values over a connection, each after its length. Both ends know the secret."""
 
     def __init__(self) -> None:
@@ -74,9 +75,9 @@ class Frames(asyncio.Protocol):
             data = pack(value)
             self.transport.write(len(data).to_bytes(_LENGTH, "big") + data)
 
+    @abstractmethod
     def received(self, kind: str, number: int = 0, *rest: Any) -> None:
         """What the other end has sent."""
-        raise NotImplementedError
 
 
 class Ticket:

@@ -7,19 +7,16 @@ import torch
 
 from orchestrator.losses import IGNORED, LazyLogits, distillation_loss
 from orchestrator.plugins import create
+from tests.contracts.cases import SmallCase
 
 TOKENS, VOCAB, WIDTH, SEEDS = 24, 19, 6, 200
 
 
-class Case:
+class Case(SmallCase):
     """A student and its teacher, in float64."""
 
     def __init__(self) -> None:
-        g = torch.Generator().manual_seed(1)
-        self.hidden = torch.randn(TOKENS, WIDTH, generator=g, dtype=torch.float64).requires_grad_()
-        self.weight = torch.randn(VOCAB, WIDTH, generator=g, dtype=torch.float64).requires_grad_()
-        self.teacher = LazyLogits(torch.eye(TOKENS).double(), torch.randn(VOCAB, TOKENS, generator=g).double())
-        self.targets = torch.randint(VOCAB, (TOKENS,), generator=g)
+        super().__init__(TOKENS, VOCAB, WIDTH)
         self.targets[[3, 11]] = IGNORED
 
     def run(self, name: str, positions: float, seed: int) -> list[torch.Tensor]:

@@ -8,6 +8,7 @@ import torch
 from orchestrator.errors import TrainingError
 from orchestrator.losses import IGNORED, LazyLogits, SampledLogits, SoftLoss, distillation_loss
 from orchestrator.plugins import available, create
+from tests.contracts.cases import SmallCase
 
 VOCAB, WIDTH, TOKENS = 19, 6, 13
 LOSSES = {name: create("losses", name, {}) for name in (*available("losses"), "mome_example.losses:Hellinger")}
@@ -17,15 +18,11 @@ each_linear_loss = pytest.mark.parametrize("name", LINEAR)
 each_temperature = pytest.mark.parametrize("temperature", [1.0, 2.0])
 
 
-class Case:
+class Case(SmallCase):
     """A student and the teacher's whole distributions, in float64."""
 
     def __init__(self) -> None:
-        g = torch.Generator().manual_seed(1)
-        self.hidden = torch.randn(TOKENS, WIDTH, generator=g, dtype=torch.float64).requires_grad_()
-        self.weight = torch.randn(VOCAB, WIDTH, generator=g, dtype=torch.float64).requires_grad_()
-        self.teacher = LazyLogits(torch.eye(TOKENS).double(), torch.randn(VOCAB, TOKENS, generator=g).double())
-        self.targets = torch.randint(VOCAB, (TOKENS,), generator=g)
+        super().__init__(TOKENS, VOCAB, WIDTH)
 
     def samples(self, count: int, temperature: float = 1.0) -> SampledLogits:
         p = torch.softmax(self.teacher.hidden @ self.teacher.weight.t() / temperature, -1)
