@@ -5,6 +5,7 @@ Shape legend: D width, V vocabulary.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -41,11 +42,11 @@ class Head(NamedTuple):
         """The head of some of the vocabulary."""
         return self._replace(weight=self.weight[part], bias=None if self.bias is None else self.bias[part])
 
-    def logits(self, hidden: Tensor) -> Tensor:
-        """Logits [..., V] of hidden states [..., D], in their type."""
+    def logits(self, hidden: Tensor, multiply: Callable[..., Tensor] = linear) -> Tensor:
+        """Logits [..., V] of hidden states [..., D], in their type; `multiply` takes the place of torch's `linear`."""
         if self.scale == 1:
-            return capped(linear(hidden, self.weight, self.bias), self.cap)
-        product = linear(hidden, self.weight) * self.scale
+            return capped(multiply(hidden, self.weight, self.bias), self.cap)
+        product = multiply(hidden, self.weight) * self.scale
         return capped(product if self.bias is None else product + self.bias, self.cap)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
@@ -36,7 +37,8 @@ def examine() -> None:
     table.add_row("memory", f"{memory.available / 2**30:.1f} of {memory.total / 2**30:.1f} GiB free", "", "")
     table.add_row("disk here", f"{shutil.disk_usage(Path.cwd()).free / 2**30:.1f} GiB free", "runs/", "")
     table.add_row(*_gpu())
-    table.add_row(*_bf16())
+    for row in _products():
+        table.add_row(*row)
     for tool, use in (("g++", "DeepSpeed's CPU operation, compiled at its first use"), ("ninja", "the same")):
         found = shutil.which(tool) or ("as a Python package" if importlib.util.find_spec(tool) else None)
         table.add_row(tool, found or "[red]missing[/red]", use, "" if found else f"install {tool}")
@@ -63,8 +65,9 @@ def _gpu() -> tuple[str, str, str, str]:
     return "GPUs", f"none seen by torch {torch.__version__}", "training", line
 
 
-def _bf16() -> tuple[str, str, str, str]:
-    from orchestrator.losses._precision import bf16_gain, fast_bf16
+def _products() -> Iterator[tuple[str, str, str, str]]:
+    from orchestrator.products import bf16_gain, fast_bf16, fast_onednn, onednn_gain
 
-    gain = f"{bf16_gain():.1f} × the speed of fp32"
-    return "bf16 on the CPU", f"{gain}: {'used' if fast_bf16() else 'not used'}", "training", ""
+    for name, gain, used in (("fp32 by oneDNN", onednn_gain, fast_onednn), ("bf16", bf16_gain, fast_bf16)):
+        found = f"{gain():.1f} × the speed of fp32{'' if gain is bf16_gain else ' by MKL'}"
+        yield f"{name} on the CPU", f"{found}: {'used' if used() else 'not used'}", "training", ""

@@ -13,6 +13,7 @@ from torch.nn.functional import cross_entropy
 from orchestrator.errors import ModelError
 from orchestrator.heads import Head
 from orchestrator.models import head, hidden_states
+from orchestrator.products import linear
 from orchestrator.tokens.blocks import TokenBlocks
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def head_losses(hidden_BTD: Tensor, layer: Head, targets_BT: Tensor) -> Tensor:
     hidden, targets = hidden_BTD.flatten(0, 1), targets_BT.reshape(-1)
     size = max(1, MAX_LOGITS // len(layer.weight))
     chunks = [
-        cross_entropy(layer.logits(states).float(), labels, reduction="none")
+        cross_entropy(layer.logits(states, linear).float(), labels, reduction="none")
         for states, labels in zip(torch.split(hidden, size), torch.split(targets, size), strict=True)
     ]
     return torch.cat(chunks).view(targets_BT.shape)

@@ -17,6 +17,7 @@ from orchestrator.heads import Head, capped
 from orchestrator.losses import native
 from orchestrator.losses._base import FLOOR, SoftLoss, row_dot
 from orchestrator.losses._precision import exact_type
+from orchestrator.products import by_onednn, fast_onednn, product, transposed_product
 
 _SLICE = 1 << 17
 """Logits of a slice on the CPU: half a megabyte in fp32, which the second cache of a core holds."""
@@ -32,14 +33,15 @@ class ChunkHead:
     """
 
     def __init__(
-        self, hidden_ND: Tensor, head: Head, product: torch.dtype, chunk: int, rest_N: Tensor | None = None
+        self, hidden_ND: Tensor, head: Head, kind: torch.dtype, chunk: int, rest_N: Tensor | None = None
     ) -> None:
         self._hidden_ND, self._rest_N, self._exact = hidden_ND, rest_N, exact_type(hidden_ND)
         weight_VD, bias_V, self._scale, self._cap = head
-        self._weight_VD = weight_VD.to(product) if product.itemsize <= weight_VD.dtype.itemsize else weight_VD
+        self._weight_VD = weight_VD.to(kind) if kind.itemsize <= weight_VD.dtype.itemsize else weight_VD
         self._bias_V = None if bias_V is None else bias_V.to(self._exact).clamp(min=FLOOR)
         chunk = min(chunk, len(hidden_ND))
-        self._buffer_CV = torch.empty(chunk, len(weight_VD), dtype=product, device=hidden_ND.device)
+        self._buffer_CV = torch.empty(chunk, len(weight_VD), dtype=kind, device=hidden_ND.device)
+        self.logits_CV = self._buffer_CV
 
     @property
     def plain(self) -> bool:
@@ -51,6 +53,9 @@ class ChunkHead:
         self.hidden_CD = self._hidden_ND[rows].to(self._buffer_CV.dtype)
         self.logits_CV = self._buffer_CV[: len(self.hidden_CD)]
         self._rest_C = None if self._rest_N is None else self._rest_N[rows]
+        if by_onednn(self.hidden_CD, self._weight_VD):  # which takes memory of its own, and leaves the buffer untouched
+            self.logits_CV = product(self.hidden_CD, self._weight_VD)
+            return
         for part, tile_PD in self._tiles():
             torch.mm(self.hidden_CD, tile_PD.t(), out=self.logits_CV[:, part])  # the bias comes later, unrounded
 
@@ -60,18 +65,18 @@ class ChunkHead:
         for part, tile_PD in self._tiles():
             grad_PV = self.logits_CV[:, part]
             # A tile is a part of the vocabulary, which the product sums over.
-            grad_CD = grad_PV @ tile_PD if grad_CD is None else grad_CD.addmm_(grad_PV, tile_PD)
+            grad_CD = product(grad_PV, tile_PD.t()) if grad_CD is None else grad_CD.addmm_(grad_PV, tile_PD)
         assert grad_CD is not None
         return grad_CD
 
     def _tiles(self) -> Iterator[tuple[slice, Tensor]]:
         """Rows of the head in the type of the products: all, or a few at a time where they have to be widened."""
-        weight_VD, product = self._weight_VD, self._buffer_CV.dtype
-        if weight_VD.dtype == product:
+        weight_VD, kind = self._weight_VD, self._buffer_CV.dtype
+        if weight_VD.dtype == kind:
             yield slice(None), weight_VD
             return
         height = max(1, _TILE // weight_VD.shape[1])
-        tile_PD = weight_VD.new_empty(height, weight_VD.shape[1], dtype=product)
+        tile_PD = weight_VD.new_empty(height, weight_VD.shape[1], dtype=kind)
         for start in range(0, len(weight_VD), height):
             rows = weight_VD[start : start + height]
             # Every tile is the same memory: whoever takes one is done with it before the next.
@@ -224,21 +229,23 @@ class Objective:
 
 def add_outer(grad_VD: Tensor, grad_CV: Tensor, hidden_CD: Tensor) -> None:
     """grad_VD += grad_CVᵀ · hidden_CD, summed in the type of `grad_VD`."""
-    if grad_VD.dtype == grad_CV.dtype:
+    if grad_VD.dtype == grad_CV.dtype and not by_onednn(hidden_CD.t(), grad_CV.t()):
         grad_VD.addmm_(grad_CV.t(), hidden_CD)
         return
-    block = max(1, (1 << 22) // grad_VD.shape[1])  # rows whose low-precision product is held: four million numbers
+    block = max(1, (1 << 22) // grad_VD.shape[1])  # rows whose product is held: four million numbers
     for start in range(0, len(grad_VD), block):
         part = slice(start, start + block)
-        grad_VD[part] += grad_CV[:, part].t() @ hidden_CD
+        grad_VD[part] += transposed_product(grad_CV[:, part], hidden_CD)
 
 
-def default_chunk(weight_VD: Tensor, product: torch.dtype) -> int:
+def default_chunk(weight_VD: Tensor, kind: torch.dtype) -> int:
     """Tokens of a chunk: 2^24 logits on the CPU (64 MB in fp32), 2^27 on a GPU, which needs larger products to be busy.
 
     Fewer tokens read and write the head and its gradient more often. Heads that are widened for the products need room
-    for that as well.
+    for that as well. oneDNN's products take new memory, which glibc hands out again below 32 MiB, and above clears.
     """
-    on_cpu = 24 if product.itemsize <= weight_VD.dtype.itemsize else 23
-    logits = 1 << (on_cpu if weight_VD.device.type == "cpu" else 27)
+    logits = 1 << 27
+    if weight_VD.device.type == "cpu":
+        again = kind == weight_VD.dtype == torch.float32 and fast_onednn()
+        logits = (1 << 23) - (1 << 12) if again else 1 << (24 if kind.itemsize <= weight_VD.dtype.itemsize else 23)
     return max(16, logits // len(weight_VD))

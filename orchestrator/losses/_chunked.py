@@ -223,13 +223,13 @@ def _run(student: LazyLogits, plan: _Plan, needs: list[bool]) -> tuple[Tensor, t
                 taught.take(rows)
             found = objective(head, taught, plan.targets[rows])
             sums += found * found.new_tensor([1, scale, 1, scale])
-            grad_CV = head.logits_CV  # replaced by the gradient in the head's product
+            # From here `logits_CV` is the gradient in the head's product.
             if grad_hidden is not None:
                 grad_hidden[rows] = head.grad_hidden().to(grad_hidden.dtype)
             if grad_weight is not None:
-                add_outer(grad_weight, grad_CV, head.hidden_CD)
+                add_outer(grad_weight, head.logits_CV, head.hidden_CD)
             if grad_bias is not None:
-                grad_bias += grad_CV.sum(0, dtype=exact) / student.scale
+                grad_bias += head.logits_CV.sum(0, dtype=exact) / student.scale
     return sums, (grad_hidden, grad_weight, grad_bias)
 
 

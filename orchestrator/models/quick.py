@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+from orchestrator.products import linear
 
 LONGEST_SCORES = 512
 """Longest context whose attention scores, context × context for each head, are held whole."""
@@ -14,6 +17,7 @@ LONGEST_SCORES = 512
 def quicken(model: nn.Module, context: int, *, bf16: bool) -> None:
     """Let a model compute faster on a CPU, in place: equal but for rounding. For training alone: not to be saved.
 
+    - Products of linear layers by the faster library, see :mod:`orchestrator.products`.
     - GELU by tanh as one operation instead of the eight that transformers writes it in.
     - In bf16 attention by its definition: on CPUs torch's fused one (2.13) takes four times as long, most of it for the
       gradient.
@@ -26,12 +30,39 @@ def quicken(model: nn.Module, context: int, *, bf16: bool) -> None:
     from transformers import PreTrainedModel
     from transformers.activations import NewGELUActivation
 
+    multiply_faster(model)
     for module in list(model.modules()):
         for name, child in module.named_children():
             if isinstance(child, NewGELUActivation):
                 setattr(module, name, nn.GELU(approximate="tanh"))
         if bf16 and context <= LONGEST_SCORES and isinstance(module, PreTrainedModel):
             _hold_scores(module)
+
+
+def multiply_faster(model: nn.Module) -> None:
+    """Let linear layers multiply by the faster library, in place: parameters, their names and hooks stay.
+
+    It is decided in each product, so a model on a GPU, or under autocast, computes as before.
+    """
+    faster = _faster_layers()
+    for module in model.modules():
+        module.__class__ = faster.get(type(module), type(module))
+
+
+@cache
+def _faster_layers() -> dict[type[nn.Module], type[nn.Module]]:
+    """Kinds of linear layers, and what multiplies in their place."""
+    from transformers.pytorch_utils import Conv1D
+
+    class FasterLinear(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            return linear(x, self.weight, self.bias)
+
+    class FasterConv1D(Conv1D):  # type: ignore[misc]
+        def forward(self, x: Tensor) -> Tensor:
+            return linear(x, self.weight.t(), self.bias)
+
+    return {nn.Linear: FasterLinear, Conv1D: FasterConv1D}
 
 
 def narrow(model: nn.Module, dtype: torch.dtype) -> None:

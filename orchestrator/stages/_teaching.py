@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ from orchestrator.tokens.storage import read_json
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
+    from transformers import PreTrainedModel
 
     from orchestrator.teacher import Cache, TeacherModel
 
@@ -31,7 +31,7 @@ def teacher_model(
     import torch
 
     from orchestrator.models import head, hidden_states, load_model
-    from orchestrator.models.quick import narrow
+    from orchestrator.models.quick import multiply_faster, narrow
     from orchestrator.teacher import TeacherModel
 
     def states(model: nn.Module, ids_BT: Tensor) -> Tensor:
@@ -39,7 +39,12 @@ def teacher_model(
             narrow(model, torch.get_autocast_dtype(ids_BT.device.type))
         return hidden_states(model, ids_BT)
 
-    load, kept = partial(load_model, folder / "model", device), kept_tokens(blocks)
+    def load() -> PreTrainedModel:
+        model = load_model(folder / "model", device)
+        multiply_faster(model)
+        return model
+
+    kept = kept_tokens(blocks)
     return TeacherModel(load, states, head, blocks.vocab_size, caches or {}, kept, aligned_tokens(blocks))
 
 

@@ -203,11 +203,13 @@ def _evaluate(job: _Job) -> tuple[dict[str, NDArray[np.float64]], list[str]]:
     from orchestrator.evaluation.respelled import own_vocabularies, respelled_losses
     from orchestrator.models import load_model
     from orchestrator.models.mixture_files import load_mixture
+    from orchestrator.models.quick import multiply_faster
 
     blocks = TokenBlocks.open(job.blocks, job.split)
     count = len(job.probabilities)
     if job.role == TEACHER:
         model = load_model(job.folder / "model", job.device)
+        multiply_faster(model)
         tokenizer = job.tokenizer
         if job.alignment is None:
             losses = {TEACHER: block_losses(model, blocks, job.language, count, job.batch)}
@@ -218,6 +220,7 @@ def _evaluate(job: _Job) -> tuple[dict[str, NDArray[np.float64]], list[str]]:
         writer = Writer(model, tokenizer, blocks.context)
     else:
         mixture = load_mixture(job.folder, job.device)
+        multiply_faster(mixture)
         if vocabularies := own_vocabularies(job.folder, mixture.languages):
             losses = respelled_losses(mixture, vocabularies, blocks, job.language, count, job.batch)
         else:

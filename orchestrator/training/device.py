@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from orchestrator.errors import OutOfMemoryError, ResourceError
-from orchestrator.losses._precision import decide_bf16, fast_bf16
+from orchestrator.products import decide, fast_bf16, fast_onednn
 
 if TYPE_CHECKING:
     from orchestrator.environment import Environment
@@ -48,8 +48,11 @@ def arithmetic(device: torch.device, precision: Arithmetic) -> Arithmetic:
 
 def agree_on_arithmetic(device: torch.device, precision: Arithmetic, rank: int, world_size: int) -> Arithmetic:
     """As :func:`arithmetic`, as the first worker finds it on its CPU, for all workers of a training."""
-    if device.type == "cpu" and precision == "bf16" and world_size > 1:
-        decide_bf16(bool(total(torch.tensor([int(rank == 0 and fast_bf16())]), world_size)))
+    if device.type == "cpu" and world_size > 1:
+        asked = precision == "bf16"
+        found = [int(rank == 0 and asked and fast_bf16()), int(rank == 0 and fast_onednn())]
+        bf16, onednn = map(bool, total(torch.tensor(found), world_size).tolist())
+        decide(bf16 if asked else None, onednn)
     return arithmetic(device, precision)
 
 
