@@ -63,7 +63,7 @@ def by_onednn(a: Tensor, b: Tensor) -> bool:
 def product(a_ND: Tensor, b_VD: Tensor, bias_V: Tensor | None = None) -> Tensor:
     """A · bᵀ + bias, [N, V]; `a_ND` may have more dimensions in front. Not differentiable: see :func:`linear`.
 
-    oneDNN copies an `a_ND` that does not lie row by row; how `b_VD` lies costs nothing.
+    oneDNN copies an `a_ND` that does not lie row by row, and a `b_VD` that is a part of a wider matrix.
     """
     if not by_onednn(a_ND, b_VD):
         return functional.linear(a_ND, b_VD, bias_V)
@@ -149,6 +149,8 @@ def _products(kind: torch.dtype, onednn: bool, hidden_ND: Tensor, weight_VD: Ten
 
 
 def _onednn(a: Tensor, b_VD: Tensor, bias_V: Tensor | None = None) -> Tensor:
+    if not (b_VD.is_contiguous() or b_VD.t().is_contiguous()):
+        b_VD = b_VD.contiguous()  # a part of a wider matrix would take oneDNN fifty times as long
     found: Tensor = torch.ops.mkldnn._linear_pointwise(a, b_VD, bias_V, "none", [], "")
     return found
 

@@ -17,7 +17,7 @@ from orchestrator.heads import Head, capped
 from orchestrator.losses import native
 from orchestrator.losses._base import FLOOR, SoftLoss, row_dot
 from orchestrator.losses._precision import exact_type
-from orchestrator.products import by_onednn, fast_onednn, product, transposed_product
+from orchestrator.products import by_onednn, fast_onednn, product
 
 _SLICE = 1 << 17
 """Logits of a slice on the CPU: half a megabyte in fp32, which the second cache of a core holds."""
@@ -235,7 +235,7 @@ def add_outer(grad_VD: Tensor, grad_CV: Tensor, hidden_CD: Tensor) -> None:
     block = max(1, (1 << 22) // grad_VD.shape[1])  # rows whose product is held: four million numbers
     for start in range(0, len(grad_VD), block):
         part = slice(start, start + block)
-        grad_VD[part] += transposed_product(grad_CV[:, part], hidden_CD)
+        grad_VD[part] += product(grad_CV[:, part].t(), hidden_CD.t())
 
 
 def default_chunk(weight_VD: Tensor, kind: torch.dtype) -> int:
