@@ -17,33 +17,38 @@ import numpy as np
 import torch
 
 from benchmarks._distill_job import LANGUAGE, OPTIMIZER, Job, Outcome
+from orchestrator.allocator import kept_memory
 from orchestrator.config.base import PluginSpec
 from orchestrator.config.recipe import TrainingConfig
 from orchestrator.environment import Environment
 from orchestrator.losses.forward_kl import ForwardKL
 from orchestrator.losses.reverse_kl import ReverseKL
+from orchestrator.models.quick import quicken
 from orchestrator.plugins import create
 from orchestrator.schedules import LossHistory
 from orchestrator.schedules.fixed import Fixed
 from orchestrator.stages._teaching import cache_identity, teacher_model
 from orchestrator.teacher import Cache
 from orchestrator.training.batches import micro_batches
+from orchestrator.training.device import arithmetic
 from orchestrator.training.objective import CrossEntropyObjective, DistillationObjective, Objective
 from orchestrator.training.step import Clock, train_step
 from orchestrator.training.strategies.single import Single
 
 
+@kept_memory()  # as every training
 def train_ours(job: Job) -> Outcome:
     """Our step with strategy `single`: reading blocks, forward, backward, update."""
     config, env = TrainingConfig(precision=job.precision, micro_batch=job.batch), Environment(work=Path(job.folder))
-    handle = Single().setup(job.new_student(), OPTIMIZER, config, env)
+    student, device = job.new_student(), torch.device("cpu")
+    quicken(student, job.blocks.context, bf16=arithmetic(device, job.precision) == "bf16")  # as every training begins
+    handle = Single().setup(student, OPTIMIZER, config, env)
     objective, blocks = _objective(job), job.blocks
 
     def step(number: int) -> float:
         rows = np.stack([np.zeros(job.batch, np.int64), np.arange(job.batch) + number * job.batch], axis=1)
         batches = list(micro_batches(blocks, rows, job.batch, 0, 1))
         clock = Clock(number, job.steps, seed=0)
-        device = torch.device("cpu")
         return train_step(handle, objective, batches, LossHistory(), OPTIMIZER.lr, clock, device).loss
 
     seconds, cpu_seconds, losses = [], [], []

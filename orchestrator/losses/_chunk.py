@@ -242,10 +242,10 @@ def default_chunk(weight_VD: Tensor, kind: torch.dtype) -> int:
     """Tokens of a chunk: 2^24 logits on the CPU (64 MB in fp32), 2^27 on a GPU, which needs larger products to be busy.
 
     Fewer tokens read and write the head and its gradient more often. Heads that are widened for the products need room
-    for that as well. oneDNN's products take new memory, which glibc hands out again below 32 MiB, and above clears.
+    for that as well, and so do oneDNN's products, which take new memory.
     """
     logits = 1 << 27
     if weight_VD.device.type == "cpu":
-        again = kind == weight_VD.dtype == torch.float32 and fast_onednn()
-        logits = (1 << 23) - (1 << 12) if again else 1 << (24 if kind.itemsize <= weight_VD.dtype.itemsize else 23)
+        new = kind == weight_VD.dtype == torch.float32 and fast_onednn()
+        logits = 1 << (24 if kind.itemsize <= weight_VD.dtype.itemsize and not new else 23)
     return max(16, logits // len(weight_VD))

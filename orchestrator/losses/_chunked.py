@@ -9,6 +9,7 @@ Shape legend: N tokens, C tokens of a chunk, V vocabulary, D width (each model h
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -134,7 +135,7 @@ def distillation_loss(
     _check(student, teacher, soft, targets_N, valid_N)
     larger = max((side.weight for side in (student, teacher) if isinstance(side, LazyLogits)), key=len)
     matmul = matmul or product_type(student.hidden)
-    chunk, grad = chunk or default_chunk(larger, matmul), torch.is_grad_enabled()
+    chunk, grad = chunk or _evenly(len(valid_N), default_chunk(larger, matmul)), torch.is_grad_enabled()
     plan = _Plan(targets_N, valid_N, teacher, soft, alpha, beta, chunk, matmul, grad, slopes, positions)
     hidden, weight, bias, *after = student[:5]
     return plan.sums(*_ChunkedLoss.apply(hidden, weight, bias, after, plan))  # type: ignore[no-untyped-call]
@@ -231,6 +232,12 @@ def _run(student: LazyLogits, plan: _Plan, needs: list[bool]) -> tuple[Tensor, t
             if grad_bias is not None:
                 grad_bias += head.logits_CV.sum(0, dtype=exact) / student.scale
     return sums, (grad_hidden, grad_weight, grad_bias)
+
+
+def _evenly(count: int, most: int) -> int:
+    """Size of the chunks that `count` tokens fall into, as few as are of at most `most`: no small one is left over."""
+    chunks = max(1, math.ceil(count / most))
+    return max(1, math.ceil(count / chunks))
 
 
 def _chunk_teacher(plan: _Plan) -> ChunkTeacher | None:

@@ -1,4 +1,4 @@
-"""Faster operations of the same formulas, for models in training on CPUs."""
+"""Faster operations of the same formulas, for models that train or are read on CPUs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ LONGEST_SCORES = 512
 
 
 def quicken(model: nn.Module, context: int, *, bf16: bool) -> None:
-    """Let a model compute faster on a CPU, in place: equal but for rounding. For training alone: not to be saved.
+    """Let a model compute faster on a CPU, in place: equal but for rounding. A second call changes nothing.
+
+    Parameters, their names and hooks stay, but a configuration may not: such a model is not to be saved as a folder.
 
     - Products of linear layers by the faster library, see :mod:`orchestrator.products`.
     - GELU by tanh as one operation instead of the eight that transformers writes it in.
@@ -30,7 +32,7 @@ def quicken(model: nn.Module, context: int, *, bf16: bool) -> None:
     from transformers import PreTrainedModel
     from transformers.activations import NewGELUActivation
 
-    multiply_faster(model)
+    _multiply_faster(model)
     for module in list(model.modules()):
         for name, child in module.named_children():
             if isinstance(child, NewGELUActivation):
@@ -39,11 +41,8 @@ def quicken(model: nn.Module, context: int, *, bf16: bool) -> None:
             _hold_scores(module)
 
 
-def multiply_faster(model: nn.Module) -> None:
-    """Let linear layers multiply by the faster library, in place: parameters, their names and hooks stay.
-
-    It is decided in each product, so a model on a GPU, or under autocast, computes as before.
-    """
+def _multiply_faster(model: nn.Module) -> None:
+    """Let linear layers multiply by the faster library; under autocast they compute as before."""
     faster = _faster_layers()
     for module in model.modules():
         module.__class__ = faster.get(type(module), type(module))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,6 @@ from orchestrator.tokens.storage import read_json
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
-    from transformers import PreTrainedModel
 
     from orchestrator.teacher import Cache, TeacherModel
 
@@ -31,20 +31,18 @@ def teacher_model(
     import torch
 
     from orchestrator.models import head, hidden_states, load_model
-    from orchestrator.models.quick import multiply_faster, narrow
+    from orchestrator.models.quick import narrow, quicken
     from orchestrator.teacher import TeacherModel
 
     def states(model: nn.Module, ids_BT: Tensor) -> Tensor:
-        if torch.is_autocast_enabled(ids_BT.device.type):
-            narrow(model, torch.get_autocast_dtype(ids_BT.device.type))
+        device = ids_BT.device.type
+        if torch.is_autocast_enabled(device):
+            narrow(model, torch.get_autocast_dtype(device))
+        if device == "cpu":  # again changes nothing
+            quicken(model, ids_BT.shape[1], bf16=torch.is_autocast_enabled(device))
         return hidden_states(model, ids_BT)
 
-    def load() -> PreTrainedModel:
-        model = load_model(folder / "model", device)
-        multiply_faster(model)
-        return model
-
-    kept = kept_tokens(blocks)
+    load, kept = partial(load_model, folder / "model", device), kept_tokens(blocks)
     return TeacherModel(load, states, head, blocks.vocab_size, caches or {}, kept, aligned_tokens(blocks))
 
 

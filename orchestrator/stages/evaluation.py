@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
+from orchestrator.allocator import kept_memory
 from orchestrator.artifacts import write_json
 from orchestrator.config.recipe import EvaluationConfig
 from orchestrator.environment import Environment, serial_map
@@ -194,6 +195,7 @@ class _Job:
     seed: int
 
 
+@kept_memory()
 def _evaluate(job: _Job) -> tuple[dict[str, NDArray[np.float64]], list[str]]:
     """Losses by model, and what the teacher or the language's own expert writes after the prompts."""
     from orchestrator.evaluation.aligned import aligned_losses
@@ -203,13 +205,13 @@ def _evaluate(job: _Job) -> tuple[dict[str, NDArray[np.float64]], list[str]]:
     from orchestrator.evaluation.respelled import own_vocabularies, respelled_losses
     from orchestrator.models import load_model
     from orchestrator.models.mixture_files import load_mixture
-    from orchestrator.models.quick import multiply_faster
+    from orchestrator.models.quick import quicken
 
     blocks = TokenBlocks.open(job.blocks, job.split)
     count = len(job.probabilities)
     if job.role == TEACHER:
         model = load_model(job.folder / "model", job.device)
-        multiply_faster(model)
+        quicken(model, blocks.context, bf16=False)
         tokenizer = job.tokenizer
         if job.alignment is None:
             losses = {TEACHER: block_losses(model, blocks, job.language, count, job.batch)}
@@ -220,7 +222,7 @@ def _evaluate(job: _Job) -> tuple[dict[str, NDArray[np.float64]], list[str]]:
         writer = Writer(model, tokenizer, blocks.context)
     else:
         mixture = load_mixture(job.folder, job.device)
-        multiply_faster(mixture)
+        quicken(mixture, blocks.context, bf16=False)
         if vocabularies := own_vocabularies(job.folder, mixture.languages):
             losses = respelled_losses(mixture, vocabularies, blocks, job.language, count, job.batch)
         else:

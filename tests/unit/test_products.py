@@ -15,7 +15,7 @@ from transformers.pytorch_utils import Conv1D
 from orchestrator import machine, products
 from orchestrator.losses import LazyLogits, distillation_loss
 from orchestrator.losses.reverse_kl import ReverseKL
-from orchestrator.models.quick import multiply_faster
+from orchestrator.models.quick import quicken
 from orchestrator.products import (
     GAINS,
     decide,
@@ -118,8 +118,8 @@ def test_linear_layers_have_the_gradients_of_torch(onednn: bool, autocast: bool)
             return torch.autograd.grad(model(x).float().square().sum(), wanted)
 
     before, names = gradients(), [name for name, _ in model.named_parameters()]
-    multiply_faster(model)
-    multiply_faster(model)  # a second call changes nothing
+    quicken(model, 40, bf16=False)
+    quicken(model, 40, bf16=False)  # a second call changes nothing
     assert [name for name, _ in model.named_parameters()] == names
     assert all(isinstance(layer, kind) for layer, kind in zip(model, (nn.Linear, Conv1D, nn.Linear), strict=True))
     for ours, theirs in zip(gradients(), before, strict=True):
