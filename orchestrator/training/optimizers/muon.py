@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -62,7 +63,18 @@ class _Joined(torch.optim.Optimizer):
     def __init__(self, *parts: torch.optim.Optimizer) -> None:
         super().__init__([group for part in parts for group in part.param_groups], {})
         self.parts = parts
-        for part in parts:
+        self._share()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Also what `load_state_dict` ends with: its groups and its state are new objects."""
+        super().__setstate__(state)
+        self._share()
+
+    def _share(self) -> None:
+        """Give the parts their groups and the state: learning rates are set in the whole's."""
+        groups = iter(self.param_groups)
+        for part in self.parts:
+            part.param_groups = list(islice(groups, len(part.param_groups)))
             part.state = self.state
 
     def step(self, closure: Callable[[], float] | None = None) -> Any:

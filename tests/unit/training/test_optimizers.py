@@ -88,3 +88,21 @@ def test_muon_on_shards_is_refused(tmp_path, zero):
     config, env = TrainingConfig(), Environment(work=tmp_path, strategy=PluginSpec(type="deepspeed", zero=zero))
     with pytest.raises(TrainingError, match=r"whole matrices, and ZeRO \d[\s\S]*zero: 0"):
         DeepSpeed(zero=zero).setup(layers(), Muon(), config, env)
+
+
+def test_muon_learns_at_the_rate_of_its_groups_after_a_state_was_loaded() -> None:
+    """accelerate 1.15, as transformers' Trainer prepares an optimizer, loads a state: torch then makes new groups."""
+    model = nn.Sequential(nn.Linear(8, 8), nn.Embedding(4, 8))
+    optimizer = Muon(lr=0.1).build(model)
+    optimizer.load_state_dict(optimizer.state_dict())
+    for group in optimizer.param_groups:
+        group["lr"] = 0.0
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    for step in range(2):
+        for parameter in model.parameters():
+            parameter.grad = torch.ones_like(parameter)
+        optimizer.step()
+        assert all(map(torch.equal, model.parameters(), before)) is (step == 0)
+        for group in optimizer.param_groups:
+            group["lr"] = 0.1
+    assert {id(parameter) for parameter in optimizer.state} == {id(parameter) for parameter in model.parameters()}
