@@ -69,8 +69,8 @@ class TrainingConfig(Section):
     """Optimizer and its learning rate."""
     warmup: float = Field(0.05, ge=0, lt=1)
     """Share of the steps in which the learning rate rises from 0 (the paper: 5 %)."""
-    decay: Literal["cosine", "linear", "constant"] = "cosine"
-    """How the learning rate falls after the warm-up."""
+    decay: Literal["cosine", "linear", "constant", "wsd"] = "cosine"
+    """How the learning rate falls after the warm-up; `wsd` (warm-up, stable, decay): over the last fifth of the steps."""
     final_lr: float = Field(0.1, ge=0, le=1)
     """Learning rate at the end, as a share of the highest."""
     clip: float = Field(1.0, gt=0)
