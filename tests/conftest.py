@@ -5,6 +5,8 @@ import os
 import signal
 import threading
 
+from tests.sharing import run_shared
+
 # Who ends early takes what is left: the longest files come first, so that nobody waits for one of them in the end.
 LONGEST = (
     *("cluster/test_storage.py", "cluster/test_leaving.py", "cluster/test_room.py", "end_to_end/test_stopped.py"),
@@ -26,6 +28,7 @@ def pytest_configure() -> None:
 
 
 def pytest_addoption(parser):
+    parser.addoption("--processes", type=int, default=1, help="processes that share the tests, a file at a time")
     parser.addoption("--record", action="store_true", help="write the golden records anew (tests/golden)")
     parser.addoption(
         "--plugin", help="package.module:Class; the laws of tests/contracts/test_ROOM.py hold it, not ours"
@@ -34,7 +37,7 @@ def pytest_addoption(parser):
 
 
 def pytest_collection_modifyitems(config, items):
-    if hasattr(config, "workerinput"):  # one of several: `make test`
+    if config.getoption("processes") > 1:
         places = {config.rootpath / "tests" / file: place for place, file in enumerate(LONGEST)}
         items.sort(key=lambda item: places.get(item.path, len(LONGEST)))
 
@@ -43,3 +46,10 @@ def pytest_collection_finish():
     """Spare the garbage collector what was imported, which stays, and have it look less often: a tenth of the time."""
     gc.collect()
     gc.freeze()
+
+
+def pytest_runtestloop(session):
+    if (count := session.config.getoption("processes")) < 2 or session.config.option.collectonly or session.testsfailed:
+        return None  # pytest's own
+    run_shared(session, count)
+    return True
