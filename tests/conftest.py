@@ -12,9 +12,12 @@ LONGEST = (
     *("cluster/test_storage.py", "cluster/test_leaving.py", "cluster/test_room.py", "end_to_end/test_stopped.py"),
     *("end_to_end/test_smoke.py", "serve/test_app.py", "cluster/test_sweep.py", "cluster/test_runner.py"),
     *("end_to_end/test_growing.py", "cluster/test_stopping.py", "contracts/test_parts.py", "cluster/test_memory.py"),
-    *("cluster/test_session.py", "contracts/test_strategies.py", "benchmarks/test_cache.py", "golden/test_golden.py"),
+    *("cluster/test_session.py", "benchmarks/test_cache.py", "golden/test_golden.py"),
     *("unit/study/pages/test_study_report.py", "contracts/test_mixtures.py"),
 )
+
+# One process runs these, as if they were one file: the later ones use what the first one has started.
+TOGETHER = {"contracts/test_strategies.py": "contracts/test_parts.py"}
 
 # A cluster starts as many workers as CPUs before it knows what for: most would end without having done anything.
 os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
@@ -38,8 +41,14 @@ def pytest_addoption(parser):
 
 def pytest_collection_modifyitems(config, items):
     if config.getoption("processes") > 1:
-        places = {config.rootpath / "tests" / file: place for place, file in enumerate(LONGEST)}
-        items.sort(key=lambda item: places.get(item.path, len(LONGEST)))
+        places = {file: place for place, file in enumerate(LONGEST)}
+        items.sort(key=lambda item: places.get(shared_with(item), len(LONGEST)))
+
+
+def shared_with(item):
+    """The file below tests/ in whose process an item runs."""
+    file = item.path.relative_to(item.config.rootpath / "tests").as_posix()
+    return TOGETHER.get(file, file)
 
 
 def pytest_collection_finish():
@@ -51,5 +60,5 @@ def pytest_collection_finish():
 def pytest_runtestloop(session):
     if (count := session.config.getoption("processes")) < 2 or session.config.option.collectonly or session.testsfailed:
         return None  # pytest's own
-    run_shared(session, count)
+    run_shared(session, count, shared_with)
     return True

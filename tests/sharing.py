@@ -11,7 +11,7 @@ import multiprocessing
 import os
 import signal
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from typing import Any
@@ -21,11 +21,14 @@ import pytest
 _FORKS = multiprocessing.get_context("fork")
 
 
-def run_shared(session: pytest.Session, count: int) -> None:
-    """Run the session's tests in so many processes; its plug-ins get their reports here."""
+def run_shared(session: pytest.Session, count: int, key: Callable[[pytest.Item], str]) -> None:
+    """Run the session's tests in so many processes; its plug-ins get their reports here.
+
+    Neighbours of one `key` stay in one process.
+    """
     session.config.pluginmanager.getplugin("terminalreporter").showfspath = False  # files take turns
     temporary = session.config._tmp_path_factory.getbasetemp()
-    files = [list(items) for _, items in itertools.groupby(session.items, lambda item: item.path)]
+    files = [list(items) for _, items in itertools.groupby(session.items, key)]
     sharing = _Sharing(session, iter(files))
     processes = [_Process(session, temporary / f"process-{number}") for number in range(count)]
     try:
