@@ -90,8 +90,9 @@ class _Sharing:
             self.hook.pytest_runtest_logfinish(nodeid=told, location=("", None, ""))
         elif kind == "warning":
             *message, when, nodeid, location = told
-            recorded = warnings.WarningMessage(*message)
-            self.hook.pytest_warning_recorded(warning_message=recorded, when=when, nodeid=nodeid, location=location)
+            facts = {"when": when, "nodeid": nodeid, "location": location}
+            facts["warning_message"] = warnings.WarningMessage(*message)
+            self.hook.pytest_warning_recorded.call_historic(kwargs=facts)
         return None
 
     def _lost(self, process: _Process) -> None:

@@ -3,10 +3,10 @@
     python tests/cluster/chaos.py [--scenario NAME] [--kills 12] [--seed 1]
 
 A scenario runs undisturbed (without Ray where that makes the same: it is sooner there, and needs no turn of its own),
-and with workers, controllers, nodes and its own command killed in turn; some also with data tasks, with a store that nobody can reach
-for some seconds, or with a tracking server that is killed or hangs; some grow their mixture by an expert at the end.
-In the end no finished step was made twice, the weights and the mixture are those of the undisturbed run, the tracker
-has each metric of each step once and in order, and nothing is left behind.
+and with workers, controllers, nodes and its own command killed in turn; some also with data tasks, with a store that
+nobody can reach for some seconds, or with a tracking server that is killed or hangs; some grow their mixture by an
+expert at the end. In the end no finished step was made twice, the weights and the mixture are those of the undisturbed
+run, the tracker has each metric of each step once and in order, and nothing is left behind.
 """
 
 from __future__ import annotations
