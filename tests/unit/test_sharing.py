@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import subprocess
@@ -46,7 +47,8 @@ def run(folder: Path, *options: str, **files: str) -> str:
     for name, text in {"conftest": CONFTEST, **files}.items():
         (folder / f"{name}.py").write_text(text)
     (folder / "pytest.ini").write_text("[pytest]")
-    command = [sys.executable, "-m", "pytest", "--color=no", f"--basetemp={folder / 'temporary'}", *options, str(folder)]
+    options = (*options, "--color=no", f"--basetemp={folder / 'temporary'}")
+    command = [sys.executable, "-m", "pytest", *options, str(folder)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False).stdout
 
@@ -63,7 +65,7 @@ def test_every_report_arrives_and_what_belongs_together_stays_in_one_process(tmp
     assert all(text.endswith("ended") for text in told)
     lines = [[line.split() for line in text.splitlines()[:-1]] for text in told]
     modules = [list(dict.fromkeys(module.partition("_of_")[0] for module, *_ in each)) for each in lines]
-    assert sorted(sum(modules, [])) == ["test_fails", "test_first", "test_pair"]
+    assert sorted(itertools.chain(*modules)) == ["test_fails", "test_first", "test_pair"]
     assert len({place for each in lines for *_, place in each}) == 12
 
 
