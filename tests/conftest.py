@@ -5,13 +5,11 @@ import os
 import signal
 import threading
 
-from tests.sharing import run_shared
-
 # Who ends early takes what is left: the longest files come first, so that nobody waits for one of them in the end.
 LONGEST = (
     *("cluster/test_storage.py", "cluster/test_leaving.py", "cluster/test_room.py", "end_to_end/test_stopped.py"),
-    *("end_to_end/test_smoke.py", "serve/test_app.py", "cluster/test_sweep.py", "cluster/test_runner.py"),
-    *("end_to_end/test_growing.py", "cluster/test_stopping.py", "contracts/test_parts.py", "cluster/test_memory.py"),
+    *("end_to_end/test_smoke.py", "contracts/test_parts.py", "serve/test_app.py", "cluster/test_sweep.py"),
+    *("cluster/test_runner.py", "end_to_end/test_growing.py", "cluster/test_stopping.py", "cluster/test_memory.py"),
     *("cluster/test_session.py", "benchmarks/test_cache.py", "golden/test_golden.py"),
     *("unit/study/pages/test_study_report.py", "contracts/test_mixtures.py"),
 )
@@ -47,7 +45,7 @@ def pytest_collection_modifyitems(config, items):
 
 def shared_with(item):
     """The file below tests/ in whose process an item runs."""
-    file = item.path.relative_to(item.config.rootpath / "tests").as_posix()
+    file = item.path.as_posix().rpartition("/tests/")[2]
     return TOGETHER.get(file, file)
 
 
@@ -60,5 +58,7 @@ def pytest_collection_finish():
 def pytest_runtestloop(session):
     if (count := session.config.getoption("processes")) < 2 or session.config.option.collectonly or session.testsfailed:
         return None  # pytest's own
+    from tests.sharing import run_shared
+
     run_shared(session, count, shared_with)
     return True
