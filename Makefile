@@ -54,7 +54,7 @@ check: $(VENV)/.installed
 docs: $(VENV)/.docs
 	$(BIN)/python docs/figures.py --check
 	$(BIN)/python docs/build.py
-	$(BIN)/python -m pytest -q -m "not slow" tests/documents
+	$(PYTEST) -q -m "not slow" tests/documents
 
 $(VENV)/.docs: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[docs]"
