@@ -24,7 +24,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 run: $(VENV)/.installed
 	$(BIN)/mome run jobs/recipes/quickstart.yaml --runs $(RUNS)
 
-PYTEST = PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
+PYTEST = PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m pytest --processes $(JOBS)
 
 # A file's tests stay in one process, which keeps what they share; each process computes on one thread.
 test: $(VENV)/.installed
@@ -54,7 +54,7 @@ check: $(VENV)/.installed
 docs: $(VENV)/.docs
 	$(BIN)/python docs/figures.py --check
 	$(BIN)/python docs/build.py
-	$(BIN)/python -m pytest -q -m "not slow" tests/documents
+	$(PYTEST) -q -m "not slow" tests/documents
 
 $(VENV)/.docs: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[docs]"

@@ -18,7 +18,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -161,9 +161,10 @@ class Store:
 
     def elsewhere(self, step: str, fingerprint: str) -> Artifact | None:
         """The whole artifact of the same step and fingerprint that another run beside this one has made, or None."""
-        for manifest in self.root.parent.glob(f"*/stages/{step}/{fingerprint[:16]}/{MANIFEST}"):
+        there = f"stages/{step}/{fingerprint[:16]}"
+        for folder in _folders_with(self.root.parent, f"{there}/{MANIFEST}"):
             try:
-                artifact = Artifact.open(manifest.parent)
+                artifact = Artifact.open(folder / there)
             except ArtifactError:
                 continue  # that run's to mend
             if artifact.fingerprint == fingerprint:
@@ -250,6 +251,12 @@ class Store:
             name: Path(os.path.relpath(artifact.folder, self.root)).as_posix() for name, artifact in artifacts.items()
         }
         write_json(self.root / "artifacts.json", {"recipe": recipe, "steps": steps})
+
+
+def _folders_with(parent: Path, file: str) -> Iterator[Path]:
+    """Folders in a folder that hold a file. A plan asks for each of its steps, and a glob takes ten times as long."""
+    with suppress(FileNotFoundError), os.scandir(parent) as entries:
+        yield from (parent / entry.name for entry in entries if os.access(f"{entry.path}/{file}", os.F_OK))
 
 
 def check_files(path: Path) -> None:

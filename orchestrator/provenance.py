@@ -197,7 +197,12 @@ def _imports(module: str, homes: tuple[_Home, ...]) -> tuple[str, ...]:
 
 
 def _named_in(tree: ast.Module, package: str) -> Iterator[str]:
-    for node in ast.walk(tree):
+    waiting: list[ast.AST] = [tree]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.expr):  # most of a tree, and no import is below one
+            continue
+        waiting += ast.iter_child_nodes(node)
         if isinstance(node, ast.ImportFrom):
             above = ".".join(package.split(".")[: len(package.split(".")) + 1 - node.level]) if node.level else ""
             module = ".".join(filter(None, [above, node.module]))
@@ -206,7 +211,8 @@ def _named_in(tree: ast.Module, package: str) -> Iterator[str]:
             yield from (alias.name for alias in node.names)
 
 
-def _source(module: str, homes: Iterable[_Home] = ()) -> Path | None:
+@cache
+def _source(module: str, homes: tuple[_Home, ...] = ()) -> Path | None:
     """The file of a module of this package, or in one of the homes; None for anything else."""
     top, *rest = module.split(".")
     folders = [home.folder / top for home in homes if home.only in ("", top)]

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.processes import large_imports
 from serve.deployments.attending import attend
 from serve.deployments.lines import Where
 from serve.merging import joined, merged
@@ -47,9 +48,10 @@ class ExpertReplica:
         Raises:
             ArtifactError: a model is missing or damaged.
         """
-        import torch  # here, not above: whoever deploys this class needs no torch
+        with large_imports():
+            import torch  # here, not above: whoever deploys this class needs no torch
 
-        from serve.engine import Engine, EngineOptions
+            from serve.engine import Engine, EngineOptions
 
         torch.set_num_threads(threads)
         sizes = EngineOptions(precision=precision, **(options or {}))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
+from functools import cache
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any
@@ -261,14 +263,21 @@ for name, command in {
     app.command(name)(command)
 
 
+@cache
+def _command() -> Any:
+    """All commands and their options. To put them together takes longer than most commands that only look."""
+    return typer.main.get_command(app)
+
+
 def main() -> None:
     """Run the command line: what a person can mend ends in a message and exit code 2, a fault in a line and code 1."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")  # what a terminal can't show is no reason to end
+    gc.set_threshold(50_000, 20, 50)  # Python's own, 700, has it go through torch again and again while it is imported
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # `mome stop`, where Ctrl-C is ignored
     try:
-        app(prog_name="mome")
+        _command()(prog_name="mome")
     except Exception as error:
         sys.exit(exit_code(error))
     except SystemExit as end:

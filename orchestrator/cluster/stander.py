@@ -12,15 +12,18 @@ import ray
 from orchestrator.cluster.sending import sendable
 from orchestrator.cluster.training import Training, work
 from orchestrator.errors import MomeError
+from orchestrator.processes import large_imports
 
 
 @ray.remote  # type: ignore[untyped-decorator]
 def serve_trainings(address: str, key: bytes) -> None:
     """Do what comes over the line until it is closed."""
     # Every training needs them, and the first one may not be there yet.
-    import transformers.modeling_utils  # noqa: F401
+    with large_imports():
+        import transformers.modeling_utils  # noqa: F401
 
-    import orchestrator.training.publish  # noqa: F401
+        import orchestrator.training.publish  # noqa: F401
+    gc.freeze()  # what was imported stays, and need not be gone through after each training
 
     with Client(address, authkey=key) as line, suppress(EOFError):
         while True:

@@ -6,10 +6,12 @@ import json
 import logging
 import os
 import secrets
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -18,7 +20,7 @@ from orchestrator.artifacts import MANIFEST, digest, write_json
 from orchestrator.errors import StoppedEarlyError
 from orchestrator.tracking.observer import STATE, RunFacts
 from orchestrator.tracking.sent import Sent
-from orchestrator.tracking.store import local_store, masked
+from orchestrator.tracking.store import DATABASE, local_store, masked
 from orchestrator.tracking.values import batches, clean, leaves, numbers, results_of, rows_in, text
 
 _TOKEN = "mome.token"
@@ -30,6 +32,27 @@ _SETTINGS = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_DISABLE_TELEMETRY": "true",
 }
+
+
+def _begin_store(folder: Path) -> None:
+    """Write the store of a folder that has none."""
+    file = folder / DATABASE
+    if not file.exists():
+        new = folder / f".{DATABASE}-{secrets.token_hex(4)}"
+        new.write_bytes(_empty_store())
+        new.replace(file)
+
+
+@cache
+def _empty_store() -> bytes:
+    """A store as MLflow makes it: by dozens of migrations, each of which would wait for the disk."""
+    from mlflow.tracking import MlflowClient
+
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(prefix="mome-", dir=memory if os.access(memory, os.W_OK) else None) as folder:
+        uri = local_store(Path(folder))
+        MlflowClient(tracking_uri=uri, registry_uri=uri).search_experiments(max_results=1)
+        return (Path(folder) / DATABASE).read_bytes()
 
 
 class MlflowRun:
@@ -49,6 +72,8 @@ class MlflowRun:
         for name in ("mlflow", "alembic"):  # they tell table by table how a store is made, and URIs as they are
             logging.getLogger(name).setLevel(logging.ERROR)
         self._facts, self._local = facts, uri == local_store(facts.folder)
+        if self._local:
+            _begin_store(facts.folder)
         self._client = MlflowClient(tracking_uri=uri, registry_uri=uri)
         self._state = self._load_state(uri)
         self._save_state()  # before the store is asked, which may be away: all from now on is sent

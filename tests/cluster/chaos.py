@@ -2,11 +2,11 @@
 
     python tests/cluster/chaos.py [--scenario NAME] [--kills 12] [--seed 1]
 
-A scenario runs undisturbed first (without Ray where that makes the same: it is sooner there), and then with workers,
-controllers, nodes and its own command killed in turn; some also with data tasks, with a store that nobody can reach
-for some seconds, or with a tracking server that is killed or hangs; some grow their mixture by an expert at the end.
-In the end no finished step was made twice, the weights and the mixture are those of the undisturbed run, the tracker
-has each metric of each step once and in order, and nothing is left behind.
+A scenario runs undisturbed (without Ray where that makes the same: it is sooner there, and needs no turn of its own),
+and with workers, controllers, nodes and its own command killed in turn; some also with data tasks, with a store that
+nobody can reach for some seconds, or with a tracking server that is killed or hangs; some grow their mixture by an
+expert at the end. In the end no finished step was made twice, the weights and the mixture are those of the undisturbed
+run, the tracker has each metric of each step once and in order, and nothing is left behind.
 """
 
 from __future__ import annotations
@@ -85,11 +85,11 @@ class Scenario:
         """What is typed to make it in a folder of runs, one after the other; `calm`: undisturbed."""
         adding = ["expert", "add", "smoke", "--language", ADDED, "--source", "miniwiki"]
         typed = [self._words(folder), *([adding] if self.grows else [])]
-        where = ["--runs", str(folder), *(["--local"] if calm and self._is_of_one_process else [])]
+        where = ["--runs", str(folder), *(["--local"] if calm and self.is_of_one_process else [])]
         return [[sys.executable, "-m", "orchestrator.cli.main", *words, *where] for words in typed]
 
     @property
-    def _is_of_one_process(self) -> bool:
+    def is_of_one_process(self) -> bool:
         return not self.away and not any(each.startswith("resources.strategy=") for each in self.overrides)
 
     def _words(self, folder: Path) -> list[str]:
@@ -218,10 +218,12 @@ def storm(scenario: Scenario, kills: int, seed: int, folder: Path) -> Storm:
     hidden = folder if scenario.away else None
     with _servers(scenario, folder) as servers, nodes(SHAPES, hidden, servers.environment) as cluster:
         calm = Work(scenario, folder / "calm", cluster, servers, calm=True)
-        calm.finish()
+        if scenario.tracked or not scenario.is_of_one_process:  # it needs the tracker or the cluster for itself
+            calm.finish()
         while len(found.kills) < kills:
             work = Work(scenario, folder / f"storm-{len(found.kills)}", cluster, servers)
             _disturb(work, cluster, kinds, kills, draw, found)
+            calm.finish()
             found.differs += [step for step, weights in _weights(calm).items() if _weights(work).get(step) != weights]
             found.differs += [] if _versions(work) == _versions(calm) else [f"versions {_versions(work)}"]
             found.untold += _untold(work)

@@ -99,6 +99,7 @@ def test_a_killed_controllers_placement_group_is_removed_and_its_training_goes_o
     assert {group["state"] for group in placement_group_table().values()} == {"REMOVED"}
 
 
+@pytest.mark.long
 def test_two_form_one_training_and_train_two_experts_at_once(tmp_path: Path) -> None:
     with opened(workers=2, strategy="expert_parallel") as runner:
         out = run(runner, cluster_stages.SpreadsExperts(), tmp_path)

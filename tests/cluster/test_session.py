@@ -51,6 +51,7 @@ def short_folder() -> Iterator[Path]:
         yield Path(folder)
 
 
+@pytest.mark.long
 def test_a_session_leaves_nothing_behind(short_folder: Path) -> None:
     process, started = start(short_folder, 0)
     assert process.stdout is not None

@@ -127,6 +127,7 @@ def swept(file: Path, runs: Path, events: Events, **options: Any) -> dict[str, A
     return {each["label"]: each for each in results["configurations"]}
 
 
+@pytest.mark.long
 def test_bad_trials_are_told_and_the_others_go_on(runs: Path, tmp_path: Path, ray_session: None) -> None:
     events = Events(victim="trial-04-en")
     configurations = {

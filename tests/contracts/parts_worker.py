@@ -117,6 +117,7 @@ class Watch:
     def __init__(self, parts: Parts) -> None:
         self.parts, self.moved, self.unmoved, self.step = parts, [], [], loop.train_step
         self.held_still = 0
+        self.before: dict[tuple[str, str], torch.Tensor] = {}
 
     def __enter__(self) -> Watch:
         loop.train_step = self
@@ -126,10 +127,11 @@ class Watch:
         loop.train_step = self.step
 
     def __call__(self, handle: Any, *others: Any) -> Any:
-        before = self.snapshot(handle)
+        before = self.before or self.snapshot(handle)
         result = self.step(handle, *others)
+        self.before = self.snapshot(handle)  # of the next step: what lies between them changes nothing either
         clock = next(each for each in others if hasattr(each, "selected"))
-        for (kind, name), value in self.snapshot(handle).items():
+        for (kind, name), value in self.before.items():
             same = (kind, name) in before and torch.equal(before[kind, name], value)
             if self.parts.part_of(name) not in clock.selected:
                 self.held_still += same

@@ -123,7 +123,11 @@ def test_muon_without_zero(train, four, compiled, tmp_path):
 @needs_deepspeed
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
-    ("strategies", "workers"), [([ZERO[2], EXPERT_PARALLEL], 2), pytest.param([EXPERT_PARALLEL], 4, marks=slow)]
+    ("strategies", "workers"),
+    [
+        pytest.param([ZERO[2], EXPERT_PARALLEL], 2, marks=pytest.mark.long),
+        pytest.param([EXPERT_PARALLEL], 4, marks=slow),
+    ],
 )
 def test_several_workers(train, four, reference, compiled, tmp_path, strategies, workers):
     cases = [law(strategy, sampling=sampling) for strategy in strategies for sampling in ("by_language", "mixed")]

@@ -75,6 +75,7 @@ def test_single_resumes_bit_for_bit(reference):
 
 @needs_deepspeed
 @pytest.mark.timeout(600)
+@pytest.mark.long
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("stages", [[2], pytest.param([0, 1, 3], marks=pytest.mark.slow)])
 def test_deepspeed_equals_single(train, reference, compiled, tmp_path, stages, workers):

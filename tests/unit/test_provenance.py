@@ -16,6 +16,7 @@ SCHEDULE = ["orchestrator.schedules.linear"]  # a module of ours that reaches fe
 
 def forget():
     kept = (module.versions, module.package_digest, module._digest_of, module._digest, module._data, module._imports)
+    kept += (module._source,)
     for cached in kept:
         cached.cache_clear()
 

@@ -12,6 +12,7 @@ from torch import nn
 
 from orchestrator.config.recipe import TrainingConfig
 from orchestrator.errors import ResourceError, TrainingError
+from orchestrator.processes import large_imports
 from orchestrator.training.device import device_of
 from orchestrator.training.optimizers import OptimizerPlugin
 from orchestrator.training.parts import Parts, Share
@@ -100,7 +101,8 @@ def _import(env: Environment | None = None) -> Any:
     if env is not None and env.device == "cpu":
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
     try:
-        import deepspeed
+        with large_imports():
+            import deepspeed
     except ImportError:
         raise ResourceError(
             "DeepSpeed is not installed",

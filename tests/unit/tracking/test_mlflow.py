@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import socket
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,7 +27,7 @@ from orchestrator.tracking.values import leaves, numbers  # noqa: E402
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run folder whose SQLite store is made once: that takes seconds."""
+    """A run folder whose SQLite store MLflow itself has made, once: that takes seconds."""
     folder = tmp_path_factory.mktemp("run")
     MlflowClient(tracking_uri=local_store(folder), registry_uri=local_store(folder)).search_experiments()
     return folder
@@ -88,6 +91,19 @@ def test_a_run_has_nested_runs_metrics_report_and_registered_models(store: Path)
     assert version.run_id == teacher.info.run_id
     assert version.tags["mome.input.blocks"] == "b" * 64
     assert version.source == (artifact / "model").as_uri()
+
+
+def test_a_store_that_a_run_begins_is_as_mlflow_makes_it(store: Path, tmp_path: Path) -> None:
+    def tables(folder: Path) -> list[Any]:
+        with closing(sqlite3.connect(folder / "mlflow.db")) as database:
+            version = database.execute("SELECT * FROM alembic_version").fetchall()
+            found = database.execute("SELECT name, sql FROM sqlite_master ORDER BY name")
+            # MLflow's migrations write a table's checks in any order.
+            return version + [(name, sorted(re.split(r",?\s*\n\s*", sql or ""))) for name, sql in found]
+
+    MlflowRun(local_store(tmp_path), facts(tmp_path)).close(None)
+    assert tables(tmp_path) == tables(store)
+    assert [file.name for file in tmp_path.iterdir() if "mlflow" in file.name] == ["mlflow.db"]
 
 
 def test_finishing_again_after_it_failed_makes_no_second_version(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
