@@ -91,7 +91,7 @@ class _Measuring:
         own = [f"teacher.model.name={given_teacher(self.bench.teacher)}", "resources.slots=1", "tracking.type=none"]
         own.append(f"resources.threads={self.bench.threads}")
         notice(" ".join(["mome run", self.bench.recipe, *overrides]) + (f" --until {until}" if until else ""))
-        options: dict[str, Any] = {"runs": self.work, "until": until, "local": True, "quiet": True}
+        options: dict[str, Any] = {"runs": self.work, "until": until or (), "local": True, "quiet": True}
         return run(self.bench.recipe, *own, *overrides, **options)
 
     def _folder(self, language: str, *overrides: str, seed: int = 0) -> Path:
