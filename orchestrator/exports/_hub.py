@@ -74,9 +74,11 @@ class Hub:
 
 def _failures() -> tuple[type[Exception], ...]:
     """What the package raises where a request fails: of the network, of the server's answer, of a worker's thread."""
-    import httpx
+    from huggingface_hub.errors import HfHubHTTPError
 
-    return OSError, ValueError, RuntimeError, httpx.HTTPError
+    # Of the client that the package is built on: httpx, or its successor.
+    of_client = tuple(kind for kind in HfHubHTTPError.__mro__ if kind.__name__ == "HTTPError")
+    return OSError, ValueError, RuntimeError, *of_client
 
 
 def _told(error: Exception, name: str, again: str) -> MomeError:

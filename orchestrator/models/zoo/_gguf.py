@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from copy import deepcopy
 from functools import lru_cache
 from pathlib import Path
@@ -123,6 +124,19 @@ def _cutting(rules: Mapping[str, Any]) -> Any:
     if kind == "Sequence":
         return [_cutting(each) for each in rules["pretokenizers"]]
     return kind, bool(rules.get("invert")), *(rules.get(key, True) for key in _MATTERS.get(str(kind), ()))
+
+
+@contextmanager
+def without_bar() -> Iterator[None]:
+    """Without the bar that transformers shows of a GGUF file's tensors, whatever its settings say."""
+    from transformers import modeling_gguf_pytorch_utils as reader
+
+    bar = getattr(reader, "tqdm", None)
+    reader.tqdm = lambda tensors, **_: tensors
+    try:
+        yield
+    finally:
+        reader.tqdm = bar
 
 
 def keep_pre_tokenizer(path: Path, folder: Path) -> None:

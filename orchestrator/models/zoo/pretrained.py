@@ -14,7 +14,7 @@ from orchestrator.models.zoo._adapters import ADAPTER, adapter_base, merge
 from orchestrator.models.zoo._base import Architecture, attention, check_complete, quiet
 from orchestrator.models.zoo._families import check_family, cut_rows
 from orchestrator.models.zoo._fetching import explained, nearest
-from orchestrator.models.zoo._gguf import check_gguf, gguf_configuration
+from orchestrator.models.zoo._gguf import check_gguf, gguf_configuration, without_bar
 from orchestrator.models.zoo._own_tokenizer import advice, tokenizer_folder
 from orchestrator.models.zoo._weights import check_adapter_file, check_finite, check_folder, has_weights
 from orchestrator.tokens.closing import has_gaps, held_ids
@@ -169,7 +169,7 @@ class Pretrained(Architecture):
             options = {"quantization_config": GgufConfig(dequantize=True)}
         else:
             options["config"] = config
-        with quiet():
+        with quiet(), without_bar():
             model, report = self.fetch(
                 AutoModelForCausalLM.from_pretrained,
                 dtype=torch.float32,
