@@ -112,7 +112,7 @@ class _Measuring:
     def _equal_time(self, language: str) -> int:
         """Tokens that cross-entropy alone trains in the time of the distilled expert."""
         ours, alone = self._facts(language), self._facts(language, ALONE)
-        return round(ours["tokens"] * alone["tokens_per_second"] / ours["tokens_per_second"])
+        return int(ours["tokens"] * alone["tokens_per_second"] / ours["tokens_per_second"])
 
     def _bits(self, language: str, expert: Path) -> float:
         """Bits per byte of an expert on the test text that the run is evaluated on."""

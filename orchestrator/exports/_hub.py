@@ -32,7 +32,7 @@ class Hub:
         """
         from huggingface_hub import HfApi, get_token
         from huggingface_hub.errors import HFValidationError
-        from huggingface_hub.utils import validate_repo_id
+        from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
         try:
             validate_repo_id(self.repository)

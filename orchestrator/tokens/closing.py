@@ -63,6 +63,4 @@ def _held(file: Path, modified_ns: int) -> np.ndarray:  # noqa: ARG001 (part of 
             what = f"the file has {entry['content']!r} as {entry['id']}, and the package tokenizers reads it as {read}"
             fix = "write it into model.vocab too, with its id, or save the tokenizer again with the package tokenizers"
             raise TokenizerError(what, str(file), fix)
-    found = np.array(sorted(set(known.values())), np.int64)
-    found.flags.writeable = False
-    return found
+    return np.array(sorted(set(known.values())), np.int64)

@@ -32,7 +32,7 @@ def _split(digits: str) -> dict[str, Any]:
     return {"type": "Sequence", "pretokenizers": [{**split, "invert": False}, {**_BYTES, "use_regex": False}]}
 
 
-_PRE_TOKENIZERS = {
+_PRE_TOKENIZERS: dict[str, dict[str, Any]] = {
     **dict.fromkeys(("gpt-2", "olmo", "mpt", "jais"), _GPT2),
     **dict.fromkeys(("smollm", "starcoder", "refact", "codeshell"), _SINGLE_DIGITS),
     **dict.fromkeys(("llama-bpe", "llama3", "llama-v3"), _split(r"\p{N}{1,3}")),

@@ -151,7 +151,8 @@ class Pretrained(Architecture):
             check_finite(model, self.name)
         else:
             model = self._load(config)
-        return cut_rows(model, vocab_size, self._held(vocab_size))
+        is_larger = model.get_input_embeddings().weight.shape[0] > vocab_size
+        return cut_rows(model, vocab_size, self._held(vocab_size) if is_larger else None)
 
     def _held(self, vocab_size: int) -> torch.Tensor | None:
         """Rows that its own tokenizer's tokens have, where others lie between them and a run has closed these up."""
