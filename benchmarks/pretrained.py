@@ -54,7 +54,7 @@ class Pretrained:
     """Folder that keeps what was made, so that a second call goes on; "": a temporary one."""
 
     def rows(self) -> Iterator[Row]:
-        """Rows of the run, then of each language: the teacher, and both peers."""
+        """Rows of the run and of its experts beside the teacher, then of students beside both peers."""
         with tempfile.TemporaryDirectory() as temporary:
             yield from _Measuring(self, Path(self.work or temporary)).rows()
 
@@ -66,10 +66,10 @@ class _Measuring:
 
     def rows(self) -> Iterator[Row]:
         yield from _of_run(self.made)
+        for language in self.made.results.languages:
+            yield from _measured(language, self.figures)
         for language in self.bench.languages or self.made.results.languages:
             ours, tokens = self._students(language), self._equal_time(language)
-            figures = self.figures["teacher", language]
-            yield compare(f"{language}: beside the teacher", *_BITS, ours, [figures.bits_per_byte])
             for name, wish in {"equal tokens": [ALONE], "equal time": [ALONE, _tokens(tokens)]}.items():
                 theirs = self._students(language, *wish)
                 case = f"{language}: beside cross-entropy alone, {name}"
@@ -79,7 +79,6 @@ class _Measuring:
                     yield single(case, "difference, half its interval", "bits per byte", found.mean, found.margin)
             given = self._facts(language)["tokens"]
             yield single(f"{language}: tokens, beside cross-entropy alone in equal time", "tokens", "", given, tokens)
-            yield from _intervals(language, self.figures)
 
     @cached_property
     def made(self) -> Run:
@@ -152,7 +151,10 @@ def _of_run(made: Run) -> Iterator[Row]:
     yield single("largest step, beside the teacher's weights", "memory", "GB", peak / 1e9, weights / 1e9)
 
 
-def _intervals(language: str, figures: Mapping[tuple[str, str], Figures]) -> Iterator[Row]:
+def _measured(language: str, figures: Mapping[tuple[str, str], Figures]) -> Iterator[Row]:
+    """The expert of the run beside the teacher, with intervals where documents are enough."""
+    ours, theirs = figures[language, language], figures["teacher", language]
+    yield single(f"{language}: beside the teacher", *_BITS, ours.bits_per_byte, theirs.bits_per_byte)
     for model, name in ((language, "expert of the run"), ("teacher", "teacher")):
         if (interval := figures[model, language].bits_interval) is not None:
             yield single(f"{language}: {name}, interval over documents", "bits per byte, low and high", "", *interval)

@@ -37,18 +37,37 @@ def alignment(found: Mapping[str, Any]) -> Table:
 
 
 def pretrained(found: Mapping[str, Any]) -> Table:
-    """Experts of a pretrained teacher beside it and beside cross-entropy alone, by language: heading and rows."""
+    """Experts of a run with a pretrained teacher beside it, by language: heading and rows."""
     rows, lines = by_case(found), []
-    for language in languages(rows):
-        beside = rows[f"{language}: beside the teacher", "bits per byte"]
-        line = [language, f"{beside['baseline']:.3f}", f"{beside['ours']:.3f}"]
-        for name in TIMES:
-            case = f"{language}: beside cross-entropy alone, {name}"
-            less = interval(rows[case, "difference, half its interval"])
-            line.append(f"{rows[case, 'bits per byte']['baseline']:.3f} ({less})")
+    for language in (case.partition(":")[0] for case, _ in rows if case.endswith(": beside the teacher")):
+        beside, line = rows[f"{language}: beside the teacher", "bits per byte"], [language]
+        for name, side in (("teacher", "baseline"), ("expert of the run", "ours")):
+            between = rows.get((f"{language}: {name}, interval over documents", "bits per byte, low and high"))
+            span = f" ({between['ours']:.3f} to {between['baseline']:.3f})" if between else ""
+            line.append(f"{beside[side]:.3f}{span}")
         lines.append(line)
-    alone = [f"cross-entropy alone, {name} (ours less it)" for name in TIMES]
-    return ["language", "teacher", "expert", *alone], lines
+    return ["language", "teacher", "its expert"], lines
+
+
+def alone(found: Mapping[str, Any]) -> Table:
+    """Students of a pretrained teacher beside cross-entropy alone, by language: heading and rows."""
+    rows, lines = by_case(found), []
+    for case, metric in rows:
+        language, _, name = case.partition(": beside cross-entropy alone, ")
+        if metric == "bits per byte" and name:
+            tokens = rows[f"{language}: tokens, beside cross-entropy alone in equal time", "tokens"]
+            less = interval(rows[case, "difference, half its interval"])
+            count = f"{tokens['ours' if name == TIMES[0] else 'baseline']:,.0f}"
+            lines.append(
+                [
+                    f"{language}, {name}",
+                    count,
+                    f"{rows[case, metric]['ours']:.3f}",
+                    f"{rows[case, metric]['baseline']:.3f}",
+                    less,
+                ]
+            )
+    return ["student", "its tokens alone", "distilled", "cross-entropy alone", "distilled less it"], lines
 
 
 def costs(found: Mapping[str, Any]) -> Table:
@@ -57,16 +76,10 @@ def costs(found: Mapping[str, Any]) -> Table:
     lines = []
     for case, metric in rows:
         row = rows[case, metric]
-        if metric in ("wall time", "memory", "tokens"):
-            form = ",.0f" if metric == "tokens" else ".3g"
-            sides = [f"{row[side]:{form}} {row['unit']}" for side in ("ours", "baseline")]
+        if metric in ("wall time", "memory"):
+            sides = [f"{row[side]:.3g} {row['unit']}" for side in ("ours", "baseline")]
             lines.append([case, *sides])
     return ["what", "this", "beside it"], lines
-
-
-def languages(rows: Rows) -> list[str]:
-    """In the order of the bench."""
-    return [case.partition(":")[0] for case, _ in rows if case.endswith(": beside the teacher")]
 
 
 def interval(row: Mapping[str, Any]) -> str:

@@ -234,6 +234,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "consumers": consumers,
     "alignment": lambda: table(*benches.alignment(results("alignment/bench.json"))),
     "pretrained": lambda: table(*benches.pretrained(results("smollm2/bench.json"))),
+    "pretrained-alone": lambda: table(*benches.alone(results("smollm2/bench.json"))),
     "pretrained-costs": lambda: table(*benches.costs(results("smollm2/bench.json"))),
 }
 
