@@ -21,16 +21,24 @@ def by_case(found: Mapping[str, Any]) -> Rows:
     return {(row["case"], row["metric"]): row for row in found["rows"]}
 
 
-def alignment(found: Mapping[str, Any]) -> Table:
-    """Students with another tokenizer than the teacher's: heading and rows."""
-    rows = by_case(found)
+def alignment(found: Mapping[str, Any], more: Mapping[str, Any]) -> Table:
+    """Students with another tokenizer than the teacher's: heading and rows.
+
+    Args:
+        found: with all peers.
+        more: of more seeds, beside cross-entropy alone.
+    """
+    rows, alone = by_case(found), by_case(more)
     case = next(case for case, _ in rows).partition(", beside")[0]
     ours = rows[f"{case}, beside the teacher", "bits per byte"]
     step = rows[f"{case}, beside cross-entropy alone", "time of a step"]["ours"]
     lines = [["ours, `forward_kl`", f"{ours['ours']:.3f}", "", f"{step:.2f} s"]]
     for peer, name in PEERS.items():
         bits, time = (rows[f"{case}, beside {peer}", metric] for metric in ("bits per byte", "time of a step"))
-        less = interval(rows[f"{case}, beside {peer}", HALF])
+        of_more = {key: row for key, row in alone.items() if key[0].endswith(f", beside {peer}")}
+        less = interval(
+            next((row for key, row in of_more.items() if key[1] == HALF), rows[f"{case}, beside {peer}", HALF])
+        )
         lines.append([name, f"{bits['baseline']:.3f}", less, f"{time['baseline']:.2f} s"])
     lines.append(["the teacher, in its own tokens", f"{ours['baseline']:.3f}", "", ""])
     return ["beside cross-entropy, half and half", "bits per byte", "ours less it", "time of a step"], lines

@@ -232,7 +232,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "speed": speed,
     "overhead": lambda: table(*benches.overhead([results(f"overhead/{name}.json") for name in ("bench", "parts")])),
     "consumers": consumers,
-    "alignment": lambda: table(*benches.alignment(results("alignment/bench.json"))),
+    "alignment": lambda: table(*benches.alignment(*(results(f"alignment/{name}.json") for name in ("bench", "alone")))),
     "pretrained": lambda: table(*benches.pretrained(results("smollm2/bench.json"))),
     "pretrained-alone": lambda: table(*benches.alone(results("smollm2/bench.json"))),
     "pretrained-costs": lambda: table(*benches.costs(results("smollm2/bench.json"))),
