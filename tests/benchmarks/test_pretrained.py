@@ -72,7 +72,7 @@ def test_peers_learn_by_cross_entropy_alone_from_the_same_weights(
     tokens = found["es: tokens, beside cross-entropy alone in equal time", "tokens"]
     assert tokens.ours == 640
     manifests = (work / "taught-students/stages/expert-es").glob("*/manifest.json")
-    configs = [json.loads(path.read_text())["config"] for path in manifests]
+    configs = [json.loads(path.read_text())["config"]["experts"] for path in manifests]
     assert sum(config["distillation"].get("soft", "") is None for config in configs) == 4
     assert sum(config["training"]["tokens"] == tokens.baseline for config in configs) == 2
     assert len(configs) == 6
