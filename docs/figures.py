@@ -12,6 +12,9 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parent))
+import benches
+
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs/results"
 PLACE = re.compile(r"<!-- figures: ([\w-]+) -->\n.*?<!-- /figures -->", re.DOTALL)
@@ -179,34 +182,6 @@ def speed() -> str:
     return table(["what", "ours", "baseline", "ratio"], rows)
 
 
-def overhead() -> str:
-    """What a training costs through our stack, beside torchrun, an older build and the goals."""
-    runs = [results(f"overhead/{name}.json")["rows"] for name in ("bench", "parts")]  # the second has more repeats
-    found = {(row["case"], row["metric"]): row for rows in runs for row in rows}
-    to_step, whole = "call to the end of the first optimizer step", "8 trainings, one after the other"
-    all_of_it = f"{whole}, the session's start and end included"
-    metrics = ("a row of metrics at every optimizer step, beside the goal", "share of an optimizer step")
-    shown = {
-        f"{to_step}, a session's first training, beside torchrun": (
-            f"one worker, first of a session: {to_step}, beside torchrun",
-            "wall time",
-        ),
-        "… a later training": (f"one worker, later: {to_step}, beside torchrun", "wall time"),
-        "an optimizer step, beside torchrun": ("one worker, later: one optimizer step, beside torchrun", "wall time"),
-        "… CPU time": ("one worker, later: one optimizer step, beside torchrun", "CPU time"),
-        "share of an optimizer step that its row of metrics takes, beside the goal": metrics,
-        f"{whole}, CPU time, beside torchrun": (f"{all_of_it}, beside torchrun", "CPU time"),
-        "… beside the build of 2026-11-22": (f"{all_of_it}, beside the older build", "CPU time"),
-        "… wall time": (f"{all_of_it}, beside the older build", "wall time"),
-    }
-    rows = []
-    for what, key in shown.items():
-        row = found[key]
-        figures = [f"{row[side]:.3g} {row['unit']}".strip() for side in ("ours", "baseline")]
-        rows.append([what, *figures, f"{row['ratio']:.2f}"])
-    return table(["what", "ours", "baseline", "ratio"], rows)
-
-
 def amount(value: float, unit: str) -> str:
     """A figure with its unit: 7,563 tokens/s, 0.73M tokens/s, 4.2 s."""
     if value >= 100_000:
@@ -255,8 +230,12 @@ TABLES: dict[str, Callable[[], str]] = {
     "study": study,
     "study-verdicts": verdicts,
     "speed": speed,
-    "overhead": overhead,
+    "overhead": lambda: table(*benches.overhead([results(f"overhead/{name}.json") for name in ("bench", "parts")])),
     "consumers": consumers,
+    "alignment": lambda: table(*benches.alignment(*(results(f"alignment/{name}.json") for name in ("bench", "alone")))),
+    "pretrained": lambda: table(*benches.pretrained(results("smollm2/bench.json"))),
+    "pretrained-alone": lambda: table(*benches.alone(results("smollm2/bench.json"))),
+    "pretrained-costs": lambda: table(*benches.costs(results("smollm2/bench.json"))),
 }
 
 

@@ -12,6 +12,7 @@ from orchestrator.config.routing import COMMON
 from orchestrator.errors import ArtifactError
 from orchestrator.mixtures.versions import EXPERT, Version, Versions
 from orchestrator.routers import Policy
+from orchestrator.tokens.kept import ABOUT as VOCABULARY
 from serve.errors import UnknownModelError
 from serve.messages import ALONE, AUTO, SOFT
 
@@ -64,7 +65,8 @@ class MixtureFiles:
     def special(self) -> tuple[str, ...]:
         """Model names that are no expert's and that this mixture makes sense of."""
         common = any((folder.parent.parent / COMMON).is_dir() for folder in self.experts.values())
-        return (AUTO, *[ALONE] * common, *[SOFT] * (len(self.experts) > 1))
+        of_their_own = any((folder / VOCABULARY).is_file() for folder in self.experts.values())
+        return (AUTO, *[ALONE] * common, *[SOFT] * (len(self.experts) > 1 and not of_their_own))
 
     def check(self) -> MixtureFiles:
         """Read every expert's files once, to compare them with what was published.

@@ -30,10 +30,12 @@ class Exported:
         folder: where it is.
         checked: what was compared with the tool, by the expert's name, or the run's where the folder is of the whole
             run; empty where nothing was.
+        pushed: addresses of repositories on the hub.
     """
 
     folder: Path
     checked: Mapping[str, Mapping[str, Any]]
+    pushed: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,8 @@ class Wish:
         common: compute beside the common expert, where there is one.
         check: texts to compare with the tool; 0: none.
         options: of the format.
+        push: a repository on the hub to upload to, USER/NAME; with all experts, USER/NAME-LANG for each; None: none.
+        public: a new repository can be seen by everybody.
     """
 
     to: str
@@ -55,6 +59,8 @@ class Wish:
     common: bool = True
     check: int = 0
     options: Mapping[str, Any] | None = None
+    push: str | None = None
+    public: bool = False
 
 
 def export_run(root: Path, wish: Wish, out: Path) -> Exported:
@@ -69,14 +75,18 @@ def export_run(root: Path, wish: Wish, out: Path) -> Exported:
         PluginError: there is no such format, or no such option. ResourceError: a package is not installed.
         ModelError: the format can't hold a model, or the tool makes something else of it. UnknownModelError: there is
             no such expert.
+        ResourceError: the hub can't be reached, or does not take the token.
         ArtifactError: the run is not finished or damaged, or `out` holds something else.
     """
-    from orchestrator.exports import Source
+    from orchestrator.exports import Hub, Source
 
     plugin: Export = plugins.create("exports", wish.to, wish.options or {})
     _check_place(out)
     plugin.need((*plugin.packages, *(plugin.checked_by if wish.check else ())))
     parts = _parts(Source.of(root.absolute(), wish.common), wish, plugin.of_one)
+    hub = None if wish.push is None else Hub(wish.push, wish.public)
+    if hub is not None:
+        hub.check()
     checked: dict[str, Mapping[str, Any]] = {}
 
     def fill(folder: Path) -> None:
@@ -94,7 +104,8 @@ def export_run(root: Path, wish: Wish, out: Path) -> Exported:
             write_json(folder / ABOUT, {"format": wish.to, "experts": list(parts), "versions": versions()})
 
     place_folder(out.absolute(), fill)
-    return Exported(out, checked)
+    pushed = [] if hub is None else [hub.push(out / name, name, _message(part)) for name, part in parts.items()]
+    return Exported(out, checked, pushed)
 
 
 def _parts(run: Source, wish: Wish, of_one: bool) -> dict[str, Source]:
@@ -115,6 +126,11 @@ def _parts(run: Source, wish: Wish, of_one: bool) -> dict[str, Source]:
         fix = f"--expert {' or '.join(run.experts)}; --all: a folder for each"
         raise ModelError("the format holds one expert, and the run has several", "mome export", fix)
     return {"": run}
+
+
+def _message(source: Source) -> str:
+    """Of the commit on the hub."""
+    return f"{', '.join(source.experts)} of {source.name}, exported by MoME"
 
 
 def _check_place(out: Path) -> None:

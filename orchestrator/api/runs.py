@@ -187,6 +187,8 @@ class Run:
         every: bool = False,
         common: bool = True,
         check: int = 0,
+        push: str | None = None,
+        public: bool = False,
         **options: Any,
     ) -> Exported:
         """Write experts for another tool: everything, or nothing where one of them can't be.
@@ -201,14 +203,18 @@ class Run:
             every: all experts, in a folder each where the format holds one.
             common: compute beside the common expert, where there is one.
             check: texts to compare with the tool, and a twentieth as many prompts; 0: none.
+            push: a repository of the Hugging Face Hub to upload to as well, USER/NAME; with all experts, USER/NAME-LANG
+                for each.
+            public: a new repository can be seen by everybody; else by those alone who may write to it.
             options: of the format.
 
         Raises:
-            MomeError: no such format or expert, a missing package, or a model that the tool can't hold.
+            MomeError: no such format or expert, a missing package, a model that the tool can't hold, or a hub that does
+                not take the token.
         """
         from orchestrator.api.exporting import Wish, export_run
 
-        return export_run(self.folder, Wish(to, expert, every, common, check, options), Path(out))
+        return export_run(self.folder, Wish(to, expert, every, common, check, options, push, public), Path(out))
 
     @cached_property
     def _router(self) -> RunRouter:

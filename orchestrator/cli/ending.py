@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import multiprocessing
 import os
 import sys
 import tempfile
@@ -33,9 +34,12 @@ def say_interrupted() -> None:
     """Say that the command goes on later. Where a step is still at work in a thread, end the process here.
 
     Python would end such a thread in the middle of torch, which aborts the process: with a core dump and another code.
+    Worker processes of the step are ended first: what runs at exit waits for them, and they would wait for work.
     """
     print("mome: interrupted; a run goes on from here with the same command", file=sys.stderr, flush=True)
     if any(thread.name.startswith(STEP_THREAD) for thread in threading.enumerate()):
+        for worker in multiprocessing.active_children():
+            worker.terminate()
         atexit._run_exitfuncs()
         sys.stdout.flush()
         os._exit(INTERRUPTED)

@@ -22,6 +22,10 @@ def export(
     every: Annotated[bool, typer.Option("--all", help="All experts, a folder each.")] = False,
     check: Annotated[int, typer.Option(min=0, help="Compare this many texts, and prompts, with the tool.")] = 0,
     common: Annotated[bool, typer.Option(help="Compute beside the common expert, where there is one.")] = True,
+    push: Annotated[
+        str | None, typer.Option(help="Upload to this repository of the Hugging Face Hub, too.", show_default=False)
+    ] = None,
+    public: Annotated[bool, typer.Option("--public", help="Let everybody see a new repository.")] = False,
     runs: Runs = DEFAULT_RUNS,
 ) -> None:
     """Write experts for other tools: transformers, llama.cpp, Ollama, CTranslate2, ONNX Runtime, lm-eval.
@@ -36,6 +40,8 @@ def export(
         mome export quickstart type=q8_0 --to gguf --all --out gguf --check 1000
 
         mome export quickstart --to mixture --out mixture
+
+        mome export quickstart --to hf --all --out experts --push me/quickstart
     """
     from orchestrator.api.exporting import Wish, export_run
     from orchestrator.api.runs import open_run
@@ -44,11 +50,13 @@ def export(
     chosen: dict[str, Any] = {}
     for option in options or ():
         chosen = apply_override(chosen, option)
-    wish = Wish(to, expert, every, common, check, chosen)
+    wish = Wish(to, expert, every, common, check, chosen, push, public)
     found = export_run(open_run(name, runs).root, wish, out)
     for what, facts in found.checked.items():
         print(f"{what}: " + ", ".join(f"{key} {value}" for key, value in facts.items()))
     print(f"exported to {found.folder}" + ("" if check else "; --check 1000 compares it with the tool"))
+    for address in found.pushed:
+        print(f"uploaded to {address}")
 
 
 COMMANDS: dict[str, Callable[..., None]] = {"export": export}

@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
@@ -26,13 +26,17 @@ _TOLD = "mome: "
 class LlamaCpp:
     """See :class:`orchestrator.exports._check.Opened`."""
 
-    def __init__(self, file: Path, end: int) -> None:
+    def __init__(self, file: Path, ends: Set[int]) -> None:
         """Start the server.
+
+        Args:
+            file: to open.
+            ends: ids of the tokens that end an answer.
 
         Raises:
             ModelError: llama.cpp does not open the file.
         """
-        self.version, self._end = f"(xllamacpp {version('xllamacpp')})", end
+        self.version, self._ends = f"(xllamacpp {version('xllamacpp')})", ends
         command = [sys.executable, "-m", __name__, str(file)]
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True)
@@ -67,7 +71,7 @@ class LlamaCpp:
         """
         wish = {"prompt": list(ids), "n_predict": count, "temperature": 0, "return_tokens": True, "cache_prompt": False}
         made: list[int] = self._ask("/completion", wish)
-        return made[: made.index(self._end)] if self._end in made else made
+        return made[: next((place for place, token in enumerate(made) if token in self._ends), len(made))]
 
     def _ask(self, path: str, body: dict[str, Any]) -> Any:
         """The `tokens` of an answer."""

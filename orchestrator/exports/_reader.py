@@ -28,14 +28,14 @@ ENDING = re.compile("'(?:[sdmt]|re|ve|ll)")
 
 
 class Tokens:
-    """Byte-level BPE as GPT-2 has it, from `tokenizer.json`."""
+    """Byte-level BPE as GPT-2 has it, from `tokenizer.json`; `digits`: each digit is a word, as in SmolLM's."""
 
-    def __init__(self, folder: Path, ends: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, digits: bool = False) -> None:
         model = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))["model"]
         self.ids: dict[str, int] = model["vocab"]
         merges = [tuple(merge.split(" ")) if isinstance(merge, str) else tuple(merge) for merge in model["merges"]]
         self.ranks = {pair: rank for rank, pair in enumerate(merges)}
-        self.begin, self.end = ends["begin"], ends["end"]
+        self.pieces = re.compile("N|[^N]+" if digits else ".+")
         shown = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
         hidden = [byte for byte in range(256) if byte not in shown]
         self.letters = {byte: chr(byte) for byte in shown} | {byte: chr(256 + i) for i, byte in enumerate(hidden)}
@@ -46,11 +46,13 @@ class Tokens:
         """Ids of a text, without the begin token."""
         text = text.encode("utf-8", "replace").decode()
         kinds = "".join(c if c == " " else "_" if c in SPACES else kind_of(c) for c in text)
-        found, at = list[int](), 0
-        while at < len(text):
-            end = (ENDING.match(text, at) or WORD.match(kinds, at)).end()  # type: ignore[union-attr]
-            found += self.merged(text[at:end])
-            at = end
+        found = list[int]()
+        for piece in self.pieces.finditer(kinds):
+            at, stop = piece.span()
+            while at < stop:
+                end = (ENDING.match(text, at, stop) or WORD.match(kinds, at, stop)).end()  # type: ignore[union-attr]
+                found += self.merged(text[at:end])
+                at = end
         return found
 
     def merged(self, word: str) -> list[int]:
@@ -153,9 +155,11 @@ class Mixture:
     def __init__(self, folder: Path) -> None:
         self.folder, self.about = folder, json.loads((folder / "mixture.json").read_text(encoding="utf-8"))
         arrays, about = dict(np.load(folder / "router.npz", allow_pickle=False)), self.about["router"]
-        self.tokens = Tokens(folder, self.about["tokens"])
-        prompt = about["reads"] == "text"
-        self.router = PromptRouter(arrays, about) if prompt else PaperRouter(arrays, about, self.tokens)
+        if about["reads"] == "text":
+            self.router: PromptRouter | PaperRouter = PromptRouter(arrays, about)
+        else:
+            self.router = PaperRouter(arrays, about, Tokens(folder, self.about["digits"]))
+        self.tokens: dict[str, Tokens] = {}
         self.sessions: dict[str, Any] = {}
 
     def route(self, text: str) -> tuple[str | None, dict[str, float], float]:
@@ -166,6 +170,16 @@ class Mixture:
         to = best if policy["reject"] == "best" or rejected <= policy["reject_above"] else policy["reject"]
         expert = None if to == "error" else to if to in experts else best
         return expert, {name: share * (1 - rejected) for name, share in zip(names, shares, strict=True)}, rejected
+
+    def encode(self, expert: str, text: str) -> list[int]:
+        """A text as the expert was trained: in its own tokens, after its begin token."""
+        return [*self.about["experts"][expert]["begin"], *self.tokens_of(expert).encode(text)]
+
+    def tokens_of(self, expert: str) -> Tokens:
+        """An expert's tokens: those of all, or those that its language needs."""
+        if expert not in self.tokens:
+            self.tokens[expert] = Tokens(self.folder / "experts" / expert, self.about["digits"])
+        return self.tokens[expert]
 
     def greedy(self, expert: str, ids: list[int], count: int) -> list[int]:
         """The most probable tokens after `ids`, without the end token."""
@@ -181,7 +195,7 @@ class Mixture:
             rows["position_ids"] = np.arange(total - len(inputs), total)[None]
             logits, *present = session.run(None, rows | caches)
             caches, inputs = dict(zip(caches, present, strict=True)), [int(logits[0, -1].argmax())]
-            if inputs[0] == self.tokens.end:
+            if inputs[0] in self.about["experts"][expert]["ends"]:
                 break
             found += inputs
         return found
@@ -191,8 +205,9 @@ class Mixture:
         expert = self.route(text)[0] if model == "auto" else model
         if expert is None:
             raise ValueError("the router takes this for text of no language")
-        ids = [*self.tokens.begin, *self.tokens.encode(text)]
-        return expert, self.tokens.decode(self.greedy(expert, ids, min(count, self.about["context"] - len(ids))))
+        ids = self.encode(expert, text)
+        made = self.greedy(expert, ids, min(count, self.about["context"] - len(ids)))
+        return expert, self.tokens_of(expert).decode(made)
 
 
 if __name__ == "__main__":

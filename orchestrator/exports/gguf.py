@@ -26,8 +26,8 @@ _TIES = {"f32": 0.01, "f16": 0.05, "q8_0": 0.5}
 class GGUF(ExpertExport):
     """`model.gguf` for llama.cpp, and a `Modelfile` with which `ollama create` takes it.
 
-    For GPT-2, Llama, Mistral and Phi with byte-level BPE as MoME trains it. What llama.cpp would read otherwise without
-    a word, another pre-tokenizer for instance, is refused.
+    For GPT-2, Llama, Mistral and Phi with byte-level BPE as MoME trains it, or as GPT-2, SmolLM, Llama 3 and Qwen 2
+    have it. What llama.cpp would read otherwise without a word, another pre-tokenizer for instance, is refused.
     """
 
     tool: ClassVar[str] = "llama.cpp"
@@ -48,7 +48,7 @@ class GGUF(ExpertExport):
 
         model: Any = expert.alone(self.tool)
         family = _family(model, expert)
-        vocabulary = vocabulary_of(expert)
+        vocabulary = vocabulary_of(expert, self.tool)
         writer = gguf.GGUFWriter(out / FILE, family.name)
         writer.add_name(f"{expert.source.name} {expert.name}")
         writer.add_file_type(getattr(gguf.LlamaFileType, _FILE_TYPES[self.type]))
@@ -68,7 +68,7 @@ class GGUF(ExpertExport):
         """See :class:`ExpertExport`."""
         from orchestrator.exports._llama_cpp import LlamaCpp
 
-        with LlamaCpp(folder / FILE, _end_of(folder / FILE)) as opened:
+        with LlamaCpp(folder / FILE, _ends_of(folder / FILE)) as opened:
             yield opened
 
 
@@ -111,13 +111,14 @@ def _write_vocabulary(writer: Any, vocabulary: Vocabulary) -> None:
     kinds = gguf.TokenType
     writer.add_tokenizer_model("gpt2")
     # Without it llama.cpp cuts texts by other rules, and says nothing.
-    writer.add_tokenizer_pre("gpt-2")
+    writer.add_tokenizer_pre(vocabulary.pre)
     writer.add_token_list(vocabulary.tokens)
     writer.add_token_types([kinds.CONTROL if special else kinds.NORMAL for special in vocabulary.special])
     writer.add_token_merges(vocabulary.merges)
     for begin in vocabulary.begin:
         writer.add_bos_token_id(begin)
-    writer.add_eos_token_id(vocabulary.end)
+    for end, add in zip(vocabulary.ends, (writer.add_eos_token_id, writer.add_eot_token_id), strict=False):
+        add(end)
     if vocabulary.unknown is not None:
         writer.add_unk_token_id(vocabulary.unknown)
     writer.add_add_bos_token(bool(vocabulary.begin))
@@ -129,8 +130,10 @@ def _modelfile(context: int) -> str:
     return f'FROM ./{FILE}\nTEMPLATE """{{{{ .Prompt }}}}"""\nPARAMETER num_ctx {context}\n'
 
 
-def _end_of(file: Path) -> int:
-    """Id of the end token that a file names."""
+def _ends_of(file: Path) -> set[int]:
+    """Ids of the end tokens that a file names."""
     import gguf
 
-    return int(gguf.GGUFReader(file).get_field("tokenizer.ggml.eos_token_id").contents())
+    reader = gguf.GGUFReader(file)
+    fields = (reader.get_field(f"tokenizer.ggml.{name}_token_id") for name in ("eos", "eot"))
+    return {int(field.contents()) for field in fields if field is not None}

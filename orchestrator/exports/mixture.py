@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.artifacts import write_json
-from orchestrator.errors import ArtifactError, ModelError
+from orchestrator.errors import ArtifactError, ModelError, TokenizerError
 from orchestrator.exports._base import Export
 from orchestrator.exports._check import compare
-from orchestrator.exports._gguf_tokens import vocabulary_of
+from orchestrator.exports._gguf_tokens import Vocabulary, vocabulary_of
 from orchestrator.exports._source import Expert, Source
 from orchestrator.exports._texts import texts_of
 from orchestrator.exports._tokens import copy_tokenizer_files
@@ -23,10 +23,14 @@ from orchestrator.exports.onnx import ONNX
 from orchestrator.routers import Chooser, Policy, load_router
 from orchestrator.routers.text import ngrams, vocabulary, words
 from orchestrator.routers.text.router import TextRouter
-from orchestrator.tokens.kept import vocabulary_of as kept_of
+from serve.text import Tokenizer
 
 ABOUT, ROUTER, READER = "mixture.json", "router.npz", "mixture.py"
-_FORMAT = 1
+_FORMAT = 2
+_RULES = ("gpt-2", "smollm")
+"""By which the reader cuts texts, by llama.cpp's names."""
+_DIGITS = _RULES[1:]
+"""Those by which each digit is a word."""
 _PROGRAM = Path(__file__).with_name("_reader.py")
 """It is not imported: it needs ONNX Runtime."""
 _CLOSE = 1e-9
@@ -38,8 +42,8 @@ class WholeMixture(Export):
     """A folder that answers `auto` outside MoME: `mixture.py` in it routes a text and continues it.
 
     The program needs numpy and onnxruntime alone, and is a reference for programs in other languages. The folder has
-    `mixture.json` (experts, policy, what the router reads), `router.npz`, `tokenizer.json`, and `experts/NAME` as
-    `--to onnx` writes them.
+    `mixture.json` (experts, policy, what the router reads), `router.npz`, the run's `tokenizer.json`, and
+    `experts/NAME` as `--to onnx` writes them, each with its own tokenizer.
     """
 
     tool: ClassVar[str] = "the reference reader"
@@ -48,29 +52,36 @@ class WholeMixture(Export):
 
     def write(self, source: Source, out: Path) -> None:
         """See :class:`Export`."""
-        first, *_ = source.experts.values()
-        if cut := [name for name, expert in source.experts.items() if kept_of(expert.folder) is not None]:
-            what = f"{self.tool} has one tokenizer for all experts, and {cut[0]} has tokens of its own"
-            fix = "export experts one by one (--to onnx --all), or train without experts.vocabulary"
-            raise ModelError(what, str(source.experts[cut[0]].folder), fix)
-        ends = vocabulary_of(first)
+        found = {name: self._vocabulary(expert) for name, expert in source.experts.items()}
         arrays, router = _router(source)
         for name, expert in source.experts.items():
             place = out / "experts" / name
             place.mkdir(parents=True)
             ONNX().write_expert(expert, place)
-        copy_tokenizer_files(first.folder, out)
+        copy_tokenizer_files(source.files.tokenizer, out)  # what routers of tokens read
         np.savez(out / ROUTER, allow_pickle=False, **arrays)
         about = {
             "format": _FORMAT,
-            "experts": list(source.experts),
+            "experts": {name: {"begin": each.begin, "ends": each.ends} for name, each in found.items()},
             "context": min(_context(expert) for expert in source.experts.values()),
-            "tokens": {"begin": ends.begin, "end": ends.end},
+            "digits": any(each.pre in _DIGITS for each in found.values()),
             "policy": asdict(Policy.of(source.files.router)),
             "router": router,
         }
         write_json(out / ABOUT, about)
         (out / READER).write_text(_PROGRAM.read_text(encoding="utf-8"), encoding="utf-8")
+
+    def _vocabulary(self, expert: Expert) -> Vocabulary:
+        """An expert's tokens.
+
+        Raises:
+            TokenizerError: the reader would cut texts otherwise.
+        """
+        found = vocabulary_of(expert, self.tool)
+        if found.pre not in _RULES:
+            what = f"{self.tool} cuts texts as {' or '.join(_RULES)}, and the run's tokenizer as {found.pre}"
+            raise TokenizerError(what, str(expert.folder / "tokenizer.json"), "take --to onnx --all")
+        return found
 
     def check(self, source: Source, folder: Path, count: int) -> Mapping[str, Any]:
         """See :class:`Export`: tokens, routes and probabilities of texts, and each expert's continuations."""
@@ -120,7 +131,7 @@ def _context(expert: Expert) -> int:
 
 
 def _encoder(source: Source) -> Any:
-    tokenizer = next(iter(source.experts.values())).tokenizer
+    tokenizer = Tokenizer(source.files.tokenizer)
     return lambda texts: [tokenizer.encode(text) for text in texts]
 
 
@@ -148,7 +159,8 @@ class _Expert:
         self._reader, self._name = reader, name
 
     def encode(self, text: str) -> list[int]:
-        return [*self._reader.tokens.begin, *self._reader.tokens.encode(text)]
+        found: list[int] = self._reader.encode(self._name, text)
+        return found
 
     def greedy(self, ids: Any, count: int) -> list[int]:
         found: list[int] = self._reader.greedy(self._name, list(ids), count)

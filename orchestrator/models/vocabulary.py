@@ -10,8 +10,9 @@ from tokenizers import Tokenizer
 from orchestrator.config.base import PluginSpec, build
 from orchestrator.errors import ModelError, VocabularyError
 from orchestrator.models.zoo._own_tokenizer import advice, no_tokenizer
+from orchestrator.tokens.closing import held_ids
 from orchestrator.tokens.special import GENERATION, OUR_NAMES, special_tokens
-from orchestrator.tokens.tokenizer import FILES, load_tokenizer, token_bytes, vocabulary_size
+from orchestrator.tokens.tokenizer import FILES, load_tokenizer, token_bytes
 
 _SHOWN = 3
 _PROBES = (
@@ -82,7 +83,7 @@ def _usable(file: Path, modified_ns: tuple[int, ...]) -> int:  # noqa: ARG001 (p
     tokenizer = load_tokenizer(file.parent)
     token_bytes(tokenizer)
     special_tokens(file.parent, tokenizer)
-    return vocabulary_size(tokenizer)
+    return len(held_ids(file.parent))
 
 
 def _differences(ours: Tokenizer, theirs: Tokenizer) -> str:
@@ -116,7 +117,9 @@ def _unlike_trained(theirs: Tokenizer) -> str:
 
 
 def _by_id(tokenizer: Tokenizer) -> dict[int, str]:
-    return {index: token for token, index in tokenizer.get_vocab(with_added_tokens=True).items()}
+    """Tokens as a run numbers them: ids without a token are closed up."""
+    known = tokenizer.get_vocab(with_added_tokens=True)
+    return dict(enumerate(sorted(known, key=known.__getitem__)))
 
 
 def _named(differ: list[int], ours: dict[int, str], theirs: dict[int, str]) -> str:

@@ -16,6 +16,7 @@ from orchestrator.environment import Environment
 from orchestrator.errors import TokenizerError
 from orchestrator.stages.base import Stage
 from orchestrator.stages.training import pretrained_files
+from orchestrator.tokens.closing import has_gaps, held_ids, take_closed
 from orchestrator.tokens.losing import lost_text
 from orchestrator.tokens.sampling import balanced_text
 from orchestrator.tokens.special import has_our_tokens, special_tokens
@@ -23,7 +24,6 @@ from orchestrator.tokens.tokenizer import (
     load_tokenizer,
     loses_text,
     save_tokenizer,
-    take_tokenizer,
     tokenizer_file,
     train_tokenizer,
     vocabulary_size,
@@ -64,8 +64,9 @@ class TokenizerStage(Stage):
         if loses_text(tokenizer):
             env.log({"message": "this tokenizer has no single bytes: characters it does not know become <unk>"})
         with disk_errors(out):
-            if self.tokenizer.path and not has_our_tokens(tokenizer):
-                take_tokenizer(Path(self.tokenizer.path), out)
+            given = self.tokenizer.path and Path(self.tokenizer.path)
+            if given and (has_gaps(given) or not has_our_tokens(tokenizer)):
+                take_closed(given, out)
                 _describe(out, env)
             else:
                 save_tokenizer(tokenizer, out)
@@ -77,10 +78,13 @@ class TokenizerStage(Stage):
             TokenizerError: there is none.
         """
         if self.teacher is not None:
-            return pretrained_files(self.teacher)
+            from orchestrator.models.vocabulary import own_vocabulary
+
+            return pretrained_files(self.teacher) | _closed(own_vocabulary(self.teacher)[0])
         if self.tokenizer.path is None:
             return {}
-        return {"tokenizer": file_digest(tokenizer_file(Path(self.tokenizer.path)))}
+        folder = Path(self.tokenizer.path)
+        return {"tokenizer": file_digest(tokenizer_file(folder))} | _closed(folder)
 
     def _train(self, corpus: Path) -> Tokenizer:
         files = {language: corpus / "train" / f"{language}.parquet" for language in self.languages}
@@ -89,7 +93,7 @@ class TokenizerStage(Stage):
 
     def _load(self, folder: Path) -> Tokenizer:
         tokenizer = load_tokenizer(folder)
-        size = vocabulary_size(tokenizer)
+        size = len(held_ids(folder))
         if size != self.tokenizer.vocab_size:
             raise TokenizerError(
                 f"this tokenizer has {size:,} tokens, the recipe says {self.tokenizer.vocab_size:,}",
@@ -97,6 +101,14 @@ class TokenizerStage(Stage):
                 fix=f"set tokenizer.vocab_size={size}",
             )
         return tokenizer
+
+
+def _closed(folder: Path) -> dict[str, str]:
+    """What tells a tokenizer whose ids have gaps from what earlier versions wrote of it: with the gaps."""
+    try:
+        return {"gaps": "closed"} if has_gaps(folder) else {}
+    except TokenizerError:  # whoever takes it says what is wrong with it
+        return {}
 
 
 def _describe(folder: Path, env: Environment) -> None:

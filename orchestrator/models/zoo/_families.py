@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from torch import Tensor
+
 from orchestrator.errors import ModelError
+from orchestrator.models.rows import keep_rows
 
 _BETWEEN = {
     "modernbert-decoder": "a dense layer and a norm",
@@ -37,7 +40,7 @@ def check_family(config: Any, name: str) -> None:
         raise ModelError(what, _WHERE, "save the model with its head: AutoModelForCausalLM")
 
 
-def cut_rows(model: Any, rows: int) -> Any:
+def cut_rows(model: Any, rows: int, held_K: Tensor | None = None) -> Any:
     """A model without the rows of embedding and head that no token has, in place.
 
     Left in, they would be given probability: by the teacher to the student, and to whatever samples from either.
@@ -45,8 +48,12 @@ def cut_rows(model: Any, rows: int) -> Any:
     Args:
         model: of transformers, on any device.
         rows: tokens of the tokenizer.
+        held_K: the rows that tokens have, where others lie between them, int64.
     """
-    if model.get_input_embeddings().weight.shape[0] > rows:
+    if held_K is not None:
+        model.config.pad_token_id = None
+        keep_rows(model, held_K)
+    elif model.get_input_embeddings().weight.shape[0] > rows:
         if (model.config.pad_token_id or 0) >= rows:
             model.config.pad_token_id = None
         model.resize_token_embeddings(rows, mean_resizing=False)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from copy import deepcopy
 from functools import lru_cache
 from pathlib import Path
@@ -30,7 +32,7 @@ def _split(digits: str) -> dict[str, Any]:
     return {"type": "Sequence", "pretokenizers": [{**split, "invert": False}, {**_BYTES, "use_regex": False}]}
 
 
-_PRE_TOKENIZERS = {
+_PRE_TOKENIZERS: dict[str, dict[str, Any]] = {
     **dict.fromkeys(("gpt-2", "olmo", "mpt", "jais"), _GPT2),
     **dict.fromkeys(("smollm", "starcoder", "refact", "codeshell"), _SINGLE_DIGITS),
     **dict.fromkeys(("llama-bpe", "llama3", "llama-v3"), _split(r"\p{N}{1,3}")),
@@ -39,6 +41,12 @@ _PRE_TOKENIZERS = {
 """What llama.cpp's names of byte-level pre-tokenizers stand for."""
 _WHOLE_WORDS_FIRST = ("llama-bpe", "llama3", "llama-v3")
 """Those that look a whole word up before merges are tried."""
+_MATTERS = {
+    "Digits": ("individual_digits",),
+    "ByteLevel": ("add_prefix_space", "use_regex"),
+    "Split": ("pattern", "behavior"),
+}
+"""What decides how a pre-tokenizer cuts a text, by its type."""
 
 
 def check_gguf(path: Path) -> None:
@@ -96,6 +104,39 @@ def _configuration(path: Path, modified_ns: int) -> Any:  # noqa: ARG001 (part o
     from transformers import AutoConfig
 
     return AutoConfig.from_pretrained(str(path.parent), gguf_file=path.name, trust_remote_code=False)
+
+
+def pre_tokenizer_name(description: Mapping[str, Any]) -> str | None:
+    """llama.cpp's name of the rules by which a byte-level tokenizer cuts texts; None: it has none.
+
+    Args:
+        description: of `tokenizer.json`.
+    """
+    words = _cutting(description.get("pre_tokenizer") or {})
+    whole_first = bool(description["model"].get("ignore_merges"))
+    names = (name for name, rules in _PRE_TOKENIZERS.items() if _cutting(rules) == words)
+    return next((name for name in names if (name in _WHOLE_WORDS_FIRST) == whole_first), None)
+
+
+def _cutting(rules: Mapping[str, Any]) -> Any:
+    """A pre-tokenizer by what decides how it cuts."""
+    kind = rules.get("type")
+    if kind == "Sequence":
+        return [_cutting(each) for each in rules["pretokenizers"]]
+    return kind, bool(rules.get("invert")), *(rules.get(key, True) for key in _MATTERS.get(str(kind), ()))
+
+
+@contextmanager
+def without_bar() -> Iterator[None]:
+    """Without the bar that transformers shows of a GGUF file's tensors, whatever its settings say."""
+    from transformers import modeling_gguf_pytorch_utils as reader
+
+    bar = getattr(reader, "tqdm", None)
+    reader.tqdm = lambda tensors, **_: tensors
+    try:
+        yield
+    finally:
+        reader.tqdm = bar
 
 
 def keep_pre_tokenizer(path: Path, folder: Path) -> None:

@@ -11,8 +11,9 @@ from typing import Any, Protocol
 
 from orchestrator.errors import ModelError, MomeError, TokenizerError
 from orchestrator.models.zoo._gguf import check_gguf, keep_pre_tokenizer
+from orchestrator.tokens.closing import held_ids, take_closed
 from orchestrator.tokens.special import GENERATION
-from orchestrator.tokens.tokenizer import FILES, load_tokenizer, take_tokenizer, vocabulary_size
+from orchestrator.tokens.tokenizer import FILES
 
 _SLOW = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "vocab.json", "vocab.txt")
 """Files of tokenizers in older forms, which transformers converts."""
@@ -87,7 +88,7 @@ def advice(folder: Path, rows: int | None, name: str) -> str:
         name: of the model, for its own message.
     """
     try:
-        size = vocabulary_size(load_tokenizer(folder))
+        size = len(held_ids(folder))
     except TokenizerError:
         return "take a model with a tokenizer that can be read, or train one: teacher.model=gpt2-medium"
     if rows is not None and rows < size:
@@ -102,7 +103,7 @@ def advice(folder: Path, rows: int | None, name: str) -> str:
 
 
 def write_tokenizer(model: Origin, out: Path) -> None:
-    """Write a model's own tokenizer with its chat template, and which tokens end its answers.
+    """Write a model's own tokenizer with its chat template, and which tokens end its answers; ids without gaps.
 
     Raises:
         ModelError: it has none. See also :func:`tokenizer_folder`.
@@ -110,7 +111,7 @@ def write_tokenizer(model: Origin, out: Path) -> None:
     folder = tokenizer_folder(model)
     if folder is None:
         raise no_tokenizer(model.name)
-    take_tokenizer(folder, out)
+    take_closed(folder, out)
 
 
 @lru_cache(maxsize=4)

@@ -14,9 +14,10 @@ from orchestrator.models.zoo._adapters import ADAPTER, adapter_base, merge
 from orchestrator.models.zoo._base import Architecture, attention, check_complete, quiet
 from orchestrator.models.zoo._families import check_family, cut_rows
 from orchestrator.models.zoo._fetching import explained, nearest
-from orchestrator.models.zoo._gguf import check_gguf, gguf_configuration
+from orchestrator.models.zoo._gguf import check_gguf, gguf_configuration, without_bar
 from orchestrator.models.zoo._own_tokenizer import advice, tokenizer_folder
 from orchestrator.models.zoo._weights import check_adapter_file, check_finite, check_folder, has_weights
+from orchestrator.tokens.closing import has_gaps, held_ids
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -134,7 +135,8 @@ class Pretrained(Architecture):
     def build(self, vocab_size: int, context: int) -> PreTrainedModel:
         """The pretrained model in fp32; on the meta device its shapes only.
 
-        Rows beyond the tokenizer, which fill up the vocabulary to a round number, are cut: no text has these tokens.
+        Rows beyond the tokenizer, which fill up the vocabulary to a round number, are cut: no text has these tokens. So
+        are rows of ids between others that have no token.
 
         Raises:
             ModelError: see :meth:`configuration`; or weights are missing, pickles, or not finite.
@@ -149,7 +151,16 @@ class Pretrained(Architecture):
             check_finite(model, self.name)
         else:
             model = self._load(config)
-        return cut_rows(model, vocab_size)
+        is_larger = model.get_input_embeddings().weight.shape[0] > vocab_size
+        return cut_rows(model, vocab_size, self._held(vocab_size) if is_larger else None)
+
+    def _held(self, vocab_size: int) -> torch.Tensor | None:
+        """Rows that its own tokenizer's tokens have, where others lie between them and a run has closed these up."""
+        file = self.tokenizer_file()
+        if file is None or not has_gaps(file.parent) or len(held := held_ids(file.parent)) != vocab_size:
+            return None
+        with torch.device("cpu"):
+            return torch.tensor(held)
 
     def _load(self, config: Any) -> Any:
         from transformers import AutoModelForCausalLM, GgufConfig
@@ -159,7 +170,7 @@ class Pretrained(Architecture):
             options = {"quantization_config": GgufConfig(dequantize=True)}
         else:
             options["config"] = config
-        with quiet():
+        with quiet(), without_bar():
             model, report = self.fetch(
                 AutoModelForCausalLM.from_pretrained,
                 dtype=torch.float32,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tokenizers import Tokenizer
 
 from orchestrator.artifacts import Store, write_json
 from orchestrator.config.base import PluginSpec
@@ -20,6 +22,7 @@ from orchestrator.models.mixture import WHOLE
 from orchestrator.models.mixture_files import save_mixture, write_about
 from orchestrator.models.setups.moe_ce import MoECE
 from orchestrator.models.setups.ple import PLE
+from orchestrator.models.zoo._gguf import _PRE_TOKENIZERS, _WHOLE_WORDS_FIRST
 from orchestrator.routers import Policy, save_routers
 from orchestrator.routers.paper import Paper
 from orchestrator.routers.prompt import Prompt
@@ -53,10 +56,14 @@ def far_apart(model: torch.nn.Module, seed: int = 7) -> torch.nn.Module:
 class World:
     """Makes runs in a folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, pre: str = "gpt-2") -> None:
         self.folder = folder
         texts = [text for some in TEXTS.values() for text in some]
-        self.tokenizer = train_tokenizer([texts * 9], 300)
+        described = json.loads(train_tokenizer([texts * 9], 300).to_str())
+        described["pre_tokenizer"] = _PRE_TOKENIZERS[pre]
+        described["model"]["ignore_merges"] = pre in _WHOLE_WORDS_FIRST
+        self.tokenizer = Tokenizer.from_str(json.dumps(described))
+        self.tokenizer.encode_special_tokens = True
         save_tokenizer(self.tokenizer, folder / "tokenizer")
 
     def run(
@@ -133,6 +140,12 @@ def _recipe(name: str, spec: PluginSpec) -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     return World(tmp_path_factory.mktemp("exports"))
+
+
+@pytest.fixture(scope="session")
+def world_of_digits(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """One whose tokenizer cuts texts as SmolLM's: each digit is a word."""
+    return World(tmp_path_factory.mktemp("digits"), "smollm")
 
 
 @pytest.fixture(scope="session")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from orchestrator.api.exporting import Wish, export_run
-from orchestrator.errors import MomeError
 
 TOOLS = {"hf": "transformers", "gguf": "xllamacpp", "ctranslate2": "ctranslate2", "onnx": "onnxruntime"}
 
@@ -31,8 +32,20 @@ def test_a_folder_for_transformers_has_the_tokens_of_its_language(world: Any, tm
     assert size < world.tokenizer.get_vocab_size()
 
 
-def test_the_reader_of_a_mixture_has_one_tokenizer(world: Any, tmp_path: Path) -> None:
-    pytest.importorskip("onnxruntime")
-    with pytest.raises(MomeError, match="has tokens of its own"):
-        export_run(world.run("cut-mixed", keep=0.9), Wish("mixture", None), tmp_path / "out")
-    assert list(tmp_path.iterdir()) == []
+@pytest.mark.parametrize("router", ["paper", "prompt"])
+@pytest.mark.parametrize("digits", [False, True])
+def test_the_reader_of_a_mixture_has_a_tokenizer_of_each_expert(
+    request: pytest.FixtureRequest, tmp_path: Path, digits: bool, router: str
+) -> None:
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package)
+    world = request.getfixturevalue("world_of_digits" if digits else "world")
+    run = world.run(f"cut-mixed-{router}", router=router, keep=0.9)
+    made = export_run(run, Wish("mixture", check=120), tmp_path / "out")
+    assert made.checked[run.name]["prompts"] >= 6
+    folders = [made.folder, *(made.folder / "experts" / name for name in ("en", "es"))]
+    sizes = [len(json.loads((folder / "tokenizer.json").read_text())["model"]["vocab"]) for folder in folders]
+    assert max(sizes[1:]) < sizes[0] == world.tokenizer.get_vocab_size()
+    command = [sys.executable, "mixture.py", "La casa"]
+    done = subprocess.run(command, cwd=made.folder, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(("es: ", "en: "))

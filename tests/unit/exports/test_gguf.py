@@ -11,7 +11,7 @@ import pytest
 from orchestrator.api.exporting import Wish, export_run
 from orchestrator.config.base import PluginSpec
 from orchestrator.errors import ModelError, ResourceError, TokenizerError
-from orchestrator.exports._gguf_tokens import unlike_gpt2
+from orchestrator.exports._gguf_tokens import unlike_known
 
 LLAMA = {"type": "Split", "pattern": {"Regex": r"\p{N}{1,3}"}, "behavior": "Isolated"}
 
@@ -22,7 +22,7 @@ def described(world: Any) -> dict[str, Any]:
 
 
 def test_our_own_tokenizers_are_taken(world: Any) -> None:
-    assert unlike_gpt2(described(world)) == ""
+    assert unlike_known(described(world)) == ""
 
 
 @pytest.mark.parametrize(
@@ -34,12 +34,12 @@ def test_our_own_tokenizers_are_taken(world: Any) -> None:
         ("pre_tokenizer", None, "other rules (none)"),
         ("normalizer", {"type": "NFC"}, "changes texts first (NFC)"),
         ("model", {"type": "Unigram"}, "is Unigram"),
-        ("model", {"type": "BPE", "ignore_merges": True}, "ignore_merges True"),
+        ("model", {"type": "BPE", "ignore_merges": True}, "looks whole words up first"),
         ("added_tokens", [{"id": 1, "content": "<tool>", "special": False}], "the added token '<tool>'"),
     ],
 )
 def test_tokenizers_that_llama_cpp_reads_otherwise_are_refused(world: Any, part: str, other: Any, said: str) -> None:
-    assert said in unlike_gpt2(described(world) | {part: other})
+    assert said in unlike_known(described(world) | {part: other})
 
 
 def test_what_is_missing_is_told_with_the_line_that_installs_it(
@@ -102,6 +102,19 @@ def test_llama_cpp_reads_and_continues_alike(gguf: Any, world: Any, tmp_path: Pa
     assert found["prompts"] == 6
 
 
+@pytest.mark.parametrize("pre", ["smollm", "llama-bpe", "qwen2"])
+def test_tokenizers_of_known_teachers_are_read_alike(
+    gguf: Any, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, pre: str
+) -> None:
+    pytest.importorskip("xllamacpp")
+    from tests.unit.exports.conftest import World
+
+    run = World(tmp_path_factory.mktemp(pre), pre).run("known")
+    made = export_run(run, Wish("gguf", "es", check=120), tmp_path / "out")
+    assert made.checked["es"]["texts"] >= 80
+    assert gguf.GGUFReader(made.folder / "model.gguf").get_field("tokenizer.ggml.pre").contents() == pre
+
+
 @pytest.mark.parametrize("pre", ["default", "llama-bpe"])
 def test_another_pre_tokenizer_is_noticed(
     gguf: Any, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pre: str
@@ -120,7 +133,7 @@ def test_special_tokens_in_a_text_prompt_are_read_as_such(gguf: Any, run: Path, 
     from orchestrator.exports._llama_cpp import LlamaCpp
 
     folder = export_run(run, Wish("gguf", "es"), tmp_path / "out").folder
-    with LlamaCpp(folder / "model.gguf", 2) as opened:
+    with LlamaCpp(folder / "model.gguf", {2}) as opened:
         assert 2 not in opened.encode("a </s>")
         parsed = opened._ask("/tokenize", {"content": "a </s>", "add_special": True})
     assert parsed[-1] == 2
@@ -132,9 +145,9 @@ def test_llama_cpp_s_server_is_in_a_process_of_its_own_which_ends(gguf: Any, run
     from orchestrator.exports._llama_cpp import LlamaCpp
 
     folder = export_run(run, Wish("gguf", "es"), tmp_path / "out").folder
-    with LlamaCpp(folder / "model.gguf", 2) as opened:
+    with LlamaCpp(folder / "model.gguf", {2}) as opened:
         assert opened._process.poll() is None
     assert opened._process.poll() is not None
     (folder / "model.gguf").write_bytes(b"GGUF")
     with pytest.raises(ModelError, match=r"llama\.cpp does not open the file"):
-        LlamaCpp(folder / "model.gguf", 2)
+        LlamaCpp(folder / "model.gguf", {2})

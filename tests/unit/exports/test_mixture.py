@@ -13,6 +13,7 @@ import pytest
 
 from orchestrator import exports
 from orchestrator.api.exporting import Wish, export_run
+from orchestrator.errors import TokenizerError
 from orchestrator.exports._texts import HARD
 from orchestrator.routers import load_router
 from orchestrator.routers.text.router import TextRouter
@@ -73,14 +74,29 @@ def test_probabilities_of_any_text_are_those_of_the_run(world: Any, reader: Any)
         assert rejected == pytest.approx(float(expected.rejected[0]), abs=1e-12), text
 
 
-def test_tokens_of_any_text_are_those_of_the_run(world: Any, reader: Any) -> None:
-    tokens = reader.Tokens(world.folder / "tokenizer", {"begin": [1], "end": 2})
+@pytest.mark.parametrize("digits", [False, True])
+def test_tokens_of_any_text_are_those_of_the_run(request: pytest.FixtureRequest, reader: Any, digits: bool) -> None:
+    world = request.getfixturevalue("world_of_digits" if digits else "world")
+    tokens = reader.Tokens(world.folder / "tokenizer", digits)
     for text in ODD:
         whole = text.encode("utf-8", "replace").decode()
         world.tokenizer.encode_special_tokens = True
         ids = world.tokenizer.encode(whole, add_special_tokens=False).ids
         assert tokens.encode(text) == ids, text
         assert tokens.decode(ids) == whole
+
+
+def test_a_tokenizer_that_the_reader_would_read_otherwise_is_refused(
+    tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
+) -> None:
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package)
+    from tests.unit.exports.conftest import World
+
+    run = World(tmp_path_factory.mktemp("qwen2"), "qwen2").run("refused")
+    with pytest.raises(TokenizerError, match="cuts texts as gpt-2 or smollm, and the run's tokenizer as qwen2"):
+        export_run(run, Wish("mixture"), tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_one_expert_keeps_the_common_one_that_rejects_go_to(world: Any, tmp_path: Path) -> None:

@@ -142,7 +142,7 @@ def gguf_file(path: Path, pre: str = "smollm", architecture: str = "llama") -> A
     return model
 
 
-def test_a_gguf_file_is_read_with_its_own_pre_tokenizer(tmp_path: Path) -> None:
+def test_a_gguf_file_is_read_with_its_own_pre_tokenizer(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     from orchestrator.tokens.tokenizer import load_tokenizer
 
     model = gguf_file(tmp_path / "model.gguf")
@@ -151,6 +151,7 @@ def test_a_gguf_file_is_read_with_its_own_pre_tokenizer(tmp_path: Path) -> None:
     tokens = load_tokenizer(folder).encode("río 3456", add_special_tokens=False).tokens
     assert tokens[-4:] == ["3", "4", "5", "6"]  # GPT-2's rules, which transformers takes, keep digits together
     taken = build_model(spec(tmp_path / "model.gguf"), size, 16, 0).eval()
+    assert "GGUF tensors" not in capfd.readouterr().err  # transformers' bar
     torch.testing.assert_close(logits(taken), logits(model), rtol=0, atol=1e-4)
     save_model(taken, folder, tmp_path / "saved")
     torch.testing.assert_close(logits(load_model(tmp_path / "saved")), logits(taken), rtol=0, atol=0)

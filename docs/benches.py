@@ -1,0 +1,125 @@
+"""Tables of committed benches: heading and rows. `docs/figures.py` writes them into pages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Rows = Mapping[tuple[str, str], Mapping[str, Any]]
+Table = tuple[list[str], list[list[str]]]
+HALF = "difference in bits per byte, half its interval"
+PEERS = {
+    "cross-entropy alone": "nothing: cross-entropy alone",
+    "TRL's GOLD, its best": "TRL 1.16's GOLD, its best (`bayesian`, hybrid)",
+    "TRL's GOLD, its defaults": "TRL 1.16's GOLD, its defaults",
+}
+TIMES = ("equal tokens", "equal time")
+
+
+def by_case(found: Mapping[str, Any]) -> Rows:
+    """Rows of a bench by case and metric."""
+    return {(row["case"], row["metric"]): row for row in found["rows"]}
+
+
+def alignment(found: Mapping[str, Any], more: Mapping[str, Any]) -> Table:
+    """Students with another tokenizer than the teacher's: heading and rows.
+
+    Args:
+        found: with all peers.
+        more: of more seeds, beside cross-entropy alone.
+    """
+    rows, alone = by_case(found), by_case(more)
+    case = next(case for case, _ in rows).partition(", beside")[0]
+    ours = rows[f"{case}, beside the teacher", "bits per byte"]
+    step = rows[f"{case}, beside cross-entropy alone", "time of a step"]["ours"]
+    lines = [["ours, `forward_kl`", f"{ours['ours']:.3f}", "", f"{step:.2f} s"]]
+    for peer, name in PEERS.items():
+        bits, time = (rows[f"{case}, beside {peer}", metric] for metric in ("bits per byte", "time of a step"))
+        of_more = {key: row for key, row in alone.items() if key[0].endswith(f", beside {peer}")}
+        less = interval(
+            next((row for key, row in of_more.items() if key[1] == HALF), rows[f"{case}, beside {peer}", HALF])
+        )
+        lines.append([name, f"{bits['baseline']:.3f}", less, f"{time['baseline']:.2f} s"])
+    lines.append(["the teacher, in its own tokens", f"{ours['baseline']:.3f}", "", ""])
+    return ["beside cross-entropy, half and half", "bits per byte", "ours less it", "time of a step"], lines
+
+
+def pretrained(found: Mapping[str, Any]) -> Table:
+    """Experts of a run with a pretrained teacher beside it, by language: heading and rows."""
+    rows, lines = by_case(found), []
+    for language in (case.partition(":")[0] for case, _ in rows if case.endswith(": beside the teacher")):
+        beside, line = rows[f"{language}: beside the teacher", "bits per byte"], [language]
+        for name, side in (("teacher", "baseline"), ("expert of the run", "ours")):
+            between = rows.get((f"{language}: {name}, interval over documents", "bits per byte, low and high"))
+            span = f" ({between['ours']:.3f} to {between['baseline']:.3f})" if between else ""
+            line.append(f"{beside[side]:.3f}{span}")
+        lines.append(line)
+    return ["language", "teacher", "its expert"], lines
+
+
+def alone(found: Mapping[str, Any]) -> Table:
+    """Students of a pretrained teacher beside cross-entropy alone, by language: heading and rows."""
+    rows, lines = by_case(found), []
+    for case, metric in rows:
+        language, _, name = case.partition(": beside cross-entropy alone, ")
+        if metric == "bits per byte" and name:
+            tokens = rows[f"{language}: tokens, beside cross-entropy alone in equal time", "tokens"]
+            less = interval(rows[case, "difference, half its interval"])
+            count = f"{tokens['ours' if name == TIMES[0] else 'baseline']:,.0f}"
+            lines.append(
+                [
+                    f"{language}, {name}",
+                    count,
+                    f"{rows[case, metric]['ours']:.3f}",
+                    f"{rows[case, metric]['baseline']:.3f}",
+                    less,
+                ]
+            )
+    return ["student", "its tokens alone", "distilled", "cross-entropy alone", "distilled less it"], lines
+
+
+def costs(found: Mapping[str, Any]) -> Table:
+    """What the run of a pretrained teacher takes: heading and rows."""
+    rows = by_case(found)
+    lines = []
+    for case, metric in rows:
+        row = rows[case, metric]
+        if metric in ("wall time", "memory"):
+            sides = [f"{row[side]:.3g} {row['unit']}" for side in ("ours", "baseline")]
+            lines.append([case, *sides])
+    return ["what", "this", "beside it"], lines
+
+
+def interval(row: Mapping[str, Any]) -> str:
+    """A difference with half of its interval."""
+    return f"{row['ours']:+.3f} ± {row['baseline']:.3f}".replace("-", "−")
+
+
+def overhead(runs: Sequence[Mapping[str, Any]]) -> Table:
+    """What a training costs through our stack, beside torchrun, an older build and the goals: heading and rows.
+
+    Where two runs have a row, that of the later one is taken.
+    """
+    found = {key: row for each in runs for key, row in by_case(each).items()}
+    to_step, whole = "call to the end of the first optimizer step", "8 trainings, one after the other"
+    all_of_it = f"{whole}, the session's start and end included"
+    metrics = ("a row of metrics at every optimizer step, beside the goal", "share of an optimizer step")
+    shown = {
+        f"{to_step}, a session's first training, beside torchrun": (
+            f"one worker, first of a session: {to_step}, beside torchrun",
+            "wall time",
+        ),
+        "… a later training": (f"one worker, later: {to_step}, beside torchrun", "wall time"),
+        "an optimizer step, beside torchrun": ("one worker, later: one optimizer step, beside torchrun", "wall time"),
+        "… CPU time": ("one worker, later: one optimizer step, beside torchrun", "CPU time"),
+        "share of an optimizer step that its row of metrics takes, beside the goal": metrics,
+        f"{whole}, CPU time, beside torchrun": (f"{all_of_it}, beside torchrun", "CPU time"),
+        "… beside the build of 2026-11-22": (f"{all_of_it}, beside the older build", "CPU time"),
+        "… wall time": (f"{all_of_it}, beside the older build", "wall time"),
+    }
+    rows = []
+    for what, key in shown.items():
+        row = found[key]
+        figures = [f"{row[side]:.3g} {row['unit']}".strip() for side in ("ours", "baseline")]
+        rows.append([what, *figures, f"{row['ratio']:.2f}"])
+    return ["what", "ours", "baseline", "ratio"], rows
