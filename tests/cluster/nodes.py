@@ -65,6 +65,7 @@ def nodes(
     with tempfile.TemporaryDirectory(prefix="mn", ignore_cleanup_errors=True) as folder:
         own = {"RAY_TMPDIR": folder, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
         own["RAY_worker_niceness"] = "0"  # as this machine's other tests: 15 starves beside them
+        own["RAY_raylet_start_wait_time_s"] = "120"  # beside them a node may take longer than Ray's 30 s
         shell = {**clean, **own, **variables, "OMP_NUM_THREADS": "1", "RAY_DISABLE_IMPORT_WARNING": "1"}
         command = [sys.executable, __file__, json.dumps(list(shapes))]
         if hidden:
