@@ -19,13 +19,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # it is run as a script, too
 
-from chaos_kills import TITLES, kill, processes
+import psutil
+from chaos_kills import TITLES, chosen, kill, processes
 from chaos_scenarios import ROOT, SCENARIOS, THERE, Scenario
 from chaos_work import Work, servers
 from nodes import Nodes, nodes
@@ -69,16 +70,18 @@ def storm(scenario: Scenario, kills: int, seed: int, folder: Path) -> Storm:
     """Run a scenario undisturbed, and disturbed until so many kills have happened, in a folder; what happened."""
     draw, found = random.Random(seed), Storm()
     kinds = itertools.islice(itertools.cycle(scenario.kinds), seed % len(scenario.kinds), None)
-    hidden = folder if scenario.away else None
+    hidden, wanted = folder if scenario.away else None, list(itertools.islice(kinds, kills))
     with servers(scenario, folder) as beside, nodes(SHAPES, hidden, beside.environment) as cluster:
         prepared = folder / "prepared" if scenario.prepared else None
         if prepared:
             Work(replace(scenario, grows=False), prepared, cluster, beside, calm=True).finish()
         calm = Work(scenario, folder / "calm", cluster, beside, True, prepared)
-        calm.finish()
-        while len(found.kills) < kills:
+        if not scenario.is_of_one_process:  # else it computes while the storm waits for what it has killed
+            calm.finish()
+        while wanted:
             work = Work(scenario, folder / f"storm-{len(found.kills)}", cluster, beside, False, prepared)
-            _disturb(work, cluster, kinds, kills, draw, found)
+            _disturb(work, cluster, wanted, draw, found)
+            calm.finish()
             found.differs += [step for step, weights in _weights(calm).items() if _weights(work).get(step) != weights]
             found.differs += [] if _versions(work) == _versions(calm) else [f"versions {_versions(work)}"]
             found.untold += _untold(work)
@@ -86,11 +89,15 @@ def storm(scenario: Scenario, kills: int, seed: int, folder: Path) -> Storm:
     return found
 
 
-def _disturb(work: Work, cluster: Nodes, kinds: Iterator[str], kills: int, draw: random.Random, found: Storm) -> None:
+def _disturb(work: Work, cluster: Nodes, wanted: list[str], draw: random.Random, found: Storm) -> None:
+    """Kill what is wanted, which is taken off the list, until all is killed or the work has ended."""
     finished = dict[str, float]()
-    while len(found.kills) < kills and _wait_until_at_work(work, draw.uniform(0.3, 3)):
+    while wanted and _wait_until_at_work(work, draw.uniform(0.3, 3)):
         _note_finished(work, finished, found)
-        killed, since = kill(next(kinds), work, cluster, draw)
+        workers = list(processes(cluster, TITLES["worker"]))
+        killed, since = kill(chosen(wanted, work, cluster), work, cluster, draw)
+        if killed in ("command", "commit"):  # until they notice, its workers go on
+            psutil.wait_procs(workers, timeout=60)
         _wait_for_progress(work)
         found.kills.append((killed, time.monotonic() - since))
         print(f"{killed}: at work again after {time.monotonic() - since:.1f} s", flush=True)

@@ -29,6 +29,12 @@ PATIENCE = {"commit": 20.0, "upload": 20.0, "cache": 20.0}
 """Seconds to wait for the moment; for a process 10."""
 
 
+def chosen(wanted: list[str], work: Work, cluster: Nodes) -> str:
+    """The next kind, taken off the list; one of which no process is there waits behind others."""
+    there = (at for at, kind in enumerate(wanted) if kind not in TITLES or _victims(kind, work, cluster))
+    return wanted.pop(next(there, 0))
+
+
 def kill(kind: str, work: Work, cluster: Nodes, draw: random.Random) -> tuple[str, float]:
     """Kill something of a kind, or the command where nothing of the kind comes.
 

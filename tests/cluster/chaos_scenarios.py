@@ -55,11 +55,12 @@ class Scenario:
         """What is typed to make it in a folder of runs, one after the other; `calm`: undisturbed."""
         adding = ["expert", "add", "smoke", "--language", ADDED, "--source", "miniwiki"]
         typed = [self._words(folder), *([adding] if self.grows else [])]
-        where = ["--runs", str(folder), *(["--local"] if calm and self._is_of_one_process else [])]
+        where = ["--runs", str(folder), *(["--local"] if calm and self.is_of_one_process else [])]
         return [[sys.executable, "-m", "orchestrator.cli.main", *words, *where] for words in typed]
 
     @property
-    def _is_of_one_process(self) -> bool:
+    def is_of_one_process(self) -> bool:
+        """Whether it makes the same without Ray, undisturbed."""
         return not self.away and not any(each.startswith("resources.strategy=") for each in self.overrides)
 
     def _words(self, folder: Path) -> list[str]:
