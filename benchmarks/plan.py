@@ -22,6 +22,7 @@ _MAIN = "orchestrator.cli.main"
 _PLAN = """
 import sys
 from orchestrator import plan
+sys.tracebacklimit = 0
 recipe, runs, local, *overrides = sys.argv[1:]
 found = plan(recipe, *overrides, runs=runs, local=local == "local")
 print(found.seconds)

@@ -27,8 +27,6 @@ _SETTINGS = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.25",
     # Our admission starts no more than fits, so a late start means a slow machine, or nodes that are being added.
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "900",
-    # Ray gives a node 30 s to start; on a machine with eight others at work a core it took longer.
-    "RAY_raylet_start_wait_time_s": "120",
     # Recipes may name files relative to where the command was typed.
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     # Ray's default, 15, makes a training on two threads ten times slower beside any other busy process.
