@@ -80,7 +80,8 @@ class SpeedNotes(Observer):
         if notes:
             begin = min(self._begins.values(), default=0.0)
             notes.append(self._waiting(SESSION, self._paced(0.0, begin) or begin))
-            if waited := self._own.worker:
+            if until := self._own.waited:
+                waited = self._paced(begin, until) or self._own.clock.seconds(begin, until)
                 notes.append(self._waiting(WORKER, waited))
             kept = [asdict(note) for note in (*noted(), *notes)]
             remember(NAME, kept[-MOST:])
@@ -156,13 +157,14 @@ class _Together:
     """The steps of a run beside each other.
 
     Attributes:
-        begins: by step. standing: workers that stood ready. worker: seconds that one took by itself; 0: nobody knows.
+        begins: by step. standing: workers that stood ready.
+        waited: until when the first training waited for its worker; 0: it was there before.
         clock: of the machine.
     """
 
     begins: Mapping[str, float]
     standing: int
-    worker: float
+    waited: float
     clock: Own
 
     @classmethod
@@ -187,7 +189,7 @@ class _Together:
         if waited - ready > _WAITED:
             spans += [Span(since, waited, 1.0)] * count
         clock = Own(spans, os.cpu_count() or 1)
-        return cls(begins, count, clock.seconds(since, waited) if waited - ready > _WAITED else 0.0, clock)
+        return cls(begins, count, waited if waited - ready > _WAITED else 0.0, clock)
 
     def seconds(self, name: str, seconds: float) -> float:
         """That a step would have taken by itself, which took so many."""

@@ -1,4 +1,4 @@
-"""How fast the processes of a run got on: the share of their time ready to run in which they had a core.
+"""How fast the processes of a run got on: the share of the time that they were ready to run in which they had a core.
 
 The kernel counts, for each thread, how long it ran and how long it waited for a core. Whatever took the cores is in
 it, this run's own steps and what others do on the machine. Where the kernel does not count (no Linux), nothing is
@@ -71,12 +71,15 @@ class Paces:
 
     def look(self) -> None:
         """Take a sample now."""
-        now, before = _counts(), self._before
-        ran = sum(max(0, run - before.get(thread, (0, 0))[0]) for thread, (run, _) in now.items()) / 1e9
-        waited = sum(max(0, wait - before.get(thread, (0, 0))[1]) for thread, (_, wait) in now.items()) / 1e9
+        now, before, ran, paced = _counts(), self._before, 0.0, 0.0
+        for thread, (run, waited) in now.items():
+            run_before, waited_before = before.get(thread, (0, 0))
+            run, waited = max(0, run - run_before), max(0, waited - waited_before)
+            ran += run / 1e9
+            paced += run / 1e9 * run / (run + waited) if run else 0.0  # who does most of the work counts most
         self._before = now
-        idle = ran + waited < _LEAST * (time.perf_counter() - self.times[-1])
-        self._note(1.0 if idle else ran / (ran + waited))
+        idle = ran < _LEAST * (time.perf_counter() - self.times[-1])
+        self._note(1.0 if idle else paced / ran)
 
     def _note(self, pace: float) -> None:
         now = time.perf_counter()

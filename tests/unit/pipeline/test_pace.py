@@ -43,24 +43,18 @@ def one_core(others: int) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
-def paced(others: int, monkeypatch: pytest.MonkeyPatch) -> float:
-    """The share of a second of work that was this process's; `others` are none of a run's own."""
-    monkeypatch.setattr(pace.psutil.Process, "children", lambda *_, **__: [])
+@pytest.mark.parametrize("others", [0, 1, 2])
+def test_seconds_by_themselves_are_those_in_which_it_had_a_core(others: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pace.psutil.Process, "children", lambda *_, **__: [])  # the others are none of a run's own
     with one_core(others), Paces(interval=60) as paces:
-        spin(1.0)
+        before = time.process_time()
+        spin(1.5)
         paces.look()
-        used = time.process_time()
-        begin, end = paces.times[0], paces.times[-1]
-        assert paces.seconds(begin, end) == pytest.approx(paces.own[-1])
-        assert paces.seconds(begin, (begin + end) / 2) == pytest.approx(paces.own[-1] / 2)
-        assert used > 0
-        return paces.own[-1] / (end - begin)
-
-
-def test_three_on_one_core_get_a_third_each_and_two_a_half(monkeypatch: pytest.MonkeyPatch) -> None:
-    third, half = paced(2, monkeypatch), paced(1, monkeypatch)
-    assert 0.1 < third < 0.45  # less where the tests' other processes are on this core, too
-    assert third < half < 0.65
+        had = time.process_time() - before
+    begin, end = paces.times[0], paces.times[-1]
+    assert paces.seconds(begin, end) == pytest.approx(had, rel=0.15, abs=0.05)
+    assert paces.seconds(begin, (begin + end) / 2) == pytest.approx(paces.own[-1] / 2)
+    assert paces.own[-1] < (end - begin) / (others + 1) * 1.3  # fewer where other tests are on this core, too
 
 
 def test_who_waits_for_nothing_else_is_not_slow(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,8 +67,8 @@ def test_who_waits_for_nothing_else_is_not_slow(monkeypatch: pytest.MonkeyPatch)
 
 def test_cores_that_others_leave() -> None:
     with one_core(1):
-        assert 0.2 < free_cores(1) < 0.7
-        assert free_cores(2) < 0.8
+        assert 0 < free_cores(1) < 0.75
+        assert 0 < free_cores(2) < 0.9  # two threads beside one
 
 
 def test_nothing_is_known_where_the_kernel_does_not_count(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
