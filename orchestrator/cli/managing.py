@@ -67,9 +67,13 @@ def logs(
 
     root = find_run(name, runs)
     quiet = True
-    for line in of.follow(root, step) if follow else of.log_lines(root, step):
-        print(line, flush=True)
-        quiet = False
+    try:
+        for line in of.follow(root, step) if follow else of.log_lines(root, step):
+            print(line, flush=True)
+            quiet = False
+    except KeyboardInterrupt:  # the way to end it: nothing of the run was interrupted
+        print(f"mome: not followed any more; {root.name} goes on", file=sys.stderr)
+        return
     if quiet and not follow:
         print(f"{root.name} is at work and has written nothing yet; -f waits for it", file=sys.stderr)
 
