@@ -1,7 +1,7 @@
 """How long a run will take: FLOPs (or bytes of text) over the speed that earlier runs on this machine have reached.
 
 Nothing is trained to find out. Where nothing was recorded, a short matrix product stands for the machine's speed, and
-the estimate says that it is a guess.
+the estimate says that it is a guess. On this machine the run has the cores that others leave now.
 """
 
 from __future__ import annotations

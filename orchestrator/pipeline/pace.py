@@ -23,6 +23,8 @@ _PROC = Path("/proc")
 _SECONDS = 2.0
 _LEAST = 0.05
 """Share of a core that the processes must have used for their pace to be known: else they wait for something else."""
+_LEAST_REST = 100
+"""Times as long as it looked that the watch rests: threads of many processes take long to read."""
 _PROBE_SECONDS = 0.5
 _BLOCK = bytes(1 << 20)
 
@@ -66,8 +68,11 @@ class Paces:
         return own + (moment - first) * (then - own) / (last - first)
 
     def _watch(self) -> None:
-        while not self._over.wait(self.interval):
+        took = 0.0
+        while not self._over.wait(max(self.interval, _LEAST_REST * took)):
+            begin = time.perf_counter()
             self.look()
+            took = time.perf_counter() - begin
 
     def look(self) -> None:
         """Take a sample now."""
