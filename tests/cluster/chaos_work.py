@@ -16,7 +16,7 @@ from nodes import Nodes
 
 from tests.unit.remote.server import S3, served
 
-SECONDS = 300
+SECONDS = 900
 """Within which undisturbed commands end."""
 
 
