@@ -37,7 +37,7 @@ test-long: $(VENV)/.installed
 test-slow: $(VENV)/.installed
 	$(BIN)/python -m pytest -m slow
 
-# Twelve kills of workers, controllers, nodes and commands over a cluster of three nodes; 209, of every kind, are in
+# Twelve kills of workers, controllers, nodes and commands over a cluster of three nodes; 208, of every kind, are in
 # test-slow.
 chaos: $(VENV)/.installed
 	$(BIN)/python tests/cluster/chaos.py --kills 12

@@ -17,6 +17,9 @@ from orchestrator.place import runs_folder
 from orchestrator.resources import expected_shares
 from orchestrator.stages.base import Cost
 
+_MUCH = 0.3
+"""Cores that others keep busy, of which a plan tells."""
+
 
 @dataclass(frozen=True)
 class StepPlan:
@@ -56,6 +59,7 @@ class RunPlan:
         slots: trainings at the same time.
         cluster: the nodes that the plan reckons with ("2 nodes: 2 x (48 CPUs, 4 GPUs)"); "": this machine.
         drift: what differs between what made the cached steps and what is installed; "": nothing.
+        taken: cores of this machine that others keep busy now; the seconds reckon with it.
     """
 
     name: str
@@ -68,6 +72,7 @@ class RunPlan:
     slots: int
     cluster: str
     drift: str
+    taken: float = 0.0
 
     @property
     def missing(self) -> tuple[StepPlan, ...]:
@@ -88,6 +93,8 @@ class RunPlan:
         at_once = f"{self.slots} trainings at a time" if self.slots > 1 else "one training at a time"
         where = "the cluster" if self.cluster else "this machine"
         said = f"expected in all: about {duration(self.seconds)}, {at_once} on the {self.device} of {where}"
+        if self.taken >= _MUCH:
+            said += f", whose other work takes {self.taken:.1f} cores now"
         return (said, f"times of trainings: {self.grounds}") if self.grounds else (said,)
 
     def __str__(self) -> str:
@@ -139,14 +146,18 @@ def planned_run(recipe: Recipe, plan: Plan, local: bool, cluster: Cluster | None
         MomeError: the configuration can't work, or does not fit.
     """
     from orchestrator.pipeline.estimate import estimate, expecting
+    from orchestrator.pipeline.pace import free_cores
 
     each, _ = expected_shares(recipe.resources, local, cluster)
     costs: dict[str, Cost] = {}
-    seconds, begins, grounds, total = dict[str, float](), dict[str, float](), "", 0.0
+    seconds, begins, grounds, total, taken = dict[str, float](), dict[str, float](), "", 0.0, 0.0
     if plan.missing:
         plan = expecting(plan, recipe)
         costs = {planned.name: plan.cost(planned) for planned in plan.missing}
-        found = estimate(plan, costs, recipe, local, cluster)
+        here = os.cpu_count() or 1
+        free = None if cluster or each.device != "cpu" else free_cores(here)
+        taken = here - free if free else 0.0
+        found = estimate(plan, costs, recipe, local, cluster, free)
         seconds, begins, total = dict(found.seconds), dict(found.schedule.begins), found.total
         grounds = found.grounds if any(cost.training for cost in costs.values()) else ""
     steps = [
@@ -167,6 +178,7 @@ def planned_run(recipe: Recipe, plan: Plan, local: bool, cluster: Cluster | None
         slots=each.slots if plan.missing else 1,
         cluster=str(cluster or ""),
         drift=drift_line(plan),
+        taken=round(taken, 1),
     )
 
 

@@ -19,6 +19,7 @@ from orchestrator.locks import locked
 from orchestrator.mixtures.versions import Versions, record_run
 from orchestrator.pipeline.estimate import ranks_of
 from orchestrator.pipeline.noting import SpeedNotes
+from orchestrator.pipeline.pace import Paces
 from orchestrator.pipeline.plan import Plan, make_plan, run_folder
 from orchestrator.place import runs_folder
 from orchestrator.provenance import told
@@ -122,10 +123,11 @@ def execute_plan(recipe: Recipe, plan: Plan, local: bool, settle: Settle, audien
     since = time.perf_counter()
     costs = _costs(plan)  # a configuration that can't work is found before anything starts
     with ExitStack() as stack:
+        paces = stack.enter_context(Paces())
         report: list[Path] = []  # filled when the run has come to one
         observers = stack.enter_context(_observers(recipe, plan, audience, report))
         runner = stack.enter_context(opened_runner(recipe, local, audience.say, ranks_of(plan, costs)))
-        observers.append(SpeedNotes(plan, costs, recipe.resources, local, since))
+        observers.append(SpeedNotes(plan, costs, recipe.resources, local, since, paces))
         artifacts = execute(plan, runner, observers, audience.say)
         if found := settle(artifacts):
             report.append(found)

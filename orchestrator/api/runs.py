@@ -12,6 +12,7 @@ from orchestrator.artifacts import Artifact, Store
 from orchestrator.config.loading import Lines, validate
 from orchestrator.config.recipe import Recipe
 from orchestrator.errors import ArtifactError
+from orchestrator.housekeeping.finding import no_run
 from orchestrator.mixtures.versions import recipe_of
 from orchestrator.pipeline.following import Follower
 
@@ -231,6 +232,4 @@ def open_run(name: str, runs: Path) -> Store:
         if (root / "artifacts.json").is_file():
             return Store(root.absolute())
     known = sorted(p.parent.name for p in runs.glob("*/artifacts.json"))
-    raise ArtifactError(
-        f"there is no run {name!r}", str(runs), "runs there are: " + (", ".join(known) or "none; mome run RECIPE")
-    )
+    raise no_run(name, runs, known)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
@@ -65,8 +66,16 @@ def logs(
     from orchestrator.housekeeping.finding import find_run
 
     root = find_run(name, runs)
-    for line in of.follow(root, step) if follow else of.log_lines(root, step):
-        print(line, flush=True)
+    quiet = True
+    try:
+        for line in of.follow(root, step) if follow else of.log_lines(root, step):
+            print(line, flush=True)
+            quiet = False
+    except KeyboardInterrupt:  # the way to end it: nothing of the run was interrupted
+        print(f"mome: not followed any more; {root.name} goes on", file=sys.stderr)
+        return
+    if quiet and not follow:
+        print(f"{root.name} is at work and has written nothing yet; -f waits for it", file=sys.stderr)
 
 
 def stop(name: RunName, runs: Runs = DEFAULT_RUNS) -> None:

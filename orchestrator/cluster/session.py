@@ -5,16 +5,15 @@ from __future__ import annotations
 import logging
 import os
 import secrets
-import socket
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import ray
-from ray._private import ray_constants
 
 from orchestrator.cluster.folders import held_folder
+from orchestrator.cluster.joining import first_line, joined, on_loopback
 from orchestrator.config.recipe import ResourcesConfig
 from orchestrator.errors import ResourceError
 
@@ -50,10 +49,6 @@ _SETTINGS = {
 
 _PUBLIC = "r"
 """Ray lets everybody into its folder for temporary files (0777): it lies in one that only its user may enter."""
-_KNOCK_SECONDS = 10.0
-_GRPC_SETTINGS = b"\x04"
-_GRPC_HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + _GRPC_SETTINGS + bytes(5)
-"""HTTP/2's first words and its frame of settings, an empty one: gRPC answers with a frame of its own settings."""
 
 
 @contextmanager
@@ -70,7 +65,7 @@ def session(resources: ResourcesConfig) -> Iterator[None]:
     if ray.is_initialized():
         yield
     elif os.environ.get("RAY_ADDRESS"):
-        with _connected(os.environ["RAY_ADDRESS"]):
+        with joined(os.environ["RAY_ADDRESS"]):
             yield
     else:
         with _local_cluster(resources):
@@ -97,52 +92,6 @@ _own: Path | None = None
 
 
 @contextmanager
-def _connected(address: str) -> Iterator[None]:
-    try:
-        _knock(address)
-        with _on_loopback() if _only_on_loopback(address) else nullcontext():
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    except Exception as error:  # not there, of another version, with another token, not up in time
-        fix = "start the cluster (ray start --head), or unset RAY_ADDRESS to use one of this run's own"
-        what = f"no Ray cluster can be reached: {_first_line(error)}"
-        raise ResourceError(what, f"RAY_ADDRESS={address}", fix) from error
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
-def _knock(address: str) -> None:
-    """Find out in seconds that no Ray listens at "host:port"; Ray itself tries for minutes.
-
-    Raises:
-        OSError: nobody does, or whoever does keeps silent, or speaks otherwise.
-    """
-    host, _, port = address.rpartition(":")
-    if not (host and port.isdigit()):
-        return
-    with socket.create_connection((host.rpartition("/")[2].strip("[]"), int(port)), timeout=_KNOCK_SECONDS) as knocking:
-        if os.environ.get("RAY_USE_TLS", "0") not in ("0", "false"):
-            return
-        knocking.sendall(_GRPC_HELLO)
-        answer = knocking.recv(9, socket.MSG_WAITALL)
-    if answer[3:4] != _GRPC_SETTINGS:
-        raise ConnectionError("what answers there is no Ray")
-
-
-def _only_on_loopback(address: str) -> bool:
-    """Whether a Ray at "127.0.0.1:port" listens there alone: ray.init would look for it at the other address."""
-    host, _, port = address.rpartition(":")
-    if host not in ("127.0.0.1", "localhost"):
-        return False
-    try:
-        with socket.create_connection((ray.util.get_node_ip_address(), int(port)), timeout=_KNOCK_SECONDS):
-            return False
-    except OSError:
-        return True
-
-
-@contextmanager
 def _local_cluster(resources: ResourcesConfig) -> Iterator[None]:
     global _own
     cpus = max(1, int(resources.cpus or os.cpu_count() or 1))
@@ -166,7 +115,7 @@ def _start(cpus: int, folder: Path) -> str:
         ResourceError: it does not come up.
     """
     try:
-        with _on_loopback():
+        with on_loopback():
             context = ray.init(
                 address="local",
                 num_cpus=cpus,
@@ -179,24 +128,8 @@ def _start(cpus: int, folder: Path) -> str:
             )
     except Exception as error:  # Ray has no class for it: time-outs, sockets, shared memory, a process that died
         fix = f"is the machine very busy, or short of memory or of space in {folder.parent}? Try again, or add --local"
-        raise ResourceError(f"Ray does not start: {_first_line(error)}", str(folder.parent), fix) from error
+        raise ResourceError(f"Ray does not start: {first_line(error)}", str(folder.parent), fix) from error
     return str(context.address_info["gcs_address"])
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines() or [""]
-    return f"{type(error).__name__}: {lines[0]}".removesuffix(": ")
-
-
-@contextmanager
-def _on_loopback() -> Iterator[None]:
-    """Let a cluster be on this machine alone. ray.init has no argument for it: it replaces 127.0.0.1."""
-    before = ray_constants.ENABLE_RAY_CLUSTER
-    ray_constants.ENABLE_RAY_CLUSTER = False
-    try:
-        yield
-    finally:
-        ray_constants.ENABLE_RAY_CLUSTER = before
 
 
 def _use_token() -> None:

@@ -12,6 +12,7 @@ import jsonschema  # type: ignore[import-untyped]
 import ray.autoscaler
 from ray._raylet import GcsClient  # type: ignore[attr-defined]
 
+from orchestrator.cluster.joining import check_token, refused
 from orchestrator.errors import ResourceError
 from orchestrator.nodes import Cluster, Node
 
@@ -34,12 +35,12 @@ def ask(address: str) -> Cluster:
     host, _, port = address.rpartition(":")
     if "://" in address or not (host and port.isdigit()):
         raise ResourceError("a plan can ask a cluster at host:port alone", where, _FIX)
+    check_token()
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=PATIENCE).close()
         found = GcsClient(address=address).get_all_node_info(timeout=PATIENCE)
-    except Exception as error:  # Ray has no class for it: sockets, time-outs, tokens, an answer of something else
-        told = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}".removesuffix(": ")
-        raise ResourceError(f"the cluster can't be asked for its nodes: {told}", where, _FIX) from None
+    except Exception as error:  # Ray has no class for it: sockets, time-outs, an answer of something else
+        raise refused(error, "the cluster can't be asked for its nodes", address, _FIX) from None
     nodes = [_node(info.resources_total) for info in found.values() if info.state == _ALIVE]
     working = sorted((node for node in nodes if node.works), key=lambda node: (node.gpus, node.cpus), reverse=True)
     return Cluster(tuple(working), where)

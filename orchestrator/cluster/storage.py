@@ -8,9 +8,11 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import ray
 from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.artifacts import Artifact
 from orchestrator.cluster.away import CHECKPOINTS, METRICS, OUT, PARTS, Away
@@ -37,7 +39,7 @@ class Storage:
     def __init__(self, url: str, run: str) -> None:
         self._store = RemoteStore(f"{url.rstrip('/')}/{run}")
         self._store.check()
-        self._relay = Relay.remote()  # type: ignore[attr-defined]
+        self._relay = relay()
 
     @contextmanager
     def carried(self, inputs: Mapping[str, Path], out: Path, work: Path) -> Iterator[Callable[[], Away]]:
@@ -119,9 +121,15 @@ class Storage:
             write()
 
 
-@ray.remote(num_cpus=0)  # type: ignore[untyped-decorator]
+def relay() -> Any:
+    """The actor between workers and this driver, on the driver's node: any other may be lost while the run goes on."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    return Relay.options(scheduling_strategy=here).remote()  # type: ignore[attr-defined]
+
+
+@ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)  # type: ignore[untyped-decorator]
 class Relay:
-    """The actor between such workers and their driver: rows go one way, the wish to stop goes back."""
+    """See :func:`relay`: rows go one way, the wish to stop goes back. What is in it when it is killed is lost."""
 
     def __init__(self) -> None:
         self._lines: dict[str, list[str]] = {}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,14 @@ cluster_synced_files file_mounts_sync_continuously rsync_exclude rsync_filter me
 setup_commands head_setup_commands worker_setup_commands head_start_ray_commands worker_start_ray_commands no_restart \
 available_node_types"
 """Of a cluster file."""
+PROVIDER_KEYS = "type region module head_ip worker_ips use_internal_ips namespace location resource_group tags \
+subscription_id msi_identity_id msi_identity_principal_id subnet_id autoscaler_service_account autoscaler_role \
+autoscaler_role_binding cache_stopped_nodes availability_zone project_id security_group disable_node_updaters \
+gcp_credentials cloudwatch aws_credentials coordinator_address external_head_ip use_external_head_ip \
+cluster_unique_id access_key access_key_secret key_name env_vars vsphere_config list_of_node_ips project_name \
+launch_multiple v_switch_id security_group_id shared_volume_dir subnet nsg msi msi_name msi_resource_group image"
+"""Of its provider. A provider may have others of its own; one that looks like one of these is misspelt."""
+AUTH_KEYS = "ssh_user ssh_public_key ssh_private_key ssh_proxy_command ssh_proxy_use_node_id"
 KIND_KEYS = "node_config min_workers max_workers idle_timeout_s priority resources labels initialization_commands \
 worker_setup_commands docker"
 """Of a node type in one."""
@@ -106,6 +115,8 @@ def read_cluster(file: Path) -> ClusterFile:
 
 def _ray(file: Path, document: Mapping[str, Any]) -> ClusterFile:
     _known(file, "", document, KEYS)
+    _known(file, "auth", document.get("auth", {}), AUTH_KEYS)
+    _well_spelt(file, "provider", document.get("provider"), PROVIDER_KEYS.split())
     types = document.get("available_node_types")
     if not isinstance(types, dict) or not types:
         return _started(file, document)
@@ -191,6 +202,14 @@ def _known(file: Path, where: str, mapping: Any, known: str | None) -> None:
         if known is not None and key not in (names := known.split()):
             hint = near(str(key), names) or f"known: {', '.join(names)}"
             raise ResourceError(f"there is no key {str(key)!r}", place, hint)
+
+
+def _well_spelt(file: Path, where: str, mapping: Any, known: Sequence[str]) -> None:
+    """Make sure that no key of a mapping, which may have keys of its own, is nearly a known one."""
+    for key in mapping if isinstance(mapping, dict) else ():
+        meant = difflib.get_close_matches(str(key), known, n=1, cutoff=0.8)
+        if meant and key not in known:
+            raise ResourceError(f"there is no key {str(key)!r}", f"{file}: {where}", f'did you mean "{meant[0]}"?')
 
 
 def _count(where: str, value: Any) -> int:

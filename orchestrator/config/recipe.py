@@ -70,7 +70,7 @@ class TrainingConfig(Section):
     warmup: float = Field(0.05, ge=0, lt=1)
     """Share of the steps in which the learning rate rises from 0 (the paper: 5 %)."""
     decay: Literal["cosine", "linear", "constant", "wsd"] = "cosine"
-    """How the learning rate falls after the warm-up; `wsd` (warm-up, stable, decay): over the last fifth of the steps."""
+    """How the learning rate falls after the warm-up; `wsd` (warm-up, stable, decay): over the last fifth."""
     final_lr: float = Field(0.1, ge=0, le=1)
     """Learning rate at the end, as a share of the highest."""
     clip: float = Field(1.0, gt=0)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.errors import ArtifactError
 from orchestrator.locks import LOCK
 from orchestrator.pipeline.journal import JOURNAL
+from orchestrator.plugins import near
 
 INDEX = "artifacts.json"
 _MARKS = (INDEX, JOURNAL, LOCK, "stages")
@@ -48,9 +49,17 @@ def find_run(name: str, runs: Path) -> Path:
     for root in (runs / name, Path(name)):
         if root.is_dir() and is_run(root):
             return root.absolute()
-    there = [path.name for path in run_folders(runs)] if runs.is_dir() else []
-    known = ", ".join(there) or "none; mome run RECIPE"
-    raise ArtifactError(f"there is no run {name!r}", str(runs), f"runs there are: {known}")
+    raise no_run(name, runs, [path.name for path in run_folders(runs)] if runs.is_dir() else [])
+
+
+def no_run(name: str, runs: Path, there: Sequence[str]) -> ArtifactError:
+    """The error where no run has this name.
+
+    Args:
+        name: that was asked for. runs: folder of the runs. there: names of those that are there.
+    """
+    known = f"{near(name, there)} runs there are: {', '.join(there)}".strip() if there else "mome run RECIPE makes one"
+    return ArtifactError(f"there is no run {name!r}", str(runs), known)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from orchestrator.housekeeping.states import METRICS, steps_at_work, steps_of_ru
 from orchestrator.locks import holder
 from orchestrator.pipeline.following import Follower
 from orchestrator.pipeline.journal import Noted
+from orchestrator.plugins import near
 from orchestrator.tracking.lines import done, progress
 
 _LOOK_SECONDS = 0.3
@@ -119,7 +120,8 @@ class _StepLog:
 def _known(root: Path, steps: dict[str, Noted], step: str) -> str:
     if step in steps:
         return step
-    raise ArtifactError(f"this run has no step {step!r}", str(root), f"steps: {', '.join(steps) or 'none yet'}")
+    known = f"{near(step, steps)} steps: {', '.join(steps)}".strip() if steps else "it has none yet"
+    raise ArtifactError(f"this run has no step {step!r}", str(root), known)
 
 
 def _has_written(root: Path, noted: Noted) -> bool:

@@ -1,7 +1,7 @@
 """How long a run will take: FLOPs (or bytes of text) over the speed that earlier runs on this machine have reached.
 
 Nothing is trained to find out. Where nothing was recorded, a short matrix product stands for the machine's speed, and
-the estimate says that it is a guess.
+the estimate says that it is a guess. On this machine the run has the cores that others leave now.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from orchestrator.config.recipe import Recipe
 from orchestrator.nodes import Cluster
 from orchestrator.pipeline.graph import Step
 from orchestrator.pipeline.plan import Plan, PlannedStep
-from orchestrator.pipeline.schedule import Schedule, Takes, Timed, longest_paths, makespan
+from orchestrator.pipeline.schedule import Schedule, Takes, Timed, longest_paths, makespan, pace
 from orchestrator.pipeline.sharing import busy_cores, standing
 from orchestrator.pipeline.speeds import (
     SESSION,
@@ -109,7 +109,12 @@ def expecting(plan: Plan, recipe: Recipe) -> Plan:
 
 
 def estimate(
-    plan: Plan, costs: Mapping[str, Cost], recipe: Recipe, local: bool, cluster: Cluster | None = None
+    plan: Plan,
+    costs: Mapping[str, Cost],
+    recipe: Recipe,
+    local: bool,
+    cluster: Cluster | None = None,
+    cores: float | None = None,
 ) -> Estimate:
     """How long the missing steps of a plan take.
 
@@ -119,6 +124,7 @@ def estimate(
         recipe: says what they are given.
         local: without Ray.
         cluster: where they run; None: on this machine.
+        cores: that others leave of this machine's; None: all.
 
     Raises:
         ResourceError: what the recipe asks for does not fit.
@@ -127,10 +133,10 @@ def estimate(
     steps = [planned.step for planned in plan.missing]
     alone = {planned.name: timing.seconds(planned) for planned in plan.missing}
     slots, ranks = (1, {}) if local else (timing.each.slots, ranks_of(plan, costs))
-    cores = cluster.cpus if cluster else os.cpu_count() or 1
+    cores = cluster.cpus if cluster else cores or os.cpu_count() or 1
     schedule = makespan({**timing.workers(), **timing.timed(steps, alone)}, slots, ranks=ranks, cores=cores)
     seconds = {name: schedule.ends[name] - schedule.begins[name] - BETWEEN for name in alone}
-    total = schedule.seconds + (timing.session() if steps else 0.0)
+    total = schedule.seconds + (timing.session() / pace(1.0, cores) if steps else 0.0)
     return Estimate(seconds, schedule, total, len(timing.tellers), tuple(timing.guessed), timing.here)
 
 

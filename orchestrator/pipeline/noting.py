@@ -16,6 +16,7 @@ from orchestrator.config.recipe import ResourcesConfig
 from orchestrator.errors import MomeError
 from orchestrator.machine import processor, remember
 from orchestrator.pipeline.graph import Step
+from orchestrator.pipeline.pace import Paces
 from orchestrator.pipeline.plan import Plan, PlannedStep
 from orchestrator.pipeline.sharing import Own, Span, busy_cores, standing
 from orchestrator.pipeline.speeds import (
@@ -50,6 +51,7 @@ class SpeedNotes(Observer):
         resources: of its recipe.
         local: without Ray.
         since: when its run was asked for, on the clock of :func:`time.perf_counter`.
+        paces: of its processes; without them steps are taken to have had only each other beside them.
     """
 
     plan: Plan
@@ -57,6 +59,7 @@ class SpeedNotes(Observer):
     resources: ResourcesConfig
     local: bool
     since: float
+    paces: Paces | None = None
     _ended: list[tuple[str, Mapping[str, Any], Path]] = field(default_factory=list)
     _begins: dict[str, float] = field(default_factory=dict)
 
@@ -75,8 +78,10 @@ class SpeedNotes(Observer):
             with suppress(MomeError, OSError, ValueError, KeyError, TypeError):  # of a damaged or unknown artifact
                 notes += [note] if (note := self._note(name, manifest, folder)) else []
         if notes:
-            notes.append(self._waiting(SESSION, min(self._begins.values(), default=0.0)))
-            if waited := self._own.worker:
+            begin = min(self._begins.values(), default=0.0)
+            notes.append(self._waiting(SESSION, self._paced(0.0, begin) or begin))
+            if until := self._own.waited:
+                waited = self._paced(begin, until) or self._own.clock.seconds(begin, until)
                 notes.append(self._waiting(WORKER, waited))
             kept = [asdict(note) for note in (*noted(), *notes)]
             remember(NAME, kept[-MOST:])
@@ -96,7 +101,8 @@ class SpeedNotes(Observer):
         if training and cost.tokens:
             share = training["tokens"] / cost.tokens / training["world_size"]  # of a worker
             cost = replace(cost, tokens=round(cost.tokens * share), flops=cost.flops * share)
-        own = self._own.seconds(name, seconds)
+        begin = self._begins.get(name)
+        own = (begin is not None and self._paced(begin, begin + seconds)) or self._own.seconds(name, seconds)
         loop = min(float(training["seconds"]) / seconds, 1.0) * own if training else own
         work = work_of(planned, cost, self._text)
         if not (work.amount and loop):
@@ -105,6 +111,11 @@ class SpeedNotes(Observer):
         start, where = round(own - loop, 2) if training else None, asdict(conditions)
         stood = bool(training and self._own.standing)
         return Note(work.kind, work.unit, size, speed=speed, start=start, amount=amount, stood=stood, **where)
+
+    def _paced(self, begin: float, end: float) -> float | None:
+        """Seconds by themselves, as the kernel counted them; None: it did not."""
+        known = self.paces is not None and self.paces.known
+        return self.paces.seconds(self.since + begin, self.since + end) if self.paces and known else None
 
     def _cost(self, planned: PlannedStep) -> Cost:
         """Of a step, now that its inputs are there; a training's own facts tell what they held."""
@@ -146,13 +157,14 @@ class _Together:
     """The steps of a run beside each other.
 
     Attributes:
-        begins: by step. standing: workers that stood ready. worker: seconds that one took by itself; 0: nobody knows.
+        begins: by step. standing: workers that stood ready.
+        waited: until when the first training waited for its worker; 0: it was there before.
         clock: of the machine.
     """
 
     begins: Mapping[str, float]
     standing: int
-    worker: float
+    waited: float
     clock: Own
 
     @classmethod
@@ -177,7 +189,7 @@ class _Together:
         if waited - ready > _WAITED:
             spans += [Span(since, waited, 1.0)] * count
         clock = Own(spans, os.cpu_count() or 1)
-        return cls(begins, count, clock.seconds(since, waited) if waited - ready > _WAITED else 0.0, clock)
+        return cls(begins, count, waited if waited - ready > _WAITED else 0.0, clock)
 
     def seconds(self, name: str, seconds: float) -> float:
         """That a step would have taken by itself, which took so many."""

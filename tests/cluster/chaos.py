@@ -2,11 +2,11 @@
 
     python tests/cluster/chaos.py [--scenario NAME] [--kills 12] [--seed 1]
 
-A scenario runs undisturbed (without Ray where that makes the same: it is sooner there, and needs no turn of its own),
-and with workers, controllers, nodes and its own command killed in turn; some also with data tasks, with a store that
-nobody can reach for some seconds, or with a tracking server that is killed or hangs; some grow their mixture by an
-expert at the end. In the end no finished step was made twice, the weights and the mixture are those of the undisturbed
-run, the tracker has each metric of each step once and in order, and nothing is left behind.
+A scenario runs undisturbed first (without Ray where that makes the same: it is sooner there), and then with workers,
+controllers, nodes and its own command killed in turn; some also with data tasks, with a store that nobody can reach
+for some seconds, or with a tracking server that is killed or hangs; some grow their mixture by an expert at the end.
+In the end no finished step was made twice, the weights and the mixture are those of the undisturbed run, the tracker
+has each metric of each step once and in order, and nothing is left behind.
 """
 
 from __future__ import annotations
@@ -19,113 +19,19 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # it is run as a script, too
+
 import psutil
-import yaml
-from mlflow_server import Tracker, tracker
+from chaos_kills import TITLES, chosen, kill, processes
+from chaos_scenarios import ROOT, SCENARIOS, THERE, Scenario
+from chaos_work import Work, servers
 from nodes import Nodes, nodes
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))  # it is run as a script, too
-
-from tests.unit.remote.server import BUCKET, S3, served  # noqa: E402
-
 SHAPES = [{"num_cpus": 0}, {"num_cpus": 1}, {"num_cpus": 1}]
-KINDS = ("worker", "controller", "node", "command")
-STEPS = ("corpus", "tokenizer", "tokens", "blocks", "cache", "router", "mixture", "evaluation")
-TITLES = {
-    "worker": ("ray::RayTrainWorker",),
-    "controller": ("ray::TrainController",),
-    "task": tuple(f"ray::{step}" for step in STEPS),
-}
-OUTAGE = 5
-"""Seconds that a server can't be reached."""
-TRAINING = ("tokens=300000", "checkpoint_every=20", "eval_every=50")
-SMALL = (
-    *(f"{who}.training.{each}" for who in ("teacher", "experts") for each in TRAINING),
-    *("corpus.max_documents=25", "tokenizer.vocab_size=512", "evaluation.max_blocks=4", "evaluation.bootstrap=100"),
-    *("router.type={type: prompt, pieces: 200, bits: 12, calibration_pieces: 50}", "router.sequences_per_language=50"),
-    *("tracking.type=none", "resources.threads=1", "resources.max_failures=1000"),
-)
-ADDED = "de"
-PAIR = "corpus.languages={en: {source: miniwiki}, fr: {source: miniwiki}}"
-THERE = "has an expert for"
-"""Of the error that somebody gets who adds an expert again that is there."""
-SHORT = tuple(f"{who}.training.tokens=60000" for who in ("teacher", "experts"))
-SECONDS, PATIENCE = 300, 10
-
-
-@dataclass(frozen=True)
-class Scenario:
-    """What is at work.
-
-    Attributes:
-        overrides: of the smoke recipe.
-        sweep: fields of a sweep over it.
-        until: the last steps; none: to the report.
-        kinds: of what is killed.
-        away: nodes do not see the runs, and reach a store.
-        grows: another command then adds an expert to the mixture.
-        tracked: by a server.
-    """
-
-    overrides: tuple[str, ...] = ("resources.slots=2",)
-    sweep: dict[str, object] = field(default_factory=dict)
-    until: str = ""
-    kinds: tuple[str, ...] = KINDS
-    away: bool = False
-    grows: bool = False
-    tracked: bool = False
-
-    def commands(self, folder: Path, calm: bool = False) -> list[list[str]]:
-        """What is typed to make it in a folder of runs, one after the other; `calm`: undisturbed."""
-        adding = ["expert", "add", "smoke", "--language", ADDED, "--source", "miniwiki"]
-        typed = [self._words(folder), *([adding] if self.grows else [])]
-        where = ["--runs", str(folder), *(["--local"] if calm and self.is_of_one_process else [])]
-        return [[sys.executable, "-m", "orchestrator.cli.main", *words, *where] for words in typed]
-
-    @property
-    def is_of_one_process(self) -> bool:
-        return not self.away and not any(each.startswith("resources.strategy=") for each in self.overrides)
-
-    def _words(self, folder: Path) -> list[str]:
-        recipe = ROOT / "jobs" / "recipes" / "smoke.yaml"
-        words, overrides = ["run", str(recipe), *SMALL, *self.overrides], {}
-        if self.sweep:
-            overrides = {key: yaml.safe_load(value) for key, value in (each.split("=", 1) for each in words[2:])}
-            tree = {"name": "smoke", "base": str(recipe), "seeds": [1], "overrides": overrides, **self.sweep}
-            file = folder.with_suffix(".yaml")
-            file.write_text(yaml.safe_dump(tree), encoding="utf-8")
-            words = ["sweep", str(file)]
-        words += ["--until", self.until] if self.until else []
-        if self.away:
-            words.append(f"resources.storage=s3://{BUCKET}/{folder.name}")
-        if self.tracked:
-            words.append("tracking.type=mlflow")
-        return words
-
-
-def _zero(stage: int) -> Scenario:
-    strategy = f"resources.strategy={{type: deepspeed, zero: {stage}}}"
-    training = ("teacher.training.micro_batch=8", "teacher.training.tokens=900000")
-    return Scenario((strategy, "resources.workers=2", "resources.slots=1", *training), until="teacher")
-
-
-SCENARIOS = {
-    "experts": Scenario(),
-    **{f"zero{stage}": _zero(stage) for stage in range(4)},
-    "joint": Scenario(("setup={type: moe_ce, combiner: gate}", "resources.slots=2"), until="experts"),
-    "tasks": Scenario(("corpus.max_documents=300", "evaluation.max_blocks=64", *SHORT), kinds=("task",)),
-    "away": Scenario(kinds=(*KINDS, "storage"), until="experts", away=True),
-    "growth": Scenario((PAIR, "resources.slots=2", *SHORT), grows=True),
-    "tracking": Scenario(kinds=("tracker", "worker", "hang", "command"), tracked=True),
-    "all": Scenario((PAIR, "resources.slots=2", *SHORT), kinds=(*KINDS, "tracker"), grows=True, tracked=True),
-    "sweep": Scenario(sweep={"configurations": {"slow": {}, "fast": {"experts.training.optimizer.lr": 4e-3}}}),
-}
 
 
 @dataclass
@@ -160,69 +66,23 @@ class Storm:
         return f"{len(kinds)} kills ({told}), {back}; wrong: {self.wrong or 'nothing'}"
 
 
-class Work:
-    """The commands, each of which is typed again whenever it was killed."""
-
-    def __init__(self, scenario: Scenario, folder: Path, cluster: Nodes, servers: Servers, calm: bool = False) -> None:
-        self.commands = scenario.commands(folder, calm)
-        self.folder, self.cluster, self.servers = folder, cluster, servers
-        folder.mkdir()
-        self.log = folder.with_suffix(".txt")
-        self.process = self._typed()
-
-    def _typed(self) -> subprocess.Popen[bytes]:
-        with self.log.open("ab") as log:
-            return subprocess.Popen(
-                self.commands[0], cwd=ROOT, env=self.cluster.environment, stdout=log, stderr=subprocess.STDOUT
-            )
-
-    def kill(self) -> None:
-        """Kill the command, and type it again at once."""
-        self.process.kill()
-        self.process.wait()
-        self.process = self._typed()
-
-    def ended(self) -> bool:
-        """Whether all have come to their end; the next one is typed.
-
-        Raises:
-            AssertionError: one ended with an error.
-        """
-        code = self.process.poll()
-        if code == 2 and THERE in self.log.read_text()[-1000:]:  # it was killed when all was done
-            code = 0
-        assert not code, f"exit code {code}: {self.log.read_text()[-4000:]}"
-        if code == 0 and len(self.commands) > 1:
-            del self.commands[0]
-            self.process = self._typed()
-            return False
-        return code == 0
-
-    def progress(self) -> int:
-        """Grows as trainings write metrics and steps end."""
-        files = (*self.folder.glob("*/work/*/metrics.jsonl"), *self.folder.glob("*/stages/*/*/manifest.json"))
-        return sum(_size(file) for file in files)
-
-    def finish(self) -> None:
-        """Wait until it ends."""
-        end = time.monotonic() + SECONDS
-        while not self.ended():
-            assert time.monotonic() < end, f"does not end: {self.log.read_text()[-4000:]}"
-            time.sleep(0.2)
-
-
 def storm(scenario: Scenario, kills: int, seed: int, folder: Path) -> Storm:
     """Run a scenario undisturbed, and disturbed until so many kills have happened, in a folder; what happened."""
     draw, found = random.Random(seed), Storm()
     kinds = itertools.islice(itertools.cycle(scenario.kinds), seed % len(scenario.kinds), None)
-    hidden = folder if scenario.away else None
-    with _servers(scenario, folder) as servers, nodes(SHAPES, hidden, servers.environment) as cluster:
-        calm = Work(scenario, folder / "calm", cluster, servers, calm=True)
-        if scenario.tracked or not scenario.is_of_one_process:  # it needs the tracker or the cluster for itself
+    hidden, wanted = folder if scenario.away else None, list(itertools.islice(kinds, kills))
+    with servers(scenario, folder) as beside, nodes(SHAPES, hidden, beside.environment) as cluster:
+        prepared = folder / "prepared" if scenario.prepared else None
+        if prepared:
+            Work(replace(scenario, grows=False), prepared, cluster, beside, calm=True).finish()
+        calm = Work(scenario, folder / "calm", cluster, beside, True, prepared)
+        if (
+            scenario.tracked or not scenario.is_of_one_process
+        ):  # else it computes while the storm waits for what it killed
             calm.finish()
-        while len(found.kills) < kills:
-            work = Work(scenario, folder / f"storm-{len(found.kills)}", cluster, servers)
-            _disturb(work, cluster, kinds, kills, draw, found)
+        while wanted:
+            work = Work(scenario, folder / f"storm-{len(found.kills)}", cluster, beside, False, prepared)
+            _disturb(work, cluster, wanted, draw, found)
             calm.finish()
             found.differs += [step for step, weights in _weights(calm).items() if _weights(work).get(step) != weights]
             found.differs += [] if _versions(work) == _versions(calm) else [f"versions {_versions(work)}"]
@@ -231,82 +91,37 @@ def storm(scenario: Scenario, kills: int, seed: int, folder: Path) -> Storm:
     return found
 
 
-@dataclass(frozen=True)
-class Servers:
-    """Those that the scenario needs: a store, and one that tracks."""
-
-    s3: S3 | None = None
-    tracker: Tracker | None = None
-
-    @property
-    def environment(self) -> dict[str, str]:
-        return {name: value for each in (self.s3, self.tracker) if each for name, value in each.environment.items()}
-
-
-@contextmanager
-def _servers(scenario: Scenario, folder: Path) -> Iterator[Servers]:
-    with ExitStack() as stack:
-        s3 = stack.enter_context(served()) if scenario.away else None
-        yield Servers(s3, stack.enter_context(tracker(folder / "tracker")) if scenario.tracked else None)
-
-
-def _disturb(work: Work, cluster: Nodes, kinds: Iterator[str], kills: int, draw: random.Random, found: Storm) -> None:
+def _disturb(work: Work, cluster: Nodes, wanted: list[str], draw: random.Random, found: Storm) -> None:
+    """Kill what is wanted, which is taken off the list, until all is killed or the work has ended."""
     finished = dict[str, float]()
-    while len(found.kills) < kills and _wait_until_at_work(work, draw.uniform(0.3, 3)):
+    while wanted and _wait_until_at_work(work, draw.uniform(0.3, 3)):
         _note_finished(work, finished, found)
-        killed = _kill(next(kinds), work, cluster, draw)
-        found.kills.append((killed, _seconds_until_at_work(work)))
+        workers = list(processes(cluster, TITLES["worker"]))
+        killed, since = kill(chosen(wanted, work, cluster), work, cluster, draw)
+        if killed in ("command", "commit"):  # until they notice, its workers go on
+            psutil.wait_procs(workers, timeout=60)
+        _wait_for_progress(work)
+        found.kills.append((killed, time.monotonic() - since))
+        print(f"{killed}: at work again after {time.monotonic() - since:.1f} s", flush=True)
     work.finish()
     _note_finished(work, finished, found)
 
 
 def _wait_until_at_work(work: Work, seconds: float) -> bool:
     """Let the work go on for a while from when it shows; False: it has ended."""
-    _seconds_until_at_work(work)
+    _wait_for_progress(work)
     end = time.monotonic() + seconds
     while time.monotonic() < end and not work.ended():
         time.sleep(0.05)
     return not work.ended()
 
 
-def _seconds_until_at_work(work: Work) -> float:
+def _wait_for_progress(work: Work) -> None:
     begin, before = time.monotonic(), work.progress()
     while not work.ended() and work.progress() <= before:
         assert time.monotonic() < begin + 300, f"stands still: {work.log.read_text()[-4000:]}"
         before = min(before, work.progress())  # a killed attempt's file was cut
         time.sleep(0.05)
-    return time.monotonic() - begin
-
-
-def _kill(kind: str, work: Work, cluster: Nodes, draw: random.Random) -> str:
-    """Kill something of a kind, or the command where nothing of the kind comes; what was killed."""
-    if kind == "node":
-        cluster.replace(draw.choice((1, 2)))
-        return kind
-    if kind == "storage" and (s3 := work.servers.s3):
-        s3.fails = 1.0
-        time.sleep(OUTAGE)
-        s3.fails = 0.0
-        return kind
-    if kind in ("tracker", "hang") and (server := work.servers.tracker):
-        server.kill(OUTAGE) if kind == "tracker" else server.hang(OUTAGE)
-        return kind
-    end = time.monotonic() + PATIENCE
-    while kind in TITLES and time.monotonic() < end and not work.ended():
-        if there := list(_processes(cluster, TITLES[kind])):
-            draw.choice(there).kill()
-            return kind
-        time.sleep(0.05)
-    work.kill()
-    return "command"
-
-
-def _processes(cluster: Nodes, titles: tuple[str, ...]) -> Iterator[psutil.Process]:
-    """Processes of the cluster by the beginning of their title, in the order of their numbers."""
-    for process in sorted(psutil.Process(cluster.process.pid).children(recursive=True), key=lambda each: each.pid):
-        with suppress(psutil.Error):
-            if " ".join(process.cmdline()).startswith(titles):
-                yield process
 
 
 def _note_finished(work: Work, finished: dict[str, float], found: Storm) -> None:
@@ -350,7 +165,7 @@ def _files_left(work: Work) -> list[str]:
 
 
 def _ray_left(cluster: Nodes) -> list[str]:
-    there = (process for titles in TITLES.values() for process in _processes(cluster, titles))
+    there = (process for titles in TITLES.values() for process in processes(cluster, titles))
     left = [f"{process.cmdline()[0]}, {time.time() - process.create_time():.0f} s old" for process in there]
     groups = (
         "import json; from ray.util import placement_group_table as table; "
@@ -363,12 +178,6 @@ def _ray_left(cluster: Nodes) -> list[str]:
         command, cwd=ROOT, env=cluster.environment, capture_output=True, text=True, check=True, timeout=60
     )
     return left + [state for state in json.loads(asked.stdout) if state != "REMOVED"]
-
-
-def _size(file: Path) -> int:
-    with suppress(OSError):
-        return file.stat().st_size
-    return 0
 
 
 def main(words: Sequence[str] | None = None) -> None:

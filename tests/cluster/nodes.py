@@ -94,9 +94,15 @@ def _main() -> None:
 
     cluster, there = Cluster(), []
 
-    def add(shape: dict[str, Any]) -> None:
-        node = cluster.add_node(**shape, node_ip_address="127.0.0.1", include_dashboard=False)
-        there.append((node, shape))
+    def add(shape: dict[str, Any], tries: int = 3) -> None:
+        try:
+            node = cluster.add_node(**shape, node_ip_address="127.0.0.1", include_dashboard=False)
+        except Exception:  # Ray has no class for it: a busy machine took more than the 30 s that Ray gives a node
+            if tries == 1 or not there:
+                raise
+            add(shape, tries - 1)
+        else:
+            there.append((node, shape))
 
     for shape in json.loads(sys.argv[1]):
         add(shape)

@@ -97,11 +97,11 @@ def _answer(server: socket.socket, answer: bytes) -> None:
 def test_what_answers_and_is_no_cluster_is_named_in_seconds(
     answer: bytes, says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from orchestrator.cluster import session
+    from orchestrator.cluster import joining, session
     from orchestrator.config.recipe import ResourcesConfig
     from orchestrator.errors import ResourceError
 
-    monkeypatch.setattr(session, "_KNOCK_SECONDS", 0.2)
+    monkeypatch.setattr(joining, "_KNOCK_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as server:
         monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{server.getsockname()[1]}")
         threading.Thread(target=_answer, args=(server, answer), daemon=True).start()
@@ -134,10 +134,10 @@ def test_a_ray_on_loopback_alone_is_told_from_one_on_every_address(
     other: str, alone: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """ray.init of 2.60 replaces 127.0.0.1 by the machine's other address, whoever listens there or not."""
-    from orchestrator.cluster import session
+    from orchestrator.cluster import joining
 
     monkeypatch.setattr("ray.util.get_node_ip_address", lambda: other)
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        assert session._only_on_loopback(f"127.0.0.1:{port}") is alone
-        assert not session._only_on_loopback(f"192.0.2.7:{port}")
+        assert joining._only_on_loopback(f"127.0.0.1:{port}") is alone
+        assert not joining._only_on_loopback(f"192.0.2.7:{port}")

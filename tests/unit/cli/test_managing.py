@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +61,23 @@ def test_logs(mome: Any, here: Path) -> None:
     assert (ended.code, "no step is at work" in ended.err) == (2, True)
     ended = mome("logs", "odd", "--runs", here)
     assert (ended.code, "Traceback" in ended.err) == (2, False)
+
+
+def test_logs_of_a_run_at_work(mome: Any, here: Path) -> None:
+    plan(here / "begun", "corpus")
+    with locked(here / "begun"):
+        ended = mome("logs", "begun", "--runs", here)
+        assert (ended.code, ended.out) == (0, "")
+        assert "begun is at work and has written nothing yet" in ended.err
+        begun = [sys.executable, "-m", "orchestrator.cli.main", "logs", "begun", "-f", "--runs", str(here)]
+        with subprocess.Popen(begun, stderr=subprocess.PIPE, text=True) as command:
+            time.sleep(3)
+            while command.poll() is None:  # on a busy machine it may not have begun to follow
+                command.send_signal(signal.SIGINT)
+                time.sleep(1)
+            assert command.stderr is not None
+            printed = command.stderr.read()
+    assert (command.returncode, printed) == (0, "mome: not followed any more; begun goes on\n")
 
 
 def test_stop_where_nothing_runs(mome: Any, here: Path) -> None:

@@ -8,7 +8,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from orchestrator.config.cluster_file import GROUP_KEYS, KEYS, KIND_KEYS, ClusterFile, read_cluster
+from orchestrator.config.cluster_file import (
+    AUTH_KEYS,
+    GROUP_KEYS,
+    KEYS,
+    KIND_KEYS,
+    PROVIDER_KEYS,
+    ClusterFile,
+    read_cluster,
+)
 from orchestrator.errors import ResourceError
 from orchestrator.nodes import Node
 
@@ -131,7 +139,18 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 def test_the_keys_are_those_of_ray_s_schema() -> None:
     autoscaler = pytest.importorskip("ray.autoscaler")
     schema = json.loads((Path(autoscaler.__file__).parent / "ray-schema.json").read_text())
+    properties = schema["properties"]
+    assert set(AUTH_KEYS.split()) == properties["auth"]["properties"].keys()
+    assert set(PROVIDER_KEYS.split()) >= properties["provider"]["properties"].keys()
     assert set(KEYS.split()) == schema["properties"].keys()
     kind = schema["properties"]["available_node_types"]["patternProperties"][".*"]
     assert set(KIND_KEYS.split()) == kind["properties"].keys()
     assert {"groupName", "template"} <= set(GROUP_KEYS.split())
+
+
+def test_a_misspelt_key_of_the_provider_is_refused_and_one_of_its_own_is_not(tmp_path: Path) -> None:
+    with pytest.raises(ResourceError, match=r"no key 'regoin'[\s\S]*provider[\s\S]*\"region\""):
+        read(tmp_path, RAY.replace("type: aws", "type: aws, regoin: eu"))
+    with pytest.raises(ResourceError, match=r"no key 'ssh_usr'[\s\S]*auth[\s\S]*\"ssh_user\""):
+        read(tmp_path, f"{RAY}auth: {{ssh_usr: ubuntu}}\n")
+    assert read(tmp_path, RAY.replace("type: aws", "type: aws, colour: red")).head == "head"

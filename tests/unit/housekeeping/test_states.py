@@ -127,5 +127,8 @@ def test_what_is_no_run_is_not_listed(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError) as caught:
         find_run("notes", tmp_path)
     assert caught.value.fix == "runs there are: begun"
+    with pytest.raises(ArtifactError) as caught:
+        find_run("begn", tmp_path)
+    assert caught.value.fix == 'did you mean "begun"? runs there are: begun'
     with pytest.raises(ArtifactError, match="can't be listed"):
         list(run_states(tmp_path / "none"))
