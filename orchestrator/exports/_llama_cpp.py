@@ -26,14 +26,20 @@ _TOLD = "mome: "
 class LlamaCpp:
     """See :class:`orchestrator.exports._check.Opened`."""
 
-    def __init__(self, file: Path, end: int) -> None:
+    def __init__(self, file: Path, end: int, threads: int | None = None, together: int = 1) -> None:
         """Start the server.
+
+        Args:
+            file: in GGUF.
+            end: id of the end token.
+            threads: that it computes with; None: as llama.cpp chooses.
+            together: answers that it computes at once.
 
         Raises:
             ModelError: llama.cpp does not open the file.
         """
         self.version, self._end = f"(xllamacpp {version('xllamacpp')})", end
-        command = [sys.executable, "-m", __name__, str(file)]
+        command = [sys.executable, "-m", __name__, str(file), str(threads or 0), str(together)]
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True)
         assert self._process.stdout is not None
@@ -65,9 +71,14 @@ class LlamaCpp:
 
         OpenAI's form of an answer leaves out tokens that are half a character, so llama.cpp's own is asked for.
         """
-        wish = {"prompt": list(ids), "n_predict": count, "temperature": 0, "return_tokens": True, "cache_prompt": False}
-        made: list[int] = self._ask("/completion", wish)
+        made = self.continued(ids, count, ignore_eos=False)
         return made[: made.index(self._end)] if self._end in made else made
+
+    def continued(self, ids: Sequence[int], count: int, ignore_eos: bool = True) -> list[int]:
+        """The same, of `count` tokens whatever they are."""
+        wish = {"prompt": list(ids), "n_predict": count, "temperature": 0, "return_tokens": True, "cache_prompt": False}
+        made: list[int] = self._ask("/completion", wish | {"ignore_eos": ignore_eos})
+        return made
 
     def _ask(self, path: str, body: dict[str, Any]) -> Any:
         """The `tokens` of an answer."""
@@ -77,13 +88,15 @@ class LlamaCpp:
             return json.load(answer)["tokens"]
 
 
-def _serve(file: str) -> None:
-    """Serve a file until the standard input ends, and say where on the standard output."""
+def _serve(file: str, threads: int, together: int) -> None:
+    """Serve a file until the standard input ends, and say where on the standard output; 0 threads: as it chooses."""
     import xllamacpp
 
     parameters = xllamacpp.CommonParams()
     parameters.model.path = file
-    parameters.n_parallel, parameters.verbosity = 1, -1
+    parameters.n_parallel, parameters.verbosity = together, -1
+    if threads:
+        parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = threads
     if hasattr(parameters, "hostnames"):
         parameters.hostnames = ["127.0.0.1"]
     else:  # versions before
@@ -98,4 +111,4 @@ def _serve(file: str) -> None:
 
 
 if __name__ == "__main__":
-    _serve(sys.argv[1])
+    _serve(sys.argv[1], *map(int, sys.argv[2:]))
