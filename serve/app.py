@@ -7,7 +7,7 @@ import secrets
 import signal
 import socket
 import threading
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from serve.api import Keys, check_exposure
 from serve.deployments import lean
 from serve.deployments.applications import Applications, common_options
 from serve.deployments.endpoint import told_to_commands
+from serve.deployments.forking import forking
 from serve.deployments.keeper import LOGGING, Keeper
 from serve.deployments.settings import ServeArguments, arguments_of
 from serve.files import MixtureFiles
@@ -106,7 +107,7 @@ def deploy(run: Path | str, host: str = "127.0.0.1", port: int = 8000, blocking:
             )
         _check_port(host, port)
         lean.prepare()
-    with session(ResourcesConfig.model_construct()):
+    with forking() if alone else nullcontext() as python, session(ResourcesConfig.model_construct(), python):
         if is_own_cluster():
             lean.trim()
         where = "Disabled" if arguments.listen else "HeadOnly"
