@@ -7,7 +7,8 @@ import secrets
 import signal
 import socket
 import threading
-from contextlib import nullcontext, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from ray import serve
 from ray.serve.config import BackpressureConfig, HTTPOptions
 from ray.serve.schema import ServeDeploySchema
 
+from orchestrator.cluster.folders import held_folder
 from orchestrator.cluster.session import is_own_cluster, session
 from orchestrator.config.recipe import ResourcesConfig
 from orchestrator.errors import ResourceError, ServingError
@@ -107,7 +109,7 @@ def deploy(run: Path | str, host: str = "127.0.0.1", port: int = 8000, blocking:
             )
         _check_port(host, port)
         lean.prepare()
-    with forking() if alone else nullcontext() as python, session(ResourcesConfig.model_construct(), python):
+    with _python(alone) as python, session(ResourcesConfig.model_construct(), python):
         if is_own_cluster():
             lean.trim()
         where = "Disabled" if arguments.listen else "HeadOnly"
@@ -122,6 +124,16 @@ def deploy(run: Path | str, host: str = "127.0.0.1", port: int = 8000, blocking:
         finally:
             if blocking:
                 serve.shutdown()
+
+
+@contextmanager
+def _python(alone: bool) -> Iterator[str | None]:
+    """What starts the processes of a Ray of our own: see :mod:`serve.deployments.forking`."""
+    if not alone:
+        yield None
+        return
+    with held_folder() as folder, forking(folder) as command:
+        yield command
 
 
 def settings_of(config: Path) -> dict[str, Any]:

@@ -21,7 +21,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 _SHARED = ("ray._private.workers.default_worker", "ray.serve._private.replica", "ray.serve._private.controller",
@@ -34,13 +33,16 @@ _REAP_SECONDS = 1.0
 
 
 @contextmanager
-def forking() -> Iterator[str]:
+def forking(folder: Path) -> Iterator[str]:
     """A parent for the time of the block; the command that asks it for a process, as Ray takes it.
 
     The parent ends with this process too, whatever ends that. Its forks go on: Ray ends them.
+
+    Args:
+        folder: that its user alone may enter; the parent's socket is there.
     """
-    with TemporaryDirectory(prefix="mome-fork-") as folder, socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(f"{folder}/parent")  # in a folder that its user alone may enter
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(f"{folder}/parent")
         listener.listen(64)
         command = [sys.executable, "-m", __name__, str(listener.fileno())]
         parent = subprocess.Popen(

@@ -248,6 +248,11 @@ class Pool:
         self._lines: dict[Line, asyncio.Task[None]] = {}
         self._full_until = 0.0
 
+    @property
+    def full(self) -> bool:
+        """Whether Serve has just refused another line."""
+        return time.monotonic() < self._full_until
+
     def ask(self, requests: Sequence[GenerationRequest], seconds: float, waiting: Waiting) -> Ticket:
         """Have requests answered by the line with the least to do; by a new one where all have enough.
 
@@ -279,7 +284,7 @@ class Pool:
             self._lines[line].cancel()
 
     def _another(self) -> Line:
-        if time.monotonic() < self._full_until:
+        if self.full:
             raise OverloadedError("too many requests are waiting", fix="try again in a moment")
         where, line = self._exchange.line()
         # In a context of its own: Serve would end it with the request that it is opened for.

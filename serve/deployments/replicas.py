@@ -39,6 +39,11 @@ class Deployed:
         handle = serve.get_app_handle(served.application)
         return cls(served.application, handle, exchange, served.within)
 
+    @property
+    def full(self) -> bool:
+        """Whether it has just refused a request, as too many wait."""
+        return self._pool.full
+
     async def generate(self, requests: Sequence[GenerationRequest], seconds: float) -> list[Completion]:
         """See :class:`serve.deployments.migration.Replicas`."""
         whole = Whole()
