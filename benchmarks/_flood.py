@@ -87,9 +87,7 @@ async def _flood(address: str, rate: float, seconds: float, tokens: int) -> Floo
     return seen
 
 
-async def _one(
-    connections: Connections, seen: Flood, number: int, tokens: int, since: float, until: float
-) -> None:
+async def _one(connections: Connections, seen: Flood, number: int, tokens: int, since: float, until: float) -> None:
     begin = time.perf_counter()
     try:
         status, body = await connections.post({"prompt": prompt(number), "max_tokens": tokens, "temperature": 0})

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from benchmarks._rows import notice
 from benchmarks._serve import FIRST, Prompts, Shape

@@ -45,9 +45,7 @@ def forking(folder: Path) -> Iterator[str]:
         listener.bind(f"{folder}/parent")
         listener.listen(64)
         command = [sys.executable, "-m", __name__, str(listener.fileno())]
-        parent = subprocess.Popen(
-            command, stdin=subprocess.PIPE, pass_fds=[listener.fileno()], start_new_session=True
-        )
+        parent = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=[listener.fileno()], start_new_session=True)
         listener.close()
         try:
             yield f"{sys.executable} -I -S {Path(__file__).resolve()} {folder}/parent"
@@ -66,7 +64,7 @@ def ask(parent: str, command: Sequence[str]) -> bool:
     Returns:
         whether there is such a process.
     """
-    wish = json.dumps({"command": list(command), "environment": dict(os.environ), "folder": os.getcwd()})
+    wish = json.dumps({"command": list(command), "environment": dict(os.environ), "folder": str(Path.cwd())})
     try:
         with socket.socket(socket.AF_UNIX) as asked:
             asked.connect(parent)
@@ -151,7 +149,7 @@ def _become(wish: dict[str, Any], files: Sequence[int]) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 2:  # noqa: PLR2004 - as `forking` starts it
+    if len(sys.argv) == 2:
         _Parent(socket.socket(fileno=int(sys.argv[1]))).serve()
     elif not ask(sys.argv[1], sys.argv[2:]):
         os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
