@@ -2,13 +2,15 @@
 
 # No postponed annotations: Serve reads the class of `build`'s argument from its signature as it stands.
 
+import io
+import logging
 import os
 import secrets
 import signal
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +111,8 @@ def deploy(run: Path | str, host: str = "127.0.0.1", port: int = 8000, blocking:
             )
         _check_port(host, port)
         lean.prepare()
-    with _python(alone) as python, session(ResourcesConfig.model_construct(), python):
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    with ExitStack() as ending, _python(alone) as python, session(ResourcesConfig.model_construct(), python):
         if is_own_cluster():
             lean.trim()
         where = "Disabled" if arguments.listen else "HeadOnly"
@@ -123,6 +126,8 @@ def deploy(run: Path | str, host: str = "127.0.0.1", port: int = 8000, blocking:
                 _drain(arguments.grace_s)
         finally:
             if blocking:
+                # Ray tells of every process that ends, as of an error.
+                ending.enter_context(redirect_stdout(io.StringIO()))
                 serve.shutdown()
 
 
