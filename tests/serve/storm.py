@@ -137,12 +137,12 @@ class Endpoint:
         return found
 
     def memory(self) -> dict[int, tuple[str, float]]:
-        """Process -> its title and proportional set size, in MB."""
+        """Process -> its title and resident set size, in MB: what is shared among fewer processes has not grown."""
         found = {}
         for process in [psutil.Process(self.process.pid), *self.processes()]:
             with suppress(psutil.Error):
                 title = " ".join(process.cmdline())[:60]
-                found[process.pid] = title, process.memory_full_info().pss / 2**20
+                found[process.pid] = title, process.memory_info().rss / 2**20
         return found
 
     def busy(self) -> int:
