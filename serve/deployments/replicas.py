@@ -12,7 +12,8 @@ from ray.serve.exceptions import BackPressureError, RayServeException
 from ray.serve.handle import DeploymentHandle
 
 from serve.api.backend import Grown
-from serve.deployments.lines import Exchange, Pool
+from serve.deployments.lines import Exchange
+from serve.deployments.pool import Pool
 from serve.deployments.registry import Served
 from serve.deployments.waiting import Mailbox, Whole
 from serve.errors import ExpertUnavailableError, OverloadedError, RequestError

@@ -12,7 +12,8 @@ import pytest
 from serve.api.backend import Grown
 from serve.deployments import lines
 from serve.deployments.attending import attend
-from serve.deployments.lines import Exchange, Pool, Where
+from serve.deployments.lines import Exchange, Where
+from serve.deployments.pool import Pool
 from serve.deployments.waiting import Mailbox, Whole
 from serve.errors import ContextLengthError, ExpertUnavailableError, OverloadedError
 from serve.messages import Completion, Delta, GenerationRequest
