@@ -22,8 +22,8 @@ from orchestrator.models.zoo._base import quiet
 
 _NAMES = ("<unk>", "<s>", "</s>")
 _END = 2
-_TOGETHER = 8
-"""Answers at once: the largest batch."""
+_TOGETHER, _CONTEXT = 8, 256
+"""Answers at once: the largest batch; tokens of each, at least what a shape has, in llama.cpp's steps of 256."""
 Answers = Callable[[Prompts], list[list[int]]]
 
 
@@ -47,7 +47,7 @@ def peers(model: Any, shape: Shape, folder: Path, threads: int) -> Iterator[dict
             found[f"CTranslate2 {compute}"] = CTranslate2(converted, shape, compute, threads)
     if _installed("xllamacpp", "gguf"):
         for kind in ("f32", "q8_0"):
-            servers.append(Server(write_gguf(model, shape, folder, kind), _END, threads, _TOGETHER))
+            servers.append(Server(write_gguf(model, shape, folder, kind), _END, threads, _TOGETHER, _CONTEXT))
             found[f"llama.cpp {kind}"] = partial(_llama_cpp, servers[-1], shape.answer)
     try:
         yield found

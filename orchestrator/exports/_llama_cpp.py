@@ -26,20 +26,21 @@ _TOLD = "mome: "
 class LlamaCpp:
     """See :class:`orchestrator.exports._check.Opened`."""
 
-    def __init__(self, file: Path, end: int, threads: int | None = None, together: int = 1) -> None:
+    def __init__(self, file: Path, end: int, threads: int = 0, together: int = 1, context: int = 0) -> None:
         """Start the server.
 
         Args:
             file: in GGUF.
             end: id of the end token.
-            threads: that it computes with; None: as llama.cpp chooses.
+            threads: that it computes with; 0: as llama.cpp chooses.
             together: answers that it computes at once.
+            context: tokens of each of them and its prompt; 0: together those that the model knows.
 
         Raises:
             ModelError: llama.cpp does not open the file.
         """
         self.version, self._end = f"(xllamacpp {version('xllamacpp')})", end
-        command = [sys.executable, "-m", __name__, str(file), str(threads or 0), str(together)]
+        command = [sys.executable, "-m", __name__, str(file), *map(str, (threads, together, context))]
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True)
         assert self._process.stdout is not None
@@ -88,13 +89,14 @@ class LlamaCpp:
             return json.load(answer)["tokens"]
 
 
-def _serve(file: str, threads: int, together: int) -> None:
-    """Serve a file until the standard input ends, and say where on the standard output; 0 threads: as it chooses."""
+def _serve(file: str, threads: int, together: int, context: int) -> None:
+    """Serve a file until the standard input ends, and say where on the standard output."""
     import xllamacpp
 
     parameters = xllamacpp.CommonParams()
     parameters.model.path = file
     parameters.n_parallel, parameters.verbosity = together, -1
+    parameters.n_ctx = together * context
     if threads:
         parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = threads
     if hasattr(parameters, "hostnames"):
