@@ -1,17 +1,14 @@
-"""What `mome bench serve` measures: one random model behind our engine, transformers and CTranslate2, on token ids."""
+"""What `mome bench serve` measures: one random model behind our engine and transformers, on token ids."""
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks._rows import notice
 from orchestrator.config.base import PluginSpec
 from orchestrator.models import build_model
 from orchestrator.models.zoo._base import quiet
@@ -20,7 +17,7 @@ from serve.engine.forward import forward_of
 from serve.engine.weights import pack_for
 from serve.messages import GenerationRequest, Sampling
 
-_FIRST = 3
+FIRST = 3
 """The first id that is no special token."""
 Prompts = Sequence[Sequence[int]]
 
@@ -44,7 +41,7 @@ class Shape:
     def prompts(self, batch: int) -> Prompts:
         """Different ones, the first token <s>."""
         draw = torch.Generator().manual_seed(batch)
-        ids = torch.randint(_FIRST, self.vocab, (batch, self.prompt - 1), generator=draw)
+        ids = torch.randint(FIRST, self.vocab, (batch, self.prompt - 1), generator=draw)
         return [[1, *row] for row in ids.tolist()]
 
 
@@ -90,55 +87,3 @@ class Transformers:
             found = self._generate(ids, attention_mask=torch.ones_like(ids))
         answers: list[list[int]] = found[:, ids.shape[1] :].tolist()
         return answers
-
-
-class CTranslate2:
-    """The same weights, converted."""
-
-    def __init__(self, folder: Path, shape: Shape, compute: str, threads: int) -> None:
-        import ctranslate2
-
-        self._generator = ctranslate2.Generator(
-            str(folder), device="cpu", compute_type=compute, inter_threads=1, intra_threads=threads
-        )
-        self._answer = shape.answer
-
-    def __call__(self, prompts: Prompts) -> list[list[int]]:
-        """Answers to a batch."""
-        results = self._generator.generate_batch(
-            [[_token(i) for i in prompt] for prompt in prompts],
-            max_length=self._answer,
-            min_length=self._answer,
-            sampling_topk=1,
-            include_prompt_in_result=False,
-        )
-        return [result.sequences_ids[0] for result in results]
-
-
-def convert(model: Any, shape: Shape, folder: Path) -> Path | None:
-    """The model as CTranslate2 reads it; None, with a word on standard error, where that is not installed.
-
-    Args:
-        model: GPT-2 of transformers.
-        shape: of the model.
-        folder: to write to.
-    """
-    if importlib.util.find_spec("ctranslate2") is None:
-        notice("ctranslate2 is not installed: pip install -c constraints.txt '.[serve-bench]'")
-        return None
-    from ctranslate2.converters import TransformersConverter
-    from tokenizers import Tokenizer
-    from tokenizers.models import WordLevel
-    from transformers import PreTrainedTokenizerFast
-
-    plain = Tokenizer(WordLevel({_token(i): i for i in range(shape.vocab)}, unk_token=_token(0)))
-    named = {"unk_token": _token(0), "bos_token": _token(1), "eos_token": _token(2)}
-    with quiet():
-        model.save_pretrained(folder / "model")
-        PreTrainedTokenizerFast(tokenizer_object=plain, **named).save_pretrained(folder / "model")
-        TransformersConverter(str(folder / "model")).convert(str(folder / "converted"))
-    return folder / "converted"
-
-
-def _token(index: int) -> str:
-    return ("<unk>", "<s>", "</s>")[index] if index < _FIRST else f"t{index}"

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 import httpx
 
 from benchmarks._endpoint import Alone, Load, ask, dress, load, prompt, served
-from benchmarks._flood import flood
+from benchmarks._flood import capacity, flood
 from benchmarks._processes import Tree
 from benchmarks._rows import Row, compare, notice, single
 from orchestrator.config.base import PluginSpec
@@ -121,10 +121,9 @@ class Endpoint:
         return compare(case, "latency", "ms", [1e3 * s for s in beside], [1e3 * s for s in alone])
 
     def _overload(self, address: str, tree: Tree) -> Iterator[Row]:
-        """Whole answers to as many clients as can be computed together, then more requests than can be answered."""
+        """As many clients as can be computed together, then more requests than can be answered, by the same means."""
         case = f"{self.shape}: {self.overload:g} × what can be answered"
-        load(address, _TOGETHER, _TOGETHER, self.tokens, stream=False)
-        most = load(address, _TOGETHER, 4 * _TOGETHER, self.tokens, stream=False)
+        most = capacity(address, _TOGETHER, self.overload_seconds, self.tokens)
         before = tree.memory() / 1e6
         rate = self.overload * most.tokens / self.tokens / most.seconds
         seen = flood(address, rate, self.overload_seconds, self.tokens)
@@ -132,6 +131,8 @@ class Endpoint:
             notice(f"{case}: {len(seen.others)} requests of {seen.sent} failed: {sorted(set(seen.others))}")
         yield single(case, "speed", "tokens/s", seen.tokens / seen.seconds, most.tokens / most.seconds)
         yield single(case, "memory", "MB", tree.memory() / 1e6, before)
+        refused, found = len(seen.refusals) / seen.sent, 1 - 1 / self.overload
+        yield single(f"{case}: refused with 429", "requests", "share", refused, found)
         for share in _SHARES if len(seen.refusals) > 1 else ():
             value = _quantile(seen.refusals, share) * 1e3
             yield single(f"{case}: until a refusal, p{share * 100:.0f}", "latency", "ms", value, float("nan"))

@@ -1,4 +1,4 @@
-"""The engine beside transformers' `generate` and CTranslate2: same weights, threads and prompts, in turn."""
+"""The engine beside transformers, CTranslate2 and llama.cpp: same weights, threads and prompts, in turn."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from tempfile import TemporaryDirectory
 import torch
 
 from benchmarks._rows import Row, compare, in_turn, single
-from benchmarks._serve import CTranslate2, Ours, Prompts, Shape, Transformers, convert
+from benchmarks._serve import Ours, Prompts, Shape, Transformers
+from benchmarks._serve_peers import peers
 
 Answer = Callable[[Prompts], list[list[int]]]
 BESIDE = (
-    ("fp32", "transformers"), ("fp32", "CTranslate2 float32"), ("bf16", "fp32"), ("bf16", "CTranslate2 float32"),
-    ("int8", "CTranslate2 int8"), ("int8", "fp32"), ("int8, sampled", "int8"),
+    ("fp32", "transformers"), ("fp32", "transformers generate_batch"), ("fp32", "CTranslate2 float32"),
+    ("fp32", "llama.cpp f32"), ("bf16", "fp32"), ("bf16", "CTranslate2 float32"), ("int8", "CTranslate2 int8"),
+    ("int8", "llama.cpp q8_0"), ("int8", "fp32"), ("int8, sampled", "int8"),
 )  # fmt: skip
 """What is compared with what, where both are there."""
 
@@ -44,19 +46,15 @@ class Serve:
     def _shape(self, name: str, shape: Shape) -> Iterator[Row]:
         model = shape.model()
         with TemporaryDirectory() as folder:
-            converted = convert(model, shape, Path(folder))
             for threads in self.threads:
                 torch.set_num_threads(threads)
-                answers: dict[str, Answer] = {"transformers": Transformers(model, shape)}
                 ours = {precision: Ours(model, shape, precision) for precision in ("fp32", "bf16", "int8")}
                 ours["int8, sampled"] = Ours(model, shape, "int8", temperature=1.0)
-                answers |= ours
-                if converted is not None:
-                    for compute in ("float32", "int8"):
-                        answers[f"CTranslate2 {compute}"] = CTranslate2(converted, shape, compute, threads)
-                for batch in self.batches:
-                    case = f"{name}, {threads} thread{'s' * (threads > 1)}, batch {batch}"
-                    yield from self._beside(case, answers, shape, batch)
+                with peers(model, shape, Path(folder), threads) as others:
+                    answers: dict[str, Answer] = {"transformers": Transformers(model, shape), **ours, **others}
+                    for batch in self.batches:
+                        case = f"{name}, {threads} thread{'s' * (threads > 1)}, batch {batch}"
+                        yield from self._beside(case, answers, shape, batch)
                 for mine in ours.values():
                     mine.engine.close()
 

@@ -2,12 +2,15 @@
 
 # No postponed annotations: Serve reads the class of `build`'s argument from its signature as it stands.
 
+import io
+import logging
 import os
 import secrets
 import signal
 import socket
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ from ray import serve
 from ray.serve.config import BackpressureConfig, HTTPOptions
 from ray.serve.schema import ServeDeploySchema
 
+from orchestrator.cluster.folders import held_folder
 from orchestrator.cluster.session import is_own_cluster, session
 from orchestrator.config.recipe import ResourcesConfig
 from orchestrator.errors import ResourceError, ServingError
@@ -24,6 +28,7 @@ from serve.api import Keys, check_exposure
 from serve.deployments import lean
 from serve.deployments.applications import Applications, common_options
 from serve.deployments.endpoint import told_to_commands
+from serve.deployments.forking import forking
 from serve.deployments.keeper import LOGGING, Keeper
 from serve.deployments.settings import ServeArguments, arguments_of
 from serve.files import MixtureFiles
@@ -106,7 +111,8 @@ def deploy(run: Path | str, host: str = "127.0.0.1", port: int = 8000, blocking:
             )
         _check_port(host, port)
         lean.prepare()
-    with session(ResourcesConfig.model_construct()):
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    with ExitStack() as ending, _python(alone) as python, session(ResourcesConfig.model_construct(), python):
         if is_own_cluster():
             lean.trim()
         where = "Disabled" if arguments.listen else "HeadOnly"
@@ -120,7 +126,19 @@ def deploy(run: Path | str, host: str = "127.0.0.1", port: int = 8000, blocking:
                 _drain(arguments.grace_s)
         finally:
             if blocking:
+                # Ray tells of every process that ends, as of an error.
+                ending.enter_context(redirect_stdout(io.StringIO()))
                 serve.shutdown()
+
+
+@contextmanager
+def _python(alone: bool) -> Iterator[str | None]:
+    """What starts the processes of a Ray of our own: see :mod:`serve.deployments.forking`."""
+    if not alone:
+        yield None
+        return
+    with held_folder() as folder, forking(folder) as command:
+        yield command
 
 
 def settings_of(config: Path) -> dict[str, Any]:

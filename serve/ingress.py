@@ -115,6 +115,11 @@ class Ingress:
         """See :meth:`serve.api.Backend.ready`."""
         return not self._draining.refusing
 
+    @property
+    def full(self) -> bool:
+        """See :class:`serve.api.Backend`."""
+        return all(mixture.full for _, mixture in self._opened)
+
     async def statistics(self) -> Mapping[str, Sequence[Statistics]]:
         """See :meth:`serve.api.Backend.statistics`."""
         found = dict[str, list[Statistics]]()

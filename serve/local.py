@@ -101,6 +101,11 @@ class LocalBackend:
         engines = self._mixture.engines
         return all(name in engines and engines[name].healthy for name in self.experts)
 
+    @property
+    def full(self) -> bool:
+        """See :class:`serve.api.Backend`: here, engines refuse what is too much."""
+        return False
+
     async def counted_elsewhere(self) -> Sequence[Sequence[Metric]]:
         """See :meth:`serve.api.Backend.counted_elsewhere`: this process is alone."""
         return ()

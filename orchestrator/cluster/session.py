@@ -52,10 +52,14 @@ _PUBLIC = "r"
 
 
 @contextmanager
-def session(resources: ResourcesConfig) -> Iterator[None]:
+def session(resources: ResourcesConfig, python: str | None = None) -> Iterator[None]:
     """Connect to Ray, or start it, for the time of the block. What was running before goes on running after it.
 
     Call it from the main thread: processes of a cluster of our own end with the thread that started them.
+
+    Args:
+        resources: of a cluster of our own.
+        python: command that starts workers of one in the place of Python; None: Python does.
 
     Raises:
         ResourceError: the cluster at RAY_ADDRESS can't be reached, or none can be started here.
@@ -68,7 +72,7 @@ def session(resources: ResourcesConfig) -> Iterator[None]:
         with joined(os.environ["RAY_ADDRESS"]):
             yield
     else:
-        with _local_cluster(resources):
+        with _local_cluster(resources, python):
             yield
 
 
@@ -92,7 +96,7 @@ _own: Path | None = None
 
 
 @contextmanager
-def _local_cluster(resources: ResourcesConfig) -> Iterator[None]:
+def _local_cluster(resources: ResourcesConfig, python: str | None) -> Iterator[None]:
     global _own
     cpus = max(1, int(resources.cpus or os.cpu_count() or 1))
     os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # a process a training; nobody takes this machine
@@ -100,7 +104,7 @@ def _local_cluster(resources: ResourcesConfig) -> Iterator[None]:
     with held_folder() as _own:
         try:
             # Without RAY_ADDRESS, every training looks for a cluster for 12 s.
-            os.environ["RAY_ADDRESS"] = _start(cpus, _own)
+            os.environ["RAY_ADDRESS"] = _start(cpus, _own, python)
             yield
         finally:
             ray.shutdown()
@@ -108,7 +112,7 @@ def _local_cluster(resources: ResourcesConfig) -> Iterator[None]:
             _own = None
 
 
-def _start(cpus: int, folder: Path) -> str:
+def _start(cpus: int, folder: Path, python: str | None) -> str:
     """Start a cluster; its address.
 
     Raises:
@@ -125,6 +129,7 @@ def _start(cpus: int, folder: Path) -> str:
                 log_to_driver=False,
                 logging_level=logging.ERROR,
                 _temp_dir=str(folder / _PUBLIC),
+                runtime_env=None if python is None else {"py_executable": python},
             )
     except Exception as error:  # Ray has no class for it: time-outs, sockets, shared memory, a process that died
         fix = f"is the machine very busy, or short of memory or of space in {folder.parent}? Try again, or add --local"

@@ -26,18 +26,21 @@ _TOLD = "mome: "
 class LlamaCpp:
     """See :class:`orchestrator.exports._check.Opened`."""
 
-    def __init__(self, file: Path, ends: Set[int]) -> None:
+    def __init__(self, file: Path, ends: Set[int], threads: int = 0, together: int = 1, context: int = 0) -> None:
         """Start the server.
 
         Args:
-            file: to open.
+            file: in GGUF.
             ends: ids of the tokens that end an answer.
+            threads: that it computes with; 0: as llama.cpp chooses.
+            together: answers that it computes at once.
+            context: tokens of each of them and its prompt; 0: together those that the model knows.
 
         Raises:
             ModelError: llama.cpp does not open the file.
         """
         self.version, self._ends = f"(xllamacpp {version('xllamacpp')})", ends
-        command = [sys.executable, "-m", __name__, str(file)]
+        command = [sys.executable, "-m", __name__, str(file), *map(str, (threads, together, context))]
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True)
         assert self._process.stdout is not None
@@ -69,9 +72,14 @@ class LlamaCpp:
 
         OpenAI's form of an answer leaves out tokens that are half a character, so llama.cpp's own is asked for.
         """
-        wish = {"prompt": list(ids), "n_predict": count, "temperature": 0, "return_tokens": True, "cache_prompt": False}
-        made: list[int] = self._ask("/completion", wish)
+        made = self.continued(ids, count, ignore_eos=False)
         return made[: next((place for place, token in enumerate(made) if token in self._ends), len(made))]
+
+    def continued(self, ids: Sequence[int], count: int, ignore_eos: bool = True) -> list[int]:
+        """The same, of `count` tokens whatever they are."""
+        wish = {"prompt": list(ids), "n_predict": count, "temperature": 0, "return_tokens": True, "cache_prompt": False}
+        made: list[int] = self._ask("/completion", wish | {"ignore_eos": ignore_eos})
+        return made
 
     def _ask(self, path: str, body: dict[str, Any]) -> Any:
         """The `tokens` of an answer."""
@@ -81,13 +89,16 @@ class LlamaCpp:
             return json.load(answer)["tokens"]
 
 
-def _serve(file: str) -> None:
+def _serve(file: str, threads: int, together: int, context: int) -> None:
     """Serve a file until the standard input ends, and say where on the standard output."""
     import xllamacpp
 
     parameters = xllamacpp.CommonParams()
     parameters.model.path = file
-    parameters.n_parallel, parameters.verbosity = 1, -1
+    parameters.n_parallel, parameters.verbosity = together, -1
+    parameters.n_ctx = together * context
+    if threads:
+        parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = threads
     if hasattr(parameters, "hostnames"):
         parameters.hostnames = ["127.0.0.1"]
     else:  # versions before
@@ -102,4 +113,4 @@ def _serve(file: str) -> None:
 
 
 if __name__ == "__main__":
-    _serve(sys.argv[1])
+    _serve(sys.argv[1], *map(int, sys.argv[2:]))

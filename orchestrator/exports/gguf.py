@@ -55,7 +55,7 @@ class GGUF(ExpertExport):
         family.describe(writer, model.config)
         _write_vocabulary(writer, vocabulary)
         for name, array in family.tensors(model):
-            data, kind = _stored(array, self.type)
+            data, kind = stored(array, self.type)
             writer.add_tensor(name, data, raw_dtype=kind)
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
@@ -92,7 +92,7 @@ def _family(model: Any, expert: Expert) -> Family:
     return found
 
 
-def _stored(array: NDArray[np.float32], kind: str) -> tuple[NDArray[Any], Any]:
+def stored(array: NDArray[np.float32], kind: str) -> tuple[NDArray[Any], Any]:
     """A tensor as it is stored, with its type: matrices as asked for, vectors in fp32."""
     import gguf
 

@@ -52,6 +52,7 @@ def create_app(
     app.add_middleware(BodyLimit, limit=MAX_BODY_BYTES)
     app.add_middleware(
         Gate,
+        backend=backend,
         metrics=metrics,
         keys=keys,
         paths=paths,

@@ -35,6 +35,10 @@ class Backend(Protocol):
     context: int
     chat: ChatTemplate
 
+    @property
+    def full(self) -> bool:
+        """Whether no expert takes requests now: those for answers are refused unread, which costs least."""
+
     async def route(self, model: str, prompts: Sequence[str]) -> list[Route]:
         """The expert of each prompt: `model` itself, or what the router says where it is no expert's name.
 

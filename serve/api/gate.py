@@ -16,15 +16,18 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from orchestrator.errors import ServingError
+from serve.api.backend import Backend
 from serve.api.keys import Keys
 from serve.api.metrics import Metrics
 from serve.api.record import KEY, Record
 from serve.api.refusals import CLOSED, refusal
 from serve.api.tracing import Tracing
-from serve.errors import AuthenticationError
+from serve.errors import AuthenticationError, OverloadedError
 
 OPEN = ("/health", "/ready", "/", "/docs", "/page/page.js", "/page/docs.js", "/page/page.css")
 """Paths that need no key: whether the server is there, and pages that are the same for everybody."""
+ANSWERS = ("/v1/completions", "/v1/chat/completions", "/v1/responses")
+"""Paths whose requests experts answer."""
 _ID = re.compile(r"[\x21-\x7e]{1,128}")
 log = logging.getLogger("mome.access")
 
@@ -49,6 +52,7 @@ class Gate:
 
     Args:
         app: behind it.
+        backend: behind it.
         metrics: where requests are counted.
         keys: who may ask; None: everybody.
         paths: of the application; others are counted together.
@@ -60,6 +64,7 @@ class Gate:
     def __init__(
         self,
         app: ASGIApp,
+        backend: Backend,
         metrics: Metrics,
         keys: Keys | None,
         paths: Callable[[], frozenset[str]],
@@ -67,7 +72,7 @@ class Gate:
         send_ids: bool,
         tracing: Tracing,
     ) -> None:
-        self._app, self._metrics, self._keys, self._paths = app, metrics, keys, paths
+        self._app, self._backend, self._metrics, self._keys, self._paths = app, backend, metrics, keys, paths
         self._log_prompts, self._send_ids, self._tracing = log_prompts, send_ids, tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -95,8 +100,10 @@ class Gate:
             try:
                 if self._keys is not None and path not in OPEN:
                     record.fields["key"] = self._keys.check(headers.get("authorization"))
+                if path in ANSWERS and self._backend.full:
+                    raise OverloadedError("too many requests are waiting", fix="try again in a moment")
                 await self._app(scope, receive, sent)
-            except AuthenticationError as error:
+            except (AuthenticationError, OverloadedError) as error:
                 await refusal(error, record)(scope, receive, sent)
             except Exception as error:  # a fault of ours: its trace is in the log alone
                 response = refusal(error, record)

@@ -15,11 +15,14 @@ _SETTINGS = {
     # Each thread that allocates has a heap of its own otherwise, of which most stays empty.
     "MALLOC_ARENA_MAX": "2",
     "MALLOC_TRIM_THRESHOLD_": "131072",
+    # Workers for whatever may come, which are not forked.
+    "RAY_enable_worker_prestart": "0",
+    "RAY_prestart_worker_first_driver": "0",
     # A dead proxy is refused connections until somebody looks: Serve does so every ten seconds.
     "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
     # Ten times a second by default, in every process, also where nothing happens.
     "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "5000",
-    "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.25",
+    "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
 }
 
 

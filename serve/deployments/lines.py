@@ -12,24 +12,19 @@ from __future__ import annotations
 import asyncio
 import hmac
 import secrets
-import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine, Sequence
-from contextvars import Context
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import count
 from typing import Any
 
 from serve.deployments.waiting import Waiting, Whole
 from serve.deployments.wire import pack, unpack
-from serve.errors import ExpertUnavailableError, OverloadedError
+from serve.errors import ExpertUnavailableError
 from serve.messages import GenerationRequest
 
 IDLE_SECONDS, LINE_SECONDS = 3.0, 15.0
 """How long a line without requests stays, and after which time a line takes no more of them."""
-FULL_SECONDS = 0.1
-"""How long Serve is not asked for a line after it has refused one: being refused by it costs more than by us."""
 _LENGTH, _SECRET, _NUMBER = 4, 32, 8
 
 
@@ -230,68 +225,3 @@ class _Incoming(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002
         if self._line is not None:
             self._line.lose(ExpertUnavailableError("the expert was lost while it answered", fix="try again"))
-
-
-class Pool:
-    """The lines to one expert.
-
-    Args:
-        exchange: of the ingress.
-        attend: asks Serve for a replica that attends to a line, until the line is over.
-        together: requests that one line takes at once. One: what Serve counts, limits and scales by are requests.
-    """
-
-    def __init__(
-        self, exchange: Exchange, attend: Callable[[Where], Coroutine[Any, Any, None]], together: int = 1
-    ) -> None:
-        self._exchange, self._attend, self._together = exchange, attend, together
-        self._lines: dict[Line, asyncio.Task[None]] = {}
-        self._full_until = 0.0
-
-    def ask(self, requests: Sequence[GenerationRequest], seconds: float, waiting: Waiting) -> Ticket:
-        """Have requests answered by the line with the least to do; by a new one where all have enough.
-
-        Raises:
-            OverloadedError: Serve has just refused another line.
-        """
-        ticket = Ticket(requests, seconds, waiting)
-        fitting = [line for line in self._lines if line.usable and line.load < self._together]
-        (min(fitting, key=lambda line: line.load) if fitting else self._another()).ask(ticket)
-        return ticket
-
-    def forget(self, ticket: Ticket) -> None:
-        """Nobody waits for these any more; who has waited longest for a replica takes their place."""
-        line = ticket.line
-        line.forget(ticket)
-        if line.open and line.usable and line.load < self._together:
-            other = next((other for other in self._lines if other.load and not other.open), None)
-            if other is not None:
-                waits = other.first
-                other.forget(waits)
-                line.ask(waits)
-                self._end_if_unneeded(other)
-        self._end_if_unneeded(line)
-
-    def _end_if_unneeded(self, line: Line) -> None:
-        """Nobody waits for this replica any more: Serve need not look for one, or count this as waiting."""
-        if not (line.open or line.load) and line in self._lines:
-            line.end()
-            self._lines[line].cancel()
-
-    def _another(self) -> Line:
-        if time.monotonic() < self._full_until:
-            raise OverloadedError("too many requests are waiting", fix="try again in a moment")
-        where, line = self._exchange.line()
-        # In a context of its own: Serve would end it with the request that it is opened for.
-        self._lines[line] = asyncio.create_task(self._attend(where), context=Context())
-        self._lines[line].add_done_callback(partial(self._ended, where, line))
-        return line
-
-    def _ended(self, where: Where, line: Line, task: asyncio.Task[None]) -> None:
-        """The call of Serve is over."""
-        del self._lines[line]
-        found = None if task.cancelled() else task.exception()
-        if isinstance(found, OverloadedError):
-            self._full_until = time.monotonic() + FULL_SECONDS
-        lost = ExpertUnavailableError("the expert's replica has ended", fix="try again in a moment")
-        self._exchange.end(where, found if isinstance(found, Exception) else lost)

@@ -12,7 +12,8 @@ from ray.serve.exceptions import BackPressureError, RayServeException
 from ray.serve.handle import DeploymentHandle
 
 from serve.api.backend import Grown
-from serve.deployments.lines import Exchange, Pool
+from serve.deployments.lines import Exchange
+from serve.deployments.pool import Pool
 from serve.deployments.registry import Served
 from serve.deployments.waiting import Mailbox, Whole
 from serve.errors import ExpertUnavailableError, OverloadedError, RequestError
@@ -38,6 +39,11 @@ class Deployed:
         """As the keeper says."""
         handle = serve.get_app_handle(served.application)
         return cls(served.application, handle, exchange, served.within)
+
+    @property
+    def full(self) -> bool:
+        """Whether it has just refused a request, as too many wait."""
+        return self._pool.full
 
     async def generate(self, requests: Sequence[GenerationRequest], seconds: float) -> list[Completion]:
         """See :class:`serve.deployments.migration.Replicas`."""

@@ -68,6 +68,11 @@ class Mixture:
         """Whatever answers, by its name."""
         return dict(self.experts) | ({SOFT: self.mixed} if self.mixed else {})
 
+    @property
+    def full(self) -> bool:
+        """Whether too many requests wait for every expert."""
+        return all(each.full for each in self.experts.values())
+
     def replicas(self, expert: str) -> Deployed:
         """Of an expert.
 

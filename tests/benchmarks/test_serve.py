@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
-from benchmarks._serve import CTranslate2, Ours, Shape, Transformers, convert
+from benchmarks._serve import Ours, Shape, Transformers
+from benchmarks._serve_peers import peers
 from benchmarks.serve import Serve
 
 TINY = Shape(layers=1, width=16, heads=2, vocab=60, prompt=5, answer=6)
@@ -22,12 +21,14 @@ def test_rows_have_equal_answers_and_speeds() -> None:
 
 
 def test_every_peer_answers_the_same_with_the_same_weights(tmp_path: Path) -> None:
-    pytest.importorskip("ctranslate2")
     model, prompts = TINY.model(), TINY.prompts(3)
-    converted = convert(model, TINY, tmp_path)
-    assert converted is not None
+    expected = Transformers(model, TINY)(prompts)
+    assert all(len(answer) == TINY.answer for answer in expected)
     ours = Ours(model, TINY, "fp32")
-    answers = ours(prompts)
-    assert answers == Transformers(model, TINY)(prompts) == CTranslate2(converted, TINY, "float32", 1)(prompts)
-    assert all(len(answer) == TINY.answer for answer in answers)
+    assert ours(prompts) == expected
     ours.engine.close()
+    with peers(model, TINY, tmp_path, 1) as others:
+        exact = {name: each for name, each in others.items() if "8" not in name}
+        assert "transformers generate_batch" in exact
+        for name, peer in exact.items():
+            assert peer(prompts) == expected, name

@@ -47,6 +47,11 @@ def test_experts_share_a_process_and_nobody_stands_before_the_ingresses(served: 
     assert not served.processes("ray::ProxyActor")
 
 
+def test_processes_are_forks_of_one(served: Endpoint) -> None:
+    (parent,) = served.processes("mome: parent of the endpoint's processes")
+    assert {process.ppid() for process in served.processes("ray::Serve")} == {parent.pid}
+
+
 def test_metrics_and_the_log_are_of_both_ingresses(served: Endpoint) -> None:
     ids = [post(served, max_tokens=1).headers.get_list("x-request-id") for _ in range(MANY)]
     assert len({name for (name,) in ids}) == MANY

@@ -11,7 +11,7 @@ import pytest
 import uvicorn
 
 from benchmarks._endpoint import Alone, dress, load
-from benchmarks._flood import flood
+from benchmarks._flood import capacity, flood
 from orchestrator.config.base import PluginSpec
 from serve.api import create_app
 from serve.local import LocalBackend
@@ -58,6 +58,12 @@ def test_a_flood_is_answered_refused_or_lost_and_each_is_counted(address: str) -
     assert 0 < seen.tokens <= seen.sent * TOKENS
     assert len(flood("http://127.0.0.1:9", 20, 0.2, TOKENS).others) > 0
     assert set(flood(address, 20, 0.2, 10_000).others) == {400}
+
+
+def test_what_an_endpoint_can_answer_is_counted_once_it_is_at_work(address: str) -> None:
+    seen = capacity(address, 3, 0.4, TOKENS)
+    assert (seen.refusals, seen.others) == ([], [])
+    assert 0 < seen.tokens < seen.sent * TOKENS
 
 
 def test_the_engines_alone_answer_the_same_prompts(run: Path) -> None:

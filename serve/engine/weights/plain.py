@@ -6,9 +6,13 @@ from functools import partial
 
 import torch
 from torch import Tensor
-from torch.nn.functional import gelu, linear
+from torch.nn.functional import gelu, linear, pad
 
 from serve.engine.weights._base import Linear
+
+_LEAST = 4
+"""Rows of an fp32 product: MKL sums fewer in another order (one on all processors, two and three on AMD's Zen 5), and
+a row is to get the same in any batch."""
 
 
 def pack_fp32(weight: Tensor, bias: Tensor | None, activation: str = "") -> Linear:
@@ -29,7 +33,11 @@ def activated(states: Tensor, activation: str) -> Tensor:
 
 
 def _product(turned: Tensor, bias: Tensor | None, activation: str, states: Tensor) -> Tensor:
-    return activated(torch.mm(states, turned) if bias is None else torch.addmm(bias, states, turned), activation)
+    rows = len(states)
+    if rows < _LEAST:
+        states = pad(states, (0, 0, 0, _LEAST - rows))
+    found = torch.mm(states, turned) if bias is None else torch.addmm(bias, states, turned)
+    return activated(found[:rows], activation)
 
 
 def _half_product(weight: Tensor, bias: Tensor | None, activation: str, states: Tensor) -> Tensor:

@@ -32,6 +32,7 @@ class FakeBackend:
 
     experts = ("en", "fr")
     special = ("auto",)
+    full = False
     version = "7"
     started = 1_700_000_000
     deadline_s = 0.3

@@ -57,6 +57,22 @@ def test_keys_are_asked_for_on_every_route_but_the_open_ones(backend: Any, file:
         assert client.get("/v1/models", headers={"authorization": wrong.encode()}).status_code == 401
 
 
+def test_what_no_expert_takes_is_refused_unread_and_all_else_is_answered(backend: Any, file: Path) -> None:
+    key, metrics = keys.add(file, "alice"), Metrics()
+    backend.full = True
+    client = TestClient(create_app(backend, Keys(file), metrics=metrics))
+    for path in ("/v1/completions", "/v1/chat/completions", "/v1/responses"):
+        answer = client.post(path, content=b"{", headers=bearer(key))
+        assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")
+        assert answer.json()["error"]["code"] == "overloaded"
+        assert client.post(path, content=b"{").status_code == 401
+    assert client.get("/v1/models", headers=bearer(key)).status_code == 200
+    assert client.post("/v1/route", json={"input": "la"}, headers=bearer(key)).status_code == 200
+    assert 'mome_refusals_total{code="overloaded"} 3.0' in metrics.text({}).decode()
+    backend.full = False
+    assert client.post("/v1/completions", json={"prompt": "la"}, headers=bearer(key)).status_code == 200
+
+
 def test_keys_hold_from_one_request_to_the_next(backend: Any, file: Path) -> None:
     alice, client = keys.add(file, "alice"), TestClient(create_app(backend, Keys(file)))
     bob = keys.add(file, "bob")

@@ -12,7 +12,8 @@ import pytest
 from serve.api.backend import Grown
 from serve.deployments import lines
 from serve.deployments.attending import attend
-from serve.deployments.lines import Exchange, Pool, Where
+from serve.deployments.lines import Exchange, Where
+from serve.deployments.pool import FULL_SECONDS, Pool
 from serve.deployments.waiting import Mailbox, Whole
 from serve.errors import ContextLengthError, ExpertUnavailableError, OverloadedError
 from serve.messages import Completion, Delta, GenerationRequest
@@ -161,7 +162,7 @@ def test_once_serve_has_refused_a_line_it_is_left_alone_for_a_moment() -> None:
                 await grown(pool, "a b")
         assert serve.refused < 5
         serve.refusing = False
-        await asyncio.sleep(lines.FULL_SECONDS)
+        await asyncio.sleep(FULL_SECONDS)
         assert "".join(await grown(pool, "a b")) == "ab"
 
     run(check)
