@@ -14,9 +14,6 @@ LONGEST = (
     *("unit/study/pages/test_study_report.py", "contracts/test_mixtures.py"),
 )
 
-# One process runs these, as if they were one file: the later ones use what the first one has started.
-TOGETHER = {"contracts/test_strategies.py": "contracts/test_parts.py"}
-
 # A cluster starts as many workers as CPUs before it knows what for: most would end without having done anything.
 os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
 
@@ -29,7 +26,6 @@ def pytest_configure() -> None:
 
 
 def pytest_addoption(parser):
-    parser.addoption("--processes", type=int, default=1, help="processes that share the tests, a file at a time")
     parser.addoption("--record", action="store_true", help="write the golden records anew (tests/golden)")
     parser.addoption(
         "--plugin", help="package.module:Class; the laws of tests/contracts/test_ROOM.py hold it, not ours"
@@ -38,27 +34,12 @@ def pytest_addoption(parser):
 
 
 def pytest_collection_modifyitems(config, items):
-    if config.getoption("processes") > 1:
-        places = {file: place for place, file in enumerate(LONGEST)}
-        items.sort(key=lambda item: places.get(shared_with(item), len(LONGEST)))
-
-
-def shared_with(item):
-    """The file below tests/ in whose process an item runs."""
-    file = item.path.as_posix().rpartition("/tests/")[2]
-    return TOGETHER.get(file, file)
+    if hasattr(config, "workerinput"):  # one of several: `make test`
+        places = {config.rootpath / "tests" / file: place for place, file in enumerate(LONGEST)}
+        items.sort(key=lambda item: places.get(item.path, len(LONGEST)))
 
 
 def pytest_collection_finish():
     """Spare the garbage collector what was imported, which stays, and have it look less often: a tenth of the time."""
     gc.collect()
     gc.freeze()
-
-
-def pytest_runtestloop(session):
-    if (count := session.config.getoption("processes")) < 2 or session.config.option.collectonly or session.testsfailed:
-        return None  # pytest's own
-    from tests.sharing import run_shared
-
-    run_shared(session, count, shared_with)
-    return True
