@@ -32,7 +32,7 @@ POLICIES = {BEST: KNOWN, COMMON: [COMMON], "fr": ["fr"], ERROR: []}
 class RoutingBackend:
     """Routes by a prompt router, and answers with the prompt's length."""
 
-    started, deadline_s, version, chat = 0, 5.0, "0", ChatTemplate()
+    started, deadline_s, version, chat, full = 0, 5.0, "0", ChatTemplate(), False
 
     def __init__(self, router: PromptRouter, experts: Sequence[str]) -> None:
         self._router, self.experts = router, experts

@@ -18,8 +18,6 @@ from orchestrator.environment import Environment
 from orchestrator.errors import ArtifactError, ModelError
 from orchestrator.evaluation.mixtures import mixture_losses
 from orchestrator.evaluation.respelled import respelled_losses
-from orchestrator.exports import Source
-from orchestrator.exports.mixture import WholeMixture
 from orchestrator.models import build_model, head, hidden_states, keep_rows, load_model, parameter_count
 from orchestrator.models.inference import Inference, routed_logits
 from orchestrator.models.mixture_files import load_mixture
@@ -36,7 +34,6 @@ from orchestrator.tokens.blocks import TokenBlocks
 from orchestrator.tokens.kept import Kept, KeptBlocks, vocabulary_of
 from orchestrator.tokens.tokenizer import encode, load_tokenizer, save_tokenizer, token_bytes, train_tokenizer
 from serve.engine import Engine
-from serve.files import MixtureFiles
 from serve.messages import GenerationRequest, Sampling
 from serve.precision import own_tokens
 from tests.unit.tokens.test_trimming import texts
@@ -295,13 +292,6 @@ def test_rows_are_taken_out_of_every_architecture(architecture):
     keep_rows(model, torch.arange(4))
     assert len(head(model).weight) == model.config.vocab_size == 4
     torch.testing.assert_close(head(model).logits(hidden_states(model, torch.tensor([[0, 1, 3]]))), exact[..., rows])
-
-
-def test_a_folder_with_one_tokenizer_cannot_hold_them(trained, tmp_path):
-    experts = {language: trained["mixture"] / "experts" / language for language in LANGUAGES}
-    source = Source(tmp_path, MixtureFiles(trained["tokenizer"], trained["router"], experts))
-    with pytest.raises(ModelError, match=r"one tokenizer for all experts, and en has tokens of its own"):
-        WholeMixture().write(source, tmp_path)
 
 
 def test_precisions_are_measured_on_its_own_tokens(trained):
