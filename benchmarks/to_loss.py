@@ -75,7 +75,7 @@ class ToLoss:
     rates: tuple[float, ...] = (8e-3, 1.6e-2)
     rate: float = 8e-3
     teachers_rate: float = 4e-3
-    shares: tuple[float, ...] = (1 / 32, 1 / 16, 1 / 12, 1 / 8, 1 / 6, 1 / 4, 1 / 3, 1 / 2, 3 / 4, 1.0)
+    shares: tuple[float, ...] = (1 / 16, 1 / 8, 1 / 6, 1 / 4, 1 / 3, 2 / 5, 1 / 2, 3 / 4, 1.0)
     precision: str = "bf16"
     ways: tuple[str, ...] = tuple(way.name for way in WAYS)
     """Our ways to train, by the names of their rows."""

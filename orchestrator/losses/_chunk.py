@@ -17,10 +17,12 @@ from orchestrator.heads import Head, capped
 from orchestrator.losses import native
 from orchestrator.losses._base import FLOOR, SoftLoss, row_dot
 from orchestrator.losses._precision import exact_type
-from orchestrator.products import by_onednn, fast_onednn, product
+from orchestrator.products import by_onednn, product
 
 _SLICE = 1 << 17
 """Logits of a slice on the CPU: half a megabyte in fp32, which the second cache of a core holds."""
+_BLOCK = (32 << 20) - (1 << 12)
+"""Bytes of a chunk's logits on the CPU: the most that glibc keeps when they are freed, less what it adds."""
 _TILE = 1 << 21
 """Weights of a head that are widened at once: eight megabytes in fp32, little beside a head of 32,000 tokens."""
 
@@ -239,13 +241,10 @@ def add_outer(grad_VD: Tensor, grad_CV: Tensor, hidden_CD: Tensor) -> None:
 
 
 def default_chunk(weight_VD: Tensor, kind: torch.dtype) -> int:
-    """Tokens of a chunk: 2^24 logits on the CPU (64 MB in fp32), 2^27 on a GPU, which needs larger products to be busy.
+    """Tokens of a chunk: as many as take 32 MiB of logits on the CPU, 2^27 logits on a GPU, which is to be busy.
 
-    Fewer tokens read and write the head and its gradient more often. Heads that are widened for the products need room
-    for that as well, and so do oneDNN's products, which take new memory.
+    Fewer tokens read and write the head and its gradient more often. Of larger blocks glibc asks the system each time,
+    which clears them: a tenth of a step's time.
     """
-    logits = 1 << 27
-    if weight_VD.device.type == "cpu":
-        new = kind == weight_VD.dtype == torch.float32 and fast_onednn()
-        logits = 1 << (24 if kind.itemsize <= weight_VD.dtype.itemsize and not new else 23)
-    return max(16, logits // len(weight_VD))
+    on_cpu = weight_VD.device.type == "cpu"
+    return max(16, (_BLOCK // kind.itemsize if on_cpu else 1 << 27) // len(weight_VD))
