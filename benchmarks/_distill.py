@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from benchmarks._distill_job import LANGUAGE, OPTIMIZER, Job, Outcome
+from orchestrator.allocator import kept_memory
 from orchestrator.config.base import PluginSpec
 from orchestrator.config.recipe import TrainingConfig
 from orchestrator.environment import Environment
@@ -35,6 +36,7 @@ from orchestrator.training.step import Clock, train_step
 from orchestrator.training.strategies.single import Single
 
 
+@kept_memory()  # as every training
 def train_ours(job: Job) -> Outcome:
     """Our step with strategy `single`: reading blocks, forward, backward, update."""
     config, env = TrainingConfig(precision=job.precision, micro_batch=job.batch), Environment(work=Path(job.folder))

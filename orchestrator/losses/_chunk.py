@@ -13,6 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from orchestrator.allocator import BLOCK
 from orchestrator.heads import Head, capped
 from orchestrator.losses import native
 from orchestrator.losses._base import FLOOR, SoftLoss, row_dot
@@ -21,8 +22,8 @@ from orchestrator.products import by_onednn, product
 
 _SLICE = 1 << 17
 """Logits of a slice on the CPU: half a megabyte in fp32, which the second cache of a core holds."""
-_BLOCK = (32 << 20) - (1 << 12)
-"""Bytes of a chunk's logits on the CPU: the most that glibc keeps when they are freed, less what it adds."""
+_BYTES = BLOCK - (1 << 12)
+"""Of a chunk's logits on the CPU: glibc adds a few, and hands smaller blocks out again."""
 _TILE = 1 << 21
 """Weights of a head that are widened at once: eight megabytes in fp32, little beside a head of 32,000 tokens."""
 
@@ -247,4 +248,4 @@ def default_chunk(weight_VD: Tensor, kind: torch.dtype) -> int:
     which clears them: a tenth of a step's time.
     """
     on_cpu = weight_VD.device.type == "cpu"
-    return max(16, (_BLOCK // kind.itemsize if on_cpu else 1 << 27) // len(weight_VD))
+    return max(16, (_BYTES // kind.itemsize if on_cpu else 1 << 27) // len(weight_VD))

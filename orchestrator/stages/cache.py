@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from orchestrator.allocator import kept_memory
 from orchestrator.artifacts import write_json
 from orchestrator.config.base import build, plugin_of
 from orchestrator.disk import disk_errors, link_or_copy
@@ -165,7 +166,7 @@ def _record(shard: _Shard) -> Iterator[dict[str, Tensor]]:
         rows = np.stack([np.full_like(numbers, language), numbers], axis=1)
         inputs = torch.from_numpy(blocks.gather(rows)[:, :-1]).to(device)
         seeds = [int(np.random.SeedSequence([stage.seed, *row]).generate_state(1)[0]) for row in rows.tolist()]
-        with torch.no_grad(), autocast(device, stage.precision):
+        with kept_memory(), torch.no_grad(), autocast(device, stage.precision):
             states = teacher.states(inputs, torch.from_numpy(rows))
         yield {name: tensor.cpu() for name, tensor in source.record(states, seeds).items()}
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
+from orchestrator.allocator import kept_memory
 from orchestrator.artifacts import write_json
 from orchestrator.config.recipe import EvaluationConfig
 from orchestrator.environment import Environment, serial_map
@@ -194,6 +195,7 @@ class _Job:
     seed: int
 
 
+@kept_memory()
 def _evaluate(job: _Job) -> tuple[dict[str, NDArray[np.float64]], list[str]]:
     """Losses by model, and what the teacher or the language's own expert writes after the prompts."""
     from orchestrator.evaluation.aligned import aligned_losses

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from orchestrator.allocator import kept_memory
 from orchestrator.artifacts import write_json
 from orchestrator.config.base import build
 from orchestrator.config.recipe import TrainingConfig
@@ -72,6 +73,7 @@ class Outcome:
     validations: Mapping[str, int]
 
 
+@kept_memory()
 def train(task: Task, env: Environment) -> Outcome:
     """Train from the newest checkpoint in ``env.work`` to the end; every worker calls it.
 
