@@ -57,6 +57,17 @@ def pretrained(found: Mapping[str, Any]) -> Table:
     return ["language", "teacher", "its expert"], lines
 
 
+def fast(loss: Mapping[str, Any], distill: Mapping[str, Any]) -> Table:
+    """The loss and the step of distillation on a processor that is fast in bf16: heading and rows."""
+    lines = []
+    for bench, found, metrics in (("loss", loss, ("time", "peak memory")), ("distill", distill, ("speed",))):
+        for row in found["rows"]:
+            if row["metric"] in metrics:
+                sides = (f"{row[side]:,.4g} {row['unit']}" for side in ("ours", "baseline"))
+                lines.append([f"`{bench}`: {row['case']}: {row['metric']}", *sides, f"{row['ratio']:.2f}"])
+    return ["what", "ours", "baseline", "ratio"], lines
+
+
 def alone(found: Mapping[str, Any]) -> Table:
     """Students of a pretrained teacher beside cross-entropy alone, by language: heading and rows."""
     rows, lines = by_case(found), []

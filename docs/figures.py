@@ -230,6 +230,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "study": study,
     "study-verdicts": verdicts,
     "speed": speed,
+    "speed-fast": lambda: table(*benches.fast(*(results(f"speed/{name}.json") for name in ("loss", "distill")))),
     "overhead": lambda: table(*benches.overhead([results(f"overhead/{name}.json") for name in ("bench", "parts")])),
     "consumers": consumers,
     "alignment": lambda: table(*benches.alignment(*(results(f"alignment/{name}.json") for name in ("bench", "alone")))),

@@ -121,8 +121,8 @@ class _Run:
         self.checkpoints = Checkpoints(env.work / "checkpoints", task.fingerprint)
         self.held_out = {language: self._held_out(language) for language in validated}
         self.optimizer = build("training.optimizers", config.optimizer)
-        agree_on_arithmetic(self.device, config.precision, env.rank, env.world_size)
         self.handle, self.progress = self._resume()
+        agree_on_arithmetic(self.device, config.precision, env.rank, env.world_size)
         self.saved = self.progress.step or None
         self.leaving = Leaving(env, self.device)
         self.history = LossHistory(task.objective.window(self.steps))
