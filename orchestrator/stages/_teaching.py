@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,12 +34,17 @@ def teacher_model(
     from orchestrator.models.quick import narrow, quicken
     from orchestrator.teacher import TeacherModel
 
+    @cache  # each way through all modules is taken once, not in each batch
+    def prepare(model: nn.Module, context: int, device: str, low: torch.dtype | None) -> None:
+        if low is not None:
+            narrow(model, low)
+        if device == "cpu":
+            quicken(model, context, bf16=low is not None)
+
     def states(model: nn.Module, ids_BT: Tensor) -> Tensor:
         device = ids_BT.device.type
-        if torch.is_autocast_enabled(device):
-            narrow(model, torch.get_autocast_dtype(device))
-        if device == "cpu":  # again changes nothing
-            quicken(model, ids_BT.shape[1], bf16=torch.is_autocast_enabled(device))
+        low = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+        prepare(model, ids_BT.shape[1], device, low)
         return hidden_states(model, ids_BT)
 
     load, kept = partial(load_model, folder / "model", device), kept_tokens(blocks)

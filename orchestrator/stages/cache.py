@@ -161,14 +161,15 @@ def _record(shard: _Shard) -> Iterator[dict[str, Tensor]]:
     language = blocks.languages.index(stage.language)
     teacher = _teacher(shard.digest, shard.device, stage.language, tuple(shard.inputs.items()), stage.precision)
     size = max(1, BATCH_TOKENS[device.type] // blocks.context)
-    for first in range(shard.first, shard.first + shard.blocks, size):
-        numbers = np.arange(first, min(first + size, shard.first + shard.blocks))
-        rows = np.stack([np.full_like(numbers, language), numbers], axis=1)
-        inputs = torch.from_numpy(blocks.gather(rows)[:, :-1]).to(device)
-        seeds = [int(np.random.SeedSequence([stage.seed, *row]).generate_state(1)[0]) for row in rows.tolist()]
-        with kept_memory(), torch.no_grad(), autocast(device, stage.precision):
-            states = teacher.states(inputs, torch.from_numpy(rows))
-        yield {name: tensor.cpu() for name, tensor in source.record(states, seeds).items()}
+    with kept_memory():
+        for first in range(shard.first, shard.first + shard.blocks, size):
+            numbers = np.arange(first, min(first + size, shard.first + shard.blocks))
+            rows = np.stack([np.full_like(numbers, language), numbers], axis=1)
+            inputs = torch.from_numpy(blocks.gather(rows)[:, :-1]).to(device)
+            seeds = [int(np.random.SeedSequence([stage.seed, *row]).generate_state(1)[0]) for row in rows.tolist()]
+            with torch.no_grad(), autocast(device, stage.precision):
+                states = teacher.states(inputs, torch.from_numpy(rows))
+            yield {name: tensor.cpu() for name, tensor in source.record(states, seeds).items()}
 
 
 @lru_cache(maxsize=1)
