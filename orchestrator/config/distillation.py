@@ -33,6 +33,9 @@ class DistillationConfig(Section):
     """Alpha and beta at each step."""
     teacher: plugin_of("teacher", "live") = PluginSpec(type="live")  # type: ignore[valid-type]
     """Where the teacher's distributions come from: `live`, or a cache that is written once for all trainings."""
+    cache: Literal["whole", "drawn"] = "whole"
+    """Text that a cache is written for: `whole` serves every training, of any length and seed; `drawn` is what these
+    experts' trainings draw, which is sooner written where `tokens` is a small part of the text."""
     positions: float = Field(1.0, gt=0, le=1)
     """Share of the positions that the soft loss is computed at, drawn anew in each step and scaled by its inverse: the
     same in expectation, with less of the teacher's head to compute. Cross-entropy is computed at all."""

@@ -247,6 +247,16 @@ class Recipe(Section):
         return self
 
     @model_validator(mode="after")
+    def _caches_of_one_training(self) -> Recipe:
+        if self.experts.distillation.cache == "drawn":
+            where = "experts.distillation.cache: drawn"
+            if build("models.setups", self.setup).joint:
+                raise ValueError(f"{where}: experts of {self.setup.type} are trained together; set cache: whole")
+            if self.study is not None:
+                raise ValueError(f"{where}: the trainings of a study share their caches; set cache: whole")
+        return self
+
+    @model_validator(mode="after")
     def _two_tokenizers(self) -> Recipe:
         if self.experts.distillation.alignment is None:
             return self

@@ -13,7 +13,7 @@ from orchestrator.config.recipe import Recipe, TokenizerConfig, TrainingConfig
 from orchestrator.stages.alignment import AlignmentStage
 from orchestrator.stages.base import Stage
 from orchestrator.stages.blocks import BlocksStage
-from orchestrator.stages.cache import CacheStage
+from orchestrator.stages.cache import CacheStage, Draw
 from orchestrator.stages.corpus import CorpusStage
 from orchestrator.stages.evaluation import EvaluationStage
 from orchestrator.stages.expert import ExpertStage
@@ -129,8 +129,11 @@ def _teaching(recipe: Recipe) -> Iterator[Step]:
     own = {} if vocabulary is None else {name: f"vocabulary-{name}" for name in recipe.corpus.languages}
     for language, name in own.items():
         yield Step(name, VocabularyStage(language=language, vocabulary=vocabulary), DATA)
+    drawn = Draw.of(recipe.experts.training, expert_seed(recipe)) if distillation.cache == "drawn" else None
     for language in recipe.corpus.languages if distillation.cached else ():
-        stage = CacheStage(language=language, teacher=distillation.teacher, precision=precision, seed=seed)
+        stage = CacheStage(
+            language=language, teacher=distillation.teacher, precision=precision, seed=seed, drawn=drawn
+        )
         beside = [name for name in (own.get(language), aligned.get(f"alignment-{language}")) if name]
         inputs = {"blocks": "blocks", "teacher": "teacher", **{name: name for name in beside}}
         yield Step(f"cache-{language}", stage, inputs)

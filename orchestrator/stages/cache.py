@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+import numpy as np
+
 from orchestrator.allocator import kept_memory
 from orchestrator.artifacts import write_json
-from orchestrator.config.base import build, plugin_of
+from orchestrator.config.base import Section, build, plugin_of
+from orchestrator.config.recipe import TrainingConfig
 from orchestrator.disk import disk_errors, link_or_copy
 from orchestrator.environment import Environment, serial_map
 from orchestrator.errors import ResourceError
 from orchestrator.stages._kept import open_blocks
 from orchestrator.stages._teaching import cache_identity, teacher_facts, teacher_model
 from orchestrator.stages.base import Cost, Expected, Stage
+from orchestrator.tokens.batches import BatchOrder
 from orchestrator.tokens.blocks import TokenBlocks
 
 if TYPE_CHECKING:
@@ -35,12 +39,44 @@ PARALLEL_FLOPS = 2e12
 """With less to compute, starting processes that import torch takes longer than computing here."""
 
 
+class Draw(Section):
+    """What decides which blocks a training of one language draws."""
+
+    tokens: int | None
+    """To train on."""
+    epochs: float
+    """Passes over the data where `tokens` is null."""
+    batch_tokens: int
+    """Of an optimizer step."""
+    sampling: Literal["mixed", "balanced", "by_language"]
+    """How batches draw."""
+    seed: int
+    """Of the order."""
+
+    @classmethod
+    def of(cls, training: TrainingConfig, seed: int) -> Draw:
+        """Of a training with a seed."""
+        own = {name: getattr(training, name) for name in cls.model_fields if name != "seed"}
+        return cls(**own, seed=seed)
+
+    def blocks(self, of: TokenBlocks, language: str) -> Sequence[int]:
+        """Indices of the blocks drawn, ascending."""
+        order = BatchOrder(of, (language,), self.batch_tokens // of.context, self.seed, self.sampling)
+        found: list[int] = order.drawn(language, order.steps_for(self.tokens, self.epochs)).tolist()
+        return found
+
+    def share(self, tokens: int) -> float:
+        """Of so many tokens, which share it draws, about."""
+        return min(1.0, self.epochs if self.tokens is None else self.tokens / max(tokens, 1))
+
+
 class CacheStage(Stage):
     """Runs the teacher over a language's training blocks, in parallel, and keeps what its source asks for.
 
     Reads `blocks` and `teacher`; `vocabulary-<language>` where experts have some of the tokens; `alignment-<language>`
     where the teacher has others.
-    Writes `cache.json` and `shard-00000.safetensors` …; a killed attempt goes on with the shards it lacks.
+    Writes `cache.json` and `shard-00000.safetensors` …, and `drawn.npy` where it is not of all blocks; a killed attempt
+    goes on with the shards it lacks.
     """
 
     accelerated: ClassVar[bool] = True
@@ -53,6 +89,8 @@ class CacheStage(Stage):
     """Arithmetic of the teacher's forward pass."""
     seed: int
     """Seed of samples."""
+    drawn: Draw | None = None
+    """The training whose blocks it is for; null: all blocks."""
 
     def run(self, inputs: Mapping[str, Path], out: Path, env: Environment) -> None:
         """See :class:`orchestrator.stages.base.Stage`.
@@ -61,13 +99,14 @@ class CacheStage(Stage):
             ModelError: the teacher has another vocabulary than the blocks.
             ResourceError: no space.
         """
-        from orchestrator.teacher import ABOUT
+        from orchestrator.teacher import ABOUT, DRAWN
 
         blocks = open_blocks(inputs, "train", self.language)
-        shards = self._shards(inputs, blocks, env)
+        numbers = self._numbers(blocks)
+        shards = self._shards(inputs, blocks, numbers, env)
         needed = sum(shard.bytes for shard in shards if not shard.path.exists())
         _check_space(env.work, needed)
-        tokens = blocks.count(self.language) * blocks.context
+        tokens = len(numbers) * blocks.context
         flops = 2.0 * int(teacher_facts(inputs["teacher"])["parameters"]) * tokens
         run = env.map if env.device == "cpu" and flops >= PARALLEL_FLOPS else serial_map  # a GPU is this process's
         for done, shard in enumerate(run(_write, shards), 1):
@@ -77,10 +116,13 @@ class CacheStage(Stage):
         with disk_errors(out):
             for shard in shards:
                 link_or_copy(shard.path, out / shard.path.name)
+            if self.drawn is not None:
+                np.save(out / DRAWN, np.asarray(numbers, dtype=np.int64))
         about = {
             "identity": cache_identity(self.teacher, inputs["teacher"], blocks, self.language),
-            "blocks": blocks.count(self.language),
-            "blocks_per_shard": shards[0].blocks,
+            "blocks": len(numbers),
+            "drawn": self.drawn is not None,
+            "blocks_per_shard": len(shards[0].numbers),
             "bytes": sum(shard.bytes for shard in shards),
         }
         write_json(out / ABOUT, about)
@@ -96,22 +138,30 @@ class CacheStage(Stage):
         if folder is not None:
             blocks = TokenBlocks.open(folder, "train")
             tokens = blocks.count(self.language) * blocks.context
+        tokens = tokens if self.drawn is None else round(self.drawn.share(tokens) * tokens)
         return Cost(tokens=tokens, flops=2.0 * teacher.parameters * tokens, disk_bytes=per_token * tokens)
 
-    def _shards(self, inputs: Mapping[str, Path], blocks: TokenBlocks, env: Environment) -> list[_Shard]:
+    def _numbers(self, blocks: TokenBlocks) -> Sequence[int]:
+        """Indices of the blocks that it is of."""
+        if self.drawn is None:
+            return range(blocks.count(self.language))
+        return self.drawn.blocks(blocks, self.language)
+
+    def _shards(
+        self, inputs: Mapping[str, Path], blocks: TokenBlocks, numbers: Sequence[int], env: Environment
+    ) -> list[_Shard]:
         """The parts of the work: the same however many workers there are."""
         from orchestrator.models import hidden_width
         from orchestrator.teacher import shard_name
 
         width = hidden_width(inputs["teacher"] / "model")
         per_token = build("teacher", self.teacher).bytes_per_token(width, blocks.vocab_size)
-        count, per_block = blocks.count(self.language), per_token * blocks.context
+        count, per_block = len(numbers), per_token * blocks.context
         size = max(1, min(SHARD_BYTES // per_block, -(-count // SHARDS)))
         return [
             _Shard(
                 path=env.work / "shards" / shard_name(number),
-                first=first,
-                blocks=min(size, count - first),
+                numbers=numbers[first : first + size],
                 bytes=per_block * min(size, count - first),
                 stage=self,
                 digest=str(teacher_facts(inputs["teacher"])["weights_sha256"]),
@@ -124,11 +174,10 @@ class CacheStage(Stage):
 
 @dataclass(frozen=True)
 class _Shard:
-    """One shard to write: `blocks` of them from `first` on. Small enough to send anywhere."""
+    """One shard to write: of blocks by their numbers. Small enough to send anywhere."""
 
     path: Path
-    first: int
-    blocks: int
+    numbers: Sequence[int]
     bytes: int
     stage: CacheStage
     digest: str
@@ -142,7 +191,7 @@ def _write(shard: _Shard) -> _Shard:
 
     from orchestrator.teacher import Shard, write_shard
 
-    if Shard(shard.path).whole(shard.blocks):
+    if Shard(shard.path).whole(len(shard.numbers)):
         return shard
     batches = list(_record(shard))
     write_shard(shard.path, {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]})
@@ -151,7 +200,6 @@ def _write(shard: _Shard) -> _Shard:
 
 def _record(shard: _Shard) -> Iterator[dict[str, Tensor]]:
     """What the source keeps of each batch of the shard's blocks, on the CPU."""
-    import numpy as np
     import torch
 
     from orchestrator.training.device import autocast
@@ -162,8 +210,8 @@ def _record(shard: _Shard) -> Iterator[dict[str, Tensor]]:
     teacher = _teacher(shard.digest, shard.device, stage.language, tuple(shard.inputs.items()), stage.precision)
     size = max(1, BATCH_TOKENS[device.type] // blocks.context)
     with kept_memory():
-        for first in range(shard.first, shard.first + shard.blocks, size):
-            numbers = np.arange(first, min(first + size, shard.first + shard.blocks))
+        for first in range(0, len(shard.numbers), size):
+            numbers = np.array(shard.numbers[first : first + size])
             rows = np.stack([np.full_like(numbers, language), numbers], axis=1)
             inputs = torch.from_numpy(blocks.gather(rows)[:, :-1]).to(device)
             seeds = [int(np.random.SeedSequence([stage.seed, *row]).generate_state(1)[0]) for row in rows.tolist()]

@@ -9,11 +9,12 @@ from orchestrator.teacher._base import (
     TeacherSource,
     TeacherStates,
 )
-from orchestrator.teacher._cache import ABOUT, Cache, Shard, shard_name, write_shard
+from orchestrator.teacher._cache import ABOUT, DRAWN, Cache, Shard, shard_name, write_shard
 from orchestrator.teacher._kept import KeptTokens
 
 __all__ = [
     "ABOUT",
+    "DRAWN",
     "AlignedTokens",
     "Cache",
     "CachedTeacherSource",

@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import xxhash
 from safetensors import SafetensorError, safe_open
@@ -23,6 +24,8 @@ from orchestrator.disk import disk_errors
 from orchestrator.errors import ArtifactError
 
 ABOUT = "cache.json"
+DRAWN = "drawn.npy"
+"""Numbers of the blocks that a cache is of, ascending, where it is not of all."""
 _DIGESTS = "digests"
 
 
@@ -42,8 +45,9 @@ class Cache:
         try:
             about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
             found, self._per_shard = about["identity"], int(about["blocks_per_shard"])
+            self._drawn = np.load(folder / DRAWN, mmap_mode="r") if about.get("drawn") else None
         except (OSError, ValueError, KeyError, TypeError):
-            raise _unusable(folder, f"is damaged: {ABOUT} can't be read") from None
+            raise _unusable(folder, f"is damaged: {ABOUT} or {DRAWN} can't be read") from None
         for name, value in identity.items():
             if found.get(name) != value:
                 raise _unusable(folder, f"is of another {name}: {found.get(name)}, not {value}")
@@ -53,12 +57,22 @@ class Cache:
         """The tensors [T, …] of a block.
 
         Raises:
-            ArtifactError: it is damaged.
+            ArtifactError: it is damaged, or the cache is not of this block.
         """
-        number, row = divmod(index, self._per_shard)
+        number, row = divmod(self._place(index), self._per_shard)
         if number not in self._shards:
             self._shards[number] = Shard(self.folder / shard_name(number))
         return self._shards[number].block(row)
+
+    def _place(self, index: int) -> int:
+        """Where a block is among those that the cache is of."""
+        if self._drawn is None:
+            return index
+        place = int(np.searchsorted(self._drawn, index))
+        if place == len(self._drawn) or self._drawn[place] != index:
+            what = f"is of what another training draws, without block {index}"
+            raise _unusable(self.folder, what, "set experts.distillation.cache=whole")
+        return place
 
 
 class Shard:
@@ -144,6 +158,5 @@ def _digest(tensors: Mapping[str, Tensor]) -> int:
     return hasher.intdigest() - (1 << 63)
 
 
-def _unusable(where: Path, what: str) -> ArtifactError:
-    fix = "write it again: mome run RECIPE --force caches"
+def _unusable(where: Path, what: str, fix: str = "write it again: mome run RECIPE --force caches") -> ArtifactError:
     return ArtifactError(f"the teacher cache {what}", str(where), fix)

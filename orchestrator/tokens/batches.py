@@ -76,6 +76,16 @@ class BatchOrder:
             blocks = tokens / self.blocks.context
         return max(1, math.ceil(blocks / self.batch_blocks - 1e-9))
 
+    def drawn(self, language: str, steps: int) -> np.ndarray:
+        """Which blocks of a language the first steps see: their indices, ascending, int64 [blocks]."""
+        index, seen = self.blocks.languages.index(language), np.zeros(self.blocks.count(language), dtype=bool)
+        for step in range(steps):
+            rows = self.rows(step)
+            seen[rows[rows[:, 0] == index, 1]] = True
+            if seen.all():
+                break
+        return np.flatnonzero(seen)
+
     def _mixed(self, slots: np.ndarray) -> np.ndarray:
         ends = np.cumsum([self.blocks.count(language) for language in self.languages])
         drawn = _sequence(self.seed, "mixed", int(ends[-1]), slots)

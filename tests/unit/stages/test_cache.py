@@ -19,7 +19,7 @@ from orchestrator.models import build_model, hidden_states, load_model
 from orchestrator.stages import cache
 from orchestrator.stages._teaching import cache_identity
 from orchestrator.stages.base import Expected
-from orchestrator.stages.cache import CacheStage
+from orchestrator.stages.cache import CacheStage, Draw
 from orchestrator.stages.expert import ExpertStage
 from orchestrator.teacher import ABOUT, Cache
 from orchestrator.teacher._cache import read_rows
@@ -228,3 +228,45 @@ def test_the_cost_is_one_forward_pass_and_what_it_writes(trained):
     assert cost.tokens == TokenBlocks(trained["blocks"], "train").count("fr") * 16
     assert cost.flops == 2 * sum(parameter.numel() for parameter in model.parameters()) * cost.tokens
     assert cost.disk_bytes == 26 * cost.tokens
+
+
+@pytest.mark.parametrize("kind", ["hidden_cache", "sampled_cache"])
+def test_a_cache_of_what_is_drawn_trains_the_same_expert(kind, trained, tmp_path):
+    what = expert(kind)
+    draw = Draw.of(what.experts.training, what.seed)
+    few = stage(kind).model_copy(update={"drawn": draw})
+    folders = [write(each, trained, tmp_path / name) for name, each in (("whole", stage(kind)), ("drawn", few))]
+    ends = [losses(what, {**trained, "cache-fr": folder}, tmp_path / f"expert-{folder.name}") for folder in folders]
+    assert ends[0] == pytest.approx(ends[1], rel=1e-5)
+    whole, drawn = (json.loads((folder / ABOUT).read_text()) for folder in folders)
+    assert drawn["blocks"] == len(draw.blocks(TokenBlocks.open(trained["blocks"], "train"), "fr"))
+    assert drawn["blocks"] < whole["blocks"]
+    assert drawn["bytes"] / whole["bytes"] == drawn["blocks"] / whole["blocks"]
+
+
+def test_a_cache_of_what_is_drawn_is_not_read_for_other_blocks(trained, tmp_path):
+    draw = Draw.of(expert("hidden_cache").experts.training, 1)
+    what = stage().model_copy(update={"drawn": draw})
+    found = opened(what, trained, write(what, trained, tmp_path / "out"))
+    blocks = TokenBlocks.open(trained["blocks"], "train")
+    drawn = draw.blocks(blocks, "fr")
+    other = next(index for index in range(blocks.count("fr")) if index not in drawn)
+    assert found.block(drawn[-1])["hidden"].shape == (blocks.context, 16)
+    with pytest.raises(ArtifactError, match=f"another training draws, without block {other}") as caught:
+        found.block(other)
+    assert "cache=whole" in caught.value.fix
+    with pytest.raises(ArtifactError, match="another training draws"):
+        found.block(blocks.count("fr"))
+
+
+def test_what_is_drawn_counts_in_the_plan(trained):
+    blocks = TokenBlocks.open(trained["blocks"], "train")
+    tokens = blocks.count("fr") * blocks.context
+    draw = Draw(tokens=tokens // 4, epochs=3, batch_tokens=128, sampling="mixed", seed=1)
+    expected = Expected(
+        vocab_size=60, context=16, languages=2, tokens_per_language=None, teacher=PluginSpec(type="gpt2_nano")
+    )
+    whole, few = (each.cost(trained, expected) for each in (stage(), stage().model_copy(update={"drawn": draw})))
+    assert few.tokens == pytest.approx(whole.tokens / 4, abs=1)
+    assert few.flops == pytest.approx(whole.flops / 4, rel=1e-3)
+    assert Draw(tokens=None, epochs=0.5, batch_tokens=128, sampling="mixed", seed=1).share(1000) == 0.5

@@ -150,3 +150,12 @@ def test_refusals() -> None:
         order({"en": 10}, 0, "mixed")
     with pytest.raises(ArtifactError):
         order({"en": 10}, 4, "mixed", languages=("xx",))
+
+
+@given(block_counts, st.integers(1, 9), st.integers(0, 12), st.sampled_from(SAMPLINGS))
+@settings(max_examples=60, deadline=None)
+def test_what_is_drawn_is_what_the_steps_show(counts: dict[str, int], batch: int, steps: int, sampling: str) -> None:
+    plan = order(counts, batch, sampling, seed=3)
+    for index, language in enumerate(counts):
+        seen = {row for step in range(steps) for of, row in plan.rows(step).tolist() if of == index}
+        assert plan.drawn(language, steps).tolist() == sorted(seen)
