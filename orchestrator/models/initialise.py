@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
 
 from orchestrator.errors import ModelError
+from orchestrator.models.narrowing import narrow
 
 
 def initialise_from_teacher(student: nn.Module, teacher: nn.Module) -> None:
     """Copy the teacher's embeddings, final norm, head and every k-th layer, evenly spaced (DistilBERT, 1910.01108).
 
-    With half as many layers these are the teacher's layers 0, 2, 4, …
+    With half as many layers these are the teacher's layers 0, 2, 4, … A narrower student gets the larger part of each,
+    see :mod:`orchestrator.models.narrowing`.
 
     Args:
         student: overwritten.
-        teacher: of the same architecture and width, with at least as many layers; left alone.
+        teacher: of the same architecture, with at least the student's width and layers; left alone.
 
     Raises:
         ModelError: the two don't fit.
@@ -24,18 +27,24 @@ def initialise_from_teacher(student: nn.Module, teacher: nn.Module) -> None:
     sources, targets = _layers(teacher), _layers(student)
     if len(targets) > len(sources):
         raise ModelError(f"the student has {len(targets)} layers, its teacher only {len(sources)}", where=_WHERE)
+    if type(student) is not type(teacher):
+        what = f"the student is a {type(student).__name__}, its teacher a {type(teacher).__name__}"
+        raise ModelError(what, where=_WHERE, fix="use one architecture for both")
+    layers = {layer: sources[index * len(sources) // len(targets)] for index, layer in enumerate(targets)}
+    if _width(student) != _width(teacher):
+        narrow(student, teacher, layers)
+    else:
+        _copy(student, teacher, layers)
+
+
+def _copy(student: nn.Module, teacher: nn.Module, layers: Mapping[nn.Module, nn.Module]) -> None:
     weights = {
         name: value for name, value in teacher.state_dict().items() if not name.startswith(_layers_name(teacher))
     }
-    missing = [
-        name for name in student.state_dict() if not name.startswith(_layers_name(student)) and name not in weights
-    ]
-    if missing:
-        raise ModelError(f"the teacher has no {missing[0]}", where=_WHERE, fix="use one architecture for both")
     try:
         student.load_state_dict(weights, strict=False)
-        for index, layer in enumerate(targets):
-            layer.load_state_dict(sources[index * len(sources) // len(targets)].state_dict())
+        for layer, source in layers.items():
+            layer.load_state_dict(source.state_dict())
     except RuntimeError as error:
         detail = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
         raise ModelError(
@@ -43,6 +52,11 @@ def initialise_from_teacher(student: nn.Module, teacher: nn.Module) -> None:
             where=_WHERE,
             fix="use the same width and context",
         ) from None
+
+
+def _width(model: nn.Module) -> int:
+    config: Any = model.config
+    return int(config.hidden_size)
 
 
 _WHERE = "initialise_from_teacher"

@@ -131,9 +131,7 @@ def _teaching(recipe: Recipe) -> Iterator[Step]:
         yield Step(name, VocabularyStage(language=language, vocabulary=vocabulary), DATA)
     drawn = Draw.of(recipe.experts.training, expert_seed(recipe)) if distillation.cache == "drawn" else None
     for language in recipe.corpus.languages if distillation.cached else ():
-        stage = CacheStage(
-            language=language, teacher=distillation.teacher, precision=precision, seed=seed, drawn=drawn
-        )
+        stage = CacheStage(language=language, teacher=distillation.teacher, precision=precision, seed=seed, drawn=drawn)
         beside = [name for name in (own.get(language), aligned.get(f"alignment-{language}")) if name]
         inputs = {"blocks": "blocks", "teacher": "teacher", **{name: name for name in beside}}
         yield Step(f"cache-{language}", stage, inputs)
