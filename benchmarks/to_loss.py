@@ -58,22 +58,29 @@ class ToLoss:
     a Hugging Face Trainer with dense losses (CE and reverse KL at 0.5 each) and TRL's GKDTrainer (reverse KL), both
     from random weights with the teacher live; optimizer (Muon), schedule, blocks and their order are ours, and of
     `rates` the Trainer's best counts. Ours train on growing shares of its tokens, each a whole training with its
-    schedule, until one ends with a loss as low: forward KL from the teacher's layers, and what each part of that is
-    worth. A cache is counted as written before, with a fourth of its writing (shared by four), and with all of it. Only
-    optimizer steps and the writing count: no start of a process, no validation.
+    schedule, until one ends with a loss as low: forward KL from the teacher's weights, and what each part of that is
+    worth. Text is read three times, as in the paper. A cache is counted as written before, with a fourth of its writing
+    (shared by four), and with all of it. Only optimizer steps and the writing count: no start of a process, no
+    validation.
     """
 
-    vocab: int = 4096
+    vocab: int = 8192
     context: int = 128
-    student_layers: int = 2
-    teacher_layers: int = 4
-    width: int = 192
-    heads: int = 3
-    teacher_tokens: int = 200_000
-    tokens: int = 65_536
+    student_layers: int = 3
+    student_width: int = 192
+    teacher_layers: int = 12
+    teacher_width: int = 384
+    head_width: int = 64
+    teacher_tokens: int = 300_000
+    tokens: int = 131_072
+    passes: float = 3.0
+    """How often the Trainer reads its text."""
     batch: int = 8
     rates: tuple[float, ...] = (8e-3, 1.6e-2)
     rate: float = 8e-3
+    """Of ours from random weights."""
+    begun_rate: float = 4e-3
+    """Of ours from the teacher's."""
     teachers_rate: float = 4e-3
     shares: tuple[float, ...] = (1 / 16, 1 / 8, 1 / 6, 1 / 4, 1 / 3, 2 / 5, 1 / 2, 3 / 4, 1.0)
     precision: str = "bf16"
@@ -106,8 +113,8 @@ class ToLoss:
                 "seed": 1,
                 "corpus": {"languages": {code: {"source": "miniwiki"} for code in (LANGUAGE, "fr", "de")}},
                 "tokenizer": {"vocab_size": self.vocab},
-                "blocks": {"context": self.context},
-                "teacher": {"model": gpt2(self.teacher_layers, self.width, self.heads), "training": self._teaching()},
+                "blocks": {"context": self.context, "balance": {"tokens_per_language": round(self.tokens / self.passes)}},
+                "teacher": {"model": self.teacher, "training": self._teaching()},
                 "experts": {"model": self.student},
             }
         )
@@ -126,7 +133,12 @@ class ToLoss:
     @property
     def student(self) -> dict[str, Any]:
         """Its architecture."""
-        return gpt2(self.student_layers, self.width, self.heads)
+        return gpt2(self.student_layers, self.student_width, self.student_width // self.head_width)
+
+    @property
+    def teacher(self) -> dict[str, Any]:
+        """Its architecture."""
+        return gpt2(self.teacher_layers, self.teacher_width, self.teacher_width // self.head_width)
 
 
 @dataclass(frozen=True)
@@ -197,7 +209,10 @@ class _Race:
             yield single(case, "operations", "TFLOP", operations / 1e12, self._flops("live", self.bench.tokens) / 1e12)
 
     def _ours(self, way: _Way, tokens: int) -> Contender:
-        return replace(self._contender(tokens), source=way.source, soft=way.soft, initialise=way.initialise)
+        rate = self.bench.begun_rate if way.initialise == "teacher" else self.bench.rate
+        return replace(
+            self._contender(tokens), source=way.source, soft=way.soft, initialise=way.initialise, rate=rate
+        )
 
     def _contender(self, tokens: int) -> Contender:
         bench = self.bench
@@ -224,8 +239,7 @@ class _Race:
     @cached_property
     def _sizes(self) -> tuple[Any, Any]:
         bench = self.bench
-        teacher = gpt2(bench.teacher_layers, bench.width, bench.heads)
         student, taught = (
-            counts(PluginSpec(**model), bench.vocab, bench.context) for model in (bench.student, teacher)
+            counts(PluginSpec(**model), bench.vocab, bench.context) for model in (bench.student, bench.teacher)
         )
         return student, taught

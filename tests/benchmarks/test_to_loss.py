@@ -52,7 +52,7 @@ def test_rows_tell_the_shortest_training_that_ends_as_low(monkeypatch: pytest.Mo
                 return Trained(0.0, 8.0, 8.0)
             if each.way == "trainer":
                 return Trained(5.0, 100.0, 100.0)
-            return Trained(6.0 - 4.0 * each.tokens / 65_536, each.tokens / 4096, each.tokens / 4096)
+            return Trained(6.0 - 4.0 * each.tokens / 131_072, each.tokens / 8192, each.tokens / 8192)
 
         return [[one(each) for each in group] for group in groups]
 
