@@ -25,7 +25,7 @@ from orchestrator.config.base import PluginSpec
 from orchestrator.config.recipe import DistillationConfig, ExpertsConfig, TrainingConfig
 from orchestrator.environment import Environment
 from orchestrator.errors import ResourceError
-from orchestrator.stages.cache import CacheStage
+from orchestrator.stages.cache import CacheStage, Draw
 from orchestrator.stages.expert import ExpertStage
 from orchestrator.tokens.batches import BatchOrder
 from orchestrator.tokens.blocks import TokenBlocks
@@ -43,7 +43,7 @@ class Contender:
     """What to train, and how.
 
     Attributes:
-        way: "ours", "trainer", "trl"; "cache" writes the teacher's cache.
+        way: "ours", "trainer", "trl"; "cache" writes the teacher's cache, "drawn" one of what the tokens draw.
         folder: has `blocks`, `tokenizer`, `teacher`, and `cache-…` where they were written.
         student: architecture.
         tokens, batch: to learn from, and blocks of an optimizer step.
@@ -131,32 +131,39 @@ def train_ours(contender: Contender) -> Trained:
 
 
 def _experts(contender: Contender) -> ExpertsConfig:
-    training = TrainingConfig(
-        tokens=contender.tokens,
-        batch_tokens=contender.batch * contender.blocks.context,
-        micro_batch=contender.batch,
-        optimizer=PluginSpec(type="muon", lr=contender.rate),
-        precision=contender.precision,
-        eval_every=10**6,
-        eval_blocks=VALIDATED,
-        checkpoint_every=10**6,
-        publish="last",
-    )
     distillation = DistillationConfig(
         soft=PluginSpec(type=contender.soft),
         teacher=PluginSpec(type=contender.source),
         schedule=PluginSpec(type="fixed"),
     )
-    student, initialise = PluginSpec(**contender.student), contender.initialise
-    return ExpertsConfig(model=student, training=training, distillation=distillation, initialise=initialise)
+    return ExpertsConfig(
+        model=PluginSpec(**contender.student),
+        training=_training(contender),
+        distillation=distillation,
+        initialise=contender.initialise,  # type: ignore[arg-type]
+    )
+
+
+def _training(contender: Contender) -> TrainingConfig:
+    return TrainingConfig(
+        tokens=contender.tokens,
+        batch_tokens=contender.batch * contender.blocks.context,
+        micro_batch=contender.batch,
+        optimizer=PluginSpec(type="muon", lr=contender.rate),
+        precision=contender.precision,  # type: ignore[arg-type]
+        eval_every=10**6,
+        eval_blocks=VALIDATED,
+        checkpoint_every=10**6,
+        publish="last",
+    )
 
 
 def write_cache(contender: Contender) -> Trained:
-    """What the teacher says of all training blocks; from opening the teacher to the cache on the disk."""
-    root = Path(contender.folder)
-    out, work = _empty(root / f"cache-{contender.source}"), _empty(root / "cache.work")
-    source = PluginSpec(type=contender.source)
-    stage = CacheStage(language=LANGUAGE, teacher=source, precision=contender.precision, seed=SEED)
+    """What the teacher says of training blocks; from opening the teacher to the cache on the disk."""
+    root, drawn = Path(contender.folder), contender.way == "drawn"
+    out, work = _empty(root / f"{contender.way}-{contender.source}"), _empty(root / "cache.work")
+    source, draw = PluginSpec(type=contender.source), Draw.of(_training(contender), SEED) if drawn else None
+    stage = CacheStage(language=LANGUAGE, teacher=source, precision=contender.precision, seed=SEED, drawn=draw)
     meter = _Meter()
     meter.around(stage.run)({name: root / name for name in ("blocks", "teacher")}, out, Environment(work=work))
     return Trained(0.0, meter.seconds, meter.cpu_seconds)
@@ -213,7 +220,7 @@ def _empty(folder: Path) -> Path:
 
 def train(contender: Contender) -> Trained:
     """Train it in this process."""
-    ways = {"ours": train_ours, "cache": write_cache}
+    ways = {"ours": train_ours, "cache": write_cache, "drawn": write_cache}
     return ways.get(contender.way, train_theirs)(contender)
 
 
@@ -221,8 +228,8 @@ def main(text: str, target: str) -> None:
     """Train contenders, and print how far they came, and in what time."""
     groups = [[Contender(**each) for each in group] for group in json.loads(text)]
     torch.set_num_threads(groups[0][0].threads)
-    first = next(contender for group in groups for contender in group if contender.way != "cache")
-    train(replace(first, tokens=2 * first.batch * first.blocks.context, source="live"))
+    first = groups[0][0]
+    train(replace(first, way="ours", tokens=2 * first.batch * first.blocks.context, source="live"))
     print(json.dumps([[*map(asdict, _to_the_first(group, float(target)))] for group in groups]))
 
 
@@ -230,7 +237,7 @@ def _to_the_first(contenders: Sequence[Contender], target: float) -> list[Traine
     found: list[Trained] = []
     for contender in contenders:
         found.append(train(contender))
-        if contender.way != "cache" and found[-1].loss <= target:
+        if contender.way not in ("cache", "drawn") and found[-1].loss <= target:
             break
     return found
 

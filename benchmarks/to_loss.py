@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -59,25 +59,23 @@ class ToLoss:
     from random weights with the teacher live; optimizer (Muon), schedule, blocks and their order are ours, and of
     `rates` the Trainer's best counts. Ours train on growing shares of its tokens, each a whole training with its
     schedule, until one ends with a loss as low: forward KL from the teacher's weights, and what each part of that is
-    worth. Text is read three times, as in the paper. A cache is counted as written before, with a fourth of its writing
-    (shared by four), and with all of it. Only optimizer steps and the writing count: no start of a process, no
-    validation.
+    worth. A cache is counted as written before, with a fourth of its writing (shared by four), and with all of it. It
+    is written for the blocks that the training draws. Only optimizer steps and the writing count: no start of a
+    process, no validation.
     """
 
-    vocab: int = 8192
+    vocab: int = 4096
     context: int = 128
-    student_layers: int = 3
-    student_width: int = 192
-    teacher_layers: int = 12
-    teacher_width: int = 384
+    student_layers: int = 2
+    student_width: int = 128
+    teacher_layers: int = 6
+    teacher_width: int = 256
     head_width: int = 64
-    teacher_tokens: int = 300_000
-    tokens: int = 131_072
-    passes: float = 3.0
-    """How often the Trainer reads its text."""
+    teacher_tokens: int = 600_000
+    tokens: int = 65_536
     batch: int = 8
-    rates: tuple[float, ...] = (8e-3, 1.6e-2)
-    rate: float = 8e-3
+    rates: tuple[float, ...] = (8e-3, 1.6e-2, 3.2e-2)
+    rate: float = 1.6e-2
     """Of ours from random weights."""
     begun_rate: float = 4e-3
     """Of ours from the teacher's."""
@@ -113,7 +111,7 @@ class ToLoss:
                 "seed": 1,
                 "corpus": {"languages": {code: {"source": "miniwiki"} for code in (LANGUAGE, "fr", "de")}},
                 "tokenizer": {"vocab_size": self.vocab},
-                "blocks": {"context": self.context, "balance": {"tokens_per_language": round(self.tokens / self.passes)}},
+                "blocks": {"context": self.context},
                 "teacher": {"model": self.teacher, "training": self._teaching()},
                 "experts": {"model": self.student},
             }
@@ -155,13 +153,14 @@ class _Race:
         theirs = {way: replace(whole, way=way, rate=best) for way in baselines}
         times = {way: [first] if way == "trainer" else run([[contender]])[0] for way, contender in theirs.items()}
         targets = {way: times[way][0].loss for way in baselines}
-        caches, measured = self._search(min(targets.values()))
+        measured = self._search(min(targets.values()))
         reached = {
             (baseline, ours): next((n for n, found in points.items() if found[0].loss <= loss), 0)
             for baseline, loss in targets.items()
             for ours, points in measured.items()
         }
         again = sorted({(ours, n) for (_, ours), n in reached.items() if n}, key=str)
+        caches = self._written({(ours.source, n) for ours, n in again if ours.source in SOURCES})
         for _ in range(1, bench.repeats):
             for way, contender in theirs.items():
                 times[way] += run([[contender]])[0]
@@ -169,14 +168,14 @@ class _Race:
                 measured[ours][n] += trained
         for (baseline, ours), n in reached.items():
             if n:
-                case, cache = f"to {targets[baseline]:.3f} of {BASELINES[baseline][1]}", caches.get(ours.source)
+                case, cache = f"to {targets[baseline]:.3f} of {BASELINES[baseline][1]}", caches.get((ours.source, n))
                 yield from self._beside(case, ours, n, measured[ours][n], times[baseline], cache)
 
-    def _search(self, target: float) -> tuple[dict[str, Trained], dict[_Way, dict[int, list[Trained]]]]:
-        """The caches as they were written, and what came of our trainings of each way, shorter ones first."""
+    def _search(self, target: float) -> dict[_Way, dict[int, list[Trained]]]:
+        """What came of our trainings of each way, shorter ones first."""
         whole, ways = self._contender(self.bench.tokens), [way for way in WAYS if way.name in self.bench.ways]
         tokens = sorted({self._whole(share * self.bench.tokens) for share in self.bench.shares})
-        caches, *found = run(
+        _, *found = run(
             [
                 [replace(whole, way="cache", source=source) for source in SOURCES],
                 *([self._ours(way, n) for n in tokens] for way in ways),
@@ -187,7 +186,13 @@ class _Race:
             ends = (f"{trained.loss:.3f} after {n}" for n, trained in zip(tokens, points, strict=False))
             notice(f"{way.name}: {', '.join(ends)}")
         ours = [{n: [point] for n, point in zip(tokens, points, strict=False)} for points in found]
-        return dict(zip(SOURCES, caches, strict=True)), dict(zip(ways, ours, strict=True))
+        return dict(zip(ways, ours, strict=True))
+
+    def _written(self, wanted: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Trained]:
+        """Caches of what is drawn, by source and tokens, as they were written."""
+        keys = sorted(wanted)
+        groups = [[replace(self._contender(n), way="drawn", source=source)] for source, n in keys]
+        return {key: written for key, (written,) in zip(keys, run(groups) if keys else [], strict=True)}
 
     def _beside(
         self,
@@ -205,14 +210,12 @@ class _Race:
                 extra = part * (getattr(cache, field) if cache else 0.0)
                 sides = [getattr(t, field) + extra for t in ours], [getattr(t, field) for t in theirs]
                 yield compare(case, metric, "s", *sides)
-            operations = self._flops(way.source, tokens) + part * self._cache_flops
+            operations = self._flops(way.source, tokens) + part * self._cache_flops(tokens)
             yield single(case, "operations", "TFLOP", operations / 1e12, self._flops("live", self.bench.tokens) / 1e12)
 
     def _ours(self, way: _Way, tokens: int) -> Contender:
         rate = self.bench.begun_rate if way.initialise == "teacher" else self.bench.rate
-        return replace(
-            self._contender(tokens), source=way.source, soft=way.soft, initialise=way.initialise, rate=rate
-        )
+        return replace(self._contender(tokens), source=way.source, soft=way.soft, initialise=way.initialise, rate=rate)
 
     def _contender(self, tokens: int) -> Contender:
         bench = self.bench
@@ -231,10 +234,10 @@ class _Race:
         teacher = {"live": self._sizes[1].parameters, "hidden_cache": self._sizes[1].head}.get(source, 0)
         return float(6 * self._sizes[0].parameters + 2 * teacher) * tokens
 
-    @property
-    def _cache_flops(self) -> float:
+    def _cache_flops(self, tokens: int) -> float:
+        """Of a cache of what so many tokens draw."""
         blocks = TokenBlocks.open(Path(self.folder) / "blocks", "train")
-        return float(2 * self._sizes[1].parameters * blocks.count(LANGUAGE) * blocks.context)
+        return 2.0 * float(self._sizes[1].parameters) * min(tokens, blocks.count(LANGUAGE) * blocks.context)
 
     @cached_property
     def _sizes(self) -> tuple[Any, Any]:

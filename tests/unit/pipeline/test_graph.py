@@ -99,6 +99,35 @@ def test_a_vocabulary_of_its_own_is_refused_where_experts_share_one(override, me
         load_recipe(SMOKE, ["experts.vocabulary.keep=0.99", override])
 
 
+def test_a_cache_of_what_is_drawn_is_another_for_other_trainings():
+    drawn = "experts.distillation.cache=drawn"
+
+    def prints(*overrides):
+        return fingerprints(steps_of(load_recipe(SMOKE, list(overrides))))
+
+    whole, few = prints(), prints(drawn)
+    assert {name for name in whole if few[name] != whole[name]} == {*CACHES, *EXPERTS, *END}
+    for override in ("tokens=1000", "batch_tokens=64", "seed=5", "sampling=balanced"):
+        other = prints(drawn, f"experts.training.{override}")
+        assert all(other[name] != few[name] for name in CACHES)
+        assert all(prints(f"experts.training.{override}")[name] == whole[name] for name in CACHES)
+    same = prints(drawn, "experts.training.optimizer.lr=1e-5")
+    assert all(same[name] == few[name] for name in CACHES)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("setup=jeet", "experts of jeet are trained together; set cache: whole"),
+        ("study={type: paper, seeds: [1]}", "the trainings of a study share their caches; set cache: whole"),
+        ("experts.distillation.cache=few", "whole"),
+    ],
+)
+def test_a_cache_of_what_is_drawn_is_refused_where_others_read_it(override, message):
+    with pytest.raises(RecipeError, match=message):
+        load_recipe(SMOKE, ["experts.distillation.cache=drawn", override])
+
+
 ALIGNED = [
     "teacher={model: {type: pretrained, name: elsewhere}, train: false}",
     "tokenizer={vocab_size: 300}",
