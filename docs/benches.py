@@ -68,6 +68,18 @@ def fast(loss: Mapping[str, Any], distill: Mapping[str, Any]) -> Table:
     return ["what", "ours", "baseline", "ratio"], lines
 
 
+def to_loss(found: Mapping[str, Any]) -> Table:
+    """Time until a validation loss that others end with: heading and rows."""
+    lines = []
+    for (case, metric), row in by_case(found).items():
+        ours, _, target = case.rpartition(", to ")
+        loss, _, theirs = target.partition(" of ")
+        if metric == "CPU time":
+            sides = (f"{row[side]:,.3g} s" for side in ("ours", "baseline"))
+            lines.append([ours, f"{theirs}: {loss}", *sides, f"{row['ratio']:.3f}"])
+    return ["ours", "to the loss of", "CPU time", "theirs", "ratio"], lines
+
+
 def alone(found: Mapping[str, Any]) -> Table:
     """Students of a pretrained teacher beside cross-entropy alone, by language: heading and rows."""
     rows, lines = by_case(found), []

@@ -231,6 +231,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "study-verdicts": verdicts,
     "speed": speed,
     "speed-fast": lambda: table(*benches.fast(*(results(f"speed/{name}.json") for name in ("loss", "distill")))),
+    "to-loss": lambda: table(*benches.to_loss(results("to-loss/bench.json"))),
     "overhead": lambda: table(*benches.overhead([results(f"overhead/{name}.json") for name in ("bench", "parts")])),
     "consumers": consumers,
     "alignment": lambda: table(*benches.alignment(*(results(f"alignment/{name}.json") for name in ("bench", "alone")))),
