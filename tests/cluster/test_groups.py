@@ -1,4 +1,4 @@
-"""A controller that is killed before its workers begin leaves a placement group, which must not hold the next one up."""
+"""A controller that is killed before its workers begin leaves a placement group; nothing waits for what it holds."""
 
 from __future__ import annotations
 
@@ -49,9 +49,7 @@ def test_it_is_removed_though_its_node_is_lost_as_well(tmp_path: Path) -> None:
     path = os.pathsep.join([str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])])
     with nodes([{"num_cpus": 0}, {"num_cpus": 1}], variables={"PYTHONPATH": path}) as cluster:
         command = [sys.executable, "-c", TRAIN, str(tmp_path), str(cluster.process.pid)]
-        with subprocess.Popen(
-            command, cwd=HERE.parents[1], env=cluster.environment, stdout=PIPE, text=True
-        ) as work:
+        with subprocess.Popen(command, cwd=HERE.parents[1], env=cluster.environment, stdout=PIPE, text=True) as work:
             assert work.stdout is not None
             try:
                 assert any(line == "killed\n" for line in work.stdout)
