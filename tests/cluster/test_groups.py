@@ -18,9 +18,9 @@ import sys, threading, time
 from pathlib import Path
 import cluster_stages
 import psutil
+from orchestrator.cluster.runner import RayRunner
 from ray.util import placement_group_table
 from steps import run
-from orchestrator.cluster.runner import RayRunner
 from orchestrator.cluster.session import session
 from orchestrator.config.recipe import ResourcesConfig
 
@@ -59,3 +59,4 @@ def test_it_is_removed_though_its_node_is_lost_as_well(tmp_path: Path) -> None:
                 work.kill()
     assert (tmp_path / "step" / "out" / "rank0.json").exists(), told
     assert "left []" in told
+    assert "raylet" not in told
