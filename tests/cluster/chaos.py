@@ -98,10 +98,8 @@ def _disturb(work: Work, cluster: Nodes, wanted: list[str], draw: random.Random,
         _note_finished(work, finished, found)
         workers = list(processes(cluster, TITLES["worker"]))
         killed, since = kill(chosen(wanted, work, cluster), work, cluster, draw)
-        hit = work.trainings() if killed in ("worker", "controller", "node") else {}
-        if killed in ("command", "commit"):  # until they notice, its workers go on
-            psutil.wait_procs(workers, timeout=60)
-        _wait_for_progress(work, hit)
+        _wait_for_ends(killed, workers)
+        _wait_for_progress(work, work.trainings() if killed in ("worker", "controller", "node") else {})
         found.kills.append((killed, time.monotonic() - since))
         print(f"{killed}: at work again after {time.monotonic() - since:.1f} s", flush=True)
     work.finish()
@@ -115,6 +113,15 @@ def _wait_until_at_work(work: Work, seconds: float) -> bool:
     while time.monotonic() < end and not work.ended():
         time.sleep(0.05)
     return not work.ended()
+
+
+def _wait_for_ends(killed: str, workers: list[psutil.Process]) -> None:
+    """Until workers have noticed that what directs them was killed: they go on for a moment."""
+    if killed in ("command", "commit"):
+        psutil.wait_procs(workers, timeout=60)
+    end = time.monotonic() + 5
+    while killed == "controller" and workers and time.monotonic() < end and not psutil.wait_procs(workers, 0.05)[0]:
+        pass
 
 
 def _wait_for_progress(work: Work, trainings: Mapping[Path, int] = {}) -> None:
