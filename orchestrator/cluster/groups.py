@@ -54,18 +54,14 @@ def _abandoned() -> list[bytes]:
     """Their ids. Ray's public table of groups does not say who has made one."""
     job = bytes.fromhex(ray.get_runtime_context().get_job_id())
     table = map(GroupFacts.FromString, _state()._connect_and_get_accessor().get_placement_group_table())
-    groups = [
-        group
-        for group in table
-        if group.creator_job_id == job and group.creator_actor_id and group.state != GroupFacts.REMOVED
-    ]
+    groups = [group for group in table if group.creator_job_id == job and group.state != GroupFacts.REMOVED]
     dead = {maker for maker in {group.creator_actor_id for group in groups} if _is_dead(maker.hex())}
     return [group.placement_group_id for group in groups if group.creator_actor_id in dead]
 
 
 def _is_dead(actor: str) -> bool:
-    """Whether an actor, by its id, lives no more; one that Ray has forgotten does not."""
-    return bool(_state().actor_table(actor).get("State", "DEAD") == "DEAD")
+    """Whether an actor, by its id, lives no more. What the driver itself makes has an id that no actor has."""
+    return bool(_state().actor_table(actor).get("State") == "DEAD")
 
 
 def _state() -> Any:

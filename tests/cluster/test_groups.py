@@ -19,7 +19,7 @@ from pathlib import Path
 import cluster_stages
 import psutil
 from orchestrator.cluster.runner import RayRunner
-from ray.util import placement_group_table
+from ray.util import placement_group, placement_group_table
 from steps import run
 from orchestrator.cluster.session import session
 from orchestrator.config.recipe import ResourcesConfig
@@ -32,7 +32,8 @@ with session(resources):
     arguments = RayRunner(resources), cluster_stages.Sleep(), Path(sys.argv[1])
     training = threading.Thread(target=run, args=arguments)
     training.start()
-    while states() != ["CREATED"]:
+    ours = placement_group([{"memory": 1}])
+    while states() != ["CREATED", "CREATED"]:
         time.sleep(0.01)
     for process in psutil.process_iter(["cmdline"]):
         if (process.info["cmdline"] or [""])[0].startswith("ray::TrainController") and int(sys.argv[2]) in (
@@ -58,5 +59,5 @@ def test_it_is_removed_though_its_node_is_lost_as_well(tmp_path: Path) -> None:
             finally:
                 work.kill()
     assert (tmp_path / "step" / "out" / "rank0.json").exists(), told
-    assert "left []" in told
+    assert "left ['CREATED']" in told  # that of the driver itself
     assert "raylet" not in told
