@@ -212,7 +212,6 @@ def _tracker(recipe: Recipe, plan: Plan, say: Say) -> Observer | None:
         experiment=recipe.tracking.experiment,
         parameters=recipe.model_dump(mode="json", exclude={"resources", "tracking"}),
         fingerprints={planned.name: planned.fingerprint for planned in plan.steps},
-        works={p.name: plan.store.work(p.place, p.fingerprint) for p in plan.steps},
         made={p.name: p.artifact.folder for p in plan.steps if p.artifact},
         configs={planned.name: planned.step.stage.model_dump(mode="json") for planned in plan.steps},
     )

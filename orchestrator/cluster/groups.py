@@ -1,92 +1,74 @@
 """Placement groups of trainings whose controller was killed: they are removed.
 
-Such a group holds its CPUs for as long as this process lives, so that the next attempt would wait for ever. Ray Train
-has an actor that looks for them, a process of 230 MB a training. The actor asks the cluster's state API. Without a
-dashboard a cluster has none, and then the actor removes nothing and never ends.
+Ray keeps a group for as long as the job of who made it lives. So that of a dead controller holds its CPUs, moves on to
+another node when its own is lost, and the next attempt waits for ever. Ray Train has an actor that looks for them, a
+process of 230 MB a training. The actor asks the cluster's state API. Without a dashboard a cluster has none, and then
+the actor removes nothing and never ends. It also learns of a group only when its workers have begun.
+
+Ray knows the actor that has made a group. A group of this job whose actor is dead is nobody's any more, at whatever
+moment the actor died, and on a cluster that others share as well.
 """
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from typing import Any
 
 import ray
-from ray.exceptions import RayActorError
-from ray.util.placement_group import (
-    PlacementGroup,
-    get_current_placement_group,
-    placement_group_table,
-    remove_placement_group,
-)
+from ray.core.generated.gcs_pb2 import PlacementGroupTableData as GroupFacts
+from ray.exceptions import ActorDiedError, RayActorError
+from ray.util.placement_group import PlacementGroup, placement_group_table, remove_placement_group
 
-_CLAIM_SECONDS = 30.0
+_WORD_SECONDS = 10.0
+_GONE_SECONDS = 30.0
 _LOOK_SECONDS = 0.1
-
-_lock = threading.Lock()
-_files: set[Path] = set()
-"""Where the trainings that are at work name their groups."""
 
 
 @contextmanager
-def removed_after_death(file: Path, *, only_ours: bool) -> Iterator[None]:
-    """Remove a training's placement group where the block ends because the training's controller died.
+def removed_after_death() -> Iterator[None]:
+    """Remove what dead controllers have left, before the block, and after it where its own controller died.
 
-    Args:
-        file: the training's workers name their group in it (:func:`claim`).
-        only_ours: nobody else has groups in this cluster. So a group that no training claims is one of a controller
-            that was killed before its workers began.
+    Before it, too: a controller that dies while it asks for a group may get it a moment after its death is known.
     """
-    with _lock:
-        file.unlink(missing_ok=True)
-        _files.add(file)
+    remove_abandoned()
     try:
         yield
-    except RayActorError:
-        if group := _named_in(file):
-            _remove([group])
-        elif only_ours:
-            _remove(_unclaimed(file))
+    except RayActorError as error:
+        if isinstance(error, ActorDiedError) and (actor := error.actor_id):
+            _wait(lambda: _is_dead(actor), _WORD_SECONDS)  # who called it may know before the cluster does
+        remove_abandoned()
         raise
-    finally:
-        with _lock:
-            _files.discard(file)
 
 
-def claim(file: Path) -> None:
-    """In a worker: name the group that the worker is in."""
-    if group := get_current_placement_group():
-        file.write_text(group.id.hex())
+def remove_abandoned() -> None:
+    """Remove this job's groups whose actor is dead, and wait until they are gone: others take what they held."""
+    groups = [PlacementGroup(ray.PlacementGroupID(group)) for group in _abandoned()]
+    for group in groups:
+        remove_placement_group(group)
+    _wait(lambda: all(placement_group_table(group).get("state") == "REMOVED" for group in groups), _GONE_SECONDS)
 
 
-def _named_in(file: Path) -> str:
-    try:
-        return file.read_text()
-    except OSError:
-        return ""
+def _abandoned() -> list[bytes]:
+    """Their ids. Ray's public table of groups does not say who has made one."""
+    job = bytes.fromhex(ray.get_runtime_context().get_job_id())
+    table = map(GroupFacts.FromString, _state()._connect_and_get_accessor().get_placement_group_table())
+    groups = [group for group in table if group.creator_job_id == job and group.state != GroupFacts.REMOVED]
+    dead = {maker for maker in {group.creator_actor_id for group in groups} if _is_dead(maker.hex())}
+    return [group.placement_group_id for group in groups if group.creator_actor_id in dead]
 
 
-def _unclaimed(file: Path) -> list[str]:
-    """Groups that no other training claims than perhaps that of `file`. Who is just starting has a moment to claim."""
-    end = time.monotonic() + _CLAIM_SECONDS
-    while True:
-        there = [group for group, facts in placement_group_table().items() if facts["state"] != "REMOVED"]
-        with _lock:
-            claims = [_named_in(other) for other in _files - {file}]
-        if all(claims) or time.monotonic() > end:
-            return sorted(set(there) - set(claims)) if all(claims) else []
-        time.sleep(_LOOK_SECONDS)
+def _is_dead(actor: str) -> bool:
+    """Whether an actor, by its id, lives no more. What the driver itself makes has an id that no actor has."""
+    return bool(_state().actor_table(actor).get("State") == "DEAD")
 
 
-def _remove(groups: list[str]) -> None:
-    """Remove groups, and wait until they are gone: the next attempt takes what they held."""
-    handles = [PlacementGroup(ray.PlacementGroupID(bytes.fromhex(group))) for group in groups]
-    for handle in handles:
-        remove_placement_group(handle)
-    end = time.monotonic() + _CLAIM_SECONDS
-    while any(placement_group_table(handle).get("state") != "REMOVED" for handle in handles):
-        if time.monotonic() > end:
-            break
+def _state() -> Any:
+    return ray._private.state.state
+
+
+def _wait(is_so: Callable[[], bool], seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while not is_so() and time.monotonic() < end:
         time.sleep(_LOOK_SECONDS)

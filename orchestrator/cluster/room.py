@@ -118,7 +118,7 @@ def _waiting_group(wish: Wish) -> Iterator[Callable[[], bool]]:
     worker = {kind: amount for kind, amount in (("CPU", wish.cpus), ("GPU", wish.gpus)) if amount}
     group = placement_group([worker] * wish.workers)
     try:
-        yield lambda: bool(group.wait(0))
+        yield lambda: bool(group.wait(_ASK_SECONDS))
     finally:
         remove_placement_group(group)
 

@@ -14,7 +14,7 @@ from ray.exceptions import RayError
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 
 from orchestrator.cluster.errors import WorkerDiedError, translate
-from orchestrator.cluster.groups import claim, removed_after_death
+from orchestrator.cluster.groups import removed_after_death
 from orchestrator.cluster.lean import make_trainer
 from orchestrator.cluster.retries import Retries
 from orchestrator.cluster.sending import sendable
@@ -83,12 +83,11 @@ def begin_fit(
     `storage` is for Ray Train's own state, which nothing is read from: our loop resumes from its own checkpoints.
     """
     shutil.rmtree(storage, ignore_errors=True)
-    group = storage.with_name(f"{storage.name}-group")
     worker = {"CPU": allocation.cpus_per_worker, "GPU": allocation.gpus_per_worker}
     trainer = make_trainer(
         function,
         process_group=allocation.workers > 1 or allocation.strategy.type != "single",
-        train_loop_config={**config, "group": str(group), "watched": not is_own_cluster()},
+        train_loop_config={**config, "watched": not is_own_cluster()},
         scaling_config=ScalingConfig(
             num_workers=allocation.workers, use_gpu=worker["GPU"] > 0, resources_per_worker=worker
         ),
@@ -102,7 +101,7 @@ def begin_fit(
     )
 
     def fit() -> object:
-        with removed_after_death(group, only_ours=is_own_cluster()):
+        with removed_after_death():
             return trainer.fit()
 
     return fit
@@ -110,7 +109,6 @@ def begin_fit(
 
 def run_worker(config: Mapping[str, Any]) -> None:
     """The train function: run the stage of a training."""
-    claim(Path(config["group"]))
     context = ray.train.get_context()
     with sendable():
         leaving = _is_leaving if config["watched"] else None

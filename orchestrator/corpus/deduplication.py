@@ -7,6 +7,7 @@ index of Python dictionaries would not fit beside a large corpus.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -30,8 +31,9 @@ SHINGLE = 5
 """Units of a shingle: words, or characters of scripts without spaces."""
 _RECALL = 0.99  # share of the pairs at the threshold that must become candidates
 _BLOCK = 256  # shingles hashed at once: 256 x 128 x 8 bytes stay in a core's cache
-_PAIRS = 1 << 12  # pairs compared at once: of a file, each row maps 64 kB around it for that moment
+_PAIRS = 1 << 12  # pairs compared at once
 _ROWS = 1 << 16  # signatures read at once
+_ROW_BYTES = PERMUTATIONS * 4
 
 # The hash family is part of the result: fixed, not drawn from the recipe's seed.
 _random = np.random.default_rng(1997)
@@ -146,15 +148,29 @@ class Signatures(Protocol):
 
 @dataclass(frozen=True)
 class SignatureFile:
-    """Signatures in a file. What is read of it is mapped for that moment: it takes no memory afterwards."""
+    """Signatures in a file, which is read and never mapped: a page that is touched would map what lies around it too.
+
+    Of random rows that can be the whole file.
+    """
 
     path: Path
 
     def __len__(self) -> int:
-        return self.path.stat().st_size // (PERMUTATIONS * 4)
+        return self.path.stat().st_size // _ROW_BYTES
 
     def __getitem__(self, index: Any) -> U32:
-        return np.array(np.memmap(self.path, np.uint32, "r").reshape(-1, PERMUTATIONS)[index])
+        """Of a range of rows, some columns; or rows by their numbers [M], whole."""
+        if isinstance(index, tuple):
+            rows, columns = index
+            start, end, _ = rows.indices(len(self))
+            count, offset = (end - start) * PERMUTATIONS, start * _ROW_BYTES
+            read = np.fromfile(self.path, np.uint32, count, offset=offset)
+            return np.ascontiguousarray(read.reshape(-1, PERMUTATIONS)[:, columns])
+        found = np.empty((len(index), PERMUTATIONS), np.uint32)
+        with self.path.open("rb", buffering=0) as file:
+            for row, number in zip(found, index.tolist(), strict=True):
+                os.preadv(file.fileno(), [row.data], number * _ROW_BYTES)
+        return found
 
 
 def near_duplicates(signatures: Signatures, threshold: float, among: I64 | None = None) -> Mask:

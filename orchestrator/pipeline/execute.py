@@ -169,13 +169,12 @@ class Execution:
         work = self.plan.store.work(planned.place, planned.fingerprint)
         # Daemon threads: after Ctrl-C the process must be able to end while a step is still at work.
         thread = threading.Thread(None, self._work, f"step {planned.name}", (planned, inputs, work), daemon=True)
-        working = self.working[planned.name] = _Working(planned, work, Follower(work / METRICS), thread)
+        self.working[planned.name] = _Working(planned, work, Follower(work / METRICS), thread)
         try:
             with disk_errors(work):
                 work.mkdir(parents=True, exist_ok=True)
             if not planned.step.stage.distributed:  # only trainings go on where a killed attempt stopped
                 (work / METRICS).unlink(missing_ok=True)
-            working.follower = Follower.at_end(work / METRICS)
             thread.start()
         except Exception as error:
             self.events.put((planned, self._failure(planned.name, error)))
@@ -282,6 +281,7 @@ class Execution:
 
     def _follow(self) -> None:
         for name in self.begun & self.working.keys():  # rows may be there before word that their step has begun
+            # Those of earlier attempts too: nobody knows what an observer of theirs has passed on.
             if rows := self.working[name].follower.read():
                 for observer in self.observers:
                     observer.metrics(name, rows)

@@ -15,11 +15,6 @@ class Follower:
     path: Path
     offset: int = 0
 
-    @classmethod
-    def at_end(cls, path: Path) -> Follower:
-        """Begin after what an earlier attempt has written, which was followed then."""
-        return cls(path, path.stat().st_size if path.exists() else 0)
-
     def read(self) -> list[dict[str, Any]]:
         """The rows of whole lines not seen before."""
         try:

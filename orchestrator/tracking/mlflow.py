@@ -88,8 +88,6 @@ class MlflowRun:
         fingerprint = self._facts.fingerprints.get(step, "")
         known = self._state["steps"].get(step)
         if known and known["fingerprint"] == fingerprint and self._reopen(known["run"]):
-            if work := self._facts.works.get(step):
-                self._log(known["run"], rows_in(work))
             return
         tags = {"mlflow.parentRunId": self._parent, "mome.step": step, "mome.fingerprint": fingerprint}
         with self._created(step, tags, self._facts.configs.get(step, {})) as run:

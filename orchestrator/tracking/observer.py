@@ -47,7 +47,6 @@ class RunFacts:
         experiment: that it belongs to.
         parameters: the recipe without what changes no result; a run with the same ones goes on where it stopped.
         fingerprints, configs: of each step, by its name.
-        works: where each step works, whose metrics may have been begun by an earlier process.
         made: artifacts of steps that are there.
         began: when, in seconds since 1970.
     """
@@ -58,7 +57,6 @@ class RunFacts:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     fingerprints: Mapping[str, str] = field(default_factory=dict)
     configs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    works: Mapping[str, Path] = field(default_factory=dict)
     made: Mapping[str, Path] = field(default_factory=dict)
     began: float = field(default_factory=time.time)
 

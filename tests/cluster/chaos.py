@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -39,7 +39,7 @@ class Storm:
     """What happened.
 
     Attributes:
-        kills: kind and seconds until the run worked on, of each.
+        kills: kind and seconds until what it hit worked on, of each.
         remade: steps that were finished twice.
         differs: steps whose weights are not those of the undisturbed run, or versions of its mixture.
         left: processes, placement groups and files that stayed.
@@ -98,9 +98,8 @@ def _disturb(work: Work, cluster: Nodes, wanted: list[str], draw: random.Random,
         _note_finished(work, finished, found)
         workers = list(processes(cluster, TITLES["worker"]))
         killed, since = kill(chosen(wanted, work, cluster), work, cluster, draw)
-        if killed in ("command", "commit"):  # until they notice, its workers go on
-            psutil.wait_procs(workers, timeout=60)
-        _wait_for_progress(work)
+        _wait_for_ends(killed, workers)
+        _wait_for_progress(work, work.trainings() if killed in ("worker", "controller", "node") else {})
         found.kills.append((killed, time.monotonic() - since))
         print(f"{killed}: at work again after {time.monotonic() - since:.1f} s", flush=True)
     work.finish()
@@ -116,11 +115,23 @@ def _wait_until_at_work(work: Work, seconds: float) -> bool:
     return not work.ended()
 
 
-def _wait_for_progress(work: Work) -> None:
-    begin, before = time.monotonic(), work.progress()
-    while not work.ended() and work.progress() <= before:
-        assert time.monotonic() < begin + 300, f"stands still: {work.log.read_text()[-4000:]}"
-        before = min(before, work.progress())  # a killed attempt's file was cut
+def _wait_for_ends(killed: str, workers: list[psutil.Process]) -> None:
+    """Until workers have noticed that what directs them was killed: they go on for a moment."""
+    if killed in ("command", "commit"):
+        psutil.wait_procs(workers, timeout=60)
+    end = time.monotonic() + 5
+    while killed == "controller" and workers and time.monotonic() < end and not psutil.wait_procs(workers, 0.05)[0]:
+        pass
+
+
+def _wait_for_progress(work: Work, trainings: Mapping[Path, int] = {}) -> None:
+    """Until each training that was at work has written more, or has ended; without any, until something is written."""
+    begin, before, waiting = time.monotonic(), work.progress(), dict(trainings)
+    while not work.ended() and (waiting if trainings else work.progress() <= before):
+        assert time.monotonic() < begin + 300, f"stands still: {waiting or ''} {work.log.read_text()[-4000:]}"
+        before, there = min(before, work.progress()), work.trainings()  # a killed attempt's file was cut
+        least = {folder: min(size, there[folder]) for folder, size in waiting.items() if folder in there}
+        waiting = {folder: size for folder, size in least.items() if there[folder] <= size}
         time.sleep(0.05)
 
 

@@ -16,6 +16,7 @@ from nodes import Nodes
 
 from tests.unit.remote.server import S3, served
 
+METRICS = "metrics.jsonl"
 SECONDS = 900
 """Within which undisturbed commands end."""
 
@@ -99,8 +100,13 @@ class Work:
 
     def progress(self) -> int:
         """Grows as trainings write metrics and steps end."""
-        files = (*self.folder.glob("*/work/*/metrics.jsonl"), *self.folder.glob("*/stages/*/*/manifest.json"))
+        files = (*self.folder.glob(f"*/work/*/{METRICS}"), *self.folder.glob("*/stages/*/*/manifest.json"))
         return sum(_size(file) for file in files)
+
+    def trainings(self) -> dict[Path, int]:
+        """How much the trainings that have begun, and not ended, have written of their progress, by folder."""
+        begun = (path.parent for name in (METRICS, "ray") for path in self.folder.glob(f"*/work/*/{name}"))
+        return {folder: _size(folder / METRICS) for folder in begun}
 
     def finish(self) -> None:
         """Wait until it ends."""

@@ -10,9 +10,10 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 from orchestrator.tracking.values import clean, numbers, rows_in
@@ -71,7 +72,7 @@ class Tracker:
             for name, steps in expected.items():
                 points = client.get_metric_history(known["run"], name)
                 found = [point.step for point in sorted(points, key=lambda point: (point.timestamp, point.step))]
-                wrong += [] if found == sorted(set(steps)) else [f"{step} {name}: {found} for {steps}"]
+                wrong += [] if found == sorted(set(steps)) else [f"{step} {name}: {_spans(found)} for {_spans(steps)}"]
             if (status := client.get_run(known["run"]).info.status) != "FINISHED":
                 wrong.append(f"{step}: {status}")
         parent = client.get_run(state["parent"])
@@ -92,6 +93,13 @@ class Tracker:
                 return
             time.sleep(0.2)
         raise AssertionError((self.folder / "log.txt").read_text()[-3000:])
+
+
+def _spans(numbers: Sequence[int]) -> str:
+    """Numbers that follow each other as their first and last one: a training has hundreds of steps."""
+    starts = [at for at, number in enumerate(numbers) if not at or number != numbers[at - 1] + 1]
+    spans = [numbers[start:end] for start, end in pairwise([*starts, len(numbers)])]
+    return ", ".join(f"{span[0]} to {span[-1]}" if len(span) > 1 else str(span[0]) for span in spans)
 
 
 @contextmanager

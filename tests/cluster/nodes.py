@@ -95,11 +95,13 @@ def _main() -> None:
     cluster, there = Cluster(), []
 
     def add(shape: dict[str, Any], tries: int = 3) -> None:
+        nonlocal cluster
         try:
             node = cluster.add_node(**shape, node_ip_address="127.0.0.1", include_dashboard=False)
         except Exception:  # Ray has no class for it: a busy machine took more than the 30 s that Ray gives a node
-            if tries == 1 or not there:
+            if tries == 1:
                 raise
+            cluster = cluster if there else Cluster()
             add(shape, tries - 1)
         else:
             there.append((node, shape))

@@ -104,4 +104,6 @@ def test_four_workers_then_two_then_four_end_as_four_do(blocks, run_workers, com
 
     fixed, resized = losses("fixed", (4, 0)), losses("resized", (4, 3), (2, 5), (4, 0))
     assert resized.keys() == fixed.keys()
-    assert resized == pytest.approx(fixed, rel=FP32)
+    furthest = max(abs(resized[step] / fixed[step] - 1) for step in fixed)
+    print(f"ZeRO {stage}: losses {fixed} at 4, {resized} at 4, 2, 4; relative difference at most {furthest:.1e}")
+    assert furthest < FP32

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 
 from orchestrator.corpus.deduplication import (
     PERMUTATIONS,
+    SignatureFile,
     comparable_units,
     exact_duplicates,
     exact_key,
@@ -15,6 +18,7 @@ from orchestrator.corpus.deduplication import (
     signature_of,
     unit_hashes,
 )
+from orchestrator.memory import PeakMemory
 
 WORDS = [f"w{i}" for i in range(5000)]
 
@@ -155,3 +159,18 @@ def test_one_character_in_two_thousand_does_not_hide_a_copy(language: str) -> No
     copies = [f"{text[:1000]}x{text[1001:]}" for text in originals]
     removed = near_duplicates(np.array([signature_of(unit_hashes(text)) for text in originals + copies]), 0.8)
     assert removed.tolist() == [False] * 40 + [True] * 40
+
+
+def test_a_file_gives_what_an_array_does_and_takes_no_memory_of_its_own(tmp_path: Path) -> None:
+    """Mapped into memory, 4,096 rows at random would take all of it: 100 MB."""
+    array = np.arange(200_000, dtype=np.uint32)[:, None] + np.arange(PERMUTATIONS, dtype=np.uint32)
+    array.tofile(tmp_path / "signatures.bin")
+    file, rows = SignatureFile(tmp_path / "signatures.bin"), np.random.default_rng(1).integers(0, len(array), 4096)
+    with PeakMemory() as before:
+        pass
+    with PeakMemory() as peak:
+        found = file[rows]
+    assert peak.own < before.own + 20e6
+    assert (found == array[rows]).all()
+    assert (file[150_000:170_000, 3:5] == array[150_000:170_000, 3:5]).all()
+    assert (file[199_999:210_000, 0:2] == array[199_999:, 0:2]).all()

@@ -212,11 +212,30 @@ def test_forced_steps_begin_from_nothing(tmp_path):
     execute(replace(plan, steps=(planned,)), Looking(), [])
 
 
+def test_rows_of_an_earlier_attempt_are_told_as_well(tmp_path):
+    """Who was told of them then may have been killed before it passed them on."""
+
+    class Trains(Write):
+        distributed = True
+
+    store = Store(tmp_path)
+    plan = plan_of(store, Step("x", Trains(text="x")))
+    work = store.work("x", plan.steps[0].fingerprint)
+    work.mkdir(parents=True)
+    (work / METRICS).write_text('{"step": 1, "loss": 1.0}\n')
+    recorder = Recorder()
+    execute(plan, ThreadRunner(), [recorder])
+    assert [event[0] for event in recorder.events][:2] == ["started", "metrics"]
+    told = [event for event in recorder.events if event[0] == "metrics"]
+    assert sum(rows for _, _, rows, _ in told) == 2
+    assert told[0][3] == 1.0
+
+
 def test_metrics_are_followed_through_a_cut_in_the_middle_of_a_line(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"step": 1}\n{"step": 2}\n')
-    follower = Follower.at_end(path)
-    assert follower.read() == []
+    follower = Follower(path)
+    assert follower.read() == [{"step": 1}, {"step": 2}]
     path.write_text('{"step": 1}\n{"step": 2, "loss": 1.5}\n{"step"')
     assert follower.read() == [{"step": 2, "loss": 1.5}]
     with path.open("a") as file:
