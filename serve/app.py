@@ -18,6 +18,7 @@ import ray
 import yaml
 from ray import serve
 from ray.serve.config import BackpressureConfig, HTTPOptions
+from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import ServeDeploySchema
 
 from orchestrator.cluster.folders import held_folder
@@ -118,12 +119,13 @@ def deploy(run: Path | str, host: str = "127.0.0.1", port: int = 8000, blocking:
         where = "Disabled" if arguments.listen else "HeadOnly"
         serve.start(proxy_location=where, http_options=HTTPOptions(host=host, port=port))
         try:
-            serve.run(application, name=APPLICATION, route_prefix="/", logging_config=LOGGING)
+            ingress = serve.run(application, name=APPLICATION, route_prefix="/", logging_config=LOGGING)
             if blocking:
+                _tell(ingress, "ready", seconds=5.0)  # its replicas are known from here on: a signal reaches them at once
                 with told_to_commands(arguments.run):
                     print(f"serving at http://{host}:{port}/v1/completions (Ctrl-C ends it)", flush=True)
                     _wait_for_signal()
-                _drain(arguments.grace_s)
+                _tell(ingress, "drain", arguments.grace_s, seconds=arguments.grace_s + 5)
         finally:
             if blocking:
                 # Ray tells of every process that ends, as of an error.
@@ -157,11 +159,10 @@ def settings_of(config: Path) -> dict[str, Any]:
     return {"host": read.http_options.host, "port": read.http_options.port, **given}
 
 
-def _drain(seconds: float) -> None:
-    """Let running answers finish; what can't be asked any more is not waited for."""
+def _tell(ingress: DeploymentHandle, method: str, *arguments: Any, seconds: float) -> None:
+    """Call every replica of the ingress; what does not answer in time, or can't be asked any more, is not waited for."""
     with suppress(Exception):
-        handle = serve.get_deployment_handle("ingress", APPLICATION)
-        handle.broadcast("drain", seconds).results(timeout_s=seconds + 5, return_exceptions=True)
+        ingress.broadcast(method, *arguments).results(timeout_s=seconds, return_exceptions=True)
 
 
 def _check_port(host: str, port: int) -> None:
