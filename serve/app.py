@@ -29,7 +29,7 @@ from serve.api import Keys, check_exposure
 from serve.deployments import lean
 from serve.deployments.applications import Applications, common_options
 from serve.deployments.endpoint import told_to_commands
-from serve.deployments.forking import forking
+from serve.deployments.forking import POSSIBLE, forking
 from serve.deployments.keeper import LOGGING, Keeper
 from serve.deployments.settings import ServeArguments, arguments_of
 from serve.files import MixtureFiles
@@ -136,7 +136,7 @@ def deploy(run: Path | str, host: str = "127.0.0.1", port: int = 8000, blocking:
 @contextmanager
 def _python(alone: bool) -> Iterator[str | None]:
     """What starts the processes of a Ray of our own: see :mod:`serve.deployments.forking`."""
-    if not alone:
+    if not (alone and POSSIBLE):
         yield None
         return
     with held_folder() as folder, forking(folder) as command:
