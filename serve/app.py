@@ -121,7 +121,7 @@ def deploy(run: Path | str, host: str = "127.0.0.1", port: int = 8000, blocking:
         try:
             ingress = serve.run(application, name=APPLICATION, route_prefix="/", logging_config=LOGGING)
             if blocking:
-                _tell(ingress, "ready", seconds=5.0)  # its replicas are known from here on: a signal reaches them at once
+                _tell(ingress, "ready", seconds=5.0)  # its replicas are known now: a signal reaches them at once
                 with told_to_commands(arguments.run):
                     print(f"serving at http://{host}:{port}/v1/completions (Ctrl-C ends it)", flush=True)
                     _wait_for_signal()
@@ -160,7 +160,7 @@ def settings_of(config: Path) -> dict[str, Any]:
 
 
 def _tell(ingress: DeploymentHandle, method: str, *arguments: Any, seconds: float) -> None:
-    """Call every replica of the ingress; what does not answer in time, or can't be asked any more, is not waited for."""
+    """Call every replica of the ingress; whatever does not answer in time, or at all, is not waited for."""
     with suppress(Exception):
         ingress.broadcast(method, *arguments).results(timeout_s=seconds, return_exceptions=True)
 

@@ -133,7 +133,7 @@ class _Parent:
                 return False
             _import(environment)
             self._environment = given
-            if len(os.listdir("/proc/self/task")) > 1 or _alike():
+            if len([*Path("/proc/self/task").iterdir()]) > 1 or _alike():
                 raise SystemExit(0)
         return given == self._environment
 
@@ -147,9 +147,9 @@ def _import(environment: dict[str, str]) -> None:
     # OpenBLAS starts threads when it is imported, and a fork has none of them.
     os.environ.update(environment | {"OPENBLAS_NUM_THREADS": "1"})
     import_module("serve.deployments.lean").without_pandas()  # which has such threads, too
-    actor = import_module("ray.actor")
-    # Each class of actors draws an id when it is imported. What Ray draws then, every fork would draw again: of objects,
-    # too, so that what one has put another would find in the place of its own.
+    actor: Any = import_module("ray.actor")
+    # Each class of actors draws an id when it is imported. Once Ray has drawn one, every fork goes on with the same:
+    # also for objects, so that one would find what another has put in the place of its own.
     ids, actor.ActorClassID = actor.ActorClassID, SimpleNamespace(from_random=lambda: ids(os.urandom(ids.size())))
     for name in _SHARED:
         import_module(name)

@@ -171,7 +171,10 @@ def test_the_keeper_is_lost_and_goes_on_where_it_was(served: Endpoint) -> None:
 
 def test_at_a_signal_running_answers_finish_and_new_ones_are_refused(served: Endpoint) -> None:
     """The last of this module."""
-    bodies = [{**MANY, "model": "en", "stream": True}, {**MANY, "model": "fr"}]  # longer than the drain needs to be told
+    bodies = [
+        {**MANY, "model": "en", "stream": True},
+        {**MANY, "model": "fr"},
+    ]  # longer than the drain needs to be told
     expected = [post(served, **{**body, "stream": False}).json()["choices"] for body in bodies]
     told = Counter[str]()
 

@@ -22,10 +22,11 @@ TELL = """
 import json, os, resource, signal, sys
 print(json.dumps({
     "arguments": sys.argv[1:], "parent": os.getppid(), "name": __name__,
-    "folder": os.getcwd(), "TOLD": os.environ.get("TOLD"), "sent": sys.stdin.read(), "leads": os.getsid(0) == os.getpid(),
+    "folder": os.getcwd(), "TOLD": os.environ.get("TOLD"), "sent": sys.stdin.read(),
+    "leads": os.getsid(0) == os.getpid(), "interrupts": signal.getsignal(signal.SIGINT).__name__,
     "limits": [os.umask(0), os.nice(0), resource.getrlimit(resource.RLIMIT_NOFILE)[0]],
-    "children": signal.getsignal(signal.SIGCHLD) == signal.SIG_DFL, "interrupts": signal.getsignal(signal.SIGINT).__name__,
-    "files": sorted(os.readlink(f"/proc/self/fd/{each}").partition(":")[0] for each in os.listdir("/proc/self/fd")[:-1]),
+    "children": signal.getsignal(signal.SIGCHLD) == signal.SIG_DFL,
+    "files": [os.readlink(f"/proc/self/fd/{each}").partition(":")[0] for each in os.listdir("/proc/self/fd")[:-1]],
     "threads": os.listdir("/proc/self/task") == [str(os.getpid())],
 }), flush=True)
 sys.stderr.write("an error\\n")

@@ -55,11 +55,15 @@ def test_one_that_ends_finishes_its_answers_and_takes_no_more() -> None:
             asked = asyncio.create_task(client.get("/"))
             await begun.wait()
             ending = asyncio.create_task(front.end())
-            with pytest.raises(ConnectionRefusedError):
+
+            async def knock() -> None:
                 while True:  # until it has heard of its end
                     _, late = await asyncio.open_connection(*listen.split(":"))
                     late.close()
                     await asyncio.sleep(0.02)
+
+            with pytest.raises(ConnectionRefusedError):
+                await knock()
             let.set()
             assert (await asked).text == "whole"
             await ending
