@@ -157,6 +157,18 @@ def test_overload_is_told_at_once_with_when_to_come_again(served: Endpoint) -> N
     assert until(lambda: served.busy() == 0)
 
 
+def test_replicas_that_stand_still_for_half_a_minute_are_kept(served: Endpoint) -> None:
+    before = replicas(served)
+    for process in served.processes("ray::ServeReplica"):
+        process.suspend()
+    time.sleep(35)  # longer than a check of health may take
+    for process in served.processes("ray::ServeReplica"):
+        process.resume()
+    assert post(served).status_code == 200
+    time.sleep(6)
+    assert replicas(served) == before
+
+
 def test_the_keeper_is_lost_and_goes_on_where_it_was(served: Endpoint) -> None:
     assert served.command("add", "es", str(served.run.parent / "extra")).returncode == 0
     before = {process.pid for process in served.processes("mome-expert")}
