@@ -8,9 +8,10 @@ import os
 import secrets
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
@@ -110,10 +111,10 @@ def deploy(run: Path | str, host: str = "127.0.0.1", port: int = 8000, blocking:
             raise ResourceError(
                 "there is no Ray cluster to serve on", fix="set RAY_ADDRESS, or serve in the foreground"
             )
-        _check_port(host, port)
         lean.prepare()
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
-    with ExitStack() as ending, _python(alone) as python, session(ResourcesConfig.model_construct(), python):
+    taken = _taken(host, port) if alone else nullcontext()
+    with ExitStack() as ending, taken, _python(alone) as python, session(ResourcesConfig.model_construct(), python):
         if is_own_cluster():
             lean.trim()
         where = "Disabled" if arguments.listen else "HeadOnly"
@@ -165,15 +166,25 @@ def _tell(ingress: DeploymentHandle, method: str, *arguments: Any, seconds: floa
         ingress.broadcast(method, *arguments).results(timeout_s=seconds, return_exceptions=True)
 
 
-def _check_port(host: str, port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+@contextmanager
+def _taken(host: str, port: int) -> Iterator[None]:
+    """A port for the time of the block: two endpoints that start together may not both listen there, as ingresses may.
+
+    Raises:
+        ServingError: it is another's.
+    """
+    with ExitStack() as held:
         try:
-            probe.bind((host, port))
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            with socket.socket(family) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind((host, port))
+            if sys.platform == "linux":  # a name that goes with its process, whatever ends that
+                held.enter_context(socket.socket(socket.AF_UNIX)).bind(f"\0mome-serve-{port}")
         except OSError as error:
-            raise ServingError(
-                f"can't listen at {host}:{port}: {error.strerror}", fix="choose another host or port"
-            ) from None
+            what = f"can't listen at {host}:{port}: {error.strerror}"
+            raise ServingError(what, fix="choose another host or port") from None
+        yield
 
 
 def _wait_for_signal() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,7 +36,8 @@ def served(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 def post(served: Endpoint, **body: object) -> httpx.Response:
-    return httpx.post(f"{served.url}/v1/completions", json={"prompt": FR, "max_tokens": 8, "temperature": 0, **body})
+    asked = {"prompt": FR, "max_tokens": 8, "temperature": 0, **body}
+    return httpx.post(f"{served.url}/v1/completions", json=asked, timeout=60)
 
 
 @pytest.mark.parametrize("model", ["auto", "en", "soft", "auto:no-common"])
@@ -100,7 +102,8 @@ def test_replicas_start_without_the_process_that_forks_them(served: Endpoint) ->
     (parent,) = served.processes("mome: parent of the endpoint's processes")
     forks = parent.children()
     parent.kill()
-    parent.wait()
+    while parent.status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.01)
     assert post(served).status_code == 200
     (replica,) = (fork for fork in forks if "mome-experts" in fork.name() + " ".join(fork.cmdline()))
     replica.kill()
