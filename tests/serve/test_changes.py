@@ -62,7 +62,8 @@ def test_other_users_of_the_machine_see_neither_rays_files_nor_its_token(served:
     mine = list(find_place().glob("mome-ray-*"))
     assert mine
     for path in (*mine, served.run / "serving.json"):
-        assert path.stat().st_mode & 0o077 == 0
+        with suppress(FileNotFoundError):  # another Ray's, that has just ended
+            assert path.stat().st_mode & 0o077 == 0
 
 
 def test_an_expert_is_added_and_removed_and_nothing_else_restarts(served: Endpoint) -> None:
