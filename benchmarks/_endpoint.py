@@ -223,16 +223,19 @@ class Alone:
         await asyncio.gather(*(ask_on() for _ in range(clients)))
         return made
 
-    def first_token(self, repeats: int) -> list[float]:
-        """Seconds to one token, prompt after prompt; engines are loaded before."""
-        for expert in self._mixture.files.experts:
-            self._mixture.engine(expert).generate([GenerationRequest("a", Sampling(max_tokens=1))])
-        found = []
-        for number in range(repeats):
-            start = time.perf_counter()
-            self._mixture.generate(prompt(number), sampling=Sampling(max_tokens=1, temperature=0.0))
-            found.append(time.perf_counter() - start)
-        return found
+    def paces(self, requests: int, tokens: int) -> Load:
+        """One answer after another as it grows, router and tokenizer included; engines are loaded before."""
+        seen = Load()
+        for number in range(-len(_PROMPTS), requests):
+            begin = time.perf_counter()
+            (route,) = self._mixture.router.route([prompt(number)])
+            how = Sampling(max_tokens=tokens, temperature=0.0)
+            (stream,) = self._mixture.engine(route.expert).submit([GenerationRequest(prompt(number), how)])
+            times = [time.perf_counter() for _ in stream]
+            if number >= 0:
+                seen.firsts.append(times[0] - begin)
+                seen.gaps.append((times[-1] - times[0]) / max(1, tokens - 1))
+        return seen
 
     def close(self) -> None:
         """End the engines."""

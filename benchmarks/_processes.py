@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import psutil
 
 
@@ -39,6 +41,15 @@ class Tree:
             except psutil.Error:
                 continue
         return float(total)
+
+    def titles(self, beginning: str) -> list[str]:
+        """Of processes, those that begin so."""
+        found = []
+        for process in self._all():
+            with suppress(psutil.Error):
+                if (title := " ".join(process.cmdline())).startswith(beginning):
+                    found.append(title)
+        return found
 
     def _all(self) -> list[psutil.Process]:
         try:

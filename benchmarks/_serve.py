@@ -53,7 +53,7 @@ class Ids:
     def __init__(self, vocab: int) -> None:
         self.bytes = [b"a"] * vocab
 
-    def check(self, tokens: Sequence[int]) -> None:
+    def check(self, tokens: Sequence[int], where: str = "") -> None:
         """All are of the vocabulary."""
 
 

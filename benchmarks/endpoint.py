@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import statistics
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Literal
 
 import httpx
 
@@ -24,6 +26,10 @@ SHAPES = {
 _SHARES = (0.5, 0.95, 0.99)
 _TOGETHER = 64
 """Clients that keep the slots of four experts full."""
+MANY = 16
+"""Fewer clients than these are not measured beside another build."""
+FIRST_MS, TOKEN_MS, ZERO_S = 5.0, 0.1, 5.0
+"""Goals: of the time to the first token and of that after it, what is not the engine's; to start an expert again."""
 ROOT = Path(__file__).parents[1]
 
 
@@ -51,27 +57,65 @@ class Endpoint:
     """For which they are sent."""
     repeats: int = 3
     """Rounds; the two builds take turns."""
+    parts: tuple[Literal["engines", "share", "neighbours", "overload", "zero", "beside"], ...] = (
+        "engines", "share", "neighbours", "overload", "zero", "beside",
+    )  # fmt: skip
+    """What to measure: beside the engines alone; of one client's times, what is not the engine's; one token beside a
+    long answer; more than can be answered; the start of an expert that had ended; beside another build's endpoint."""
 
     def rows(self) -> Iterator[Row]:
         """Tokens a second and a CPU second, time to the first token and between tokens, neighbours, memory."""
         spec, vocabulary = SHAPES[self.shape]
         with TemporaryDirectory() as folder:
             run = dress(Path(self.run), spec, vocabulary, Path(folder) / "bench")
-            yield from self._beside_the_engines(run)
-            if self.beside:
+            if set(self.parts) - {"zero", "beside"}:
+                yield from self._beside_the_engines(run)
+            if "zero" in self.parts:
+                yield self._zero(run)
+            if self.beside and "beside" in self.parts:
                 yield from self._beside_another(run)
 
     def _beside_the_engines(self, run: Path) -> Iterator[Row]:
         alone = Alone(run)
-        firsts = alone.first_token(20)
+        paces = alone.paces(20, self.tokens)
         with served(run, ROOT, self.options) as (address, tree):
             yield single(f"{self.shape}: idle endpoint", "memory", "MB", tree.memory() / 1e6, float("nan"))
-            for clients in self.clients:
-                yield from self._clients(address, tree, alone, clients, firsts)
-            yield self._neighbours(address)
-            if self.overload:
+            if "share" in self.parts:
+                yield from self._share(address, paces)
+            for clients in self.clients if "engines" in self.parts else ():
+                yield from self._clients(address, tree, alone, clients, paces.firsts)
+            if "neighbours" in self.parts:
+                yield self._neighbours(address)
+            if self.overload and "overload" in self.parts:
                 yield from self._overload(address, tree)
         alone.close()
+
+    def _share(self, address: str, alone: Load) -> Iterator[Row]:
+        """What one client's times have beside those of the engines alone, and beside what they may have."""
+        load(address, 1, 8, self.tokens)
+        seen = load(address, 1, 20 * self.repeats, self.tokens)
+        for what, ours, theirs, goal in (
+            ("the time to the first token", seen.firsts, alone.firsts, FIRST_MS),
+            ("the time a token after it", seen.gaps, alone.gaps, TOKEN_MS),
+        ):
+            case = f"{self.shape}: what is not the engine's of {what}, one client, beside the goal"
+            share = [1e3 * (each - statistics.median(theirs)) for each in ours]
+            yield compare(case, "latency", "ms", share, [goal])
+
+    def _zero(self, run: Path) -> Row:
+        """One token of an expert whose last replica had ended, beside what that may take."""
+        options = ("min_replicas=0", "scale_to_zero_delay_s=1", "downscale_delay_s=1", "max_replicas=1", *self.options)
+        seconds = []
+        with served(run, ROOT, options) as (address, tree):
+            for repeat in range(self.repeats):
+                while tree.titles("ray::ServeReplica:mome-expert"):
+                    time.sleep(0.5)
+                seconds += load(address, 1, 1, 1).firsts
+                if len(seconds) <= repeat:
+                    notice(f"{self.shape}: an expert that had ended did not answer")
+        return compare(
+            f"{self.shape}: 0 to 1 replicas, the first token, beside the goal", "latency", "s", seconds, [ZERO_S]
+        )
 
     def _clients(self, address: str, tree: Tree, alone: Alone, clients: int, firsts: Sequence[float]) -> Iterator[Row]:
         case, count = f"{self.shape}, {clients} clients", clients * self.requests
@@ -139,19 +183,34 @@ class Endpoint:
 
     def _beside_another(self, run: Path) -> Iterator[Row]:
         """Whole answers, as not every build streams; the two are started in turn."""
-        found: dict[str, tuple[list[float], list[float]]] = {"ours": ([], []), "theirs": ([], [])}
-        clients = max(self.clients[0], min(16, self.clients[-1]))
+        builds = {"ours": ROOT, "theirs": Path(self.beside).resolve()}
+        memory, speed = _Both(), {clients: _Both() for clients in self.clients if clients >= MANY}
         for _ in range(self.repeats):
-            for name, build in (("ours", ROOT), ("theirs", Path(self.beside))):
+            for name, build in builds.items():
                 with served(run, build, self.options if name == "ours" else ()) as (address, tree):
-                    found[name][0].append(tree.memory() / 1e6)
-                    load(address, clients, clients, self.tokens, stream=False)
-                    seen = load(address, clients, clients * self.requests, self.tokens, stream=False)
-                    found[name][1].append(seen.tokens / seen.seconds)
-        ours, theirs = found["ours"], found["theirs"]
-        yield compare(f"{self.shape}: idle endpoint beside another build's", "memory", "MB", ours[0], theirs[0])
-        case = f"{self.shape}, {clients} clients: beside another build"
-        yield compare(case, "speed", "tokens/s", ours[1], theirs[1])
+                    memory.add(name, tree.memory() / 1e6)
+                    for clients, found in speed.items():
+                        load(address, clients, clients, self.tokens, stream=False)
+                        seen = load(address, clients, clients * self.requests, self.tokens, stream=False)
+                        found.add(name, seen.tokens / seen.seconds)
+        yield memory.row(f"{self.shape}: idle endpoint beside another build's", "memory", "MB")
+        for clients, found in speed.items():
+            yield found.row(f"{self.shape}, {clients} clients: beside another build", "speed", "tokens/s")
+
+
+class _Both:
+    """What was measured of both builds."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, list[float]] = {"ours": [], "theirs": []}
+
+    def add(self, name: str, value: float) -> None:
+        """Of one of them."""
+        self._found[name].append(value)
+
+    def row(self, case: str, metric: str, unit: str) -> Row:
+        """Ours beside theirs."""
+        return compare(case, metric, unit, self._found["ours"], self._found["theirs"])
 
 
 def _quantile(values: Sequence[float], share: float) -> float:

@@ -1,24 +1,28 @@
-"""The engine beside transformers, CTranslate2 and llama.cpp: same weights, threads and prompts, in turn."""
+"""The engine beside transformers, CTranslate2, llama.cpp, an older build: same weights, threads, prompts, in turn."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
 
+from benchmarks._older_engine import OlderEngine
 from benchmarks._rows import Row, compare, in_turn, single
 from benchmarks._serve import Ours, Prompts, Shape, Transformers
 from benchmarks._serve_peers import peers
 
 Answer = Callable[[Prompts], list[list[int]]]
+OLDER = "the older build"
 BESIDE = (
     ("fp32", "transformers"), ("fp32", "transformers generate_batch"), ("fp32", "CTranslate2 float32"),
     ("fp32", "llama.cpp f32"), ("bf16", "fp32"), ("bf16", "CTranslate2 float32"), ("int8", "CTranslate2 int8"),
-    ("int8", "llama.cpp q8_0"), ("int8", "fp32"), ("int8, sampled", "int8"),
+    ("int8", "llama.cpp q8_0"), ("int8", "fp32"), ("int8, sampled", "int8"), ("fp32", OLDER), ("int8", OLDER),
 )  # fmt: skip
 """What is compared with what, where both are there."""
 
@@ -32,6 +36,8 @@ class Serve:
     threads: tuple[int, ...] = (1, 2)
     batches: tuple[int, ...] = (1, 8)
     repeats: int = 5
+    beside: str = ""
+    """Folder of a clone of the build of 2026-11-22, whose engine is measured too."""
 
     def rows(self) -> Iterator[Row]:
         """For each shape, number of threads and batch: greedy tokens a second, prompts read included."""
@@ -50,13 +56,26 @@ class Serve:
                 torch.set_num_threads(threads)
                 ours = {precision: Ours(model, shape, precision) for precision in ("fp32", "bf16", "int8")}
                 ours["int8, sampled"] = Ours(model, shape, "int8", temperature=1.0)
-                with peers(model, shape, Path(folder), threads) as others:
-                    answers: dict[str, Answer] = {"transformers": Transformers(model, shape), **ours, **others}
+                with peers(model, shape, Path(folder), threads) as others, self._older(model, shape, threads) as older:
+                    answers: dict[str, Answer] = {"transformers": Transformers(model, shape), **ours, **others, **older}
                     for batch in self.batches:
                         case = f"{name}, {threads} thread{'s' * (threads > 1)}, batch {batch}"
                         yield from self._beside(case, answers, shape, batch)
                 for mine in ours.values():
                     mine.engine.close()
+
+    @contextmanager
+    def _older(self, model: Any, shape: Shape, threads: int) -> Iterator[dict[str, Answer]]:
+        if not self.beside:
+            yield {}
+            return
+        with TemporaryDirectory() as folder:
+            model.save_pretrained(folder)
+            older = OlderEngine(Path(self.beside).resolve(), Path(folder), shape.vocab, shape.answer, threads)
+        try:
+            yield {OLDER: older}
+        finally:
+            older.close()
 
     def _beside(self, case: str, answers: Mapping[str, Answer], shape: Shape, batch: int) -> Iterator[Row]:
         prompts = shape.prompts(batch)

@@ -14,6 +14,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 import benches
+import served
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs/results"
@@ -92,28 +93,11 @@ def lengths() -> str:
     return table(["router", *buckets], rows)
 
 
-def endpoint() -> str:
-    """An endpoint over HTTP beside the engines alone, by how many ask at once."""
-    rows = {(row["case"], row["unit"]): row for row in results("endpoint/bench.json")["rows"]}
-    table_rows = []
-    for clients in sorted({int(found[1]) for case, _ in rows if (found := re.search(r", (\d+) clients:", case))}):
-        case = f"quickstart, {clients} clients"
-        beside = rows[f"{case}: beside the engines alone", "tokens/CPU s"]
-        first = [rows[f"{case}: time to the first token, {share}", "ms"]["ours"] for share in ("p50", "p95")]
-        after = [rows[f"{case}: time a token after it, {share}", "ms"]["ours"] for share in ("p50", "p95")]
-        cost = 1000 / beside["ours"] - 1000 / beside["baseline"]
-        table_rows.append(
-            [
-                str(clients),
-                f"{rows[case, 'tokens/s']['ours']:,.0f}",
-                f"{beside['ratio']:.2f}",
-                f"{cost:.2f}",
-                " / ".join(f"{value:.1f}" for value in first),
-                " / ".join(f"{value:.1f}" for value in after),
-            ]
-        )
-    heading = ["clients", "tokens/s", "of the engines' tokens a CPU second", "CPU ms a token beside theirs"]
-    return table([*heading, "first token, ms, p50 / p95", "a token after it, ms, p50 / p95"], table_rows)
+def serving(folder: str, make: Callable[[served.Rows], served.Table]) -> str:
+    """A table of all results of a folder."""
+    rows = served.rows_of(json.loads(file.read_text("utf-8")) for file in sorted((RESULTS / folder).glob("*.json")))
+    heading, lines = make(rows)
+    return table(heading, lines) if lines else "Not measured yet."
 
 
 def languages() -> str:
@@ -225,7 +209,11 @@ TABLES: dict[str, Callable[[], str]] = {
     "router-lengths": lengths,
     "router-bench": router_bench,
     "languages": languages,
-    "endpoint": endpoint,
+    "engine": lambda: serving("engine", lambda rows: served.engine(rows, "3 × 768")),
+    "engine-quickstart": lambda: serving("engine", lambda rows: served.engine(rows, "quickstart")),
+    "endpoint": lambda: serving("endpoint", lambda rows: served.clients(rows, "quickstart")),
+    "endpoint-paper": lambda: serving("endpoint", lambda rows: served.clients(rows, "paper")),
+    "endpoint-goals": lambda: serving("endpoint", lambda rows: served.goals(rows, ("quickstart", "paper"))),
     "eltec-small": lambda: perplexities("eltec-small"),
     "study": study,
     "study-verdicts": verdicts,

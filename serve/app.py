@@ -8,9 +8,10 @@ import os
 import secrets
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import ray
 import yaml
 from ray import serve
 from ray.serve.config import BackpressureConfig, HTTPOptions
+from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import ServeDeploySchema
 
 from orchestrator.cluster.folders import held_folder
@@ -28,7 +30,7 @@ from serve.api import Keys, check_exposure
 from serve.deployments import lean
 from serve.deployments.applications import Applications, common_options
 from serve.deployments.endpoint import told_to_commands
-from serve.deployments.forking import forking
+from serve.deployments.forking import POSSIBLE, forking
 from serve.deployments.keeper import LOGGING, Keeper
 from serve.deployments.settings import ServeArguments, arguments_of
 from serve.files import MixtureFiles
@@ -109,21 +111,22 @@ def deploy(run: Path | str, host: str = "127.0.0.1", port: int = 8000, blocking:
             raise ResourceError(
                 "there is no Ray cluster to serve on", fix="set RAY_ADDRESS, or serve in the foreground"
             )
-        _check_port(host, port)
         lean.prepare()
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
-    with ExitStack() as ending, _python(alone) as python, session(ResourcesConfig.model_construct(), python):
+    taken = _taken(host, port) if alone else nullcontext()
+    with ExitStack() as ending, taken, _python(alone) as python, session(ResourcesConfig.model_construct(), python):
         if is_own_cluster():
             lean.trim()
         where = "Disabled" if arguments.listen else "HeadOnly"
         serve.start(proxy_location=where, http_options=HTTPOptions(host=host, port=port))
         try:
-            serve.run(application, name=APPLICATION, route_prefix="/", logging_config=LOGGING)
+            ingress = serve.run(application, name=APPLICATION, route_prefix="/", logging_config=LOGGING)
             if blocking:
+                _tell(ingress, "ready", seconds=5.0)  # its replicas are known now: a signal reaches them at once
                 with told_to_commands(arguments.run):
                     print(f"serving at http://{host}:{port}/v1/completions (Ctrl-C ends it)", flush=True)
                     _wait_for_signal()
-                _drain(arguments.grace_s)
+                _tell(ingress, "drain", arguments.grace_s, seconds=arguments.grace_s + 5)
         finally:
             if blocking:
                 # Ray tells of every process that ends, as of an error.
@@ -134,7 +137,7 @@ def deploy(run: Path | str, host: str = "127.0.0.1", port: int = 8000, blocking:
 @contextmanager
 def _python(alone: bool) -> Iterator[str | None]:
     """What starts the processes of a Ray of our own: see :mod:`serve.deployments.forking`."""
-    if not alone:
+    if not (alone and POSSIBLE):
         yield None
         return
     with held_folder() as folder, forking(folder) as command:
@@ -157,22 +160,31 @@ def settings_of(config: Path) -> dict[str, Any]:
     return {"host": read.http_options.host, "port": read.http_options.port, **given}
 
 
-def _drain(seconds: float) -> None:
-    """Let running answers finish; what can't be asked any more is not waited for."""
+def _tell(ingress: DeploymentHandle, method: str, *arguments: Any, seconds: float) -> None:
+    """Call every replica of the ingress; whatever does not answer in time, or at all, is not waited for."""
     with suppress(Exception):
-        handle = serve.get_deployment_handle("ingress", APPLICATION)
-        handle.broadcast("drain", seconds).results(timeout_s=seconds + 5, return_exceptions=True)
+        ingress.broadcast(method, *arguments).results(timeout_s=seconds, return_exceptions=True)
 
 
-def _check_port(host: str, port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+@contextmanager
+def _taken(host: str, port: int) -> Iterator[None]:
+    """A port for the time of the block: two endpoints that start together may not both listen there, as ingresses may.
+
+    Raises:
+        ServingError: it is another's.
+    """
+    with ExitStack() as held:
         try:
-            probe.bind((host, port))
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            with socket.socket(family) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind((host, port))
+            if sys.platform == "linux":  # a name that goes with its process, whatever ends that
+                held.enter_context(socket.socket(socket.AF_UNIX)).bind(f"\0mome-serve-{port}")
         except OSError as error:
-            raise ServingError(
-                f"can't listen at {host}:{port}: {error.strerror}", fix="choose another host or port"
-            ) from None
+            what = f"can't listen at {host}:{port}: {error.strerror}"
+            raise ServingError(what, fix="choose another host or port") from None
+        yield
 
 
 def _wait_for_signal() -> None:

@@ -83,7 +83,10 @@ class Ingress:
 
     async def drain(self, seconds: float) -> int:
         """Refuse new requests with 503 and wait for those at work; how many are left after `seconds`."""
-        return await self._draining.drain(seconds)
+        left = await self._draining.drain(seconds)
+        if self._front is not None and not left:
+            await self._front.end()
+        return left
 
     async def route(self, model: str, prompts: Sequence[str]) -> list[Route]:
         """See :meth:`serve.api.Backend.route`."""

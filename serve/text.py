@@ -63,14 +63,19 @@ class Tokenizer:
         self.check(tokens)
         return b"".join(self.bytes[token] for token in tokens).decode("utf-8", "replace")
 
-    def check(self, tokens: Sequence[int]) -> None:
+    def check(self, tokens: Sequence[int], where: str = "") -> None:
         """Make sure that ids are of the vocabulary.
+
+        Args:
+            tokens: the ids.
+            where: the parameter that has them.
 
         Raises:
             RequestError: one is not.
         """
         if not all(0 <= token < len(self.bytes) for token in tokens):
-            raise RequestError(f"token ids that are not of this model's vocabulary: it has 0 to {len(self.bytes) - 1}")
+            what = f"token ids that are not of this model's vocabulary: it has 0 to {len(self.bytes) - 1}"
+            raise RequestError(what, where)
 
     def encode_prompt(self, text: str) -> list[int]:
         """Ids of a text to be continued, as in the blocks of training: after <s>, or what the tokenizer has for it.

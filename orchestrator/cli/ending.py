@@ -36,7 +36,8 @@ def say_interrupted() -> None:
     Python would end such a thread in the middle of torch, which aborts the process: with a core dump and another code.
     Worker processes of the step are ended first: what runs at exit waits for them, and they would wait for work.
     """
-    print("mome: interrupted; a run goes on from here with the same command", file=sys.stderr, flush=True)
+    later = "" if sys.argv[1:2] == ["serve"] else "; a run goes on from here with the same command"
+    print(f"mome: interrupted{later}", file=sys.stderr, flush=True)
     if any(thread.name.startswith(STEP_THREAD) for thread in threading.enumerate()):
         for worker in multiprocessing.active_children():
             worker.terminate()

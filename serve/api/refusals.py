@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -25,6 +26,11 @@ _OF_BODIES = {
     "json_invalid": "the body is not valid JSON",
     "model_attributes_type": "the body is no JSON object, or has no header content-type: application/json",
 }
+
+_UNREADABLE = "the body can't be read: is it JSON in UTF-8, of sensible depth, with numbers of sensible length?"
+"""FastAPI has one sentence for all of these."""
+_NAME = re.compile(r"(?!(str|int|float|bool)$)[A-Za-z_]\w*")
+"""Of a part of a body; between them are types that a value may have."""
 
 
 def add_handlers(app: FastAPI) -> None:
@@ -67,13 +73,13 @@ async def _refused(request: Request, error: Exception) -> JSONResponse:
 async def _invalid(request: Request, error: Exception) -> JSONResponse:
     """A body that is no JSON, or not of the schema: 400, as OpenAI answers, not FastAPI's 422."""
     assert isinstance(error, RequestValidationError)
-    first = error.errors()[0]
+    first = _closest(error.errors())
     Record.of(request).code = RequestError.kind
     if (said := _OF_BODIES.get(first["type"])) is not None:
         return _json(400, ErrorResponse(error=ErrorInfo(message=said, type=RequestError.kind)))
     path = [str(part) for part in first["loc"] if part != "body"]
     param = _printable(path[0]) if path else None
-    message = f"{param}: {first['msg']}" if param else first["msg"].removeprefix("Value error, ")
+    message = f"{_place(first['loc'])}: {first['msg']}" if param else first["msg"].removeprefix("Value error, ")
     code = "unknown_parameter" if first["type"] == "extra_forbidden" else None
     info = ErrorInfo(message=message, type=RequestError.kind, param=param, code=code)
     return _json(400, ErrorResponse(error=info))
@@ -82,7 +88,8 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
 async def _http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     Record.of(request).code = f"http_{error.status_code}"
-    info = ErrorInfo(message=str(error.detail), type=RequestError.kind)
+    said = _UNREADABLE if error.detail == "There was an error parsing the body" else str(error.detail)
+    info = ErrorInfo(message=said, type=RequestError.kind)
     return _json(error.status_code, ErrorResponse(error=info), dict(error.headers or {}))
 
 
@@ -92,6 +99,19 @@ async def _closed(_: Request, __: Exception) -> Response:
 
 def _json(status: int, body: ErrorResponse, headers: dict[str, Any] | None = None) -> JSONResponse:
     return JSONResponse(body.model_dump(), status, headers)
+
+
+def _closest(errors: Sequence[Any]) -> Any:
+    """Of a value that may be of several types, what is wrong with it as the type that it comes closest to."""
+    ours = [error for error in errors if error["loc"][:2] == errors[0]["loc"][:2]]
+    return min(ours, key=lambda error: (error["type"].endswith("_type"), -len(error["loc"])))
+
+
+def _place(path: Sequence[str | int]) -> str:
+    """Names and indices of a value; what a type is called in between is left out."""
+    first, *rest = [part for part in path if part != "body"]
+    kept = (part for part in rest if isinstance(part, int) or _NAME.fullmatch(part))
+    return _printable(str(first) + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in kept))
 
 
 def _printable(text: str) -> str:

@@ -12,6 +12,9 @@ from starlette.types import ASGIApp
 
 from orchestrator.errors import ServingError
 
+_END_SECONDS = 2
+"""For answers that are being sent when it ends."""
+
 
 class Front:
     """A server of HTTP on the event loop of an ingress.
@@ -29,18 +32,22 @@ class Front:
     def __init__(self, app: ASGIApp, listen: str) -> None:
         self._listener = _listener(listen)
         # Ray's loggers stay as they are; requests have their own lines.
-        config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", proxy_headers=False)
+        config = uvicorn.Config(
+            app, log_config=None, access_log=False, lifespan="off", proxy_headers=False,
+            timeout_graceful_shutdown=_END_SECONDS,
+        )  # fmt: skip
         self._server = _Server(config)
         self._serving = asyncio.create_task(self._server.serve(sockets=[self._listener]))
 
     @property
     def healthy(self) -> bool:
-        """Whether it answers."""
-        return not self._serving.done()
+        """Whether it answers, or has ended as it was told to."""
+        return self._server.should_exit or not self._serving.done()
 
-    def end(self) -> None:
-        """Take no more connections, and end idle ones."""
+    async def end(self) -> None:
+        """Take no more connections, and end those that there are, each after what it is being answered."""
         self._server.should_exit = True
+        await self._serving
 
 
 class _Server(uvicorn.Server):

@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from orchestrator.errors import ServingError
+from orchestrator.plugins import suggest
 
 
 class ServeArguments(BaseModel):
@@ -115,5 +116,10 @@ def arguments_of(run: Path | str, options: dict[str, Any]) -> ServeArguments:
         return ServeArguments(run=Path(run).resolve(), **options)
     except ValidationError as error:
         first = error.errors()[0]
+        if first["type"] == "extra_forbidden":
+            name = str(first["loc"][0])
+            raise ServingError(
+                f"there is no setting {name!r}", fix=suggest(name, ServeArguments.model_fields)
+            ) from None
         field = f"{first['loc'][0]}: " if first["loc"] else ""
         raise ServingError(f"{field}{first['msg']}", fix="see serve.app.ServeArguments") from None

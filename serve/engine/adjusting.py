@@ -31,7 +31,7 @@ class Adjustment:
             self._seen.add(token)
 
     def apply(self, logits_V: Tensor) -> None:
-        """Change logits in place; ids that the vocabulary lacks are passed over."""
+        """Change logits in place; ids beyond them are passed over."""
         how, known = self._sampling, len(logits_V)
         if bias := {token: value for token, value in how.logit_bias.items() if 0 <= token < known}:
             logits_V[list(bias)] += torch.tensor(list(bias.values()), device=logits_V.device)

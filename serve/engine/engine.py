@@ -140,6 +140,7 @@ class Engine:
                 fix="shorten the prompt or max_tokens",
             )
         self.tokenizer.check(request.generated)
+        self.tokenizer.check(tuple(request.sampling.logit_bias), "logit_bias")
         constraint = request.sampling.constraint
         matcher = None if constraint is None else self._grammars.matcher(constraint)
         shares = self.forward.shares(request.weights) if isinstance(self.forward, Mixed) else None
@@ -148,5 +149,5 @@ class Engine:
     def _read(self, prompt: str | tuple[int, ...]) -> list[int]:
         if isinstance(prompt, str):
             return self.tokenizer.encode_prompt(prompt)
-        self.tokenizer.check(prompt)
+        self.tokenizer.check(prompt, "prompt")
         return list(prompt)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from benchmarks._serve import Ours, Shape, Transformers
 from benchmarks._serve_peers import peers
 from benchmarks.serve import Serve
+from orchestrator.errors import ResourceError
 
 TINY = Shape(layers=1, width=16, heads=2, vocab=60, prompt=5, answer=6)
 
@@ -32,3 +35,9 @@ def test_every_peer_answers_the_same_with_the_same_weights(tmp_path: Path) -> No
         assert "transformers generate_batch" in exact
         for name, peer in exact.items():
             assert peer(prompts) == expected, name
+
+
+def test_a_folder_without_the_older_engine_is_refused(tmp_path: Path) -> None:
+    bench = Serve(paper=TINY, quickstart=None, threads=(1,), batches=(1,), repeats=1, beside=str(tmp_path))
+    with pytest.raises(ResourceError, match="no such engine"):
+        list(bench.rows())

@@ -27,6 +27,9 @@ def test_what_can_not_be_served_is_refused_before_ray_starts(
         app.deploy(tmp_path)
     with pytest.raises(ServingError, match="max_replicas"):
         app.deploy(run_folder, max_replicas=0)
+    with pytest.raises(ServingError, match="no setting 'slotz'") as refused:
+        app.deploy(run_folder, slotz=3)
+    assert 'did you mean "slots"?' in refused.value.fix
     with pytest.raises(ServingError, match="less than min_replicas"):
         app.deploy(run_folder, min_replicas=3)
     with pytest.raises(ServingError, match="precision"):
@@ -44,6 +47,18 @@ def test_what_can_not_be_served_is_refused_before_ray_starts(
         taken.listen()
         with pytest.raises(ServingError, match="can't listen"):
             app.deploy(run_folder, port=taken.getsockname()[1])
+
+
+def test_of_two_endpoints_that_start_together_one_has_the_port() -> None:
+    from serve import app
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with app._taken("127.0.0.1", port), pytest.raises(ServingError, match="in use"), app._taken("127.0.0.1", port):
+        pass
+    with app._taken("127.0.0.1", port):
+        pass
 
 
 def test_the_config_file_fits_serves_schema_and_names_every_argument_at_its_default(tmp_path: Path) -> None:

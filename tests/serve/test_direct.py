@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from serve.deployments.forking import POSSIBLE
 from serve.messages import Sampling
 from serve.mixture import Mixture
 from tests.serve.storm import Answer, Endpoint, ask, endpoint
@@ -19,6 +22,8 @@ pytest.importorskip("ray")
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(300)]
 FR = "la maison près du fleuve"
 MANY = 30
+STARTED = list[psutil.Process]()
+"""Processes that have lost their parent."""
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +36,8 @@ def served(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 def post(served: Endpoint, **body: object) -> httpx.Response:
-    return httpx.post(f"{served.url}/v1/completions", json={"prompt": FR, "max_tokens": 8, "temperature": 0, **body})
+    asked = {"prompt": FR, "max_tokens": 8, "temperature": 0, **body}
+    return httpx.post(f"{served.url}/v1/completions", json=asked, timeout=60)
 
 
 @pytest.mark.parametrize("model", ["auto", "en", "soft", "auto:no-common"])
@@ -47,6 +53,7 @@ def test_experts_share_a_process_and_nobody_stands_before_the_ingresses(served: 
     assert not served.processes("ray::ProxyActor")
 
 
+@pytest.mark.skipif(not POSSIBLE, reason="processes are forked on Linux")
 def test_processes_are_forks_of_one(served: Endpoint) -> None:
     (parent,) = served.processes("mome: parent of the endpoint's processes")
     assert {process.ppid() for process in served.processes("ray::Serve")} == {parent.pid}
@@ -70,7 +77,6 @@ def test_metrics_and_the_log_are_of_both_ingresses(served: Endpoint) -> None:
 
 
 def test_a_replica_that_is_killed_loses_nothing(served: Endpoint) -> None:
-    """The last of this module."""
     body = {"prompt": [FR, "the house", "the dog", "near a river"], "max_tokens": 40, "n": 16, "seed": 1}
     expected = post(served, **body, temperature=1, model="en").json()["choices"]
 
@@ -88,3 +94,30 @@ def test_a_replica_that_is_killed_loses_nothing(served: Endpoint) -> None:
         assert how == ("streamed" if stream else "whole")
         assert [text for text, _, _ in answer] == [choice["text"] for choice in expected]
     assert served.busy() == 0
+
+
+@pytest.mark.skipif(not POSSIBLE, reason="processes are forked on Linux")
+def test_replicas_start_without_the_process_that_forks_them(served: Endpoint) -> None:
+    """What still runs of its forks goes on."""
+    (parent,) = served.processes("mome: parent of the endpoint's processes")
+    forks = parent.children()
+    parent.kill()
+    while parent.status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.01)
+    assert post(served).status_code == 200
+    (replica,) = (fork for fork in forks if "mome-experts" in fork.name() + " ".join(fork.cmdline()))
+    replica.kill()
+    assert post(served).status_code == 200
+    assert all(fork.is_running() for fork in forks if fork != replica)
+    for fork in forks:
+        STARTED.append(fork)
+
+
+def test_nothing_is_left_of_an_endpoint_that_is_killed(served: Endpoint) -> None:
+    """The last of this module. Ray's own agents look for the rest of it for a minute or two, and then end."""
+    agents = served.processes("Agent")
+    there = [process for process in (*served.processes(), *STARTED) if process not in agents]
+    served.process.kill()
+    served.process.wait()
+    _, left = psutil.wait_procs(there, timeout=60)
+    assert not left

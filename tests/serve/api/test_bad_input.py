@@ -19,6 +19,40 @@ def nested(depth: int) -> Any:
 
 
 @pytest.mark.parametrize(
+    ("path", "bad", "said"),
+    [
+        (COMPLETION, {"prompt": ["a"] * 33}, "prompt: List should have at most 32 items after validation, not 33"),
+        (COMPLETION, {"prompt": [1, -2]}, "prompt[1]: Input should be greater than or equal to 0"),
+        (COMPLETION, {"prompt": [True]}, "prompt[0]: Input should be a valid integer"),
+        (COMPLETION, {"prompt": 7}, "prompt: Input should be a valid string"),
+        (COMPLETION, {"prompt": "a", "stop": ["a"] * 5}, "stop: List should have at most 4 items"),
+        (COMPLETION, {"prompt": "a", "str": 5}, "str: Extra inputs are not permitted"),
+        (CHAT, {"messages": [{"role": "user", "content": 5}]}, "messages[0].content: Input should be a valid string"),
+        (
+            CHAT,
+            {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "a"}}]}]},
+            "messages[0].content[0].type: Input should be 'text'",
+        ),
+    ],
+)
+def test_what_is_wrong_is_said_of_the_part_that_is(client: httpx.Client, path: str, bad: Any, said: str) -> None:
+    assert client.post(path, json=bad).json()["error"]["message"].startswith(said)
+
+
+def test_ids_that_the_vocabulary_lacks_are_refused(live: httpx.Client) -> None:
+    for bad, param in (({"prompt": [99_999]}, None), ({"prompt": "a", "logit_bias": {"99999": 1}}, "logit_bias")):
+        refused = live.post(COMPLETION, json=bad)
+        assert (refused.status_code, refused.json()["error"]["param"]) == (400, param)
+
+
+@pytest.mark.parametrize("body", [b'{"prompt":"\xff"}', b"[" * 5000 + b"]" * 5000, b'{"prompt": ' + b"9" * 5000 + b"}"])
+def test_a_body_that_can_not_be_read_is_said_to_be_one(client: httpx.Client, body: bytes) -> None:
+    refused = client.post(COMPLETION, content=body, headers={"content-type": "application/json"})
+    assert refused.status_code == 400
+    assert "can't be read" in refused.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
     ("path", "bad", "param"),
     [
         (COMPLETION, {}, "prompt"),

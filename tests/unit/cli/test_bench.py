@@ -2,7 +2,36 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
+
+from benchmarks._rows import Row, single
+from orchestrator import plugins
+from orchestrator.cli.bench import run_bench
+
+
+class Interrupted:
+    """A bench that comes to one row."""
+
+    def rows(self) -> Iterator[Row]:
+        yield single("a case", "speed", "tokens/s", 3, 2)
+        raise KeyboardInterrupt
+
+
+def test_what_was_measured_is_told_and_kept_as_it_comes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(plugins, "create", lambda *_: Interrupted())
+    with pytest.raises(KeyboardInterrupt):
+        run_bench("any", (), tmp_path / "bench.json")
+    (row,) = json.loads((tmp_path / "bench.json").read_text("utf-8"))["rows"]
+    assert (row["case"], row["ratio"]) == ("a case", 1.5)
+    told = capsys.readouterr()
+    assert "a case: speed: 3 2 1.500" in told.err
+    assert "a case" in told.out
 
 
 @pytest.mark.parametrize(
