@@ -22,6 +22,16 @@ SPECIAL = ("<unk>", "<s>", "</s>")
 
 def write_inputs(root: Path, teacher: dict[str, Any], vocab_size: int, context: int, blocks: int) -> None:
     """Write `blocks`, `teacher`, `tokenizer`, and a cache of each kind and precision, `hidden_cache-bf16` for one."""
+    inputs = write_teacher(root, teacher, vocab_size, context, blocks)
+    for kind, precision in itertools.product(("hidden_cache", "sampled_cache"), ("fp32", "bf16")):
+        stage = CacheStage(language=LANGUAGE, teacher=PluginSpec(type=kind), precision=precision, seed=0)
+        out = root / f"{kind}-{precision}"
+        out.mkdir()
+        stage.run(inputs, out, Environment(work=out.with_suffix(".work")))
+
+
+def write_teacher(root: Path, teacher: dict[str, Any], vocab_size: int, context: int, blocks: int) -> dict[str, Path]:
+    """Write `blocks`, `teacher` and `tokenizer`; where the first two are, as a stage reads them."""
     for name in ("blocks/train", "blocks/validation", "teacher", "tokenizer"):
         (root / name).mkdir(parents=True)
     _write_blocks(root / "blocks", vocab_size, context, blocks)
@@ -30,12 +40,7 @@ def write_inputs(root: Path, teacher: dict[str, Any], vocab_size: int, context: 
     # One position more than the context, for TRL, which shifts labels itself.
     model = build_model(PluginSpec(**teacher), vocab_size, context + 1, seed=2)
     write_model(model, root / "tokenizer", root / "teacher", {})
-    inputs = {"blocks": root / "blocks", "teacher": root / "teacher"}
-    for kind, precision in itertools.product(("hidden_cache", "sampled_cache"), ("fp32", "bf16")):
-        stage = CacheStage(language=LANGUAGE, teacher=PluginSpec(type=kind), precision=precision, seed=0)
-        out = root / f"{kind}-{precision}"
-        out.mkdir()
-        stage.run(inputs, out, Environment(work=out.with_suffix(".work")))
+    return {"blocks": root / "blocks", "teacher": root / "teacher"}
 
 
 def _write_blocks(folder: Path, vocab_size: int, context: int, blocks: int) -> None:

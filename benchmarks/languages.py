@@ -1,14 +1,18 @@
-"""Languages of many scripts: near-duplicates found, and the prompt router beside public language identifiers."""
+"""Languages of many scripts: near-duplicates found, the prompt router beside public identifiers, bits per byte."""
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from benchmarks._catalogues import messages, split
+from benchmarks._language_bits import Bits
 from benchmarks._router_peers import Identify, prose_peers
 from benchmarks._rows import Row, notice, single
 from orchestrator.corpus.deduplication import comparable_units, near_duplicates, signature
@@ -40,14 +44,25 @@ class Languages:
     training_pieces: int = 20_000
     documents: int = 120
     """Near-duplicates made of each language."""
+    expert_tokens: int = 150_000
+    """That an expert of each language is trained on, for its bits per byte."""
+    parts: tuple[Literal["duplicates", "router", "bits"], ...] = ("duplicates", "router", "bits")
+    """What is measured."""
 
     def rows(self) -> Iterator[Row]:
-        """For each language: near-duplicates; then errors by length, of each language and of all."""
+        """For each language: near-duplicates; errors by length, of each language and of all; bits per byte."""
         train, test = split(messages(self.languages))
         notice(", ".join(f"{name}: {sum(map(len, some)):,} characters" for name, some in train.items()))
-        for language in self.languages:
+        for language in self.languages if "duplicates" in self.parts else ():
             found = near_duplicates_found(train[language], self.documents)
             yield single(f"{language}: near-duplicates of {self.documents}", "found", "", found, self.documents)
+        if "router" in self.parts:
+            yield from self._routed(train, test)
+        if "bits" in self.parts:
+            with tempfile.TemporaryDirectory() as work:
+                yield from Bits(train, test, self.expert_tokens, Path(work)).rows()
+
+    def _routed(self, train: Mapping[str, Sequence[str]], test: Mapping[str, Sequence[str]]) -> Iterator[Row]:
         texts = {name: LanguageTexts([*some[1::2], *some[::4]], some[2::4]) for name, some in train.items()}
         plugin = Prompt(pieces=self.training_pieces, calibration_pieces=500)
         router = plugin.train(texts, [bytes([i]) for i in range(256)], seed=17, threads=1)[plugin.classifier]

@@ -50,6 +50,7 @@ class Pretrained:
     """That students are trained on; 0: as many as the recipe says."""
     seeds: int = 3
     threads: int = 1
+    """And processors: with 1 all is computed in one process."""
     work: str = ""
     """Folder that keeps what was made, so that a second call goes on; "": a temporary one."""
 
@@ -92,7 +93,7 @@ class _Measuring:
 
     def _run(self, *overrides: str, until: str = "") -> Run:
         own = [f"teacher.model.name={given_teacher(self.bench.teacher)}", "resources.slots=1", "tracking.type=none"]
-        own.append(f"resources.threads={self.bench.threads}")
+        own += [f"resources.{name}={self.bench.threads}" for name in ("threads", "cpus")]
         notice(" ".join(["mome run", self.bench.recipe, *overrides]) + (f" --until {until}" if until else ""))
         options: dict[str, Any] = {"runs": self.work, "until": until or (), "local": True, "quiet": True}
         return run(self.bench.recipe, *own, *overrides, **options)
@@ -146,9 +147,9 @@ def _of_run(made: Run) -> Iterator[Row]:
         yield single(case, "wall time", "s", seconds[f"cache-{language}"], seconds[f"expert-{language}"])
     caches = sum(value for name, value in seconds.items() if name.startswith("cache-"))
     yield single("the whole run, beside its caches", "wall time", "s", sum(seconds.values()), caches)
-    peak = max(each["peak_memory_bytes"] for each in steps.values())
-    weights = 4 * results.parameters["teacher"]
-    yield single("largest step, beside the teacher's weights", "memory", "GB", peak / 1e9, weights / 1e9)
+    largest = max(steps, key=lambda name: int(steps[name]["peak_memory_bytes"]))
+    peak, weights = steps[largest]["peak_memory_bytes"], 4 * results.parameters["teacher"]
+    yield single(f"largest step, {largest}, beside the teacher's weights", "memory", "GB", peak / 1e9, weights / 1e9)
 
 
 def _measured(language: str, figures: Mapping[tuple[str, str], Figures]) -> Iterator[Row]:

@@ -57,6 +57,22 @@ def pretrained(found: Mapping[str, Any]) -> Table:
     return ["language", "teacher", "its expert"], lines
 
 
+def bits(found: Mapping[str, Any]) -> Table:
+    """Experts of as many bytes of text in each language, beside xz: heading and rows."""
+    rows, lines = by_case(found), []
+    for case, metric in rows:
+        language, _, _ = case.partition(": an expert of 2 × 128, beside xz")
+        if language == case or metric != "bits per byte":
+            continue
+        of = f"{language}: an expert of 2 × 128"
+        between = rows[f"{of}, interval over documents", "bits per byte, low and high"]
+        ours, span = rows[case, metric], f"{between['ours']:.2f} to {between['baseline']:.2f}"
+        characters = rows[f"{of}, beside bytes a character", "bits per character"]
+        widths = (f"{characters['baseline']:.2f}", f"{characters['ours']:.2f}")
+        lines.append([language, f"{ours['ours']:.2f} ({span})", f"{ours['baseline']:.2f}", *widths])
+    return ["language", "bits per byte", "xz", "bytes a character", "bits per character"], lines
+
+
 def fast(loss: Mapping[str, Any], distill: Mapping[str, Any]) -> Table:
     """The loss and the step of distillation on a processor that is fast in bf16: heading and rows."""
     lines = []

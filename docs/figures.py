@@ -214,6 +214,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "endpoint": lambda: serving("endpoint", lambda rows: served.clients(rows, "quickstart")),
     "endpoint-paper": lambda: serving("endpoint", lambda rows: served.clients(rows, "paper")),
     "endpoint-goals": lambda: serving("endpoint", lambda rows: served.goals(rows, ("quickstart", "paper"))),
+    "languages-bits": lambda: table(*benches.bits(results("languages/bits.json"))),
     "eltec-small": lambda: perplexities("eltec-small"),
     "study": study,
     "study-verdicts": verdicts,

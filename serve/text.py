@@ -77,6 +77,10 @@ class Tokenizer:
             what = f"token ids that are not of this model's vocabulary: it has 0 to {len(self.bytes) - 1}"
             raise RequestError(what, where)
 
+    def name(self, token: int) -> str:
+        """How the vocabulary writes an id."""
+        return str(self._fast.id_to_token(token))
+
     def encode_prompt(self, text: str) -> list[int]:
         """Ids of a text to be continued, as in the blocks of training: after <s>, or what the tokenizer has for it.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -35,18 +36,20 @@ def version(
     """What every command takes."""
 
 
+_LANGUAGE = typer.Option(
+    "--language", "-l", help="A language and its files: es=data/es, or options of the source `files`."
+)
+_CODE = typer.Option(help="Code and its files: js=src; py alone: this Python's.")
+_TEACHER = typer.Option(help="A pretrained teacher: a folder, or a name on the hub. Left out: one is trained.")
+_DEVICE = typer.Option(help="What it will train on: sizes are chosen for it.")
+
+
 def init(
     recipe: Annotated[Path, typer.Argument(help="File to write.")] = Path("mome.yaml"),
-    language: Annotated[
-        list[str] | None, typer.Option("--language", "-l", help="A language and its files: es=data/es.")
-    ] = None,
-    code: Annotated[list[str] | None, typer.Option(help="Code and its files: js=src; py alone: this Python's.")] = None,
-    teacher: Annotated[
-        str | None, typer.Option(help="A pretrained teacher: a folder, or a name on the hub. Left out: one is trained.")
-    ] = None,
-    device: Annotated[
-        Literal["auto", "cpu", "gpu"] | None, typer.Option(help="What it will train on: sizes are chosen for it.")
-    ] = None,
+    language: Annotated[list[str] | None, _LANGUAGE] = None,
+    code: Annotated[list[str] | None, _CODE] = None,
+    teacher: Annotated[str | None, _TEACHER] = None,
+    device: Annotated[Literal["auto", "cpu", "gpu"] | None, _DEVICE] = None,
     filtered: Annotated[bool, typer.Option("--filter", help="Drop documents in another language.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
 ) -> None:
@@ -59,6 +62,8 @@ def init(
         mome init mine.yaml -l es=data/es -l it=data/it.csv --code py
 
         mome init mine.yaml -l sw=corpus/sw.jsonl.zst --teacher models/smollm2 --device gpu --filter
+
+        mome init mine.yaml -l 'fr={path: data/fr, encoding: windows-1252, document: line}' -l de=data/de.parquet
     """
     from orchestrator.config.loading import load_recipe
     from orchestrator.errors import RecipeError
@@ -69,10 +74,7 @@ def init(
         language, code, device = _asked(device)
     from orchestrator.cli.writing import recipe_text
 
-    texts = [
-        *(_text(each, is_code=False) for each in language or ()),
-        *(_text(each, is_code=True) for each in code or ()),
-    ]
+    texts = [_text(each, is_code=kind) for kind, some in ((False, language), (True, code)) for each in some or ()]
     chosen = _device(device)
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", recipe.stem).strip("-._") or "mine"
     written = recipe.with_name(f".{recipe.name}.tmp")
@@ -83,7 +85,8 @@ def init(
     finally:
         written.unlink(missing_ok=True)
     for text in texts:
-        print(f"{text.name}: {text.path or 'the Python of this environment'}, about {text.characters:,} characters")
+        what = text.source.get("path", "the Python of this environment")
+        print(f"{text.name}: {what}, about {text.characters:,} characters")
     print(f"{recipe} is written, in sizes for a {chosen.upper()}. Next: mome run {recipe} --plan")
 
 
@@ -109,42 +112,56 @@ def _device(device: str | None) -> Literal["cpu", "gpu"]:
 
 def _text(given: str, *, is_code: bool) -> Text:
     from orchestrator.cli.writing import Text
+    from orchestrator.config.loading import apply_override
     from orchestrator.errors import RecipeError
 
-    name, equals, path = given.partition("=")
-    if is_code and name == "py" and not path:
-        return Text(name, "", True, "", False, 5_000_000)
-    if not equals or not name or not path:
+    name, equals, value = given.partition("=")
+    if is_code and name == "py" and not value:
+        return Text(name, {}, True, 5_000_000)
+    if not equals or not name or not value:
         raise RecipeError(f"this names no files: {given!r}", "mome init", f"write {name or 'es'}=PATH")
-    return _looked_at(name, path, is_code)
+    options = apply_override({}, f"files={value}")["files"] if value.startswith("{") else {"path": value}
+    return _looked_at(name, options, is_code)
 
 
-def _looked_at(name: str, path: str, is_code: bool) -> Text:
-    """What there is under a path, by its first document.
+def _looked_at(name: str, given: Mapping[str, Any], is_code: bool) -> Text:
+    """What there is, by its first document.
+
+    Args:
+        name: of the language.
+        given: options of the source `files`.
+        is_code: whether it is code.
 
     Raises:
-        CorpusError: nothing that can be read, or rows without a field that is the text.
+        CorpusError: nothing that can be read, or rows without a field that is the text. PluginError: no such option.
     """
+    from orchestrator import plugins
     from orchestrator.cli.writing import Text
     from orchestrator.corpus.reading.compression import compression_of
     from orchestrator.corpus.sources.files import Files
-    from orchestrator.errors import CorpusError
+    from orchestrator.corpus.unreadable import Unreadable
 
-    options: dict[str, Any] = {"path": path}
-    if is_code and Path(path).is_dir() and any(Path(path).rglob(f"*.{name}")):
-        options["suffixes"] = (f".{name}",)
-    files = Files(**options).found(name).files
+    options = dict(given)
+    place = Path(str(options.get("path", "")))
+    if is_code and "suffixes" not in options and place.is_dir() and any(place.rglob(f"*.{name}")):
+        options["suffixes"] = [f".{name}"]
+    source: Files = plugins.create("corpus.sources", "files", options)
+    files = source.found(name).files
+    if "text_field" not in options and (field := _text_field(source.fields(name))) not in ("", "text"):
+        options["text_field"] = field
+        if field.rpartition(".")[2] in _CHAT:
+            options.setdefault("chat", "plain")
+        source = plugins.create("corpus.sources", "files", options)
+    unreadable = Unreadable(0.9)  # the run counts rows without a text, up to a limit of its own
+    next(unreadable.counted(source.documents(name, unreadable)), None)
     characters = sum(file.stat().st_size * (_PACKED if compression_of(file) else 1) for file in files)
-    first: CorpusError | None = None
-    for field in _FIELDS:
-        chat = field in _CHAT
-        try:
-            next(Files(**options, text_field=field, chat="plain" if chat else None).documents(name), None)
-        except CorpusError as error:
-            first = first or error
-            if not error.what.startswith(("there is no field", "field ")):
-                raise
-        else:
-            return Text(name, path, is_code, field, chat, characters, "".join(options.get("suffixes", ())))
-    assert first is not None
-    raise first
+    return Text(name, options, is_code, characters)
+
+
+def _text_field(fields: Sequence[str]) -> str:
+    """Which of the fields usually holds the text, those inside of others last; "" where none does."""
+    holders = {field.partition(".")[0] for field in fields if "." in field}  # named alone where they are null
+    for usual in _FIELDS:
+        if usual in fields and usual not in holders:
+            return usual
+    return next((field for usual in _FIELDS for field in fields if field.rpartition(".")[2] == usual), "")

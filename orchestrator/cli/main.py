@@ -261,6 +261,7 @@ for name, command in {
     **precision.COMMANDS,
 }.items():
     app.command(name)(command)
+app.command("ls", hidden=True)(managing.ps)  # what people type too
 
 
 @cache

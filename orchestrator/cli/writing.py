@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 _CHARACTERS_A_TOKEN = 3
 
@@ -16,21 +16,15 @@ class Text:
 
     Attributes:
         name: of the language.
-        path: of its files; "": the Python files of this interpreter.
+        source: options of `files`; empty: the Python files of this interpreter.
         is_code: whether it is code.
-        field: of the rows' text; "" where files are texts.
-        chat: whether that field holds chat messages.
         characters: how much there is, about.
-        suffix: of its files, where the source does not read it unasked.
     """
 
     name: str
-    path: str
+    source: Mapping[str, Any]
     is_code: bool
-    field: str
-    chat: bool
     characters: int
-    suffix: str = ""
 
 
 @dataclass(frozen=True)
@@ -94,7 +88,7 @@ blocks:
 
 {_teacher(sizes, teacher, 3 * tokens)}
 experts:
-  model: {sizes.expert}
+  model: {sizes.expert}{_vocabulary(teacher)}
 {_training(sizes, 3 * tokens // len(texts), sizes.optimizer[1], sizes.batch if device == "gpu" else sizes.batch // 2)}
   distillation: {{soft: forward_kl, teacher: hidden_cache}}
 
@@ -106,14 +100,11 @@ router:
 
 def _language(text: Text) -> str:
     kind = ", kind: code" if text.is_code else ""
-    if not text.path:
+    if not text.source:
         return f"{{source: python_env{kind}}}"
-    # JSON's strings are YAML's.
-    field = f", text_field: {json.dumps(text.field)}" if text.field not in ("", "text") else ""
-    chat = ", chat: plain" if text.chat else ""
-    suffixes = f", suffixes: [{json.dumps(text.suffix)}]" if text.suffix else ""
-    path = json.dumps(text.path, ensure_ascii=False)
-    return f"{{source: {{type: files, path: {path}{field}{chat}{suffixes}}}{kind}}}"
+    # What JSON writes is YAML.
+    options = ", ".join(f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in text.source.items())
+    return f"{{source: {{type: files, {options}}}{kind}}}"
 
 
 def _tokenizer(sizes: _Sizes, teacher: str | None) -> str:
@@ -127,6 +118,12 @@ def _teacher(sizes: _Sizes, teacher: str | None, tokens: int) -> str:
         name = json.dumps(teacher, ensure_ascii=False)
         return f"teacher:\n  model: {{type: pretrained, name: {name}}}\n  train: false  # taken as it is\n"
     return f"teacher:\n  model: {sizes.teacher}\n{_training(sizes, tokens, sizes.optimizer[0], sizes.batch)}\n"
+
+
+def _vocabulary(teacher: str | None) -> str:
+    if teacher is None:
+        return ""
+    return "\n  vocabulary: {keep: 0.999}  # each expert has the tokens that its language needs; null: all"
 
 
 def _training(sizes: _Sizes, tokens: int, optimizer: str, batch: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -43,7 +44,7 @@ class Ours:
 
     def __init__(self, expert: Expert) -> None:
         self._model: Any = open_expert(expert.folder, common=expert.source.common)
-        self._tokens, self._ends = expert.vocabulary, expert.tokenizer.ends
+        self._tokens, self.ends = expert.vocabulary, expert.tokenizer.ends
         self.context = int(self._model.config.max_position_embeddings)
 
     @torch.inference_mode()
@@ -53,17 +54,21 @@ class Ours:
         while len(found) < count:
             output = self._step(inputs, len(ids) + len(found) - len(inputs), cache)
             cache, token = output.past_key_values, int(output.logits[0, -1, : self._tokens].argmax())
-            if token in self._ends:
+            if token in self.ends:
                 break
             found.append(token)
             inputs = [token]
         return found
 
     @torch.inference_mode()
-    def lead(self, ids: Sequence[int], token: int) -> float:
-        """Nats by which the most probable token after `ids` is ahead of `token`."""
+    def lead(self, ids: Sequence[int], token: int | None) -> float:
+        """Nats by which the most probable token after `ids` is ahead of `token`; None: of the likeliest end token.
+
+        Infinite where there is no such token.
+        """
         logits_V = self._step(list(ids), 0, None).logits[0, -1, : self._tokens].double()
-        return float(logits_V.max() - logits_V[token])
+        others = [each for each in (self.ends if token is None else [token]) if 0 <= each < self._tokens]
+        return float(logits_V.max() - logits_V[others].max()) if others else float("inf")
 
     def _step(self, ids: list[int], past: int, cache: Any) -> Any:
         positions = torch.arange(past, past + len(ids))[None]
@@ -104,7 +109,7 @@ def compare(expert: Expert, opened: Opened, tool: str, count: int, tie: float) -
         length = min(TOKENS, ours.context // 4)
         mine, other = ours.greedy(ids, length), opened.greedy(ids, length)
         if mine != other:
-            ties.append(_parting(ours, [*ids], mine, other, expert.tokenizer.end, tool, tie))
+            ties.append(_parting(ours, [*ids], mine, other, tool, tie))
     found = {"tool": f"{tool} {opened.version}", "texts": len(texts), "prompts": len(prompts), "ties": len(ties)}
     return found | ({"largest_tie": round(max(ties), 6)} if ties else {})
 
@@ -121,18 +126,18 @@ def same_tokens(ours: Sequence[int], theirs: Sequence[int], text: str, tool: str
         raise ModelError(f"{tool} reads {text[:40]!r} as other tokens: {parts}", "mome export --check", _FIX)
 
 
-def _parting(ours: Ours, ids: list[int], mine: list[int], other: list[int], end: int, tool: str, tie: float) -> float:
-    """How far apart, in nats, two tokens are where continuations part; one that ends has the end token next.
+def _parting(ours: Ours, ids: list[int], mine: list[int], other: list[int], tool: str, tie: float) -> float:
+    """How far apart, in nats, two tokens are where continuations part; one that ends has an end token next.
 
     Raises:
         ModelError: further than a tie.
     """
-    pairs = zip([*mine, end], [*other, end], strict=False)
-    place = next(i for i, pair in enumerate(pairs) if pair[0] != pair[1])
-    token = [*other, end][place]
-    lead = ours.lead(ids + mine[:place], token) if 0 <= token < ours._tokens else float("inf")
+    pairs = zip_longest(mine, other)
+    place, (_, token) = next((i, pair) for i, pair in enumerate(pairs) if pair[0] != pair[1])
+    lead = ours.lead(ids + mine[:place], token)
     if lead > tie:
-        what = f"{tool} continues a prompt otherwise: token {place} is {token}, {lead:.3g} nats behind the one here"
+        told = "an end token" if token is None else token
+        what = f"{tool} continues a prompt otherwise: token {place} is {told}, {lead:.3g} nats behind the one here"
         raise ModelError(what, "mome export --check", _FIX)
     return lead
 

@@ -11,6 +11,8 @@ from orchestrator.errors import TokenizerError
 from orchestrator.exports._source import Expert
 from orchestrator.models.zoo._gguf import pre_tokenizer_name
 
+ENDS = ("eos", "eot", "eom")
+"""What a file calls the tokens that end an answer: as many can be told."""
 _PLAIN = {"continuing_subword_prefix": "", "end_of_word_suffix": "", "byte_fallback": False}
 _WORDS = {"add_prefix_space": False, "use_regex": True}
 
@@ -24,7 +26,7 @@ class Vocabulary:
         tokens: by id, written as byte-level BPE does.
         special: of each, whether it stands for no text.
         merges: "left right", in their order.
-        begin: id of the token in front of a document, in a list; empty where there is none.
+        begin: ids of the tokens in front of a document; empty where there are none.
         ends: ids of the tokens that end an answer, the one that ends documents first.
         unknown: id of the unknown token; None: there is none.
     """
@@ -67,7 +69,7 @@ def vocabulary_of(expert: Expert, tool: str) -> Vocabulary:
         tokens=tokens,
         special=[token in added and bool(added[token]["special"]) for token in tokens],
         merges=[merge if isinstance(merge, str) else " ".join(merge) for merge in model["merges"]],
-        begin=expert.tokenizer.encode_prompt(""),
+        begin=list(expert.tokenizer.special.begin),
         ends=list(expert.tokenizer.special.eos),
         unknown=None if unknown is None else ids.get(unknown),
     )

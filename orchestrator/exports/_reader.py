@@ -173,7 +173,8 @@ class Mixture:
 
     def encode(self, expert: str, text: str) -> list[int]:
         """A text as the expert was trained: in its own tokens, after its begin token."""
-        return [*self.about["experts"][expert]["begin"], *self.tokens_of(expert).encode(text)]
+        tokens = self.tokens_of(expert)
+        return [*self.about["experts"][expert]["begin"], *tokens.encode(text)] or tokens.encode("\n")
 
     def tokens_of(self, expert: str) -> Tokens:
         """An expert's tokens: those of all, or those that its language needs."""

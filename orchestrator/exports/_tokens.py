@@ -10,6 +10,8 @@ from typing import Any
 
 from orchestrator.artifacts import write_json
 from orchestrator.exports._roles import as_trained, names_of
+from orchestrator.exports._source import Expert
+from orchestrator.tokens.special import GENERATION
 from orchestrator.tokens.tokenizer import FILES
 from serve.text import Tokenizer
 
@@ -29,20 +31,29 @@ def copy_tokenizer_files(folder: Path, out: Path) -> None:
         write_json(names, names_of(known))
 
 
+def write_generation(expert: Expert, out: Path) -> None:
+    """Write `generation_config.json`: a teacher's tokenizer may have several tokens that end an answer, and the other
+    files name one.
+    """
+    special = expert.tokenizer.special
+    first = special.bos if special.bos is not None or not special.begin else special.begin[0]
+    write_json(out / GENERATION, {"bos_token_id": first, "eos_token_id": list(special.eos) or None})
+
+
 class ReadTokens:
     """What an exported folder says of its tokenizer.
 
     Attributes:
-        end: id of the end token.
+        ends: ids of the tokens that end an answer.
     """
 
     def __init__(self, folder: Path) -> None:
         import tokenizers
 
-        names = json.loads((folder / "special_tokens_map.json").read_text(encoding="utf-8"))
+        told = json.loads((folder / GENERATION).read_text(encoding="utf-8"))
         tokenizer: Any = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
         tokenizer.encode_special_tokens = True
-        self._tokenizer, self.end = tokenizer, int(tokenizer.token_to_id(names["eos_token"]))
+        self._tokenizer, self.ends = tokenizer, [int(token) for token in told["eos_token_id"] or ()]
 
     def encode(self, text: str) -> list[int]:
         """See :class:`orchestrator.exports._check.Opened`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -10,14 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from orchestrator.artifacts import write_json
 from orchestrator.errors import ModelError
 from orchestrator.exports._base import ExpertExport
 from orchestrator.exports._check import Opened
 from orchestrator.exports._source import Expert
-from orchestrator.exports._tokens import ReadTokens, copy_tokenizer_files
+from orchestrator.exports._tokens import ReadTokens, copy_tokenizer_files, write_generation
 from orchestrator.exports.hf import write_folder
 from orchestrator.models.zoo._base import quiet
 
+_ROLES = ("bos_token", "eos_token", "unk_token")
 _TIES = {"float32": 1e-3, "float16": 0.05, "int8": 0.5}
 
 
@@ -54,14 +57,28 @@ class CTranslate2(ExpertExport):
             except (ValueError, AttributeError, KeyError, RuntimeError, NotImplementedError) as error:
                 what = f"CTranslate2 can't convert the expert {expert.name}: {str(error).splitlines()[0]}"
                 raise ModelError(what, str(expert.folder), "take --to hf or --to onnx") from None
+            _name_tokens(made / "config.json", expert)
             for file in made.iterdir():
                 shutil.move(file, out / file.name)
             copy_tokenizer_files(plain, out)
+            write_generation(expert, out)
 
     @contextmanager
     def open(self, folder: Path) -> Iterator[Opened]:
         """See :class:`ExpertExport`."""
         yield _Opened(folder, self.type)
+
+
+def _name_tokens(file: Path, expert: Expert) -> None:
+    """Let a converted folder name a token of each role: CTranslate2 does not open one that says null.
+
+    Where the tokenizer has none, a token of another role stands in. Nothing reads it: prompts hold ids of the
+    vocabulary alone, and who generates says what ends an answer.
+    """
+    config = json.loads(file.read_text(encoding="utf-8"))
+    stand_in = expert.tokenizer.name(max(expert.tokenizer.end, 0))
+    missing = {role: stand_in for role in _ROLES if role in config and config[role] is None}
+    write_json(file, config | missing)
 
 
 class _Opened(ReadTokens):
@@ -78,6 +95,11 @@ class _Opened(ReadTokens):
 
     def greedy(self, ids: Sequence[int], count: int) -> list[int]:
         made = self._generator.generate_batch(
-            [self.tokens_of(ids)], beam_size=1, sampling_topk=1, max_length=count, include_prompt_in_result=False
+            [self.tokens_of(ids)],
+            beam_size=1,
+            sampling_topk=1,
+            max_length=count,
+            include_prompt_in_result=False,
+            end_token=self.ends,
         )
-        return [int(token) for token in made[0].sequences_ids[0] if token != self.end]
+        return [int(token) for token in made[0].sequences_ids[0] if token not in self.ends]

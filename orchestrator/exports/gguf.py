@@ -11,11 +11,11 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.errors import ModelError
+from orchestrator.errors import ModelError, TokenizerError
 from orchestrator.exports._base import ExpertExport
 from orchestrator.exports._check import Opened
 from orchestrator.exports._gguf_models import FAMILIES, Family
-from orchestrator.exports._gguf_tokens import Vocabulary, vocabulary_of
+from orchestrator.exports._gguf_tokens import ENDS, Vocabulary, vocabulary_of
 from orchestrator.exports._source import Expert
 
 FILE, MODELFILE = "model.gguf", "Modelfile"
@@ -48,7 +48,7 @@ class GGUF(ExpertExport):
 
         model: Any = expert.alone(self.tool)
         family = _family(model, expert)
-        vocabulary = vocabulary_of(expert, self.tool)
+        vocabulary = _told(vocabulary_of(expert, self.tool), expert)
         writer = gguf.GGUFWriter(out / FILE, family.name)
         writer.add_name(f"{expert.source.name} {expert.name}")
         writer.add_file_type(getattr(gguf.LlamaFileType, _FILE_TYPES[self.type]))
@@ -92,6 +92,20 @@ def _family(model: Any, expert: Expert) -> Family:
     return found
 
 
+def _told(vocabulary: Vocabulary, expert: Expert) -> Vocabulary:
+    """The same.
+
+    Raises:
+        TokenizerError: a file can't say so many special tokens.
+    """
+    counts = {"begins a text with": (vocabulary.begin, 1), "ends answers by": (vocabulary.ends, len(ENDS))}
+    for does, (tokens, most) in counts.items():
+        if len(tokens) > most:
+            what = f"llama.cpp knows {most} of each kind, and the tokenizer {does} {len(tokens)} tokens"
+            raise TokenizerError(what, str(expert.folder / "tokenizer.json"), "take --to hf or --to onnx")
+    return vocabulary
+
+
 def stored(array: NDArray[np.float32], kind: str) -> tuple[NDArray[Any], Any]:
     """A tensor as it is stored, with its type: matrices as asked for, vectors in fp32."""
     import gguf
@@ -117,7 +131,8 @@ def _write_vocabulary(writer: Any, vocabulary: Vocabulary) -> None:
     writer.add_token_merges(vocabulary.merges)
     for begin in vocabulary.begin:
         writer.add_bos_token_id(begin)
-    for end, add in zip(vocabulary.ends, (writer.add_eos_token_id, writer.add_eot_token_id), strict=False):
+    adds = (writer.add_eos_token_id, writer.add_eot_token_id, writer.add_eom_token_id)
+    for end, add in zip(vocabulary.ends, adds, strict=False):
         add(end)
     if vocabulary.unknown is not None:
         writer.add_unk_token_id(vocabulary.unknown)
@@ -135,5 +150,5 @@ def _ends_of(file: Path) -> set[int]:
     import gguf
 
     reader = gguf.GGUFReader(file)
-    fields = (reader.get_field(f"tokenizer.ggml.{name}_token_id") for name in ("eos", "eot"))
+    fields = (reader.get_field(f"tokenizer.ggml.{name}_token_id") for name in ENDS)
     return {int(field.contents()) for field in fields if field is not None}

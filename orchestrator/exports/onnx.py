@@ -21,7 +21,7 @@ from orchestrator.exports._base import ExpertExport
 from orchestrator.exports._check import Opened
 from orchestrator.exports._flat import Flat
 from orchestrator.exports._source import Expert
-from orchestrator.exports._tokens import ReadTokens, copy_tokenizer_files
+from orchestrator.exports._tokens import ReadTokens, copy_tokenizer_files, write_generation
 from orchestrator.exports.hf import read_by_4
 from orchestrator.models.zoo._base import quiet
 
@@ -51,6 +51,7 @@ class ONNX(ExpertExport):
         config = json.loads((expert.folder / "config.json").read_text(encoding="utf-8"))
         write_json(out / "config.json", read_by_4(config) | {"vocab_size": expert.vocabulary})
         copy_tokenizer_files(expert.folder, out)
+        write_generation(expert, out)
 
     @contextmanager
     def open(self, folder: Path) -> Iterator[Opened]:
@@ -156,7 +157,7 @@ class _Opened(ReadTokens):
             logits, *present = self._session.run(None, feeds | caches)
             caches = dict(zip(caches, present, strict=True))
             token = int(logits[0, -1].argmax())
-            if token == self.end:
+            if token in self.ends:
                 break
             found.append(token)
             inputs = [token]

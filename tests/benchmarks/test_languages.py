@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 
 import pytest
 
@@ -25,13 +26,35 @@ def made_up(language: str, count: int) -> dict[str, str]:
 def test_each_language_has_its_near_duplicates_and_its_errors(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench, "messages", lambda languages: {name: made_up(name, 300) for name in languages})
     monkeypatch.setattr(bench, "prose_peers", lambda languages: {"always en": lambda text: "en"})
-    rows = list(Languages(languages=("en", "ru", "zh"), pieces=30, training_pieces=200, documents=5).rows())
+    few = Languages(("en", "ru", "zh"), pieces=30, training_pieces=200, documents=5, parts=("duplicates", "router"))
+    rows = list(few.rows())
     assert [row.ours for row in rows if row.metric == "found"] == [5, 5, 5]
     errors = {row.case: row for row in rows if row.metric == "error"}
     word = next(row for case, row in errors.items() if case.startswith("all, 1 word"))
     assert word.baseline == pytest.approx(2 / 3)
     assert word.ours < 0.2
     assert any(case.startswith("zh, a message of at most 10 characters") for case in errors)
+
+
+@pytest.mark.long
+def test_experts_of_each_language_learn_from_as_many_bytes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    catalogues = {"ru": made_up("ru", 900), "zh": made_up("zh", 600)}
+    monkeypatch.setattr(bench, "messages", lambda _: catalogues)
+    rows = list(Languages(tuple(catalogues), expert_tokens=2048, parts=("bits",)).rows())
+    found = {(row.case, row.metric): row for row in rows}
+    for language, width in (("ru", 1.8), ("zh", 3.0)):
+        case = f"{language}: an expert of 2 × 128"
+        bits = found[f"{case}, beside xz", "bits per byte"]
+        assert 0 < bits.baseline < bits.ours < 8
+        interval = found[f"{case}, interval over documents", "bits per byte, low and high"]
+        assert interval.ours < bits.ours < interval.baseline
+        characters = found[f"{case}, beside bytes a character", "bits per character"]
+        assert characters.baseline == pytest.approx(width, abs=0.2)
+        assert characters.ours == pytest.approx(bits.ours * characters.baseline)
+    sizes = [re.search(r"learn from ([\d,]+) bytes", line) for line in capsys.readouterr().err.splitlines()]
+    assert any(sizes)
 
 
 def test_a_message_is_on_one_side_in_all_languages() -> None:

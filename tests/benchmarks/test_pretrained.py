@@ -82,4 +82,4 @@ def test_the_run_says_what_it_took(rows: tuple[Path, dict[tuple[str, str], Row]]
     _, found = rows
     whole = found["the whole run, beside its caches", "wall time"]
     assert whole.ours > whole.baseline > 0
-    assert found["largest step, beside the teacher's weights", "memory"].ratio > 1
+    assert next(row for (case, _), row in found.items() if case.startswith("largest step, ")).ratio > 1

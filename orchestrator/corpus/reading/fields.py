@@ -50,7 +50,7 @@ def field(row: Row, name: str, where: str) -> str:
     if isinstance(value, str):
         return value
     if value is _ABSENT:
-        known = ", ".join(_names(row))
+        known = ", ".join(names(row))
         raise CorpusError(f"there is no field {name!r}", where=where, fix=f"name the field; fields here: {known}")
     problem = "is null" if value is None else f"is no text but {type(value).__name__}"
     if isinstance(value, bytes):
@@ -76,7 +76,7 @@ def optional(row: Row, *names: str) -> str:
     return ""
 
 
-def _names(row: Row) -> list[str]:
+def names(row: Row) -> list[str]:
     """Fields of a row, those inside of others with the path that leads there."""
     return [
         name

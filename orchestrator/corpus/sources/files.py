@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -17,6 +18,7 @@ from orchestrator.corpus.document import BadFileError, Document, Lost, refuse
 from orchestrator.corpus.reading.chat import template_identity
 from orchestrator.corpus.reading.contract import WHOLE, Format, Reading
 from orchestrator.corpus.reading.encodings import Encoding
+from orchestrator.corpus.reading.fields import names
 from orchestrator.corpus.reading.files import files_fingerprint, short_names, written
 from orchestrator.corpus.reading.finding import Found, find, inner_suffix, suffix_of
 from orchestrator.corpus.reading.saved import check_one_split
@@ -24,6 +26,7 @@ from orchestrator.corpus.sources._documents import Fields
 from orchestrator.errors import CorpusError
 
 _ROOM = "corpus.formats"
+_FIRST = 20
 _SUFFIXES = (".txt", ".md", ".jsonl", ".ndjson", ".json", ".parquet", ".py")
 
 
@@ -101,6 +104,18 @@ class Files:
         if self.format is not None:
             return find(self.path, language, build(_ROOM, self.format).suffixes, also=("*",), plain=True)
         return find(self.path, language, self.suffixes, also=tuple(_formats()), plain=True)
+
+    def fields(self, language: str) -> list[str]:
+        """Names of the fields of the first rows, of those inside of others with the path that leads there; empty where
+        the files are texts.
+
+        Raises:
+            CorpusError: nothing there, not readable, not in its encoding, a damaged file.
+        """
+        file = self.found(language).files[0]
+        rows = self._format_of(file).rows(file, Reading(self.encoding, self.document), lambda _: None)
+        first = (row for _, row in islice(rows, _FIRST) if not isinstance(row, str))
+        return list(dict.fromkeys(name for row in first for name in names(row)))
 
     def _of_file(self, file: Path, name: str, lost: Lost) -> Iterator[Document]:
         told = _passing(lost)

@@ -49,6 +49,8 @@ def test_a_pretrained_teacher_a_gpu_chat_and_a_filter(mome, data: Path) -> None:
     assert mome("init", "-l", "es=chat.jsonl", *options).code == 0
     recipe = load_recipe(data / "mome.yaml")
     assert (recipe.teacher.model.type, recipe.teacher.train) == ("pretrained", False)
+    assert recipe.experts.vocabulary is not None
+    assert recipe.experts.vocabulary.keep == 0.999
     assert recipe.corpus.languages["es"].source.options == {
         "path": "chat.jsonl", "text_field": "messages", "chat": "plain",
     }  # fmt: skip
@@ -58,11 +60,29 @@ def test_a_pretrained_teacher_a_gpu_chat_and_a_filter(mome, data: Path) -> None:
         assert training.batch_tokens % (training.micro_batch * 8) == 0
 
 
+def test_rows_as_people_have_them(mome, data: Path) -> None:
+    """A text inside of another field, a null in the first row, another encoding, a field that one has to name."""
+    rows = [{"id": 1, "body": None}, {"id": 2, "body": {"text": "Uma casa"}}, {"id": 3, "body": {"text": "Uma rua"}}]
+    (data / "pt.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (data / "fr.txt").write_bytes("Où est la gare ?".encode("windows-1252"))
+    (data / "odd.jsonl").write_text('{"words": "x"}\n')
+    options = ("-l", "fr={path: fr.txt, encoding: windows-1252}", "-l", "en={path: odd.jsonl, text_field: words}")
+    ended = mome("init", "-l", "pt=pt.jsonl", *options)
+    assert ended.code == 0, ended.err
+    languages = load_recipe(data / "mome.yaml").corpus.languages
+    assert languages["pt"].source.options == {"path": "pt.jsonl", "text_field": "body.text"}
+    assert languages["fr"].source.options == {"path": "fr.txt", "encoding": "windows-1252"}
+    assert languages["en"].source.options == {"path": "odd.jsonl", "text_field": "words"}
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
         (("-l", "es"), "write es=PATH"),
         (("-l", "es=nowhere"), "there is no such file or folder"),
+        (("-l", "es={path: es, encodin: utf-8}"), "encoding"),
+        (("-l", "es={encoding: utf-8}"), "path"),
+        (("-l", "fr=fr.txt"), "say what it is in"),
         (("-l", "en=odd.jsonl"), "there is no field 'text'"),
         (("-l", "1es=es"), "languages"),
         ((), "nobody is here to be asked"),
@@ -70,6 +90,7 @@ def test_a_pretrained_teacher_a_gpu_chat_and_a_filter(mome, data: Path) -> None:
 )
 def test_what_can_not_be_written(mome, data: Path, options: tuple[str, ...], said: str) -> None:
     (data / "odd.jsonl").write_text('{"words": "x"}\n')
+    (data / "fr.txt").write_bytes("Où est la gare ?".encode("windows-1252"))
     ended = mome("init", "new.yaml", *options)
     assert ended.code == 2
     assert said in ended.err

@@ -44,6 +44,7 @@ def test_ps(mome: Any, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("odd", "damaged"),
     ]
     assert rows[0]["bytes"] > 0
+    assert mome("ls", "--json", "--runs", here).out == ended.out
 
 
 def test_ps_of_a_folder_without_runs(mome: Any, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,14 @@ from orchestrator.routers.paper import Paper
 from orchestrator.routers.prompt import Prompt
 from orchestrator.routers.text.pieces import LanguageTexts
 from orchestrator.tokens.kept import Kept
-from orchestrator.tokens.tokenizer import encode, save_tokenizer, token_bytes, train_tokenizer
+from orchestrator.tokens.tokenizer import (
+    OUR_NAMES,
+    encode,
+    save_tokenizer,
+    take_tokenizer,
+    token_bytes,
+    train_tokenizer,
+)
 from orchestrator.tokens.trimming import Trimming
 from tests.unit.cli.conftest import mome as mome
 
@@ -54,9 +62,11 @@ def far_apart(model: torch.nn.Module, seed: int = 7) -> torch.nn.Module:
 
 
 class World:
-    """Makes runs in a folder."""
+    """Makes runs in a folder, with a tokenizer as it is trained here, or with special tokens of a teacher's: these
+    names in place of ours, all of them ends, and none in front of a text.
+    """
 
-    def __init__(self, folder: Path, pre: str = "gpt-2") -> None:
+    def __init__(self, folder: Path, pre: str = "gpt-2", ends: Sequence[str] | None = None) -> None:
         self.folder = folder
         texts = [text for some in TEXTS.values() for text in some]
         described = json.loads(train_tokenizer([texts * 9], 300).to_str())
@@ -65,6 +75,26 @@ class World:
         self.tokenizer = Tokenizer.from_str(json.dumps(described))
         self.tokenizer.encode_special_tokens = True
         save_tokenizer(self.tokenizer, folder / "tokenizer")
+        if ends is not None:
+            self._rename(described, ends)
+
+    def _rename(self, described: dict[str, Any], ends: Sequence[str]) -> None:
+        """Give the tokens 0, 1, 2 other names and roles; those without a name are text like any other."""
+        vocabulary: dict[str, int] = described["model"]["vocab"]
+        for number, name in enumerate(OUR_NAMES):
+            del vocabulary[name]
+            vocabulary[ends[number] if number < len(ends) else f"Ā{number}"] = number
+        kept = zip(described["added_tokens"], ends, strict=False)
+        described["added_tokens"] = [{**entry, "content": name} for entry, name in kept]
+        described["model"]["unk_token"] = described["post_processor"] = None
+        self.tokenizer = Tokenizer.from_str(json.dumps(described))
+        self.tokenizer.encode_special_tokens = True
+        folder = self.folder / "tokenizer"
+        (folder / "tokenizer.json").write_text(self.tokenizer.to_str())
+        (folder / "special_tokens_map.json").unlink()
+        names = {"eos_token": ends[0]} if ends else {}
+        write_json(folder / "tokenizer_config.json", {"tokenizer_class": "PreTrainedTokenizerFast", **names})
+        write_json(folder / "generation_config.json", {"eos_token_id": list(range(len(ends)))})
 
     def run(
         self,
@@ -75,16 +105,22 @@ class World:
         router: str = "paper",
         reject: str = "best",
         keep: float | None = None,
+        loud: int | None = None,
     ) -> Path:
-        """A run with an expert of each language; `rows` more rows than the tokenizer has tokens, or fewer tokens."""
+        """A run with an expert of each language; `rows` more rows than the tokenizer has tokens, or fewer tokens.
+
+        Experts say the token `loud` often.
+        """
         size, spec, store = self.tokenizer.get_vocab_size() + rows, MODELS[model], Store(self.folder / name)
         experts = {each: far_apart(build_model(spec, size, CONTEXT, seed), seed) for seed, each in enumerate(TEXTS)}
+        for expert in experts.values() if loud is not None else ():
+            expert.get_output_embeddings().weight.data[loud] *= 4
         shared = far_apart(build_model(spec, size, CONTEXT, 9), 9) if common else None
         mixture = MoECE().assemble(experts, shared) if common else PLE().assemble(experts)
         setup = PluginSpec(type="moe_ce" if common else "ple")
         save = partial(save_mixture, mixture, setup, self.folder / "tokenizer")
         made = {
-            "tokenizer": lambda out: save_tokenizer(self.tokenizer, out),
+            "tokenizer": partial(take_tokenizer, self.folder / "tokenizer"),
             "router": lambda out: self._router(out, router, Policy(reject)),
             "mixture": save if keep is None else partial(self._save_cut, experts, keep),
             "corpus": _write_corpus,

@@ -106,6 +106,15 @@ def test_a_pretrained_teacher_is_taken_as_it_is(trained, tmp_path):
     assert rows(folder) == []
 
 
+def test_an_expert_begins_as_a_pretrained_model(trained, tmp_path):
+    name, still = trained["teacher"] / "model", {**TRAINING, "optimizer": {"type": "adamw", "lr": 1e-9}}
+    stage = expert_stage(model={"type": "pretrained", "name": str(name)}, training=still)
+    made = load_model(run(stage, trained, tmp_path / "out") / "model").state_dict()
+    for key, weight in load_model(name).state_dict().items():
+        torch.testing.assert_close(made[key], weight, atol=1e-6, rtol=0)
+    assert stage.external()
+
+
 def test_a_pretrained_model_is_part_of_the_fingerprint(trained, tmp_path):
     folder = shutil.copytree(trained["teacher"] / "model", tmp_path / "model")
     stage = teacher_stage(model={"type": "pretrained", "name": str(folder)}, train=False)
