@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,8 @@ class Growing:
     """Of each language, where experts are counted."""
     batch: int = 8192
     """Tokens of an optimizer step."""
+    parts: tuple[str, ...] = ("tokens", "vocabulary", "experts")
+    """What is measured."""
 
     def rows(self) -> Iterator[Row]:
         """Figures of each size, then slopes and exponents, of tokens, vocabulary and experts.
@@ -61,9 +64,13 @@ class Growing:
         """
         with tempfile.TemporaryDirectory(prefix="mome-bench-") as folder:
             root = Path(folder)
-            yield from self._of_runs(root, "tokens", "a further million", MILLION)
-            yield from self._of_vocabularies(root)
-            yield from self._of_runs(root, "experts", "a further one", 1)
+            parts = {
+                "tokens": partial(self._of_runs, root, "tokens", "a further million", MILLION),
+                "vocabulary": partial(self._of_vocabularies, root),
+                "experts": partial(self._of_runs, root, "experts", "a further one", 1),
+            }
+            for part in self.parts:
+                yield from parts[part]()
 
     def _of_runs(self, root: Path, what: str, further: str, unit: int) -> Iterator[Row]:
         points: Points = {}

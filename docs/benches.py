@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -162,3 +163,55 @@ def overhead(runs: Sequence[Mapping[str, Any]]) -> Table:
         figures = [f"{row[side]:.3g} {row['unit']}".strip() for side in ("ours", "baseline")]
         rows.append([what, *figures, f"{row['ratio']:.2f}"])
     return ["what", "ours", "baseline", "ratio"], rows
+
+
+POINT = re.compile(r"(\w+), ([\d,]+): (.+)")
+GROWING = {
+    "tokens": {"all": "all", "corpus": "corpus", "tokens": "tokens", "cache": "cache", "expert": "expert"},
+    "vocabulary": {name: f"an expert's training, `{name}`" for name in ("hidden_cache", "sampled_cache")},
+    "experts": {
+        "all": "all",
+        "teacher": "teacher",
+        "cache": "caches",
+        "expert": "experts",
+        "router": "router",
+        "evaluation": "evaluation",
+    },
+}
+FURTHER = {"tokens": "a further million", "vocabulary": "a further thousand", "experts": "a further one"}
+"""As the slopes' rows are named, by what grows."""
+
+
+def growth(found: Mapping[str, Any]) -> dict[tuple[str, str], dict[str, dict[int, float]]]:
+    """By what grows and what was measured: by metric, the figure of each size."""
+    series: dict[tuple[str, str], dict[str, dict[int, float]]] = {}
+    for row in found["rows"]:
+        if point := POINT.fullmatch(row["case"]):
+            of_metric = series.setdefault((point[1], point[3]), {}).setdefault(row["metric"], {})
+            of_metric[int(point[2].replace(",", ""))] = row["ours"]
+    return series
+
+
+def growing(found: Mapping[str, Any]) -> Table:
+    """What grows with what: heading and rows."""
+    rows, series, lines = by_case(found), growth(found), []
+    for what, shown in GROWING.items():
+        for name, title in shown.items():
+            of_metric, case = series[what, name], f"{what}: {name}"
+            sizes = " / ".join(_short(size) for size in of_metric["CPU time"])
+            line = [f"{what} ({sizes}): {title}"]
+            for metric in ("CPU time", "memory"):
+                digits = ",.0f" if metric == "memory" else ".3g"
+                line.append(" / ".join(f"{value:{digits}}" for value in of_metric[metric].values()))
+                slope = rows[f"{case}, {FURTHER[what]}", metric]
+                line.append(f"{slope['ours']:.2g} {slope['unit']}")
+                if metric == "CPU time":
+                    line.append(f"{rows[f'{case}, exponent', metric]['ours']:.2f}")
+            line.append(f"{rows[f'{case}, {FURTHER[what]}', 'memory without files']['ours']:.2g} MB")
+            lines.append(line)
+    heading = ["what grows: what is measured", "CPU seconds", "a further unit", "exponent", "memory, MB"]
+    return [*heading, "a further unit", "without files"], lines
+
+
+def _short(size: int) -> str:
+    return f"{size // 10**6}M" if size >= 10**6 else f"{size // 1000}k" if size >= 1000 else str(size)

@@ -1,10 +1,11 @@
-"""Tables of figures in README.md and the pages, made from committed results: `python docs/figures.py [--check]`.
+"""Tables of figures in README.md and the pages, and plots, of committed results: `python docs/figures.py [--check]`.
 
 A page holds a table between `<!-- figures: NAME -->` and `<!-- /figures -->`. NAME is one of :data:`TABLES`.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import sys
@@ -219,6 +220,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "study": study,
     "study-verdicts": verdicts,
     "speed": speed,
+    "growing": lambda: table(*benches.growing(results("growing/bench.json"))),
     "speed-fast": lambda: table(*benches.fast(*(results(f"speed/{name}.json") for name in ("loss", "distill")))),
     "to-loss": lambda: table(*benches.to_loss(results("to-loss/bench.json"))),
     "overhead": lambda: table(*benches.overhead([results(f"overhead/{name}.json") for name in ("bench", "parts")])),
@@ -228,6 +230,10 @@ TABLES: dict[str, Callable[[], str]] = {
     "pretrained-alone": lambda: table(*benches.alone(results("smollm2/bench.json"))),
     "pretrained-costs": lambda: table(*benches.costs(results("smollm2/bench.json"))),
 }
+
+
+PLOTS = {"growing/growing.svg": "growing/bench.json"}
+"""Plots that :mod:`plots` draws, by the results that they show, below docs/results."""
 
 
 def pages() -> list[Path]:
@@ -245,16 +251,30 @@ def filled(text: str) -> str:
 
 
 def stale() -> dict[Path, str]:
-    """Pages whose tables differ from the results, with what they should be."""
+    """Pages whose tables differ from the results, and plots of others, with what they should be."""
     texts = {page: page.read_text(encoding="utf-8") for page in pages()}
-    return {page: new for page, text in texts.items() if (new := filled(text)) != text}
+    return {page: new for page, text in texts.items() if (new := filled(text)) != text} | stale_plots()
+
+
+def stale_plots() -> dict[Path, str]:
+    """Plots of other results than those of now. Versions of matplotlib draw differently: what they show is compared."""
+    found = {}
+    for name, source in PLOTS.items():
+        digest = hashlib.sha256((RESULTS / source).read_bytes()).hexdigest()
+        plot, mark = RESULTS / name, f"<!-- {source}, SHA-256 {digest} -->\n"
+        if not plot.is_file() or not plot.read_text(encoding="utf-8").endswith(mark):
+            import plots
+
+            lines = getattr(plots, plot.stem)(results(source)).splitlines()
+            found[plot] = "\n".join(line.rstrip() for line in lines) + "\n" + mark
+    return found
 
 
 def main() -> int:
     """Write the tables, or with `--check` only say which pages are stale; 1 where some are."""
     check = "--check" in sys.argv[1:]
     for page, text in (found := stale()).items():
-        print(f"{page.relative_to(ROOT)}: {'the tables differ from the results' if check else 'written'}")
+        print(f"{page.relative_to(ROOT)}: {'differs from the results' if check else 'written'}")
         if not check:
             page.write_text(text, encoding="utf-8")
     return 1 if check and found else 0
