@@ -97,6 +97,16 @@ def to_loss(found: Mapping[str, Any]) -> Table:
     return ["ours", "to the loss of", "CPU time", "theirs", "ratio"], lines
 
 
+def recipes(small: Mapping[str, Any], novels: Mapping[str, Any]) -> Table:
+    """What each part of a recipe is worth, on the quickstart's text and on novels: heading and rows."""
+    lines = []
+    for text, found in (("quickstart", small), ("novels", novels)):
+        for each in found["configurations"]:
+            less = "" if not each["difference"] else f"{each['difference']:+.3f} ± {each['difference_margin']:.3f}"
+            lines.append([text, each["label"], f"{each['mean']:.3f}", less.replace("-", "−")])
+    return ["text", "recipe", "loss", "less reverse KL's"], lines
+
+
 def alone(found: Mapping[str, Any]) -> Table:
     """Students of a pretrained teacher beside cross-entropy alone, by language: heading and rows."""
     rows, lines = by_case(found), []

@@ -222,6 +222,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "speed": speed,
     "growing": lambda: table(*benches.growing(results("growing/bench.json"))),
     "speed-fast": lambda: table(*benches.fast(*(results(f"speed/{name}.json") for name in ("loss", "distill")))),
+    "best": lambda: table(*benches.recipes(results("best/results.json"), results("best-novels/results.json"))),
     "to-loss": lambda: table(*benches.to_loss(results("to-loss/bench.json"))),
     "overhead": lambda: table(*benches.overhead([results(f"overhead/{name}.json") for name in ("bench", "parts")])),
     "consumers": consumers,

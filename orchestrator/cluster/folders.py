@@ -64,15 +64,25 @@ def find_place() -> Path:
 
 
 def remove_left(place: Path) -> None:
-    """Remove the folders that nobody holds; those that tell nothing of it stay."""
+    """Clear the folders that nobody holds, and remove them in time; those that tell nothing of it stay."""
     for folder in place.glob(f"{_PREFIX}*"):
         with suppress(OSError), (folder / _LOCK).open() as lock:  # another user's may not even be looked at
             if _is_mine(folder) and _take(lock):
-                shutil.rmtree(folder, ignore_errors=True)
+                _clear(folder)
     for folder in place.glob(f"{_UNHELD}*"):  # killed in the moment before it held its folder
         with suppress(OSError):
             if _is_mine(folder) and time.time() - folder.stat().st_mtime > _OLD_SECONDS:
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+def _clear(folder: Path) -> None:
+    """Empty a folder. Ray's agents outlive a killed command for a minute, and would make it anew, for all to look into:
+    so it stays for an hour."""
+    if left := [path for path in folder.iterdir() if path.name != _LOCK]:
+        for path in left:
+            shutil.rmtree(path, ignore_errors=True)
+    elif time.time() - folder.stat().st_mtime > _OLD_SECONDS:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _is_mine(folder: Path) -> bool:
