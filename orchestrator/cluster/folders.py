@@ -77,7 +77,8 @@ def remove_left(place: Path) -> None:
 
 def _clear(folder: Path) -> None:
     """Empty a folder. Ray's agents outlive a killed command for a minute, and would make it anew, for all to look into:
-    so it stays for an hour."""
+    so it stays for an hour.
+    """
     if left := [path for path in folder.iterdir() if path.name != _LOCK]:
         for path in left:
             shutil.rmtree(path, ignore_errors=True)

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from scipy.linalg import helmert
 from torch import Tensor, nn
 
 from orchestrator.errors import ModelError
@@ -248,6 +247,8 @@ def _directions(embedding: Tensor, width: int) -> Tensor:
 
 def _centred_directions(embedding: Tensor, width: int) -> Tensor:
     """Of embeddings without their means: d − 1 directions, as coordinates [D, d] whose mean is zero."""
+    from scipy.linalg import helmert
+
     found = _directions(embedding - embedding.mean(1, keepdim=True), width - 1)
     return found @ torch.from_numpy(helmert(width)).to(found)
 

@@ -121,7 +121,7 @@ class CacheStage(Stage):
         about = {
             "identity": cache_identity(self.teacher, inputs["teacher"], blocks, self.language),
             "blocks": len(numbers),
-            "drawn": self.drawn is not None,
+            **({} if self.drawn is None else {"drawn": True}),
             "blocks_per_shard": len(shards[0].numbers),
             "bytes": sum(shard.bytes for shard in shards),
         }

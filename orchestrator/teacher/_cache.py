@@ -45,7 +45,8 @@ class Cache:
         try:
             about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
             found, self._per_shard = about["identity"], int(about["blocks_per_shard"])
-            self._drawn = np.load(folder / DRAWN, mmap_mode="r") if about.get("drawn") else None
+            drawn = folder / DRAWN if about.get("drawn") else None
+            self._drawn = None if drawn is None else np.load(drawn, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError, KeyError, TypeError):
             raise _unusable(folder, f"is damaged: {ABOUT} or {DRAWN} can't be read") from None
         for name, value in identity.items():

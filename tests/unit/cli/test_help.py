@@ -18,7 +18,8 @@ HEAVY = ("torch", "ray", "transformers", "mlflow", "sklearn", "pyarrow", "numpy"
 def commands() -> list[tuple[str, ...]]:
     tree = typer.main.get_command(app)
     found: list[tuple[str, ...]] = []
-    for name, command in tree.commands.items():  # type: ignore[attr-defined]
+    shown = {name: command for name, command in tree.commands.items() if not command.hidden}  # type: ignore[attr-defined]
+    for name, command in shown.items():  # others are further names of these
         inner = getattr(command, "commands", None)
         found += [(name, each) for each in inner] if inner else [(name,)]
     return found

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet
 import pytest
 import yaml
 
@@ -315,7 +316,11 @@ def test_suggestions_among_mappings_come_never_twice(agenda: Callable[..., Agend
 @pytest.mark.parametrize(
     "file", sorted(p for p in RECIPES.glob("*.yaml") if "\nseeds:" in p.read_text()), ids=lambda p: p.stem
 )
-def test_shipped_sweeps_are_valid(file: Path, tmp_path: Path) -> None:
+def test_shipped_sweeps_are_valid(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (f"{code}-{split}" for code in ("en", "fr", "de") for split in ("train", "validation", "test")):
+        row = {"id": [name], "title": [name], "text": ["A novel."]}
+        pyarrow.parquet.write_table(pyarrow.table(row), tmp_path / f"{name}.parquet")
+    monkeypatch.setenv("ELTEC", str(tmp_path))
     sweep, made = load_model(Sweep, file), opened(file, tmp_path)
     assert sweep.name.replace("-", "_") == file.stem
     assert len(made.waiting) >= 2 * len(sweep.seeds)
