@@ -88,7 +88,7 @@ blocks:
 
 {_teacher(sizes, teacher, 3 * tokens)}
 experts:
-  model: {sizes.expert}{_vocabulary(teacher)}
+  model: {sizes.expert}{_of_teacher(teacher)}
 {_training(sizes, 3 * tokens // len(texts), sizes.optimizer[1], sizes.batch if device == "gpu" else sizes.batch // 2)}
   distillation: {{soft: forward_kl, teacher: hidden_cache}}
 
@@ -120,9 +120,10 @@ def _teacher(sizes: _Sizes, teacher: str | None, tokens: int) -> str:
     return f"teacher:\n  model: {sizes.teacher}\n{_training(sizes, tokens, sizes.optimizer[0], sizes.batch)}\n"
 
 
-def _vocabulary(teacher: str | None) -> str:
+def _of_teacher(teacher: str | None) -> str:
+    """What experts have of the teacher."""
     if teacher is None:
-        return ""
+        return "\n  initialise: teacher  # begin as the larger part of it; random: from nothing"
     return "\n  vocabulary: {keep: 0.999}  # each expert has the tokens that its language needs; null: all"
 
 

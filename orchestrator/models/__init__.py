@@ -4,7 +4,7 @@ from orchestrator.models.build import build_model, hidden_states
 from orchestrator.models.counting import counts, parameter_count
 from orchestrator.models.files import hidden_width, load_model, save_model, weights_digest
 from orchestrator.models.heads import find_head, head
-from orchestrator.models.initialise import initialise_from_teacher
+from orchestrator.models.initialise import check_beginning, initialise_from_teacher
 from orchestrator.models.merge import average_weights, branch_train_mix
 from orchestrator.models.moe import auxiliary_loss
 from orchestrator.models.rows import keep_rows
@@ -16,6 +16,7 @@ __all__ = [
     "average_weights",
     "branch_train_mix",
     "build_model",
+    "check_beginning",
     "counts",
     "find_head",
     "head",

@@ -7,8 +7,10 @@ from typing import Any
 
 from torch import nn
 
+from orchestrator.config.base import PluginSpec
 from orchestrator.errors import ModelError
-from orchestrator.models.narrowing import narrow
+from orchestrator.models.build import build_model
+from orchestrator.models.narrowing import check_narrower, narrow
 
 
 def initialise_from_teacher(student: nn.Module, teacher: nn.Module) -> None:
@@ -24,17 +26,39 @@ def initialise_from_teacher(student: nn.Module, teacher: nn.Module) -> None:
     Raises:
         ModelError: the two don't fit.
     """
-    sources, targets = _layers(teacher), _layers(student)
-    if len(targets) > len(sources):
-        raise ModelError(f"the student has {len(targets)} layers, its teacher only {len(sources)}", where=_WHERE)
-    if type(student) is not type(teacher):
-        what = f"the student is a {type(student).__name__}, its teacher a {type(teacher).__name__}"
-        raise ModelError(what, where=_WHERE, fix="use one architecture for both")
-    layers = {layer: sources[index * len(sources) // len(targets)] for index, layer in enumerate(targets)}
+    layers = _pairs(student, teacher)
     if _width(student) != _width(teacher):
         narrow(student, teacher, layers)
     else:
         _copy(student, teacher, layers)
+
+
+def check_beginning(student: PluginSpec, teacher: PluginSpec, vocab_size: int, context: int) -> None:
+    """Make sure that a student can begin as a part of its teacher, before there is one.
+
+    Args:
+        student, teacher: architectures, as a recipe names them.
+        vocab_size, context: of both.
+
+    Raises:
+        ModelError: they don't fit.
+    """
+    ours, theirs = (build_model(each, vocab_size, context, 0, "meta") for each in (student, teacher))
+    _pairs(ours, theirs)
+    if _width(ours) != _width(theirs):
+        check_narrower(ours, theirs)
+
+
+def _pairs(student: nn.Module, teacher: nn.Module) -> Mapping[nn.Module, nn.Module]:
+    """The student's layers, each with the teacher's that it begins as."""
+    sources, targets = _layers(teacher), _layers(student)
+    if len(targets) > len(sources):
+        what = f"the student has {len(targets)} layers, its teacher only {len(sources)}"
+        raise ModelError(what, where=_WHERE, fix="give it no more, or set experts.initialise: random")
+    if type(student) is not type(teacher):
+        what = f"the student is a {type(student).__name__}, its teacher a {type(teacher).__name__}"
+        raise ModelError(what, where=_WHERE, fix="use one architecture for both, or set experts.initialise: random")
+    return {layer: sources[index * len(sources) // len(targets)] for index, layer in enumerate(targets)}
 
 
 def _copy(student: nn.Module, teacher: nn.Module, layers: Mapping[nn.Module, nn.Module]) -> None:
@@ -59,7 +83,7 @@ def _width(model: nn.Module) -> int:
     return int(config.hidden_size)
 
 
-_WHERE = "initialise_from_teacher"
+_WHERE = "experts.initialise: teacher"
 
 
 def _layers_name(model: nn.Module) -> str:

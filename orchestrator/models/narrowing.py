@@ -94,15 +94,24 @@ def narrow(student: Any, teacher: Any, layers: Mapping[nn.Module, nn.Module]) ->
     Raises:
         ModelError: the architecture is none that can be narrowed, or the shapes of heads differ.
     """
-    config = teacher.config
-    family = _FAMILIES.get(config.model_type)
-    if family is None:
-        known = ", ".join(sorted(_FAMILIES))
-        what = f"a student that is narrower than its teacher can begin as a part of {known}, not of {config.model_type}"
-        raise ModelError(what, _WHERE, _SAME_WIDTH)
-    _check(student.config, config)
+    family = check_narrower(student, teacher)
     with torch.no_grad():
         _Narrowing(family, student, teacher).run(layers)
+
+
+def check_narrower(student: Any, teacher: Any) -> _Family:
+    """Make sure that a student can have the larger part of a wider teacher; what their family is.
+
+    Raises:
+        ModelError: see :func:`narrow`.
+    """
+    family = _FAMILIES.get(teacher.config.model_type)
+    if family is None:
+        known, kind = ", ".join(sorted(_FAMILIES)), teacher.config.model_type
+        what = f"a student that is narrower than its teacher can begin as a part of {known}, not of {kind}"
+        raise ModelError(what, _WHERE, _SAME_WIDTH)
+    _check(student.config, teacher.config)
+    return family
 
 
 def _check(student: Any, teacher: Any) -> None:

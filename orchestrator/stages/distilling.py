@@ -74,6 +74,18 @@ def for_languages(
     return training.model_copy(update=changes)
 
 
+def check_first_weights(experts: ExpertsConfig, expected: Expected) -> None:
+    """Make sure that experts can begin as the recipe says, before hours go into their teacher.
+
+    Raises:
+        ModelError: they do not fit the teacher.
+    """
+    from orchestrator.models import check_beginning
+
+    if experts.initialise == "teacher":
+        check_beginning(experts.model, expected.teacher, expected.vocab_size, expected.context)
+
+
 def distilling_cost(
     experts: ExpertsConfig,
     training: TrainingConfig,

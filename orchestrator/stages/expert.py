@@ -11,7 +11,7 @@ from orchestrator.config.recipe import ExpertsConfig
 from orchestrator.environment import Environment
 from orchestrator.stages._kept import kept_tokens, open_blocks
 from orchestrator.stages.base import Cost, Expected, Stage
-from orchestrator.stages.distilling import distilling_cost, objective
+from orchestrator.stages.distilling import check_first_weights, distilling_cost, objective
 from orchestrator.stages.training import check_tokens, fingerprint, pretrained_files
 from orchestrator.tokens.kept import Kept, copy_vocabulary
 
@@ -74,6 +74,7 @@ class ExpertStage(Stage):
 
     def cost(self, inputs: Mapping[str, Path | None], expected: Expected) -> Cost:
         """FLOPs, tokens, parameters and memory."""
+        check_first_weights(self.experts, expected)
         return distilling_cost(self.experts, self.experts.training, inputs, expected, (self.language,))
 
     def _model(self, inputs: Mapping[str, Path], blocks: TokenBlocks) -> nn.Module:

@@ -12,7 +12,7 @@ from orchestrator.config.recipe import ExpertsConfig, TrainingConfig
 from orchestrator.environment import Environment
 from orchestrator.stages._aligned import open_aligned
 from orchestrator.stages.base import Cost, Expected, Stage
-from orchestrator.stages.distilling import distilling_cost, for_languages, objective
+from orchestrator.stages.distilling import check_first_weights, distilling_cost, for_languages, objective
 from orchestrator.stages.training import check_tokens, fingerprint, pretrained_files
 
 if TYPE_CHECKING:
@@ -94,6 +94,7 @@ class JointStage(Stage):
 
     def cost(self, inputs: Mapping[str, Path | None], expected: Expected) -> Cost:
         """FLOPs, tokens, parameters and memory: of an expert, and as much again for the common one."""
+        check_first_weights(self.experts, expected)
         one = distilling_cost(self.experts, self._training(), inputs, expected, self.learn)
         models = 1 + self._setup.has_common
         parameters = (len(self.languages) + self._setup.has_common) * one.parameters

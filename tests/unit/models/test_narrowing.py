@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from orchestrator.errors import ModelError
-from orchestrator.models import build_model, initialise_from_teacher
+from orchestrator.models import build_model, check_beginning, initialise_from_teacher
 from orchestrator.models.narrowing import narrow
 from orchestrator.models.zoo.gpt2 import GPT2
 from orchestrator.models.zoo.mistral import Mistral
@@ -113,15 +113,18 @@ def test_a_narrower_student_begins_nearer_to_its_teacher_than_a_random_one(famil
 @pytest.mark.parametrize(
     ("student", "teacher", "told"),
     [
+        (GPT2(3, 16, 2), GPT2(2, 32, 4), "the student has 3 layers, its teacher only 2"),
         (GPT2(2, 64, 4), GPT2(2, 32, 4), "the student's width of 64 is more than its teacher's 32"),
         (GPT2(2, 16, 4), GPT2(2, 32, 4), "the student's heads have 4 numbers each, its teacher's 8"),
         (Mistral(2, 16, 2, 2), Mistral(2, 32, 4, 1), "2 key-value heads with 1 heads each, its teacher 1 with 4"),
         (neox(16, 2), neox(32, 4), "gpt2, llama, mistral, phi, qwen2, qwen3, not of gpt_neox"),
         (GPT2(2, 16, 2), Mistral(2, 32, 4, 4), "the student is a GPT2LMHeadModel, its teacher a MistralForCausalLM"),
     ],
-    ids=["wider", "heads", "groups", "family", "architecture"],
+    ids=["deeper", "wider", "heads", "groups", "family", "architecture"],
 )
 def test_what_does_not_fit_is_told(student: Any, teacher: Any, told: str) -> None:
     with pytest.raises(ModelError, match=told) as caught:
         initialise_from_teacher(build_model(student, 64, 16, 0), build_model(teacher, 64, 16, 0))
     assert caught.value.fix
+    with pytest.raises(ModelError, match=told):  # before there is a teacher
+        check_beginning(student, teacher, 64, 16)

@@ -2,9 +2,11 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.artifacts import Store
 from orchestrator.config.loading import load_recipe
-from orchestrator.errors import RecipeError
+from orchestrator.errors import ModelError, RecipeError
 from orchestrator.pipeline.graph import code_of, fingerprints, steps_of
+from orchestrator.pipeline.plan import make_plan
 
 SMOKE = Path(__file__).resolve().parents[3] / "jobs" / "recipes" / "smoke.yaml"
 ALL = ["corpus", "tokenizer", "tokens", "blocks", "teacher"]
@@ -146,3 +148,10 @@ def test_a_teacher_of_other_tokens_has_a_tokenizer_of_its_own_and_is_laid_beside
     assert set(laid) <= set(steps["evaluation"].inputs)
     joint = {step.name: step for step in steps_of(load_recipe(SMOKE, [*ALIGNED, "setup=jeet"]))}
     assert set(laid) <= set(joint["joint"].inputs)
+
+
+def test_experts_that_can_not_begin_as_their_teacher_are_told_before_there_is_one(tmp_path):
+    model = "experts.model={type: gpt2, layers: 9, width: 32, heads: 2}"
+    plan = make_plan(load_recipe(SMOKE, ["experts.initialise=teacher", model]), Store(tmp_path))
+    with pytest.raises(ModelError, match="the student has 9 layers, its teacher only"):
+        plan.cost(next(planned for planned in plan.steps if planned.name == "expert-fr"))
