@@ -101,7 +101,8 @@ class MlflowRun:
         """Write what it took, its lineage, and its model, if it made one."""
         run = self._run_of(step)
         self._log(run, rows_in(folder))
-        inputs = {f"mome.input.{role}": value for role, value in manifest.get("inputs", {}).items()}
+        # A study of several seeds has steps like evaluation@2, and a tag's name may hold no @.
+        inputs = {f"mome.input.{role.replace('@', ':')}": value for role, value in manifest.get("inputs", {}).items()}
         tags = {"mome.step": step, "mome.fingerprint": str(manifest.get("fingerprint", "")), **inputs}
         self._log(run, [{"step": 0, **{key: manifest.get(key) for key in _FACTS}}], tags)
         for name in ("manifest.json", "training.json"):
