@@ -52,7 +52,7 @@ def counts(spec: PluginSpec, vocab_size: int, context: int) -> Counts:
     """
     if not build("models.zoo", spec).plain_head:  # weights that lie elsewhere may change
         return _counted(spec, vocab_size, context)
-    key, known = _key(spec, vocab_size, context), dict(recall(NAME) or {})
+    key, known = key_of(spec, vocab_size, context), dict(recall(NAME) or {})
     if key not in known:
         known = {**dict(list(known.items())[1 - MOST :]), key: asdict(_counted(spec, vocab_size, context))}
         remember(NAME, known)
@@ -70,8 +70,8 @@ def _counted(spec: PluginSpec, vocab_size: int, context: int) -> Counts:
     return Counts(sum(p.numel() for p in model.parameters()), weight.numel(), weight.shape[1])
 
 
-def _key(spec: PluginSpec, vocab_size: int, context: int) -> str:
-    """What the counts depend on: the architecture, the code that describes it, and transformers, which builds it."""
+def key_of(spec: PluginSpec, vocab_size: int, context: int) -> str:
+    """What shapes depend on: the architecture, the code that describes it, and transformers, which builds it."""
     modules = plugins.sources_of(plugins.find("models.zoo", spec.type))
     code = [known_digest(Path(str(sys.modules[name].__file__))) for name in modules]
     return digest([identity(spec), vocab_size, context, code, _transformers()])[:16]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from orchestrator.config.base import PluginSpec
 from orchestrator.errors import ModelError
 from orchestrator.models import build_model, check_beginning, initialise_from_teacher
 from orchestrator.models.narrowing import narrow
@@ -47,6 +49,10 @@ FAMILIES = {
 def neox(width: int, heads: int) -> Transformers:
     sizes = {"hidden_size": width, "num_attention_heads": heads, "intermediate_size": 2 * width}
     return Transformers({"model_type": "gpt_neox", "num_hidden_layers": 2, **sizes})
+
+
+def spec(model: Any) -> PluginSpec:
+    return PluginSpec(type=type(model).__module__.rpartition(".")[2], **asdict(model))
 
 
 def logits(model: nn.Module) -> Tensor:
@@ -127,4 +133,13 @@ def test_what_does_not_fit_is_told(student: Any, teacher: Any, told: str) -> Non
         initialise_from_teacher(build_model(student, 64, 16, 0), build_model(teacher, 64, 16, 0))
     assert caught.value.fix
     with pytest.raises(ModelError, match=told):  # before there is a teacher
-        check_beginning(student, teacher, 64, 16)
+        check_beginning(spec(student), spec(teacher), 64, 16)
+
+
+def test_what_was_found_to_fit_is_not_built_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    fitting = spec(GPT2(2, 16, 2)), spec(GPT2(2, 32, 4))
+    check_beginning(*fitting, 64, 16)
+    monkeypatch.setattr("orchestrator.models.initialise.build_model", None)
+    check_beginning(*fitting, 64, 16)
+    with pytest.raises(TypeError):
+        check_beginning(*fitting, 64, 32)
