@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import asyncio
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,9 @@ from orchestrator.errors import ArtifactError, ServingError
 from orchestrator.models import load_model
 from serve.engine import Engine, EngineOptions
 from serve.engine.forward import Generic
+from serve.engine.stream import Stream
 from serve.errors import ContextLengthError, DeadlineError, EmptyPromptError, RequestError
-from serve.messages import Completion, GenerationRequest, Sampling
+from serve.messages import Completion, Delta, GenerationRequest, Sampling
 from serve.text import Tokenizer
 
 PROMPTS = [
@@ -176,23 +179,33 @@ def test_a_damaged_model_is_refused(padded_model: Path, tmp_path: Path) -> None:
         Engine.load(tmp_path)
 
 
-def test_deltas_are_told_no_more_often_than_asked_but_the_first_and_the_last_at_once(padded_model: Path) -> None:
-    import asyncio
-    import time
+def test_deltas_are_told_no_more_often_than_asked_but_the_first_and_the_last_at_once() -> None:
+    stream, begin = Stream(seed=0), time.monotonic()
 
+    async def read() -> list[tuple[int, ...]]:
+        told = []
+        async for delta in stream.deltas(every=60.0):
+            told.append(delta.tokens)
+            if len(told) == 1:
+                for token in (2, 3):
+                    stream.put(Delta("", (token,)))
+                asyncio.get_running_loop().call_later(0.05, stream.put, Delta("", (4,)))
+                asyncio.get_running_loop().call_later(0.1, stream.end, Completion("", 1, 4, "length"))
+        return told
+
+    stream.put(Delta("", (1,)))
+    assert asyncio.run(read()) == [(1,), (2, 3, 4)]
+    assert time.monotonic() - begin < 30
+
+
+@pytest.mark.parametrize("every", [0.001, 60.0])
+def test_all_deltas_together_are_the_answer_however_often_they_are_told(padded_model: Path, every: float) -> None:
     engine = Engine.load(padded_model)
     request = GenerationRequest("the house", Sampling(max_tokens=30, temperature=0))
-    expected = engine.generate([request])[0]
 
-    async def read(every: float) -> tuple[str, int, float]:
-        begin, text, count = time.monotonic(), "", 0
-        async for delta in engine.submit([request])[0].deltas(every):
-            text, count = text + delta.text, count + 1
-        return text, count, time.monotonic() - begin
+    async def read() -> list[str]:
+        return [delta.text async for delta in engine.submit([request])[0].deltas(every)]
 
-    text, count, seconds = asyncio.run(read(60.0))
-    assert (text, count) == (expected.text, 2)
-    assert seconds < 30
-    text, count, _ = asyncio.run(read(0.001))
-    assert text == expected.text
-    assert 1 <= count <= 31  # one, where all of it is there before it is read
+    told = asyncio.run(read())
+    assert "".join(told) == engine.generate([request])[0].text
+    assert 1 <= len(told) <= 31  # one, where all of it is there before it is read
