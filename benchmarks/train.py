@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from benchmarks._rows import Row, compare
 from orchestrator.artifacts import Store
 from orchestrator.config.base import PluginSpec
@@ -21,8 +23,8 @@ from orchestrator.pipeline.graph import Step, steps_of
 from orchestrator.pipeline.local import LocalRunner
 from orchestrator.pipeline.plan import make_plan
 
-CASES = (("single", "fp32"), ("single", "bf16"), ("deepspeed", "fp32"))
-"""Strategy and precision of what is compared with a bare loop of that precision."""
+CASES = (("cpu", "single", "fp32"), ("cpu", "single", "bf16"), ("cpu", "deepspeed", "fp32"), ("cuda", "single", "bf16"))
+"""Device, strategy and precision of what is compared with a bare loop of that precision on that device."""
 
 
 @dataclass(frozen=True)
@@ -37,30 +39,37 @@ class Train:
     repeats: int = 3
 
     def rows(self) -> Iterator[Row]:
-        """Tokens a second in the training loop, start-up not counted: medians over steps, then over repeats."""
+        """Tokens a second in the training loop, start-up not counted: medians over steps, then over repeats.
+
+        On a GPU, where there is one, too.
+        """
         from orchestrator.cluster.runner import RayRunner
         from orchestrator.cluster.session import session
 
-        speeds: dict[tuple[str, str], list[float]] = defaultdict(list)
+        speeds: dict[tuple[str, ...], list[float]] = defaultdict(list)
+        cases = [case for case in CASES if case[0] == "cpu" or torch.cuda.is_available()]
         with tempfile.TemporaryDirectory() as folder:
-            root, recipes = Path(folder), {precision: self._recipe(precision) for precision in ("fp32", "bf16")}
-            inputs = _prepare(recipes["fp32"], root)
-            with session(recipes["fp32"].resources):
+            root, kinds = Path(folder), dict.fromkeys((device, precision) for device, _, precision in cases)
+            recipes = {kind: self._recipe(*kind) for kind in kinds}
+            inputs = _prepare(recipes["cpu", "fp32"], root)
+            with session(recipes["cpu", "fp32"].resources):
                 for repeat in range(self.repeats):
-                    for precision in recipes:
-                        speeds["bare", precision].append(self._bare(inputs, precision))
-                    for strategy, precision in CASES:
-                        recipe, work = recipes[precision], root / f"{strategy}-{precision}-{repeat}"
+                    for kind in kinds:
+                        speeds["bare", *kind].append(self._bare(inputs, *kind))
+                    for device, strategy, precision in cases:
+                        recipe, work = recipes[device, precision], root / f"{device}-{strategy}-{precision}-{repeat}"
                         step = next(step for step in steps_of(recipe) if step.name == "teacher")
                         resources = recipe.resources.model_copy(update={"strategy": PluginSpec(type=strategy)})
                         runner = RayRunner(resources)
-                        speeds[strategy, precision].append(self._ours(runner, step, inputs, work))
+                        speeds[strategy, device, precision].append(self._ours(runner, step, inputs, work))
                         runner.close()
-        for strategy, precision in CASES:
-            case = f"Ray Train worker, {strategy}, {precision}, beside a bare torch loop"
-            yield compare(case, "speed", "tokens/s", speeds[strategy, precision], speeds["bare", precision])
+        for device, strategy, precision in cases:
+            on = "" if device == "cpu" else "GPU, "
+            case = f"{on}Ray Train worker, {strategy}, {precision}, beside a bare torch loop"
+            ours, bare = speeds[strategy, device, precision], speeds["bare", device, precision]
+            yield compare(case, "speed", "tokens/s", ours, bare)
 
-    def _recipe(self, precision: str) -> Recipe:
+    def _recipe(self, device: str, precision: str) -> Recipe:
         tokens = self.batch_blocks * self.context
         training = {
             "tokens": tokens * self.steps,
@@ -80,7 +89,7 @@ class Train:
                 "blocks": {"context": self.context},
                 "teacher": {"model": "gpt2-tiny-teacher", "training": training},
                 "experts": {"model": "gpt2-tiny-expert"},
-                "resources": {"slots": 1, "cpus": self.threads, "threads": self.threads, "device": "cpu"},
+                "resources": {"slots": 1, "cpus": self.threads, "threads": self.threads, "device": device},
             }
         )
 
@@ -93,8 +102,8 @@ class Train:
         speeds = [row["tokens_per_second"] for row in rows if "tokens_per_second" in row]
         return float(statistics.median(speeds[self.warmup : -1]))  # the last step includes an evaluation
 
-    def _bare(self, inputs: Mapping[str, Path], precision: str) -> float:
-        options = [str(inputs["blocks"]), precision, str(self.steps), str(self.batch_blocks), str(self.threads)]
+    def _bare(self, inputs: Mapping[str, Path], device: str, precision: str) -> float:
+        options = [str(inputs["blocks"]), precision, device, str(self.steps), str(self.batch_blocks), str(self.threads)]
         command = [sys.executable, "-m", "benchmarks._bare", *options]
         seconds = json.loads(
             subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1]

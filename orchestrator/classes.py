@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from orchestrator.moving import moved
+
 
 class Ways(NamedTuple):
     """How the teacher's tokens reach beyond texts that the student has read, see `orchestrator.tokens.continuations`.
@@ -80,7 +82,7 @@ class Met(NamedTuple):
 
     def to(self, device: Any) -> Met:
         """The same on a device."""
-        return Met(*(each.to(device, non_blocking=True) for each in self))
+        return Met(*(moved(each, device) for each in self))
 
     def flat(self) -> Met:
         """In a row [N], as its places are too."""

@@ -25,6 +25,7 @@ from orchestrator.losses._chunk import ChunkHead, ChunkSamples, ChunkTeacher, Ob
 from orchestrator.losses._classes import ChunkClasses, check_tokens
 from orchestrator.losses._positions import draw
 from orchestrator.losses._precision import exact_type, product_type
+from orchestrator.moving import moved
 
 IGNORED = -100
 """Target of a position that is not to be learned."""
@@ -114,6 +115,7 @@ def distillation_loss(
     Args:
         student: hidden states, weight and bias that require it get a gradient; so backward may be called once.
         targets: int64 [N] or [B, T]; positions of :data:`IGNORED` change nothing, whatever their hidden states hold.
+            On the CPU, wherever the hidden states are, they can be looked at without waiting for a GPU.
         teacher: gets no gradient; None: cross-entropy only.
         soft: the soft loss; None exactly where there is no teacher.
         alpha: weight of cross-entropy.
@@ -136,6 +138,7 @@ def distillation_loss(
     larger = max((side.weight for side in (student, teacher) if isinstance(side, LazyLogits)), key=len)
     matmul = matmul or product_type(student.hidden)
     chunk, grad = chunk or _evenly(len(valid_N), default_chunk(larger, matmul)), torch.is_grad_enabled()
+    targets_N, valid_N = (moved(each, student.hidden.device) for each in (targets_N, valid_N))
     plan = _Plan(targets_N, valid_N, teacher, soft, alpha, beta, chunk, matmul, grad, slopes, positions)
     hidden, weight, bias, *after = student[:5]
     return plan.sums(*_ChunkedLoss.apply(hidden, weight, bias, after, plan))  # type: ignore[no-untyped-call]
@@ -169,7 +172,7 @@ class _Plan:
 
     def sums(self, loss: Tensor, sums_4: Tensor) -> LossSums:
         ce, soft, ce_slope, soft_slope = sums_4
-        tokens = torch.tensor(len(self.valid), device=self.targets.device)
+        tokens = self.targets.new_full((), len(self.valid))
         return LossSums(loss, ce, soft, tokens, ce_slope, soft_slope, torch.zeros_like(ce))
 
 
@@ -223,7 +226,8 @@ def _run(student: LazyLogits, plan: _Plan, needs: list[bool]) -> tuple[Tensor, t
             if taught is not None:
                 taught.take(rows)
             found = objective(head, taught, plan.targets[rows])
-            sums += found * found.new_tensor([1, scale, 1, scale])
+            found[1::2] *= scale
+            sums += found
             # From here `logits_CV` is the gradient in the head's product.
             if grad_hidden is not None:
                 grad_hidden[rows] = head.grad_hidden().to(grad_hidden.dtype)

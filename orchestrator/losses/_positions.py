@@ -20,6 +20,6 @@ def draw(valid_n: Tensor, share: float) -> tuple[Tensor, Tensor, float]:
     """
     count = len(valid_n)
     taken = min(count, max(1, round(share * count)))
-    chosen = torch.zeros(count, dtype=torch.bool, device=valid_n.device)
-    chosen[torch.randperm(count, device=valid_n.device)[:taken]] = True
-    return valid_n[chosen], valid_n[~chosen], count / max(taken, 1)
+    order = torch.randperm(count, device=valid_n.device)
+    chosen, others = (part.sort().values for part in (order[:taken], order[taken:]))
+    return valid_n[chosen], valid_n[others], count / max(taken, 1)

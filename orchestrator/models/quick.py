@@ -1,4 +1,4 @@
-"""Faster operations of the same formulas, for models that train or are read on CPUs."""
+"""Faster operations of the same formulas, for models that train or are read."""
 
 from __future__ import annotations
 
@@ -12,6 +12,10 @@ from orchestrator.products import linear
 
 LONGEST_SCORES = 512
 """Longest context whose attention scores, context × context for each head, are held whole."""
+UNMASKED = "causal_sdpa"
+"""Name, for transformers, of torch's own attention to all tokens before, which takes no mask."""
+CAUSAL = frozenset(("gpt2", "llama", "mistral", "phi", "qwen2", "qwen3"))
+"""Families of which each layer reads all tokens before, or those in a sliding window."""
 
 
 def quicken(model: nn.Module, context: int, *, bf16: bool) -> None:
@@ -80,3 +84,24 @@ def narrow(model: nn.Module, dtype: torch.dtype) -> None:
 def _hold_scores(model: Any) -> None:
     if model.config._attn_implementation == "sdpa":
         model.set_attn_implementation("eager")
+
+
+def run_ahead(model: nn.Module, context: int) -> None:
+    """Let the host ask a GPU for a forward pass without waiting for the one before, in place: equal to the last bit.
+
+    transformers (5.23) looks into the positions for packed texts in each pass that has neither mask nor cache, and
+    waits for the GPU to tell. It does not where attention is of a kind that it makes no masks for.
+
+    Args:
+        model: a transformers model, or one of several; families that need a mask stay as they are.
+        context: longest sequence.
+    """
+    from transformers import AttentionInterface, PreTrainedModel
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+    AttentionInterface.register(UNMASKED, sdpa_attention_forward)
+    for module in model.modules():
+        if isinstance(module, PreTrainedModel) and module.config.model_type in CAUSAL:
+            window = getattr(module.config, "sliding_window", None)
+            if module.config._attn_implementation == "sdpa" and (window is None or window >= context):
+                module.set_attn_implementation(UNMASKED)

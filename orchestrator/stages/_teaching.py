@@ -31,7 +31,7 @@ def teacher_model(
     import torch
 
     from orchestrator.models import head, hidden_states, load_model
-    from orchestrator.models.quick import narrow, quicken
+    from orchestrator.models.quick import narrow, quicken, run_ahead
     from orchestrator.teacher import TeacherModel
 
     @cache  # each way through all modules is taken once, not in each batch
@@ -40,6 +40,8 @@ def teacher_model(
             narrow(model, low)
         if device == "cpu":
             quicken(model, context, bf16=low is not None)
+        else:
+            run_ahead(model, context)
 
     def states(model: nn.Module, ids_BT: Tensor) -> Tensor:
         device = ids_BT.device.type

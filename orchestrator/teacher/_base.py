@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from orchestrator.classes import Classes, Met
 from orchestrator.errors import ModelError
 from orchestrator.heads import Head
+from orchestrator.moving import moved
 from orchestrator.teacher._aligned import AlignedTokens
 from orchestrator.teacher._cache import Cache, read_rows
 from orchestrator.teacher._kept import KeptTokens
@@ -118,7 +119,7 @@ class TeacherModel:
 
     def cached(self, rows_B2: Tensor, device: Any) -> dict[str, Tensor]:
         """The cached tensors of some blocks, stacked, on `device`."""
-        return {name: tensor.to(device, non_blocking=True) for name, tensor in read_rows(self.caches, rows_B2).items()}
+        return {name: moved(tensor, device) for name, tensor in read_rows(self.caches, rows_B2).items()}
 
 
 def narrowed(head: Head) -> Head:

@@ -12,6 +12,7 @@ from torch import Tensor
 from orchestrator.config.recipe import TrainingConfig
 from orchestrator.errors import TrainingError
 from orchestrator.losses import IGNORED
+from orchestrator.moving import moved
 from orchestrator.tokens.blocks import TokenBlocks
 
 
@@ -19,7 +20,8 @@ class Batch(NamedTuple):
     """A micro-batch of B blocks.
 
     Attributes:
-        inputs, labels: int64 [B, T]; a label of −100 is not to be learned.
+        inputs: int64 [B, T].
+        labels: int64 [B, T], always on the CPU, where they can be looked at; −100 is not to be learned.
         rows: int64 [B, 2], (language, block) indices, always on the CPU: what a teacher's cache is read by.
         languages: names that the language indices refer to.
     """
@@ -33,8 +35,7 @@ class Batch(NamedTuple):
         """Its languages, each with a batch of its blocks, in the order of the indices."""
         for index in sorted(set(self.rows[:, 0].tolist())):
             chosen = (self.rows[:, 0] == index).nonzero()[:, 0]
-            where = chosen.to(self.inputs.device)
-            inputs, labels = self.inputs[where], self.labels[where]
+            inputs, labels = self.inputs[moved(chosen, self.inputs.device)], self.labels[chosen]
             yield self.languages[index], self._replace(inputs=inputs, labels=labels, rows=self.rows[chosen])
 
     def pieces(self, most: int | None) -> Iterator[Batch]:
@@ -45,10 +46,8 @@ class Batch(NamedTuple):
             yield self._replace(inputs=self.inputs[part], labels=self.labels[part], rows=self.rows[part])
 
     def to(self, device: torch.device) -> Batch:
-        """The same batch with its tokens on `device`."""
-        return self._replace(
-            inputs=self.inputs.to(device, non_blocking=True), labels=self.labels.to(device, non_blocking=True)
-        )
+        """The same batch with its inputs on `device`."""
+        return self._replace(inputs=moved(self.inputs, device))
 
 
 def plan_batches(config: TrainingConfig, context: int, available: int, world_size: int) -> int:

@@ -17,7 +17,7 @@ from orchestrator.artifacts import write_json
 from orchestrator.config.base import build
 from orchestrator.config.recipe import TrainingConfig
 from orchestrator.errors import NodeLeavingError, TrainingError
-from orchestrator.models.quick import quicken
+from orchestrator.models.quick import quicken, run_ahead
 from orchestrator.schedules import LossHistory
 from orchestrator.tokens.batches import BatchOrder
 from orchestrator.tokens.blocks import TokenBlocks
@@ -229,6 +229,8 @@ class _Run:
         if self.device.type == "cpu":
             computed = arithmetic(self.device, self.task.config.precision)
             quicken(model, self.task.train.context, bf16=computed == "bf16")
+        else:
+            run_ahead(model, self.task.train.context)
         handle = self.strategy.setup(model, self.optimizer, self.task.config, env, self.task.parts, self.share)
         agreed = total(torch.tensor([progress.step], device=self.device), env.world_size)
         if int(agreed) != progress.step * env.world_size:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from orchestrator.losses import IGNORED, LossSums
 from orchestrator.models.mixture import Mixture
+from orchestrator.moving import moved
 from orchestrator.schedules import LossHistory, StepLosses
 from orchestrator.training.batches import Batch
 from orchestrator.training.device import total
@@ -94,7 +95,7 @@ def train_step(
     """
     # A worker may have no rows of a step's languages.
     weights = [objective.weights(clock.step, clock.steps, history, micro) for micro in range(max(1, len(batches)))]
-    counts = _counts(objective, batches, [beta for _, beta in weights]).to(device)
+    counts = moved(_counts(objective, batches, [beta for _, beta in weights]), device)
     total(counts, clock.world_size)
     sums = torch.zeros(len(counts), dtype=torch.float64, device=device)
     pieces = [(micro, *each) for micro, batch in enumerate(batches) for each in enumerate(batch.pieces(most))]

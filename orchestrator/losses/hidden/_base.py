@@ -11,6 +11,7 @@ from torch import Tensor
 
 from orchestrator.errors import ModelError
 from orchestrator.losses._chunked import IGNORED
+from orchestrator.moving import moved
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class HiddenLoss(ABC):
 
         Args:
             student, teacher: [N, D] or [B, T, D]; the teacher's get no gradient.
-            targets: int64 [N] or [B, T].
+            targets: int64 [N] or [B, T]; looked at where they are.
 
         Raises:
             ModelError: the widths differ.
@@ -40,5 +41,6 @@ class HiddenLoss(ABC):
                 where="distillation.hidden",
                 fix="give experts.model the teacher's width, or leave out distillation.hidden",
             )
-        valid = targets != IGNORED
-        return self.per_token(student[valid].float(), teacher.detach()[valid].float()).sum()
+        valid = moved((targets.flatten() != IGNORED).nonzero().flatten(), student.device)
+        student_ND, teacher_ND = (side.flatten(0, -2)[valid].float() for side in (student, teacher.detach()))
+        return self.per_token(student_ND, teacher_ND).sum()

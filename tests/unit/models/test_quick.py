@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from orchestrator.config.base import PluginSpec
 from orchestrator.models import build_model, hidden_states
-from orchestrator.models.quick import LONGEST_SCORES, quicken
+from orchestrator.models.quick import LONGEST_SCORES, quicken, run_ahead
 
 
 def gradients(model: nn.Module, bf16: bool) -> tuple[torch.Tensor, ...]:
@@ -51,3 +52,45 @@ def test_scores_are_held_where_that_is_faster_and_fits(context: int, bf16: bool,
     quicken(model, context, bf16=bf16)
     assert model.config._attn_implementation == expected
     assert any(isinstance(module, nn.GELU) for module in model.modules())
+
+
+SIZES: dict[str, Any] = {
+    "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "max_position_embeddings": 64, "vocab_size": 100, "bos_token_id": 0, "eos_token_id": 0,
+}  # fmt: skip
+FAMILIES: dict[str, dict[str, Any]] = {
+    "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 64} | SIZES,
+    "llama": SIZES,
+    "mistral": SIZES | {"sliding_window": 16},
+    "phi": SIZES | {"num_key_value_heads": 4},
+    "qwen2": SIZES,
+    "qwen3": SIZES | {"head_dim": 8},
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_model_that_makes_no_mask_is_the_same_to_the_last_bit_and_reads_no_number_of_the_device(family: str) -> None:
+    """transformers 5.23 reads one in each pass: findings/transformers-forward-waits.sh."""
+    model = AutoModelForCausalLM.from_config(
+        AutoConfig.for_model(family, **FAMILIES[family]), attn_implementation="sdpa"
+    )
+    model, ids = model.eval(), torch.arange(32).view(2, 16)
+    with torch.no_grad():
+        before = hidden_states(model, ids)
+        run_ahead(model, 16)
+        assert torch.equal(hidden_states(model, ids), before)
+        hidden_states(model.to("meta"), ids.to("meta"))  # where there is no number to read
+
+
+@pytest.mark.parametrize("family", ["mistral", "gemma3_text"])
+def test_a_model_whose_layers_read_a_window_keeps_its_masks(family: str) -> None:
+    config = AutoConfig.for_model(family, **SIZES | {"sliding_window": 8, "head_dim": 8})
+    model, ids = (
+        AutoModelForCausalLM.from_config(config, attn_implementation="sdpa").eval(),
+        torch.arange(32).view(2, 16),
+    )
+    with torch.no_grad():
+        before = hidden_states(model, ids)
+        run_ahead(model, 16)
+        assert model.config._attn_implementation == "sdpa"
+        assert torch.equal(hidden_states(model, ids), before)
