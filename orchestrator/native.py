@@ -15,8 +15,9 @@ from typing import Any
 from orchestrator.contents import cache_folder
 from orchestrator.machine import processor
 
-OFF = "MOME_NATIVE"
-"""Environment variable: 0 has torch's own operations compute."""
+SWITCH = "MOME_NATIVE"
+"""Environment variable: 0 has torch's own operations compute, avx2 has kernels leave AVX-512 alone."""
+_HEADER = Path(__file__).with_name("lanes.h")
 _FLAGS = ("-O3", "-march=native", "-std=c++17", "-fopenmp", "-shared", "-fPIC", "-Wno-maybe-uninitialized")
 log = logging.getLogger("mome.native")
 
@@ -24,10 +25,10 @@ log = logging.getLogger("mome.native")
 def load(source: Path) -> Any:
     """The functions of a file; None where there is no compiler, another processor, or none are wanted."""
     compiler = shutil.which(os.environ.get("CXX", "g++"))
-    if os.environ.get(OFF) == "0":
+    if os.environ.get(SWITCH) == "0":
         return None
-    if compiler is None or not _has_avx512():
-        lacking = "C++ compiler" if compiler is None else "AVX-512"
+    if compiler is None or not _has_avx2():
+        lacking = "C++ compiler" if compiler is None else "AVX2"
         log.info("torch computes in the place of our own kernel %s: this machine has no %s", source.stem, lacking)
         return None
     try:
@@ -38,10 +39,10 @@ def load(source: Path) -> Any:
         return None
 
 
-def _has_avx512() -> bool:
-    """Whether the processor has the instructions that the source is written in."""
+def _has_avx2() -> bool:
+    """Whether the processor has the least instructions that a source is written for, see `lanes.h`."""
     try:
-        return {"avx512f", "avx512bw", "avx512vl"} <= set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split())
+        return {"avx2", "fma"} <= set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split())
     except OSError:
         return False
 
@@ -53,14 +54,15 @@ def _built(compiler: str, source: Path) -> Path:
         OSError: it can't be kept there, or others could have written it. SubprocessError: it can't be compiled.
     """
     version = subprocess.run([compiler, "--version"], capture_output=True, check=True, timeout=60).stdout
-    identity = (source.read_bytes(), version, processor().encode(), " ".join(_FLAGS).encode())
+    flags = (*_FLAGS, "-mno-avx512f") if os.environ.get(SWITCH) == "avx2" else _FLAGS
+    identity = (_HEADER.read_bytes(), source.read_bytes(), version, processor().encode(), " ".join(flags).encode())
     folder = cache_folder() / "native"
     path = folder / f"{hashlib.sha256(b'|'.join(identity)).hexdigest()[:32]}.so"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     if not path.exists():
         with tempfile.TemporaryDirectory(dir=folder) as place:
             new = Path(place) / path.name
-            command = [compiler, *_FLAGS, str(source), "-o", str(new)]
+            command = [compiler, *flags, f"-I{_HEADER.parent}", str(source), "-o", str(new)]
             subprocess.run(command, capture_output=True, check=True, timeout=600, text=True)
             new.replace(path)  # whoever else builds it has built the same
     for made in (folder, path):

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from orchestrator.native import OFF, load
+from orchestrator.native import SWITCH, load
 
-__all__ = ["NAMES", "NONE", "OFF", "SAMPLES", "kind_of", "library", "rows"]
+__all__ = ["NAMES", "NONE", "SAMPLES", "SWITCH", "kind_of", "library", "rows"]
 
 NONE, SAMPLES = 0, 4
 """Cross-entropy alone; a soft loss that is estimated from samples."""

@@ -6,9 +6,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from orchestrator.native import OFF, load
+from orchestrator.native import SWITCH, load
 
-__all__ = ["OFF", "library"]
+__all__ = ["SWITCH", "library"]
 
 
 @cache

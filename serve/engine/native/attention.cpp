@@ -1,28 +1,11 @@
 // What one new token of each row reads from its row's keys and values: scores, softmax and sum in one pass, each row by
 // itself, so that what it gets does not depend on the rows beside it.
 
-#include <immintrin.h>
-#include <math.h>
-#include <stdint.h>
+#include "lanes.h"
 
 #include <vector>
 
 namespace {
-
-constexpr int64_t kLanes = 16;
-
-__mmask16 mask_of(int64_t left) { return left >= kLanes ? 0xFFFF : (__mmask16)((1u << left) - 1); }
-
-// exp(x) for x <= 0, within 2 units in the last place: 2^n times a polynomial of what n leaves.
-__m512 exp_of(__m512 x) {
-  const __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(1.44269504f)), _MM_FROUND_TO_NEAREST_INT);
-  __m512 rest = _mm512_fnmadd_ps(n, _mm512_set1_ps(0.693359375f), x);
-  rest = _mm512_fnmadd_ps(n, _mm512_set1_ps(-2.12194440e-4f), rest);
-  __m512 sum = _mm512_set1_ps(1.0f / 5040);
-  for (const float part : {1.0f / 720, 1.0f / 120, 1.0f / 24, 1.0f / 6, 0.5f, 1.0f, 1.0f})
-    sum = _mm512_fmadd_ps(sum, rest, _mm512_set1_ps(part));
-  return _mm512_scalef_ps(sum, n);
-}
 
 struct Row {
   const float *query, *keys;  // keys of the first token that is read; its values lie `values` floats after them
@@ -38,31 +21,24 @@ void score(const Row& row, float scale, float* scores) {
   for (int64_t t = 0; t < row.count; ++t)
     for (int64_t q = 0; q < row.queries; ++q) {
       const float *key = row.keys + t * row.stride() + row.key_of(q), *query = row.query + q * row.width;
-      __m512 sum = _mm512_setzero_ps();
-      for (int64_t i = 0; i < row.width; i += kLanes) {
-        const __mmask16 mask = mask_of(row.width - i);
-        sum = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(mask, query + i), _mm512_maskz_loadu_ps(mask, key + i), sum);
-      }
-      scores[q * row.count + t] = _mm512_reduce_add_ps(sum) * scale;
+      Lanes products = all(0);
+      for (int64_t i = 0; i < row.width; i += kLanes)
+        products = fma(load(query + i, row.width - i, 0), load(key + i, row.width - i, 0), products);
+      scores[q * row.count + t] = sum(products) * scale;
     }
 }
 
 void softmax(float* scores, int64_t count) {
-  __m512 largest = _mm512_set1_ps(-INFINITY), total = _mm512_setzero_ps();
-  for (int64_t t = 0; t < count; t += kLanes)
-    largest = _mm512_mask_max_ps(largest, mask_of(count - t), largest, _mm512_maskz_loadu_ps(mask_of(count - t), scores + t));
-  const __m512 most = _mm512_set1_ps(_mm512_reduce_max_ps(largest));
+  Lanes most = all(-INFINITY), total = all(0);
+  for (int64_t t = 0; t < count; t += kLanes) most = larger(most, load(scores + t, count - t, -INFINITY));
+  const Lanes shift = all(largest(most));
   for (int64_t t = 0; t < count; t += kLanes) {
-    const __mmask16 mask = mask_of(count - t);
-    const __m512 share = _mm512_maskz_mov_ps(mask, exp_of(_mm512_sub_ps(_mm512_maskz_loadu_ps(mask, scores + t), most)));
-    _mm512_mask_storeu_ps(scores + t, mask, share);
-    total = _mm512_add_ps(total, share);
+    const Lanes share = keep(exponential(minus(load(scores + t, count - t, 0), shift)), count - t);
+    store(scores + t, share, count - t);
+    total = plus(total, share);
   }
-  const __m512 norm = _mm512_set1_ps(1.0f / _mm512_reduce_add_ps(total));
-  for (int64_t t = 0; t < count; t += kLanes) {
-    const __mmask16 mask = mask_of(count - t);
-    _mm512_mask_storeu_ps(scores + t, mask, _mm512_mul_ps(_mm512_maskz_loadu_ps(mask, scores + t), norm));
-  }
+  const Lanes norm = all(1.0f / sum(total));
+  for (int64_t t = 0; t < count; t += kLanes) store(scores + t, times(load(scores + t, count - t, 0), norm), count - t);
 }
 
 // Adds kTokens tokens' values, by their shares, to the output.
@@ -72,12 +48,11 @@ void add(const Row& row, const float* shares, int64_t t) {
     const float* value = row.keys + t * row.stride() + row.values() + row.key_of(q);
     float* out = row.out + q * row.width;
     for (int64_t i = 0; i < row.width; i += kLanes) {
-      const __mmask16 mask = mask_of(row.width - i);
-      __m512 sum = _mm512_maskz_loadu_ps(mask, out + i);
+      const int64_t left = row.width - i;
+      Lanes found = load(out + i, left, 0);
       for (int n = 0; n < kTokens; ++n)
-        sum = _mm512_fmadd_ps(_mm512_set1_ps(shares[q * row.count + t + n]),
-                              _mm512_maskz_loadu_ps(mask, value + n * row.stride() + i), sum);
-      _mm512_mask_storeu_ps(out + i, mask, sum);
+        found = fma(all(shares[q * row.count + t + n]), load(value + n * row.stride() + i, left, 0), found);
+      store(out + i, found, left);
     }
   }
 }

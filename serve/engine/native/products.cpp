@@ -2,12 +2,12 @@
 //
 // Weights lie as they are read, [outputs / 16][inputs / n][16][n]: for each step of the sum, n inputs (1, 2 or 4) of 16
 // outputs, one a lane. A lane sums the same in the same order however many rows there are, so a row's result is the same
-// to the last bit whatever is beside it. In int8, each row's states are stored unsigned, as round(127 x / max|x|) + 128;
-// `shift` begins each sum with what the 128 adds, and the sums are exact: tiles, where the processor has them, make the
-// same ones.
+// to the last bit whatever is beside it. In int8, a row's states are stored as round(127 x / max|x|), and the sums are
+// exact: tiles and vectors make the same ones, and so do processors with and without instructions for them (VNNI). Those
+// instructions take unsigned states: 128 is added to each, and `shift` begins each sum with what that adds.
 
-#include <immintrin.h>
-#include <stdint.h>
+#include "lanes.h"
+
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -35,10 +35,9 @@ extern "C" struct Weights {
 
 namespace {
 
-constexpr int64_t kLanes = 16;  // outputs of a block, and rows of a tile
-constexpr int64_t kVector = 64;  // bytes
+constexpr int64_t kVector = 64;  // bytes of a step's weights, of a block of 16 outputs or a tile's row
 constexpr int64_t kAhead = 4096;  // bytes that are asked for before they are needed
-constexpr int kRows = 8;         // whose sums stay in registers beside two blocks
+constexpr int kRows = WIDE ? 8 : 4;  // whose sums stay in registers
 
 struct Task {
   const Weights& w;
@@ -48,52 +47,77 @@ struct Task {
   int64_t count;
 };
 
-void store(const Task& t, int64_t row, int64_t block, __m512 found) {
+void write(const Task& t, int64_t row, int64_t block, Lanes found) {
   const int64_t first = block * kLanes, left = t.w.outputs - first;
-  if (left <= 0) return;
-  const __mmask16 mask = left >= kLanes ? 0xFFFF : (__mmask16)((1u << left) - 1);
-  _mm512_mask_storeu_ps(t.out + row * t.w.outputs + first, mask, found);
+  if (left > 0) store(t.out + row * t.w.outputs + first, found, left);
 }
 
-__m512 load(const float* x, int64_t i, int64_t width) {
-  const int64_t left = width - i;
-  return _mm512_maskz_loadu_ps(left >= kLanes ? 0xFFFF : left > 0 ? (1u << left) - 1 : 0, x + i);
-}
-
-// What a precision reads at a step of the sum, how it multiplies and how it ends. `kPer`: inputs of a step.
+// What a precision reads at a step of the sum, how it multiplies and how it ends. `kPer`: inputs of a step; `kBytes`:
+// of a weight; `kState`: of a step of a row's states.
 struct Fp32 {
-  using Sum = __m512;
-  static constexpr int64_t kPer = 1, kBytes = 4;
+  using Sum = Lanes;
+  static constexpr int64_t kPer = 1, kBytes = 4, kState = 4;
   static constexpr bool kTiles = false;
   static constexpr int64_t kTilesFrom = 0;
-  static Sum begin(const Task& t, int64_t block) { return _mm512_loadu_ps(t.w.bias + block * kLanes); }
-  static Sum add(Sum sum, const uint8_t* row, __m512i w) {
-    return _mm512_fmadd_ps(_mm512_set1_ps(*(const float*)row), _mm512_castsi512_ps(w), sum);
-  }
-  static void end(const Task& t, int64_t row, int64_t block, Sum sum) { store(t, row, block, sum); }
+  struct Step {
+    Lanes w;
+    explicit Step(const uint8_t* from) : w(load((const float*)from)) {}
+  };
+  static Sum begin(const Task& t, int64_t block) { return load(t.w.bias + block * kLanes); }
+  static Sum add(Sum sum, const uint8_t* row, const Step& step) { return fma(all(*(const float*)row), step.w, sum); }
+  static void end(const Task& t, int64_t row, int64_t block, Sum sum) { write(t, row, block, sum); }
   static void prepare(const float* x, int64_t width, int64_t, uint8_t* out, float*) {
-    __builtin_memcpy(out, x, width * sizeof(float));
+    memcpy(out, x, width * sizeof(float));
   }
   template <bool kTwo>
   static void multiply_tiles() {}
 };
 
-#ifdef __AVX512BF16__
 struct Bf16 {
-  using Sum = __m512;
+  using Sum = Lanes;
   static constexpr int64_t kPer = 2, kBytes = 2;
   // Tiles round otherwise than vectors do, so they compute every row where there are any, and much faster.
   static constexpr bool kTiles = TILES_BF16;
   static constexpr int64_t kTilesFrom = 1;
   static Sum begin(const Task& t, int64_t block) { return Fp32::begin(t, block); }
-  static Sum add(Sum sum, const uint8_t* row, __m512i w) {
-    return _mm512_dpbf16_ps(sum, (__m512bh)_mm512_set1_epi32(*(const int32_t*)row), (__m512bh)w);
+  static void end(const Task& t, int64_t row, int64_t block, Sum sum) { write(t, row, block, sum); }
+#ifdef __AVX512BF16__
+  static constexpr int64_t kState = 4;
+  struct Step {
+    __m512bh w;
+    explicit Step(const uint8_t* from) : w((__m512bh)_mm512_loadu_si512(from)) {}
+  };
+  static Sum add(Sum sum, const uint8_t* row, const Step& step) {
+    return _mm512_dpbf16_ps(sum, (__m512bh)_mm512_set1_epi32(*(const int32_t*)row), step.w);
   }
-  static void end(const Task& t, int64_t row, int64_t block, Sum sum) { store(t, row, block, sum); }
   static void prepare(const float* x, int64_t width, int64_t padded, uint8_t* out, float*) {
-    for (int64_t i = 0; i < padded; i += kLanes)
-      _mm256_storeu_si256((__m256i*)(out + 2 * i), (__m256i)_mm512_cvtneps_pbh(load(x, i, width)));
+    for (int64_t i = 0; i < padded; i += kLanes) store((uint16_t*)out + i, load(x + i, width - i, 0), kLanes);
   }
+#else
+  // Without instructions for it a pair is widened to two numbers in fp32, and multiplied as these.
+  static constexpr int64_t kState = 8;
+  struct Step {
+    Lanes even, odd;
+    explicit Step(const uint8_t* from) {
+      const __m256i a = _mm256_loadu_si256((const __m256i*)from), b = _mm256_loadu_si256((const __m256i*)from + 1);
+      const __m256i mask = _mm256_set1_epi32((int)0xFFFF0000);
+      const auto numbers = [](__m256i bits) { return _mm256_castsi256_ps(bits); };
+      even = paired(numbers(_mm256_slli_epi32(a, 16)), numbers(_mm256_slli_epi32(b, 16)));
+      odd = paired(numbers(_mm256_and_si256(a, mask)), numbers(_mm256_and_si256(b, mask)));
+    }
+  };
+  static Sum add(Sum sum, const uint8_t* row, const Step& step) {
+    const auto* states = (const float*)row;
+    return fma(all(states[1]), step.odd, fma(all(states[0]), step.even, sum));
+  }
+  static void prepare(const float* x, int64_t width, int64_t padded, uint8_t* out, float*) {
+    for (int64_t i = 0; i < padded; i += kLanes) {
+      uint16_t rounded[kLanes];
+      store(rounded, load(x + i, width - i, 0), kLanes);
+      store((float*)out + i, load(rounded, kLanes, 0), kLanes);
+    }
+  }
+#endif
   template <bool kTwo>
   static void multiply_tiles() {
 #ifdef __AMX_BF16__
@@ -104,30 +128,61 @@ struct Bf16 {
 #endif
   }
 };
-#endif
 
-#ifdef __AVX512VNNI__
 struct Int8 {
-  using Sum = __m512i;
-  static constexpr int64_t kPer = 4, kBytes = 1;
+  static constexpr int64_t kPer = 4, kBytes = 1, kState = 4;
   static constexpr bool kTiles = TILES_INT8;
   static constexpr int64_t kTilesFrom = 4;  // rows; fewer are as fast without
+#ifdef __AVX512VNNI__
+  using Sum = __m512i;
+  static constexpr int kZero = 128;
+  struct Step {
+    __m512i w;
+    explicit Step(const uint8_t* from) : w(_mm512_loadu_si512(from)) {}
+  };
   static Sum begin(const Task& t, int64_t block) { return _mm512_loadu_si512(t.w.shift + block * kLanes); }
-  static Sum add(Sum sum, const uint8_t* row, __m512i w) {
-    return _mm512_dpbusd_epi32(sum, _mm512_set1_epi32(*(const int32_t*)row), w);
+  static Sum add(Sum sum, const uint8_t* row, const Step& step) {
+    return _mm512_dpbusd_epi32(sum, _mm512_set1_epi32(*(const int32_t*)row), step.w);
   }
+  static Lanes numbers(Sum sum) { return _mm512_cvtepi32_ps(sum); }
+#else
+  // |w| times the state with the sign of w: two products fit 16 bits, which an unsigned state would not.
+  struct Sum {
+    __m256i a, b;
+  };
+  static constexpr int kZero = 0;
+  struct Step {
+    __m256i w[2], size[2];
+    explicit Step(const uint8_t* from) {
+      for (int i = 0; i < 2; ++i) w[i] = _mm256_loadu_si256((const __m256i*)from + i), size[i] = _mm256_abs_epi8(w[i]);
+    }
+  };
+  static Sum begin(const Task&, int64_t) { return {_mm256_setzero_si256(), _mm256_setzero_si256()}; }
+  static __m256i products(__m256i states, __m256i w, __m256i size) {
+    return _mm256_madd_epi16(_mm256_maddubs_epi16(size, _mm256_sign_epi8(states, w)), _mm256_set1_epi16(1));
+  }
+  static Sum add(Sum sum, const uint8_t* row, const Step& step) {
+    const __m256i states = _mm256_set1_epi32(*(const int32_t*)row);
+    return {_mm256_add_epi32(sum.a, products(states, step.w[0], step.size[0])),
+            _mm256_add_epi32(sum.b, products(states, step.w[1], step.size[1]))};
+  }
+  static Lanes numbers(Sum sum) { return paired(_mm256_cvtepi32_ps(sum.a), _mm256_cvtepi32_ps(sum.b)); }
+#endif
   static void end(const Task& t, int64_t row, int64_t block, Sum sum) {
-    const __m512 found = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), _mm512_loadu_ps(t.w.scale + block * kLanes));
-    store(t, row, block, _mm512_fmadd_ps(found, _mm512_set1_ps(t.row_scale[row]), Fp32::begin(t, block)));
+    const Lanes found = times(numbers(sum), load(t.w.scale + block * kLanes));
+    write(t, row, block, fma(found, all(t.row_scale[row]), Fp32::begin(t, block)));
   }
   static void prepare(const float* x, int64_t width, int64_t padded, uint8_t* out, float* scale) {
-    __m512 largest = _mm512_setzero_ps();
-    for (int64_t i = 0; i < width; i += kLanes) largest = _mm512_max_ps(largest, _mm512_abs_ps(load(x, i, width)));
-    const float most = _mm512_reduce_max_ps(largest);
-    const __m512 inverse = _mm512_set1_ps(most > 0 ? 127.0f / most : 0.0f);
+    Lanes sizes = all(0);
+    for (int64_t i = 0; i < width; i += kLanes) sizes = larger(sizes, size(load(x + i, width - i, 0)));
+    const float most = largest(sizes);
+    const Lanes inverse = all(most > 0 ? 127.0f / most : 0.0f);
     for (int64_t i = 0; i < padded; i += kLanes) {
-      const __m512i rounded = _mm512_cvtps_epi32(_mm512_mul_ps(load(x, i, width), inverse));
-      _mm_storeu_si128((__m128i*)(out + i), _mm512_cvtepi32_epi8(_mm512_add_epi32(rounded, _mm512_set1_epi32(128))));
+      const Lanes rounded = nearest(times(load(x + i, width - i, 0), inverse));
+      const __m256i a = _mm256_cvtps_epi32(low(rounded)), b = _mm256_cvtps_epi32(high(rounded));
+      const __m256i both = _mm256_permute4x64_epi64(_mm256_packs_epi32(a, b), 0xD8);
+      const __m128i bytes = _mm_packs_epi16(_mm256_castsi256_si128(both), _mm256_extracti128_si256(both, 1));
+      _mm_storeu_si128((__m128i*)(out + i), _mm_add_epi8(bytes, _mm_set1_epi8((char)kZero)));
     }
     *scale = most / 127.0f;
   }
@@ -141,34 +196,43 @@ struct Int8 {
 #endif
   }
 };
-#endif
 
-// Some rows with two blocks of outputs, all sums in registers.
-template <class P, int kCount>
+// Some rows with some blocks of outputs, all sums in registers.
+template <class P, int kCount, int kBlocks>
 void multiply(const Task& t, int64_t row, int64_t block) {
-  const int64_t steps = t.w.padded_inputs / P::kPer, stride = t.w.padded_inputs * P::kBytes;
-  const uint8_t *first = t.w.packed + block * steps * kVector, *second = first + steps * kVector;
-  const uint8_t* rows = t.rows + row * stride;
-  typename P::Sum sums[kCount][2];
-  for (int r = 0; r < kCount; ++r) sums[r][0] = P::begin(t, block), sums[r][1] = P::begin(t, block + 1);
+  const int64_t steps = t.w.padded_inputs / P::kPer, stride = steps * P::kState;
+  const uint8_t *packed = t.w.packed + block * steps * kVector, *rows = t.rows + row * stride;
+  typename P::Sum sums[kCount][kBlocks];
+  for (int r = 0; r < kCount; ++r)
+    for (int b = 0; b < kBlocks; ++b) sums[r][b] = P::begin(t, block + b);
   for (int64_t k = 0; k < steps; ++k) {
-    _mm_prefetch((const char*)first + k * kVector + kAhead, _MM_HINT_T0);
-    _mm_prefetch((const char*)second + k * kVector + kAhead, _MM_HINT_T0);
-    const __m512i w0 = _mm512_loadu_si512(first + k * kVector), w1 = _mm512_loadu_si512(second + k * kVector);
+    const uint8_t *here = packed + k * kVector, *there = here + (kBlocks - 1) * steps * kVector;
+    _mm_prefetch((const char*)here + kAhead, _MM_HINT_T0);
+    if (kBlocks == 2) _mm_prefetch((const char*)there + kAhead, _MM_HINT_T0);
+    const typename P::Step first(here), second(there);
     for (int r = 0; r < kCount; ++r) {
-      const uint8_t* here = rows + r * stride + k * 4;  // four bytes a step, in each precision
-      sums[r][0] = P::add(sums[r][0], here, w0);
-      sums[r][1] = P::add(sums[r][1], here, w1);
+      const uint8_t* states = rows + r * stride + k * P::kState;
+      sums[r][0] = P::add(sums[r][0], states, first);
+      if (kBlocks == 2) sums[r][kBlocks - 1] = P::add(sums[r][kBlocks - 1], states, second);
     }
   }
-  for (int r = 0; r < kCount; ++r) P::end(t, row + r, block, sums[r][0]), P::end(t, row + r, block + 1, sums[r][1]);
+  for (int r = 0; r < kCount; ++r)
+    for (int b = 0; b < kBlocks; ++b) P::end(t, row + r, block + b, sums[r][b]);
+}
+
+// Two blocks of outputs; with half the registers one by one, but for so few rows that sums would wait for each other.
+template <class P, int kCount>
+void multiply_two(const Task& t, int64_t row, int64_t block) {
+  if (WIDE || kCount <= 2) return multiply<P, kCount, 2>(t, row, block);
+  multiply<P, kCount, 1>(t, row, block);
+  multiply<P, kCount, 1>(t, row, block + 1);
 }
 
 template <class P>
 void by_vectors(const Task& t, int64_t block) {
   using Multiply = void (*)(const Task&, int64_t, int64_t);
-  static const Multiply by_count[kRows] = {multiply<P, 1>, multiply<P, 2>, multiply<P, 3>, multiply<P, 4>,
-                                           multiply<P, 5>, multiply<P, 6>, multiply<P, 7>, multiply<P, 8>};
+  static const Multiply by_count[8] = {multiply_two<P, 1>, multiply_two<P, 2>, multiply_two<P, 3>, multiply_two<P, 4>,
+                                       multiply_two<P, 5>, multiply_two<P, 6>, multiply_two<P, 7>, multiply_two<P, 8>};
   for (int64_t row = 0; row < t.count; row += kRows)
     by_count[(t.count - row < kRows ? t.count - row : kRows) - 1](t, row, block);
 }
@@ -242,7 +306,7 @@ template <class P>
 void product(const Weights& w, const float* states, int64_t count, float* out, int threads) {
   static thread_local std::vector<uint8_t> rows;
   static thread_local std::vector<float> scales;
-  const int64_t stride = w.padded_inputs * P::kBytes, pairs = (w.outputs + 2 * kLanes - 1) / (2 * kLanes);
+  const int64_t stride = w.padded_inputs / P::kPer * P::kState, pairs = (w.outputs + 2 * kLanes - 1) / (2 * kLanes);
   rows.resize((count + 2 * kLanes) * stride);  // tiles read rows that are not there, and their sums are dropped
   scales.resize(count);
   for (int64_t row = 0; row < count; ++row)
@@ -265,18 +329,13 @@ extern "C" void in_large_pages(void* area, int64_t bytes) {
   if (begin < end) madvise((void*)begin, end - begin, MADV_HUGEPAGE);
 }
 
-// `states` [count, inputs] times the weights, and the bias, to `out` [count, outputs]. A precision that this processor
-// lacks has no function.
+// `states` [count, inputs] times the weights, and the bias, to `out` [count, outputs].
 extern "C" void product_fp32(const Weights* w, const float* states, int64_t count, float* out, int threads) {
   product<Fp32>(*w, states, count, out, threads);
 }
-#ifdef __AVX512BF16__
 extern "C" void product_bf16(const Weights* w, const float* states, int64_t count, float* out, int threads) {
   product<Bf16>(*w, states, count, out, threads);
 }
-#endif
-#ifdef __AVX512VNNI__
 extern "C" void product_int8(const Weights* w, const float* states, int64_t count, float* out, int threads) {
   product<Int8>(*w, states, count, out, threads);
 }
-#endif

@@ -26,5 +26,5 @@ def pack_for(precision: str, device: str | torch.device = "cpu") -> Pack:
     if precision == "int8":
         return int8.pack_for(device)
     if precision == "bf16":
-        return onednn.pack_bf16 if packed else plain.pack_bf16
+        return onednn.pack_bf16 if packed and onednn.has_bf16() else plain.pack_bf16
     return onednn.pack_fp32 if packed else plain.pack_fp32

@@ -2,11 +2,14 @@
 
 Each output's weights have a scale of their own, and so has each token's activation: what a row gets does not depend on
 the rows beside it, and as integers are summed exactly, not even in the last bit.
+
+Processors without instructions for it (VNNI) multiply in pairs, whose sum must fit 16 bits: oneDNN cuts off what does
+not. There activations have seven bits, with which every pair fits.
 """
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -17,7 +20,6 @@ from serve.engine.weights._base import Linear, Pack, has_onednn
 from serve.engine.weights.plain import activated
 
 _MOST = 127.0
-_ZERO = 128  # activations are stored unsigned: for signed ones some shapes have no fast kernel (70 times slower)
 _SMALLEST = 1e-30
 
 
@@ -38,22 +40,39 @@ def pack_int8(weight: Tensor, bias: Tensor | None, activation: str = "") -> Line
     scale = (weight.abs().amax(dim=1) / _MOST).clamp(min=_SMALLEST)
     rounded = (weight / scale[:, None]).round_().clamp_(-_MOST, _MOST)
     packed = torch.ops.onednn.qlinear_prepack(rounded.to(torch.int8).contiguous(), None)
-    scale = scale / _MOST
+    most = 63 if _cuts_off() else 127
+    zero = most + 1  # activations are stored unsigned: signed ones have no fast kernel in some shapes (70 times slower)
+    scale = scale / most
     # What the zero point adds to each output is known now: oneDNN would sum the weights again in every call.
-    shift = (-_ZERO * rounded.double().sum(dim=1) * scale).float()
-    constants = (scale, torch.zeros(len(weight), dtype=torch.int64), shift, torch.tensor(_ZERO + 0.5))
-    return partial(_product, packed, constants, None if bias is None else bias.detach(), activation)
+    shift = (-zero * rounded.double().sum(dim=1) * scale).float()
+    constants = (scale, torch.zeros(len(weight), dtype=torch.int64), shift, torch.tensor(zero + 0.5))
+    return partial(_product, packed, constants, most, None if bias is None else bias.detach(), activation)
+
+
+@cache
+def _cuts_off() -> bool:
+    """Whether sums of two products are cut off at 16 bits here."""
+    inputs = 64
+    weight = torch.ops.onednn.qlinear_prepack(torch.full((inputs, inputs), 127, dtype=torch.int8), None)
+    states, ones = torch.full((1, inputs), 255, dtype=torch.uint8), torch.ones(inputs)
+    found = _multiplied(states, weight, ones, torch.zeros(inputs, dtype=torch.int64), torch.zeros(inputs))
+    return not bool((found == 255 * 127 * inputs).all())
 
 
 def _product(
-    weight: Any, constants: tuple[Tensor, ...], bias: Tensor | None, activation: str, states_ND: Tensor
+    weight: Any, constants: tuple[Tensor, ...], most: int, bias: Tensor | None, activation: str, states_ND: Tensor
 ) -> Tensor:
     scale, zeros, shift, middle = constants  # what is rounded is cut off after its middle was added
     # A row of zeros becomes whatever it will, and is multiplied by zero below.
     largest_N1 = states_ND.abs().amax(dim=-1, keepdim=True)
-    rounded_ND = torch.addcdiv(middle, states_ND, largest_N1, value=_MOST).to(torch.uint8)
-    found: Tensor = torch.ops.onednn.qlinear_pointwise(
-        rounded_ND, 1.0, 0, weight, scale, zeros, shift, 1.0, 0, torch.float32, "none", [], ""
-    )
+    rounded_ND = torch.addcdiv(middle, states_ND, largest_N1, value=most).to(torch.uint8)
+    found = _multiplied(rounded_ND, weight, scale, zeros, shift)
     found = found.mul_(largest_N1) if bias is None else torch.addcmul(bias, found, largest_N1)
     return activated(found, activation)
+
+
+def _multiplied(states_ND: Tensor, weight: Any, scale: Tensor, zeros: Tensor, shift: Tensor) -> Tensor:
+    found: Tensor = torch.ops.onednn.qlinear_pointwise(
+        states_ND, 1.0, 0, weight, scale, zeros, shift, 1.0, 0, torch.float32, "none", [], ""
+    )
+    return found

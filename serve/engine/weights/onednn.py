@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import partial
+from contextlib import suppress
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -30,6 +31,15 @@ def pack_bf16(weight: Tensor, bias: Tensor | None, activation: str = "") -> Line
     """A product in bf16, of fp32 states and to fp32 again."""
     half = None if bias is None else bias.detach().bfloat16()
     return partial(_half_product, _packed(weight.detach().bfloat16()), half, _fused(activation))
+
+
+@cache
+def has_bf16() -> bool:
+    """Whether torch lays out weights in bf16 here: it asks for AVX-512, or for AVX-NE-CONVERT."""
+    with suppress(RuntimeError):
+        _packed(torch.ones(2, 2, dtype=torch.bfloat16))
+        return True
+    return False
 
 
 def _packed(weight: Tensor) -> Any:

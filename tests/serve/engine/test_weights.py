@@ -11,7 +11,7 @@ import torch
 
 from orchestrator.errors import ServingError
 from serve.engine import Engine, EngineOptions
-from serve.engine.native import OFF, library
+from serve.engine.native import SWITCH, library
 from serve.engine.weights import int8, native, onednn, pack_for, plain
 from serve.messages import GenerationRequest, Sampling
 
@@ -19,11 +19,11 @@ CLOSE = {"fp32": 1e-5, "bf16": 2e-2, "int8": 2.5e-2}
 SHAPES = [(64, 32), (50, 37), (384, 128), (128, 512), (1500, 768)]
 
 
-@pytest.fixture(autouse=True, params=["native", "torch"])
+@pytest.fixture(autouse=True, params=["native", "avx2", "torch"])
 def _ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Every test twice: with our own kernel, and as where it can't be built."""
-    if request.param == "torch":
-        monkeypatch.setenv(OFF, "0")
+    """Every test with our own kernel, with that of a processor without AVX-512, and as where none can be built."""
+    if request.param != "native":
+        monkeypatch.setenv(SWITCH, {"avx2": "avx2", "torch": "0"}[request.param])
     library.cache_clear()
     yield
     library.cache_clear()
@@ -70,7 +70,7 @@ def test_a_kernel_that_others_could_have_written_is_not_loaded(
     folder.mkdir(parents=True)
     folder.chmod(0o777)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setenv(OFF, "1")
+    monkeypatch.setenv(SWITCH, "1")
     assert native.pack_for("int8", "cpu") is None
     assert "others can write" in caplog.text or shutil.which("g++") is None
 

@@ -15,8 +15,10 @@ CLOSE = {torch.float32: 1e-5, torch.bfloat16: 1e-4}
 each_type = pytest.mark.parametrize("dtype", CLOSE, ids=str)
 
 
-@pytest.fixture(autouse=True)
-def _built_anew() -> Iterator[None]:
+@pytest.fixture(autouse=True, params=["1", "avx2"])
+def _built_anew(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Every test with the machine's widest instructions, and without AVX-512."""
+    monkeypatch.setenv(native.SWITCH, request.param)
     native.library.cache_clear()
     yield
     native.library.cache_clear()
@@ -27,7 +29,7 @@ def both(monkeypatch: pytest.MonkeyPatch, *arguments: object, **options: object)
     if native.library() is None:
         pytest.skip("no kernel here")
     found = [run(*arguments, **options)]  # type: ignore[arg-type]
-    monkeypatch.setenv(native.OFF, "0")
+    monkeypatch.setenv(native.SWITCH, "0")
     native.library.cache_clear()
     assert native.library() is None
     return [*found, run(*arguments, **options)]  # type: ignore[arg-type]
