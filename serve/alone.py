@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from orchestrator.errors import ServingError
 from serve.api import Keys, check_exposure, create_app
 from serve.api.gate import log_requests
+from serve.api.limits import KEEP_ALIVE_S
 from serve.local import LocalBackend
 from serve.mixture import Mixture
 
@@ -55,7 +56,10 @@ def serve_alone(
     listener = _listen(host, port)
     app = application(LocalBackend(mixture), known, log_prompts)
     log_requests()
-    config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=GRACE_S)
+    config = uvicorn.Config(
+        app, log_level="warning", access_log=False,
+        timeout_keep_alive=KEEP_ALIVE_S, timeout_graceful_shutdown=GRACE_S,
+    )  # fmt: skip
     print(f"serving at http://{host}:{listener.getsockname()[1]}/ (Ctrl-C ends it)", flush=True)
     if known is None:
         print("no API keys: everybody on this machine may ask (--keys FILE asks for one)", flush=True)

@@ -20,6 +20,12 @@ MAX_N = 16
 MAX_STOPS, MAX_STOP_CHARACTERS = 4, 256
 MAX_STOP_TOKENS = 64
 MAX_LOGPROBS = 20
+KEEP_ALIVE_S = 90
+"""An idle connection is kept so long, as Ray Serve's proxy keeps it: longer than clients take one up again.
+
+uvicorn's own are 5 seconds, and so are httpx's and the OpenAI client's: such a client may send a request just when the
+server closes, which resets the connection.
+"""
 MAX_BIASES = 300
 MAX_SCHEMA_CHARACTERS, MAX_SCHEMA_DEPTH = 65_536, 32
 MAX_REGEX_CHARACTERS = 4096

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import nullcontext, suppress
 from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from orchestrator.errors import ServingError
+from serve.api.limits import KEEP_ALIVE_S
 
 _END_SECONDS = 2
 """For answers that are being sent when it ends."""
+_LATE_SECONDS = 0.5
+"""For requests of those who had just connected then."""
 
 
 class Front:
@@ -34,7 +38,7 @@ class Front:
         # Ray's loggers stay as they are; requests have their own lines.
         config = uvicorn.Config(
             app, log_config=None, access_log=False, lifespan="off", proxy_headers=False,
-            timeout_graceful_shutdown=_END_SECONDS,
+            timeout_keep_alive=KEEP_ALIVE_S, timeout_graceful_shutdown=_END_SECONDS,
         )  # fmt: skip
         self._server = _Server(config)
         self._serving = asyncio.create_task(self._server.serve(sockets=[self._listener]))
@@ -51,11 +55,32 @@ class Front:
 
 
 class _Server(uvicorn.Server):
-    """Signals are Ray's."""
+    """Signals are Ray's. Whom the kernel has connected when it ends, it answers: a listener that closes resets them."""
 
     def capture_signals(self) -> Any:
         """None of them."""
         return nullcontext()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn's own, once those who had connected are served."""
+        late = [connection for listener in sockets or [] for connection in _connected(listener)]
+        for server in self.servers:
+            server.close()  # with nothing in between: whoever comes from here on is refused, or another ingress's
+        for connection in late:
+            await asyncio.get_running_loop().connect_accepted_socket(self._protocol, connection)
+        if late:
+            await asyncio.sleep(_LATE_SECONDS)
+        await super().shutdown(sockets)
+
+    def _protocol(self) -> Any:
+        kind: Any = self.config.http_protocol_class
+        return kind(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
+
+
+def _connected(listener: socket.socket) -> Iterator[socket.socket]:
+    with suppress(BlockingIOError):
+        while True:
+            yield listener.accept()[0]
 
 
 def _listener(listen: str) -> socket.socket:

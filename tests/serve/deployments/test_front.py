@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from pathlib import Path
+from unittest.mock import MagicMock
 
 import httpx
+import openai
 import pytest
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
 from orchestrator.errors import ServingError
+from serve.alone import serve_alone
 from serve.deployments.front import Front
+from serve.engine import EngineOptions
 
 
 def free_port() -> int:
@@ -71,6 +76,27 @@ def test_one_that_ends_finishes_its_answers_and_takes_no_more() -> None:
     asyncio.run(asyncio.wait_for(check(), 20))
 
 
+def test_whoever_has_connected_before_it_ends_is_answered() -> None:
+    async def check() -> None:
+        host, port = "127.0.0.1", free_port()
+        front = Front(PlainTextResponse("whole"), f"{host}:{port}")
+        await asyncio.sleep(0)
+        while not front._server.started:
+            await asyncio.sleep(0.01)
+        # The kernel connects them; the server has not run meanwhile, and so has accepted none.
+        connected = [socket.create_connection((host, port)) for _ in range(5)]
+        ending = asyncio.create_task(front._server.shutdown([front._listener]))
+        for each in connected:
+            each.setblocking(False)
+            reader, writer = await asyncio.open_connection(sock=each)
+            writer.write(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            assert (await reader.read()).endswith(b"whole")
+        await ending
+        front._serving.cancel()
+
+    asyncio.run(asyncio.wait_for(check(), 20))
+
+
 def test_a_port_that_another_program_has_is_refused() -> None:
     async def check(listen: str) -> None:
         Front(PlainTextResponse("a"), listen)
@@ -81,3 +107,22 @@ def test_a_port_that_another_program_has_is_refused() -> None:
         for listen in (f"127.0.0.1:{taken.getsockname()[1]}", "127.0.0.1:http", "nowhere.invalid:80"):
             with pytest.raises(ServingError, match="can't listen at"):
                 asyncio.run(check(listen))
+
+
+def test_an_idle_connection_is_kept_longer_than_clients_take_one_up_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """httpx 0.28.1 and openai 3.57 let go of one after five seconds, when uvicorn 0.54 by itself would close it."""
+    kept = []
+    monkeypatch.setattr("uvicorn.Server.run", lambda server, **_: kept.append(server.config.timeout_keep_alive))
+    monkeypatch.setattr("serve.alone.Mixture.open", lambda *_, **__: MagicMock(options=EngineOptions()))
+    monkeypatch.setattr("serve.alone.LocalBackend", lambda _: None)
+    monkeypatch.setattr("serve.alone.application", lambda *_: PlainTextResponse("a"))
+    serve_alone(Path("run"), port=0)
+
+    async def front() -> None:
+        server = Front(PlainTextResponse("a"), f"127.0.0.1:{free_port()}")
+        kept.append(server._server.config.timeout_keep_alive)
+        await server.end()
+
+    asyncio.run(front())
+    theirs = [limits.keepalive_expiry for limits in (httpx.Limits(), openai.DEFAULT_CONNECTION_LIMITS)]
+    assert min(kept) > 2 * max(each for each in theirs if each is not None)
