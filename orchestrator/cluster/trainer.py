@@ -15,11 +15,11 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig
 
 from orchestrator.cluster.errors import WorkerDiedError, translate
 from orchestrator.cluster.groups import removed_after_death
-from orchestrator.cluster.lean import make_trainer
+from orchestrator.cluster.lean import Group, make_trainer
 from orchestrator.cluster.retries import Retries
 from orchestrator.cluster.sending import sendable
 from orchestrator.cluster.session import is_own_cluster
-from orchestrator.cluster.training import MEMORY, Training, memory_of, work
+from orchestrator.cluster.training import MEMORY, Training, import_for_training, memory_of, work
 from orchestrator.errors import OutOfMemoryError, StoppedEarlyError
 from orchestrator.resources import Allocation
 
@@ -86,7 +86,7 @@ def begin_fit(
     worker = {"CPU": allocation.cpus_per_worker, "GPU": allocation.gpus_per_worker}
     trainer = make_trainer(
         function,
-        process_group=allocation.workers > 1 or allocation.strategy.type != "single",
+        group=_group(allocation),
         train_loop_config={**config, "watched": not is_own_cluster()},
         scaling_config=ScalingConfig(
             num_workers=allocation.workers, use_gpu=worker["GPU"] > 0, resources_per_worker=worker
@@ -107,10 +107,17 @@ def begin_fit(
     return fit
 
 
+def _group(allocation: Allocation) -> Group:
+    if allocation.device == "cpu":
+        return "told" if allocation.workers > 1 else "none"
+    return "joined" if allocation.workers > 1 or allocation.strategy.type != "single" else "none"
+
+
 def run_worker(config: Mapping[str, Any]) -> None:
     """The train function: run the stage of a training."""
     context = ray.train.get_context()
     with sendable():
+        import_for_training()
         leaving = _is_leaving if config["watched"] else None
         work(ray.get(config["training"]), context.get_world_rank(), context.get_world_size(), leaving)
 

@@ -13,6 +13,7 @@ from orchestrator.cluster.away import AtHand, Away, at_hand
 from orchestrator.cluster.shared import check_shared, clear
 from orchestrator.environment import Stoppable
 from orchestrator.memory import PeakMemory
+from orchestrator.processes import large_imports
 from orchestrator.resources import Allocation
 from orchestrator.stages.base import Stage
 
@@ -54,6 +55,14 @@ class Training:
         if self.away and self.away.is_stopped:
             return True
         return (self.work / _STOP).exists()
+
+
+def import_for_training() -> None:
+    """Import what every training needs."""
+    with large_imports():
+        import transformers.modeling_utils  # noqa: F401
+
+        import orchestrator.training.publish  # noqa: F401
 
 
 def work(training: Training, rank: int = 0, world_size: int = 1, is_leaving: Callable[[], bool] | None = None) -> None:

@@ -124,6 +124,20 @@ def test_with_one_slot_they_queue(runner: RayRunner, tmp_path: Path, capsys: pyt
     assert "queued, 1 of 1 slots are in use" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("rows", "times"), [("", 1), ('{"step": 1}\n', 0)], ids=["first", "goes on"])
+def test_a_strategy_is_compiled_before_the_first_attempt_alone(
+    runner: RayRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: str, times: int
+) -> None:
+    prepared = list[str]()
+    monkeypatch.setattr(runner, "_prepare", lambda: prepared.append("once"))
+    out, work = tmp_path / "out", tmp_path / "work"
+    out.mkdir()
+    work.mkdir()
+    (work / "metrics.jsonl").write_text(rows)
+    runner.run(Step("step", cluster_stages.Sleep()), {}, out, work)
+    assert len(prepared) == times
+
+
 @pytest.mark.parametrize("stage", [cluster_stages.Fails(), cluster_stages.FailsAsTask()], ids=["training", "task"])
 def test_an_error_comes_back_as_itself_and_is_not_tried_again(runner: RayRunner, tmp_path: Path, stage: Stage) -> None:
     with pytest.raises(TrainingError) as caught:
