@@ -19,7 +19,7 @@ from orchestrator.cluster.lean import Group, make_trainer
 from orchestrator.cluster.retries import Retries
 from orchestrator.cluster.sending import sendable
 from orchestrator.cluster.session import is_own_cluster
-from orchestrator.cluster.training import MEMORY, Training, import_for_training, memory_of, work
+from orchestrator.cluster.training import Training, get_ready, memory_of, work
 from orchestrator.errors import OutOfMemoryError, StoppedEarlyError
 from orchestrator.resources import Allocation
 
@@ -96,7 +96,6 @@ def begin_fit(
             storage_path=str(storage),
             # We try again ourselves, with what is there then.
             failure_config=FailureConfig(max_failures=0, controller_failure_limit=0, max_preemption_failures=0),
-            worker_runtime_env={"env_vars": MEMORY},
         ),
     )
 
@@ -117,7 +116,7 @@ def run_worker(config: Mapping[str, Any]) -> None:
     """The train function: run the stage of a training."""
     context = ray.train.get_context()
     with sendable():
-        import_for_training()
+        get_ready()
         leaving = _is_leaving if config["watched"] else None
         work(ray.get(config["training"]), context.get_world_rank(), context.get_world_size(), leaving)
 

@@ -45,7 +45,8 @@ def test_one_is_one_process(tmp_path: Path) -> None:
         thread = begun(runner, cluster_stages.Sleep(seconds=4), tmp_path)
         names = [process.cmdline()[0].split()[0] for process in processes("ray::") if process.pid not in before]
         thread.join()
-    assert names == ["ray::StandingWorker"]
+    at_work = [name for name in names if name != "ray::IDLE"]  # a spare one, where the machine is slow
+    assert at_work == ["ray::StandingWorker"]
 
 
 @pytest.mark.long
