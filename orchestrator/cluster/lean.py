@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
+
+Group = Literal["none", "told", "joined"]
+"""How workers are connected: not at all; by themselves, see :mod:`orchestrator.cluster.meeting`; or by Ray Train."""
 
 
 class _Parts(NamedTuple):
@@ -28,19 +31,23 @@ class _Parts(NamedTuple):
     scaling: Any
 
 
-def make_trainer(function: Callable[..., None], *, process_group: bool, **arguments: Any) -> Any:
+def make_trainer(function: Callable[..., None], *, group: Group, **arguments: Any) -> Any:
     """A trainer of Ray Train whose `fit` runs `function` on every worker.
 
     Args:
         function: the train function.
         arguments: as TorchTrainer takes them.
-        process_group: the workers need one. Without it the controller is spared torch: 3 s and 150 MB.
+        group: unless Ray joins the workers, the controller is spared torch: 3 s and 150 MB.
     """
     parts = _parts()
     if parts is None:
         return _torch_trainer()(function, **arguments)
     unused = (parts.data, parts.cleaner)
-    base: Any = _torch_trainer() if process_group else parts.base
+    base: Any = _torch_trainer() if group == "joined" else parts.base
+    if group == "told":
+        from orchestrator.cluster.meeting import Meeting
+
+        arguments["backend_config"] = Meeting()
     scaling: Any = parts.scaling
 
     class Lean(base):  # type: ignore[misc, valid-type]

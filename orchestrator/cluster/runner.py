@@ -15,7 +15,7 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.cluster.admission import Admission
-from orchestrator.cluster.away import Away
+from orchestrator.cluster.away import METRICS, Away
 from orchestrator.cluster.errors import WorkerDiedError, translate
 from orchestrator.cluster.map import RayMap
 from orchestrator.cluster.retries import Retries
@@ -130,7 +130,7 @@ class RayRunner:
         from orchestrator.cluster.trainer import train
         from orchestrator.cluster.training import Training
 
-        if step.stage.distributed:
+        if step.stage.distributed and not _has_trained(work):
             self._prepare()
         with self._admission.admit(step.name, alone=step.alone, rank=self._ranks.get(step.name, 0.0)):
             share = self._share(step)
@@ -259,3 +259,9 @@ class RayRunner:
                 except RayError as error:
                     raise translate(error, "resources.strategy") from None
             self._prepared = True
+
+
+def _has_trained(work: Path) -> bool:
+    """Whether a training goes on: then its strategy is compiled, or its workers see to it on a machine that is new."""
+    metrics = work / METRICS
+    return metrics.exists() and metrics.stat().st_size > 0

@@ -10,19 +10,14 @@ from multiprocessing.connection import Client
 import ray
 
 from orchestrator.cluster.sending import sendable
-from orchestrator.cluster.training import Training, work
+from orchestrator.cluster.training import Training, get_ready, work
 from orchestrator.errors import MomeError
-from orchestrator.processes import large_imports
 
 
-@ray.remote  # type: ignore[untyped-decorator]
+@ray.remote(max_calls=1)  # type: ignore[untyped-decorator]
 def serve_trainings(address: str, key: bytes) -> None:
-    """Do what comes over the line until it is closed."""
-    # Every training needs them, and the first one may not be there yet.
-    with large_imports():
-        import transformers.modeling_utils  # noqa: F401
-
-        import orchestrator.training.publish  # noqa: F401
+    """Do what comes over the line until it is closed; the process then ends, and its memory is free."""
+    get_ready()  # the first one may not be there yet
     gc.freeze()  # what was imported stays, and need not be gone through after each training
 
     with Client(address, authkey=key) as line, suppress(EOFError):

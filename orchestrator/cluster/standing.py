@@ -22,7 +22,7 @@ import ray
 
 from orchestrator.cluster.errors import WorkerDiedError, translate
 from orchestrator.cluster.stander import serve_trainings
-from orchestrator.cluster.training import MEMORY, Training
+from orchestrator.cluster.training import Training
 from orchestrator.errors import MomeError
 from orchestrator.resources import Allocation
 
@@ -103,9 +103,7 @@ class _Worker:
         self._listener = Listener(self._address, authkey=self._key)
         self._line: Connection | None = None
         self._end: BaseException | None = None
-        task = serve_trainings.options(
-            name=NAME, num_cpus=allocation.cpus_per_worker, runtime_env={"env_vars": MEMORY}, max_retries=0
-        )
+        task = serve_trainings.options(name=NAME, num_cpus=allocation.cpus_per_worker, max_retries=0)
         serving = task.remote(self._address, self._key)
         self._thread = threading.Thread(target=self._run, args=(serving,), name=name, daemon=True)
         self._thread.start()

@@ -15,11 +15,11 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig
 
 from orchestrator.cluster.errors import WorkerDiedError, translate
 from orchestrator.cluster.groups import removed_after_death
-from orchestrator.cluster.lean import make_trainer
+from orchestrator.cluster.lean import Group, make_trainer
 from orchestrator.cluster.retries import Retries
 from orchestrator.cluster.sending import sendable
 from orchestrator.cluster.session import is_own_cluster
-from orchestrator.cluster.training import MEMORY, Training, memory_of, work
+from orchestrator.cluster.training import Training, get_ready, memory_of, work
 from orchestrator.errors import OutOfMemoryError, StoppedEarlyError
 from orchestrator.resources import Allocation
 
@@ -86,7 +86,7 @@ def begin_fit(
     worker = {"CPU": allocation.cpus_per_worker, "GPU": allocation.gpus_per_worker}
     trainer = make_trainer(
         function,
-        process_group=allocation.workers > 1 or allocation.strategy.type != "single",
+        group=_group(allocation),
         train_loop_config={**config, "watched": not is_own_cluster()},
         scaling_config=ScalingConfig(
             num_workers=allocation.workers, use_gpu=worker["GPU"] > 0, resources_per_worker=worker
@@ -96,7 +96,6 @@ def begin_fit(
             storage_path=str(storage),
             # We try again ourselves, with what is there then.
             failure_config=FailureConfig(max_failures=0, controller_failure_limit=0, max_preemption_failures=0),
-            worker_runtime_env={"env_vars": MEMORY},
         ),
     )
 
@@ -107,10 +106,17 @@ def begin_fit(
     return fit
 
 
+def _group(allocation: Allocation) -> Group:
+    if allocation.device == "cpu":
+        return "told" if allocation.workers > 1 else "none"
+    return "joined" if allocation.workers > 1 or allocation.strategy.type != "single" else "none"
+
+
 def run_worker(config: Mapping[str, Any]) -> None:
     """The train function: run the stage of a training."""
     context = ray.train.get_context()
     with sendable():
+        get_ready()
         leaving = _is_leaving if config["watched"] else None
         work(ray.get(config["training"]), context.get_world_rank(), context.get_world_size(), leaving)
 

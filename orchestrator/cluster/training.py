@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -13,14 +14,13 @@ from orchestrator.cluster.away import AtHand, Away, at_hand
 from orchestrator.cluster.shared import check_shared, clear
 from orchestrator.environment import Stoppable
 from orchestrator.memory import PeakMemory
+from orchestrator.processes import large_imports
 from orchestrator.resources import Allocation
 from orchestrator.stages.base import Stage
 
 _STOP = "stop"
 _MEMORY_FILE = "memory"
-MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 * 2**20), "MALLOC_TRIM_THRESHOLD_": str(512 * 2**20)}
-"""Large tensors are made and dropped in every operation. Memory that glibc does not give back each time saves 11,000
-page faults a step of the quickstart's teacher, 8 % of its time."""
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 _LOOK_SECONDS = 1.0
 _GRACE_SECONDS = 5.0
 
@@ -54,6 +54,26 @@ class Training:
         if self.away and self.away.is_stopped:
             return True
         return (self.work / _STOP).exists()
+
+
+def get_ready() -> None:
+    """What a process that trains does first: its memory, and imports that every training needs."""
+    keep_memory()
+    with large_imports():
+        import transformers.modeling_utils  # noqa: F401
+
+        import orchestrator.training.publish  # noqa: F401
+
+
+def keep_memory() -> None:
+    """Let glibc not give back each time what large tensors took, which are made and dropped in every operation.
+
+    It saves 11,000 page faults a step of the quickstart's teacher, 8 % of its time. As variables of the environment the
+    same settings make Ray start each worker by way of another process.
+    """
+    if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
+        mallopt(_MMAP_THRESHOLD, 32 * 2**20)
+        mallopt(_TRIM_THRESHOLD, 512 * 2**20)
 
 
 def work(training: Training, rank: int = 0, world_size: int = 1, is_leaving: Callable[[], bool] | None = None) -> None:

@@ -21,9 +21,9 @@ from orchestrator.errors import StoppedEarlyError
 from orchestrator.tracking.observer import STATE, RunFacts
 from orchestrator.tracking.sent import Sent
 from orchestrator.tracking.store import DATABASE, local_store, masked
+from orchestrator.tracking.twins import TOKEN, remove_twin_versions, remove_twins
 from orchestrator.tracking.values import batches, clean, leaves, numbers, results_of, rows_in, text
 
-_TOKEN = "mome.token"
 _BATCH = 900  # MLflow takes 1000 metrics a call
 _FACTS = ("seconds", "peak_memory_bytes", "run_peak_memory_bytes")
 # A server that does not answer is found out in seconds; MLflow's own patience is minutes.
@@ -121,7 +121,9 @@ class MlflowRun:
 
     def close(self, report: Path | None) -> None:
         """Add the report and its results, and end every run that is still open."""
-        open_steps = [s["run"] for s in self._state["steps"].values() if self._status(s["run"]) == "RUNNING"]
+        steps = [step["run"] for step in self._state["steps"].values()]
+        remove_twins(self._client, self._experiment, self._parent, steps)
+        open_steps = [run for run in steps if self._status(run) == "RUNNING"]
         for run in open_steps:
             self._client.set_terminated(run, "KILLED")
         if report is not None:
@@ -181,7 +183,7 @@ class MlflowRun:
         if not run:
             asked[key] = secrets.token_hex(8)
             self._save_state()
-            tags = {**tags, _TOKEN: asked[key]}
+            tags = {**tags, TOKEN: asked[key]}
             run = str(self._client.create_run(self._experiment, run_name=name, tags=tags).info.run_id)
         params = [Param(clean(key), text(value)) for key, value in leaves(parameters)]
         for batch in batches(params, 100):
@@ -193,7 +195,7 @@ class MlflowRun:
 
     def _found(self, token: str) -> str:
         """The run with a token; "": there is none."""
-        found = self._client.search_runs([self._experiment], f"tags.`{_TOKEN}` = '{token}'", max_results=1)
+        found = self._client.search_runs([self._experiment], f"tags.`{TOKEN}` = '{token}'", max_results=1)
         return str(found[0].info.run_id) if found else ""
 
     def _reopen(self, run: str) -> bool:
@@ -257,6 +259,7 @@ class MlflowRun:
                 raise
         if not any(version.run_id == run for version in self._client.search_model_versions(f"name='{name}'")):
             self._client.create_model_version(name, source, run_id=run, tags=dict(tags))
+            remove_twin_versions(self._client, name, run)
 
     def _load_state(self, uri: str) -> dict[str, Any]:
         """The ids of the runs to go on with: of this recipe, in this store. A store that was moved is another."""

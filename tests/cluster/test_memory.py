@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -57,3 +59,26 @@ def test_every_worker_of_a_training_counts(tmp_path: Path) -> None:
     found = run(tmp_path, resources, a=stage)["a"].manifest
     assert found["peak_memory_bytes"] > 2 * 300 * MB, "two workers, with torch in each"
     assert found["peak_memory_bytes"] < found["run_peak_memory_bytes"] + 400 * MB
+
+
+_FAULTS = """
+import resource, sys
+from orchestrator.cluster.training import keep_memory
+
+def taken():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    del [bytearray(b"x") * (16 << 20) for _ in range(8)][:]
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+if sys.argv[1:]:
+    keep_memory()
+print(sum(taken() for _ in range(8)))
+"""
+
+
+def test_a_worker_keeps_the_memory_of_large_tensors() -> None:
+    if not hasattr(ctypes.CDLL(None), "mallopt"):
+        pytest.skip("of glibc")
+    commands = ([sys.executable, "-c", _FAULTS, *words] for words in ([], ["keep"]))
+    given_back, kept = (int(subprocess.run(words, capture_output=True, check=True).stdout) for words in commands)
+    assert kept < given_back / 4

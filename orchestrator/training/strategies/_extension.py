@@ -12,9 +12,13 @@ from pathlib import Path
 
 
 def find_ninja() -> None:
-    """Let torch find ninja beside this Python, where PATH has none: `.venv/bin/mome` may be called by its path."""
+    """Let torch find the ninja beside this Python first: `.venv/bin/mome` may be called by its path.
+
+    The system may have one of another version. Each takes what the other has built for changed, and builds it again, a
+    minute for which the workers of all trainings wait.
+    """
     beside = str(Path(sys.executable).parent)
-    if shutil.which("ninja") is None and shutil.which("ninja", path=beside):
+    if shutil.which("ninja", path=beside) not in (None, shutil.which("ninja")):
         os.environ["PATH"] = os.pathsep.join(filter(None, (beside, os.environ.get("PATH"))))
 
 

@@ -307,6 +307,24 @@ def test_what_arrived_though_the_call_failed_is_not_written_twice(store: Path, m
     assert points(store, "unsure", "teacher") == [(1, 0.5), (2, 1.0), (3, 1.5)]  # `runs` finds no name twice
 
 
+def test_what_was_asked_twice_is_there_once_in_the_end(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow's client asks again where an answer is late, and the server does both."""
+    for method in ("create_run", "create_model_version"):
+        asks = getattr(MlflowClient, method)
+        monkeypatch.setattr(MlflowClient, method, lambda *a, asks=asks, **o: (asks(*a, **o), asks(*a, **o))[1])
+    about, artifact = facts(store, "impatient"), publish(store)
+    earlier = MlflowRun(local_store(store), about)
+    earlier.started("teacher")
+    run = MlflowRun(local_store(store), replace(about, fingerprints={"teacher": "e" * 64}))
+    run.started("teacher")
+    run.finished("teacher", {"fingerprint": "e" * 64}, artifact)
+    run.close(None)
+    experiment = client(store).get_experiment_by_name("test-impatient").experiment_id
+    names = sorted(run.info.run_name for run in client(store).search_runs([experiment]))
+    assert names == ["impatient", "teacher", "teacher"]  # the run itself, and those of two fingerprints
+    assert len(client(store).search_model_versions("name='impatient-teacher'")) == 1
+
+
 def test_what_a_killed_process_did_not_tell_is_sent_by_the_next_one(store: Path, tmp_path: Path) -> None:
     about, text = facts(store, "untold"), "".join(json.dumps(row) + "\n" for row in rows(1, 2, 3, 4))
     first = MlflowRun(local_store(store), about)

@@ -45,8 +45,12 @@ def executable(path: Path) -> Path:
     return path
 
 
-def test_finds_ninja_beside_python_where_the_path_has_none(tmp_path, monkeypatch):
+@pytest.mark.parametrize("another", [True, False])
+def test_finds_ninja_beside_python_before_any_other(tmp_path, monkeypatch, another):
+    """One of another version would build again what this one has built, and the other way round."""
     ninja = executable(tmp_path / "venv" / "bin" / "ninja")
+    if another:
+        executable(tmp_path / "elsewhere" / "ninja")
     monkeypatch.setattr(sys, "executable", str(ninja.with_name("python")))
     monkeypatch.setenv("PATH", str(tmp_path / "elsewhere"))
     find_ninja()
@@ -55,12 +59,11 @@ def test_finds_ninja_beside_python_where_the_path_has_none(tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize("on_path", [True, False])
-def test_leaves_the_path_where_ninja_is_on_it_or_nowhere(tmp_path, monkeypatch, on_path):
+def test_leaves_the_path_where_ninja_is_elsewhere_alone_or_nowhere(tmp_path, monkeypatch, on_path):
     monkeypatch.setattr(sys, "executable", str(tmp_path / "venv" / "bin" / "python"))
     monkeypatch.setenv("PATH", str(tmp_path / "elsewhere"))
     if on_path:
         executable(tmp_path / "elsewhere" / "ninja")
-        executable(tmp_path / "venv" / "bin" / "ninja")
     find_ninja()
     assert os.environ["PATH"] == str(tmp_path / "elsewhere")
 
