@@ -11,7 +11,7 @@ import torch
 
 from orchestrator.errors import ModelError, VocabularyError
 from orchestrator.models.zoo._adapters import ADAPTER, adapted_shapes, adapter_base, merge
-from orchestrator.models.zoo._base import Architecture, attention, check_complete, quiet
+from orchestrator.models.zoo._base import Architecture, attention, check_complete, quiet, with_positions
 from orchestrator.models.zoo._families import check_family, cut_rows, quantisation
 from orchestrator.models.zoo._fetching import explained, nearest
 from orchestrator.models.zoo._gguf import check_gguf, gguf_configuration, without_bar
@@ -124,7 +124,7 @@ class Pretrained(Architecture):
                 fix=f"set blocks.context={positions} or less",
             )
         self._check_rows(int(text.vocab_size), vocab_size)
-        return config
+        return with_positions(config, context)
 
     def _check_rows(self, rows: int, vocab_size: int) -> None:
         """As many rows as tokens, or more where the model's own tokenizer shows that no token has them."""
