@@ -12,7 +12,7 @@ from orchestrator.artifacts import Artifact, Store
 from orchestrator.config.loading import Lines, validate
 from orchestrator.config.recipe import Recipe
 from orchestrator.errors import ArtifactError
-from orchestrator.housekeeping.finding import no_run
+from orchestrator.housekeeping.finding import is_run, no_run
 from orchestrator.mixtures.versions import recipe_of
 from orchestrator.pipeline.following import Follower
 
@@ -226,10 +226,13 @@ def open_run(name: str, runs: Path) -> Store:
     """The store of a run, by its name or its folder.
 
     Raises:
-        ArtifactError: there is no such run (with the names there are).
+        ArtifactError: there is no such run (with the names there are), or it is not finished.
     """
     for root in (runs / name, Path(name)):
         if (root / "artifacts.json").is_file():
             return Store(root.absolute())
+        if root.is_dir() and is_run(root):
+            fix = "type its mome run command again: it goes on; mome ps says how far the run is"
+            raise ArtifactError(f"the run {root.name!r} is not finished", str(root), fix)
     known = sorted(p.parent.name for p in runs.glob("*/artifacts.json"))
     raise no_run(name, runs, known)

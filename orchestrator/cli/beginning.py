@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -68,6 +69,9 @@ def init(
     from orchestrator.config.loading import load_recipe
     from orchestrator.errors import RecipeError
 
+    if recipe.is_dir() or not recipe.parent.is_dir():
+        what = "this is a folder" if recipe.is_dir() else "there is no such folder to write the recipe in"
+        raise RecipeError(what, str(recipe), "name a file in a folder that is there: mome init mine.yaml")
     if recipe.exists() and not force:
         raise RecipeError("there is a file of this name", str(recipe), "name another one, or add --force")
     if not language and not code:
@@ -82,12 +86,15 @@ def init(
     try:
         load_recipe(written)
         written.replace(recipe)
+    except RecipeError as error:  # of a file that is not there any more
+        what = error.what.removeprefix(f"{written}:").lstrip("0123456789: ")
+        raise RecipeError(what, "mome init", error.fix) from None
     finally:
         written.unlink(missing_ok=True)
     for text in texts:
         what = text.source.get("path", "the Python of this environment")
         print(f"{text.name}: {what}, about {text.characters:,} characters")
-    print(f"{recipe} is written, in sizes for a {chosen.upper()}. Next: mome run {recipe} --plan")
+    print(f"{recipe} is written, in sizes for a {chosen.upper()}. Next: mome run {shlex.quote(str(recipe))} --plan")
 
 
 def _asked(device: Literal["auto", "cpu", "gpu"] | None) -> tuple[list[str], list[str], Literal["auto", "cpu", "gpu"]]:
@@ -140,6 +147,7 @@ def _looked_at(name: str, given: Mapping[str, Any], is_code: bool) -> Text:
     from orchestrator.corpus.reading.compression import compression_of
     from orchestrator.corpus.sources.files import Files
     from orchestrator.corpus.unreadable import Unreadable
+    from orchestrator.errors import CorpusError
 
     options = dict(given)
     place = Path(str(options.get("path", "")))
@@ -153,7 +161,9 @@ def _looked_at(name: str, given: Mapping[str, Any], is_code: bool) -> Text:
             options.setdefault("chat", "plain")
         source = plugins.create("corpus.sources", "files", options)
     unreadable = Unreadable(0.9)  # the run counts rows without a text, up to a limit of its own
-    next(unreadable.counted(source.documents(name, unreadable)), None)
+    if not any(each.text.strip() for each in unreadable.counted(source.documents(name, unreadable))):
+        fix = "name files that hold text, and the field that it is in (text_field) where they have several"
+        raise CorpusError(f"there is no document of {name} in these files", options["path"], fix)
     characters = sum(file.stat().st_size * (_PACKED if compression_of(file) else 1) for file in files)
     return Text(name, options, is_code, characters)
 

@@ -15,6 +15,8 @@ from orchestrator.exports._source import Expert
 from orchestrator.models import head
 from orchestrator.models.mixture_files import load_mixture
 
+_SLIDING = "sliding_attention"
+
 
 class Flat(nn.Module):
     """One model, or an expert and its common expert, whose keys and values come after those of the expert.
@@ -52,15 +54,13 @@ class Flat(nn.Module):
             position_ids_BT: int64.
             past: key, value, key, value … of the layers, [B, H, P, D].
         """
-        allowed_BTS = _allowed(attention_mask_BS, input_ids_BT.shape[1])
-        mask_B1TS = torch.where(allowed_BTS, 0.0, torch.finfo(torch.float32).min)[:, None]
         states, present, pairs = list[Tensor](), list[Tensor](), iter(past)
         for model in self.models:
             cache = _cache(pairs, len(_layers(model.config)))
             base: Any = model.base_model
             output = base(
                 input_ids=input_ids_BT,
-                attention_mask=mask_B1TS,
+                attention_mask=_masks(model.config, attention_mask_BS, input_ids_BT.shape[1]),
                 position_ids=position_ids_BT,
                 past_key_values=cache,
                 use_cache=True,
@@ -73,11 +73,31 @@ class Flat(nn.Module):
         return layer.logits(hidden_BTD), *present
 
 
-def _allowed(attention_mask_BS: Tensor, tokens: int) -> Tensor:
-    """Which places each token sees, bool [B, T, P + T]: those up to its own that are no padding."""
+def _masks(config: Any, attention_mask_BS: Tensor, tokens: int) -> Tensor | dict[str, Tensor]:
+    """What a model takes for its mask: one, or one for each kind of its layers, [B, 1, T, P + T].
+
+    Args:
+        config: of the model.
+        attention_mask_BS: 1 for a token, 0 for padding.
+        tokens: T.
+    """
+    window = getattr(config, "sliding_window", None)
+    kinds = set(getattr(config, "layer_types", None) or ())
+    if not {_SLIDING, "full_attention"}.issuperset(kinds) or not kinds:
+        return _mask(attention_mask_BS, tokens, window)
+    if _SLIDING not in kinds:
+        return _mask(attention_mask_BS, tokens, None)
+    return {kind: _mask(attention_mask_BS, tokens, window if kind == _SLIDING else None) for kind in sorted(kinds)}
+
+
+def _mask(attention_mask_BS: Tensor, tokens: int, window: int | None) -> Tensor:
+    """0 where a token sees a place, [B, 1, T, P + T]: those up to its own that are no padding, or the last of these."""
     places = torch.arange(attention_mask_BS.shape[1], device=attention_mask_BS.device)
-    causal_TS = places[None] <= places[-tokens:][:, None]
-    return causal_TS[None] & attention_mask_BS[:, None].bool()
+    seen_TS = places[None] <= places[-tokens:][:, None]
+    if window is not None:
+        seen_TS = seen_TS & (places[None] > places[-tokens:][:, None] - window)
+    allowed_BTS = seen_TS[None] & attention_mask_BS[:, None].bool()
+    return torch.where(allowed_BTS, 0.0, torch.finfo(torch.float32).min)[:, None]
 
 
 def _layers(config: Any) -> list[tuple[int, int]]:

@@ -48,6 +48,7 @@ class CTranslate2(ExpertExport):
         """See :class:`ExpertExport`."""
         from ctranslate2.converters import TransformersConverter
 
+        _check_attention(expert)
         with tempfile.TemporaryDirectory() as scratch:
             plain, made = Path(scratch) / "hf", Path(scratch) / "made"
             write_folder(expert, plain, self.tool)
@@ -67,6 +68,27 @@ class CTranslate2(ExpertExport):
     def open(self, folder: Path) -> Iterator[Opened]:
         """See :class:`ExpertExport`."""
         yield _Opened(folder, self.type)
+
+
+def _check_attention(expert: Expert) -> None:
+    """Refuse what CTranslate2 converts and computes otherwise, without a word.
+
+    Raises:
+        ModelError: layers that see the last tokens alone, or scores that are scaled by another number than the width of
+            a head.
+    """
+    config = json.loads((expert.folder / "config.json").read_text(encoding="utf-8"))
+    window, kinds = config.get("sliding_window"), config.get("layer_types")
+    slides = window is not None and (not kinds or "sliding_attention" in kinds)
+    why = ""
+    if slides and window < config.get("max_position_embeddings", window):
+        why = f"layers see the last {window} tokens alone, of which CTranslate2 makes something else"
+    scale = config.get("query_pre_attn_scalar")
+    if scale is not None and scale != config.get("head_dim"):
+        why = f"its scores are scaled by query_pre_attn_scalar={scale}, which CTranslate2 does not read"
+    if why:
+        what = f"CTranslate2 can't hold the expert {expert.name}: {why}"
+        raise ModelError(what, str(expert.folder), "take --to hf or --to onnx")
 
 
 def _name_tokens(file: Path, expert: Expert) -> None:

@@ -64,6 +64,22 @@ def write_folder(expert: Expert, out: Path, tool: str) -> None:
     _write_tokenizer(expert, out, context)
 
 
+_ROPE: dict[str, dict[str, tuple[str, ...]]] = {
+    "gpt_neox": {"rotary_pct": ("partial_rotary_factor",), "rotary_emb_base": ("rope_theta",)},
+    "gemma3_text": {
+        "rope_theta": ("full_attention", "rope_theta"),
+        "rope_local_base_freq": ("sliding_attention", "rope_theta"),
+    },
+}
+"""Names of version 4 that are a family's own, and where version 5 has them in `rope_parameters`."""
+
+
+def _inside(rope: Any, path: Sequence[str]) -> Any:
+    for name in path:
+        rope = rope.get(name) if isinstance(rope, dict) else None
+    return rope
+
+
 def read_by_4(config: dict[str, Any]) -> dict[str, Any]:
     """A configuration with the fields that transformers 4, and converters made for it, read beside those of 5."""
     found = dict(config)
@@ -75,6 +91,8 @@ def read_by_4(config: dict[str, Any]) -> dict[str, Any]:
     for key in ("rope_theta", "partial_rotary_factor"):
         if key in rope:
             found[key] = rope[key]
+    named = _ROPE.get(str(config.get("model_type")), {})
+    found |= {name: _inside(rope, path) for name, path in named.items() if _inside(rope, path) is not None}
     if rope.get("rope_type", "default") != "default":
         found["rope_scaling"] = rope
     return found

@@ -64,7 +64,10 @@ class Csv:
                 else:
                     yield reader.line_num, dict(zip(names, [*cells, *[None] * (len(names) - len(cells))], strict=True))
         except csv.Error as error:
-            fix = "mend the quotation marks, or read them as text (format: {type: csv, quote: ''})"
+            fix = (
+                "mend the quotation marks, read them as text (format: {type: csv, quote: ''}), or name what parts the "
+                "cells (format: {type: csv, delimiter: ';'})"
+            )
             raise CorpusError(f"not a table: {error}", f"{path}, line {reader.line_num}", fix) from None
         except UnicodeDecodeError as error:
             where = f"{path}, after line {reader.line_num}: {error.reason}"

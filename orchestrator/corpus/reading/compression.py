@@ -19,6 +19,17 @@ tenth; more than this is made to fill memory and disks."""
 _BUFFER = 1 << 20
 
 
+def is_bomb(out: int, size: int) -> bool:
+    """Whether more bytes come out of a file than its size allows."""
+    return out > max(HARMLESS, RATIO * size)
+
+
+def bomb(path: Path, otherwise: str) -> CorpusError:
+    """The error for such a file; `otherwise`: what to do with it where it is no bomb."""
+    what = f"more than {RATIO} times its size comes out of this file, as of an archive bomb"
+    return CorpusError(what, where=str(path), fix=f"leave it out, or {otherwise}")
+
+
 def _zstandard(file: IO[bytes]) -> IO[bytes]:
     import pyarrow as pa
 
@@ -77,11 +88,7 @@ class _Checked(io.RawIOBase):
             what = f"its {self._name} compression is damaged: {(str(error).splitlines() or ['it ends too early'])[0]}"
             raise CorpusError(what, where=str(self._path), fix="copy or download the file again") from None
         self._read += len(data)
-        if self._read > max(HARMLESS, RATIO * self._size):
-            raise CorpusError(
-                f"more than {RATIO} times its size comes out of this file, as of an archive bomb",
-                where=str(self._path),
-                fix="leave it out, or decompress it yourself where you trust it",
-            )
+        if is_bomb(self._read, self._size):
+            raise bomb(self._path, "decompress it yourself where you trust it")
         buffer[: len(data)] = data
         return len(data)

@@ -9,6 +9,8 @@ from orchestrator.corpus.reading.contract import Row
 from orchestrator.errors import CorpusError
 
 _ABSENT = object()
+_NAME = 60
+"""Most characters of a field's name in a message."""
 
 
 def has(row: Row, name: str) -> bool:
@@ -50,7 +52,7 @@ def field(row: Row, name: str, where: str) -> str:
     if isinstance(value, str):
         return value
     if value is _ABSENT:
-        known = ", ".join(names(row))
+        known = ", ".join(map(_shortened, names(row)))
         raise CorpusError(f"there is no field {name!r}", where=where, fix=f"name the field; fields here: {known}")
     problem = "is null" if value is None else f"is no text but {type(value).__name__}"
     if isinstance(value, bytes):
@@ -62,6 +64,12 @@ def field(row: Row, name: str, where: str) -> str:
     if isinstance(value, dict) and value:
         fix = f"name a field inside: {', '.join(f'{name}.{inner}' for inner in value)}"
     raise CorpusError(f"field {name!r} {problem}", where=where, fix=fix)
+
+
+def _shortened(name: str) -> str:
+    """A name of a field for a message: of a table without names the first row's cells, which may be whole texts."""
+    line = " ".join(name.split())
+    return line if len(line) <= _NAME else f"{line[:_NAME]}…"
 
 
 def optional(row: Row, *names: str) -> str:

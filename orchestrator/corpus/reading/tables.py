@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from orchestrator.corpus.document import Lost, refuse
+from orchestrator.corpus.reading.compression import bomb, is_bomb
 from orchestrator.corpus.reading.contract import Row
 from orchestrator.corpus.reading.files import seekable
 from orchestrator.corpus.reading.kinds import HEAD, check_kind
@@ -38,6 +39,7 @@ def read_parquet(
         seekable(path) as stream,
         pq.ParquetFile(_source(path, stream)) as file,
     ):
+        _check_size(sum(_sizes(file.metadata)), path)
         batches = file.iter_batches(
             batch_size=_rows_at_once(file.metadata), columns=_chosen(file.schema_arrow.names, columns, needed)
         )
@@ -57,7 +59,8 @@ def read_arrow(
         stream.seek(0)
         schema, batches = _arrow_batches(stream, is_file=head.startswith(b"ARROW1"))
         names = _chosen(schema.names, columns, needed)
-        yield from _numbered((_sound(batch.select(names)) for batch in batches), path, lost)
+        sound = (_sound(batch.select(names)) for batch in batches)
+        yield from _numbered(_bounded(sound, path), path, lost)
 
 
 def _arrow_batches(stream: IO[bytes], *, is_file: bool) -> tuple[Any, Iterator[Any]]:
@@ -68,6 +71,25 @@ def _arrow_batches(stream: IO[bytes], *, is_file: bool) -> tuple[Any, Iterator[A
         return reader.schema, iter(reader)
     file = pa.ipc.open_file(stream)
     return file.schema, (file.get_batch(number) for number in range(file.num_record_batches))
+
+
+def _bounded(batches: Iterator[Any], path: Path) -> Iterator[Any]:
+    """Batches, whose buffers may be compressed, as long as they are no more than the file's size allows."""
+    out = 0
+    for batch in batches:
+        out += batch.nbytes
+        _check_size(out, path)
+        yield batch
+
+
+def _check_size(out: int, path: Path) -> None:
+    if is_bomb(out, path.stat().st_size):
+        raise bomb(path, "write it again with another compression, or as JSON lines, where you trust it")
+
+
+def _sizes(metadata: Any) -> Iterator[int]:
+    """Bytes of each row group before its pages were compressed."""
+    return (metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups))
 
 
 def _sound(batch: Any) -> Any:

@@ -58,6 +58,20 @@ def attention(config: Any) -> str:
     return "sdpa" if getattr(model, "_supports_sdpa", True) else "eager"
 
 
+def with_positions(config: Any, context: int) -> Any:
+    """A configuration that says how many tokens its model reads, which serving and exports ask of it.
+
+    Models without learned or rotated positions (BLOOM and MPT, by ALiBi) don't say it under that name.
+
+    Args:
+        config: of transformers; changed in place.
+        context: tokens that it is trained with here.
+    """
+    if getattr(config.get_text_config(), "max_position_embeddings", None) is None:
+        config.max_position_embeddings = context
+    return config
+
+
 def special_ids() -> dict[str, int | None]:
     """Special tokens for a configuration: those of tokenizers that are trained here; the run's are put in when a model
     is saved beside its tokenizer.

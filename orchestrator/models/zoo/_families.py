@@ -40,6 +40,15 @@ def check_family(config: Any, name: str) -> None:
         raise ModelError(what, _WHERE, "save the model with its head: AutoModelForCausalLM")
 
 
+def quantisation(config: Any) -> str:
+    """The method by which a model's weights are quantised, as its configuration has it; "" where they are not."""
+    about = getattr(config, "quantization_config", None) or getattr(config, "compression_config", None)
+    if about is None:
+        return ""
+    method = about.get("quant_method") if isinstance(about, dict) else getattr(about, "quant_method", None)
+    return str(getattr(method, "value", method) or "a method of its own")
+
+
 def cut_rows(model: Any, rows: int, held_K: Tensor | None = None) -> Any:
     """A model without the rows of embedding and head that no token has, in place.
 
@@ -51,11 +60,12 @@ def cut_rows(model: Any, rows: int, held_K: Tensor | None = None) -> Any:
         held_K: the rows that tokens have, where others lie between them, int64.
     """
     if held_K is not None:
-        model.config.pad_token_id = None
+        model.config.get_text_config().pad_token_id = None
         keep_rows(model, held_K)
     elif model.get_input_embeddings().weight.shape[0] > rows:
-        if (model.config.pad_token_id or 0) >= rows:
-            model.config.pad_token_id = None
+        text = model.config.get_text_config()  # of a model that sees images too
+        if (getattr(text, "pad_token_id", None) or 0) >= rows:
+            text.pad_token_id = None
         model.resize_token_embeddings(rows, mean_resizing=False)
     return model
 

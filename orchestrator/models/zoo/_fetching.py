@@ -39,7 +39,7 @@ def explained(error: Exception, name: str, path: Path | None) -> MomeError:
         return ModelError(what, str(path or _WHERE), "take another model, or a newer transformers")
     if kinds & _UNREACHABLE:
         return ResourceError(
-            f"the model hub can't be reached for {name}",
+            f"the model hub can't be reached for {name}, and there is no such folder in {Path.cwd()}",
             where=_WHERE,
             fix="check the network (or HF_ENDPOINT), or download the model and give its folder as `name`",
         )

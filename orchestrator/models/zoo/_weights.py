@@ -11,6 +11,7 @@ import torch
 from orchestrator.errors import ModelError
 from orchestrator.models.zoo._adapters import ADAPTER
 
+_ONE, _INDEX, _AGAIN = "model.safetensors", "model.safetensors.index.json", "copy or download it again"
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 
@@ -48,23 +49,34 @@ def has_weights(folder: Path) -> bool:
 def _check_whole(folder: Path, name: str) -> None:
     from safetensors import SafetensorError, safe_open
 
-    again = "copy or download it again"
-    files = {path.name for path in folder.glob("*.safetensors")}
-    try:
-        index = json.loads((folder / "model.safetensors.index.json").read_text(encoding="utf-8"))
-        files = set(map(str, index["weight_map"].values()))
-    except FileNotFoundError:
-        if not files:
-            raise ModelError(f"{name} has no weights (*.safetensors)", str(folder), again) from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        raise ModelError(f"the list of the files of {name} can't be read", str(folder), again) from None
-    for file in sorted(files):
+    for file in weight_files(folder, name):
         try:
-            with safe_open(folder / file, "pt"):
+            with safe_open(file, "pt"):
                 pass
         except (OSError, SafetensorError) as error:
             what = "is missing" if isinstance(error, FileNotFoundError) else f"is damaged: {error}"
-            raise ModelError(f"a file of the weights of {name} {what}", str(folder / file), again) from None
+            raise ModelError(f"a file of the weights of {name} {what}", str(file), _AGAIN) from None
+
+
+def weight_files(folder: Path, name: str) -> list[Path]:
+    """The files that transformers reads a model's weights from: one, or those that an index lists.
+
+    Raises:
+        ModelError: there are none of the names that it knows, or the index can't be read.
+    """
+    try:
+        index = json.loads((folder / _INDEX).read_text(encoding="utf-8"))
+        return [folder / file for file in sorted(set(map(str, index["weight_map"].values())))]
+    except FileNotFoundError:
+        if (one := folder / _ONE).is_file():
+            return [one]
+        others = sorted(path.name for path in folder.glob("*.safetensors"))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise ModelError(f"the list of the files of {name} can't be read", str(folder / _INDEX), _AGAIN) from None
+    if others:
+        what = f"{name} has neither {_ONE} nor {_INDEX}, but {others[0]}, which transformers does not look for"
+        raise ModelError(what, str(folder), f"rename a file that holds all weights to {_ONE}, or copy the index too")
+    raise ModelError(f"{name} has no weights (*.safetensors)", str(folder), _AGAIN)
 
 
 def check_adapter_file(path: Path | None, name: str) -> None:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 
 from orchestrator.errors import ModelError, VocabularyError
-from orchestrator.models.zoo._adapters import ADAPTER, adapter_base, merge
-from orchestrator.models.zoo._base import Architecture, attention, check_complete, quiet
-from orchestrator.models.zoo._families import check_family, cut_rows
+from orchestrator.models.zoo._adapters import ADAPTER, adapted_shapes, adapter_base, merge
+from orchestrator.models.zoo._base import Architecture, attention, check_complete, quiet, with_positions
+from orchestrator.models.zoo._families import check_family, cut_rows, quantisation
 from orchestrator.models.zoo._fetching import explained, nearest
 from orchestrator.models.zoo._gguf import check_gguf, gguf_configuration, without_bar
+from orchestrator.models.zoo._headers import check_headers, quantised
 from orchestrator.models.zoo._own_tokenizer import advice, tokenizer_folder
 from orchestrator.models.zoo._weights import check_adapter_file, check_finite, check_folder, has_weights
 from orchestrator.tokens.closing import has_gaps, held_ids
@@ -112,6 +113,8 @@ class Pretrained(Architecture):
         if not self.is_local:
             check_adapter_file(self.file(ADAPTER), self.name)
         check_family(config, self.name)
+        if self.gguf is None and (method := quantisation(config)):
+            raise quantised(f"{self.name} is quantised by {method}", self.folder)
         text = config.get_text_config()  # of a model that sees images too
         positions = getattr(text, "max_position_embeddings", None)
         if positions is not None and context > positions:
@@ -121,7 +124,7 @@ class Pretrained(Architecture):
                 fix=f"set blocks.context={positions} or less",
             )
         self._check_rows(int(text.vocab_size), vocab_size)
-        return config
+        return with_positions(config, context)
 
     def _check_rows(self, rows: int, vocab_size: int) -> None:
         """As many rows as tokens, or more where the model's own tokenizer shows that no token has them."""
@@ -141,11 +144,9 @@ class Pretrained(Architecture):
         Raises:
             ModelError: see :meth:`configuration`; or weights are missing, pickles, or not finite.
         """
-        from transformers import AutoModelForCausalLM
-
         config = self.configuration(vocab_size, context)
         if torch.get_default_device().type == "meta":
-            model = AutoModelForCausalLM.from_config(config, attn_implementation=attention(config))
+            model = self._shapes(config)
         elif self.base is not None:
             model = merge(self.base._load(config), self.path)
             check_finite(model, self.name)
@@ -162,6 +163,21 @@ class Pretrained(Architecture):
         with torch.device("cpu"):
             return torch.tensor(held)
 
+    def _shapes(self, config: Any) -> Any:
+        """The model on the meta device, where what lies here is looked at without reading its weights.
+
+        Raises:
+            ModelError: weights are missing or have another shape, or an adapter is of another model.
+        """
+        from transformers import AutoModelForCausalLM
+
+        if self.base is not None:
+            return adapted_shapes(self.base._shapes(config), self.path)
+        model = AutoModelForCausalLM.from_config(config, attn_implementation=attention(config))
+        if self.folder is not None and self.gguf is None:
+            check_headers(model, self.folder, self.name)
+        return model
+
     def _load(self, config: Any) -> Any:
         from transformers import AutoModelForCausalLM, GgufConfig
 
@@ -176,6 +192,7 @@ class Pretrained(Architecture):
                 dtype=torch.float32,
                 attn_implementation=attention(config),
                 output_loading_info=True,
+                ignore_mismatched_sizes=True,  # told below, by name
                 **options,
             )
         try:

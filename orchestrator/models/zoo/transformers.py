@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from orchestrator.errors import ModelError
-from orchestrator.models.zoo._base import Architecture, special_ids
+from orchestrator.models.zoo._base import Architecture, special_ids, with_positions
 from orchestrator.plugins import suggest
 
 if TYPE_CHECKING:
@@ -43,9 +43,10 @@ class Transformers(Architecture):
         if hasattr(plain, "max_position_embeddings"):
             options["max_position_embeddings"] = context
         try:
-            return AutoConfig.for_model(kind, **{**options, **special_ids(), "vocab_size": vocab_size})
+            made = AutoConfig.for_model(kind, **{**options, **special_ids(), "vocab_size": vocab_size})
         except (TypeError, ValueError) as error:
             raise ModelError(f"{kind} does not take this configuration: {error}", where=_WHERE) from None
+        return with_positions(made, context)
 
     def build(self, vocab_size: int, context: int) -> PreTrainedModel:
         """A model with fresh weights; refuses what is not a causal language model."""

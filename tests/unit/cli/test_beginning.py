@@ -29,7 +29,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_recipe_from_options(mome, data: Path) -> None:
     ended = mome("init", "my recipe.yaml", "-l", "es=es", "-l", "it=it.jsonl.gz", "--code", "py", "--code", "js=src")
     assert ended.code == 0, ended.err
-    assert "mome run my recipe.yaml --plan" in ended.out
+    assert "mome run 'my recipe.yaml' --plan" in ended.out
     recipe = load_recipe(data / "my recipe.yaml")
     assert recipe.name == "my-recipe"
     languages = recipe.corpus.languages
@@ -85,16 +85,40 @@ def test_rows_as_people_have_them(mome, data: Path) -> None:
         (("-l", "fr=fr.txt"), "say what it is in"),
         (("-l", "en=odd.jsonl"), "there is no field 'text'"),
         (("-l", "1es=es"), "languages"),
+        (("-l", "es=es", "-l", "es=it.jsonl.gz"), "is there twice"),
+        (("-l", "es=empty.jsonl"), "there is no document of es"),
+        (("-l", "es=blank.txt"), "there is no document of es"),
+        (("-l", "es=names.csv"), "there is no document of es"),
         ((), "nobody is here to be asked"),
     ],
 )
 def test_what_can_not_be_written(mome, data: Path, options: tuple[str, ...], said: str) -> None:
     (data / "odd.jsonl").write_text('{"words": "x"}\n')
+    (data / "empty.jsonl").touch()
+    (data / "blank.txt").write_text("\n \n")
+    (data / "names.csv").write_text("text,id\n")
     (data / "fr.txt").write_bytes("Où est la gare ?".encode("windows-1252"))
     ended = mome("init", "new.yaml", *options)
     assert ended.code == 2
     assert said in ended.err
+    assert ".new.yaml.tmp" not in ended.err  # a file that is not there any more
     assert not list(data.glob("*new.yaml*"))
+
+
+@pytest.mark.parametrize(("place", "said"), [("es", "this is a folder"), ("none/new.yaml", "there is no such folder")])
+def test_where_nothing_can_be_written(mome, data: Path, place: str, said: str) -> None:
+    ended = mome("init", place, "-l", "es=es", "--force")
+    assert ended.code == 2
+    assert said in ended.err
+    assert not list(data.glob("**/.*.tmp"))
+
+
+def test_a_first_row_that_names_no_columns_is_told_in_short(mome, data: Path) -> None:
+    (data / "bare.csv").write_text("".join(f'"{"Una casa. " * 40}",{i}\n' for i in range(9)))
+    ended = mome("init", "new.yaml", "-l", "es=bare.csv")
+    assert ended.code == 2
+    assert "there is no field 'text'" in ended.err
+    assert len(ended.err) < 500
 
 
 def test_nothing_is_written_over(mome, data: Path) -> None:

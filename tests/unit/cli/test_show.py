@@ -24,6 +24,16 @@ def test_no_runs_at_all(mome, tmp_path: Path) -> None:
     assert "mome run RECIPE" in ended.err
 
 
+@pytest.mark.parametrize("command", [["show"], ["report"], ["route"], ["export", "--to", "hf", "--out", "x"]], ids=str)
+def test_a_run_that_was_stopped_is_not_called_missing(mome, runs: Path, command: list[str]) -> None:
+    (runs / "third" / "stages").mkdir(parents=True)
+    name, *options = command
+    ended = mome(name, "third", *(["text"] if name == "route" else []), *options, "--runs", runs)
+    assert ended.code == 2
+    assert "the run 'third' is not finished" in ended.err
+    assert "goes on" in ended.err
+
+
 def test_run_without_report(mome, runs: Path) -> None:
     ended = mome("report", "first", "--runs", runs)
     assert ended.code == 2

@@ -50,6 +50,23 @@ MODELS = {
     "mistral": PluginSpec(type="mistral", layers=2, width=32, heads=4, kv_heads=2, feed_forward=64),
     "phi": PluginSpec(type="phi", layers=2, width=64, heads=2),
 }
+_SIZES = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+_SIZES |= {"num_key_value_heads": 1, "head_dim": 16, "sliding_window": 8}
+_KINDS = {"layer_types": ["sliding_attention", "full_attention"]}
+_WINDOWS = {
+    "gemma3": {"model_type": "gemma3_text", **_SIZES, **_KINDS},
+    "sliding": {"model_type": "mistral", **_SIZES},
+    "scaled": {"model_type": "gemma3_text", **_SIZES, **_KINDS, "sliding_window": 64, "query_pre_attn_scalar": 64},
+}
+MODELS |= {name: PluginSpec(type="transformers", config=config) for name, config in _WINDOWS.items()}
+"""Layers that see the last tokens alone: some of them, or all."""
+_SMALL = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+_OLDER = {
+    "bloom": {"model_type": "bloom", "hidden_size": 32, "n_layer": 2, "n_head": 2},
+    "gpt_neox": {"model_type": "gpt_neox", **_SMALL},
+}
+MODELS |= {name: PluginSpec(type="transformers", config=config) for name, config in _OLDER.items()}
+"""One whose configuration names no positions, and one whose converters read names that version 5 does not write."""
 
 
 def far_apart(model: torch.nn.Module, seed: int = 7) -> torch.nn.Module:

@@ -47,7 +47,16 @@ def test_the_tokenizer_pads_and_knows_the_context(run: Path, tmp_path: Path) -> 
     assert rows[0][-1] == rows[1][1]
 
 
-@pytest.mark.parametrize(("model", "fields"), [("gpt2", {"n_ctx": 64}), ("mistral", {"rope_theta": 10000.0})])
+@pytest.mark.parametrize(
+    ("model", "fields"),
+    [
+        ("gpt2", {"n_ctx": 64}),
+        ("mistral", {"rope_theta": 10000.0}),
+        ("gpt_neox", {"rotary_pct": 0.25, "rotary_emb_base": 10000.0}),
+        ("gemma3", {"rope_theta": 1_000_000.0, "rope_local_base_freq": 10_000.0}),
+        ("bloom", {"max_position_embeddings": 64}),
+    ],
+)
 def test_fields_that_version_4_reads_are_written(world, tmp_path: Path, model: str, fields: dict) -> None:
     folder = exported(world.run(f"for-4-{model}", model), tmp_path / "out")
     config = json.loads((folder / "config.json").read_text())

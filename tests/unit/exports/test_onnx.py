@@ -13,7 +13,7 @@ from orchestrator.api.exporting import Wish, export_run
 from orchestrator.exports import Source
 from orchestrator.exports._flat import Flat
 
-CASES = [("gpt2", False), ("gpt2", True), ("mistral", False), ("phi", False)]
+CASES = [("gpt2", False), ("gpt2", True), ("mistral", False), ("phi", False), ("gemma3", False)]
 
 
 def exported(run: Path, out: Path, check: int = 0) -> Any:
@@ -51,7 +51,7 @@ def test_rows_of_a_padded_batch_are_those_alone(run: Path, tmp_path: Path) -> No
     np.testing.assert_allclose(both[1], logits([[1, 7, 30, 41, 52, 60]])[0], atol=1e-4)
 
 
-@pytest.mark.parametrize(("model", "common"), CASES)
+@pytest.mark.parametrize(("model", "common"), [*CASES, ("sliding", False)])
 @torch.inference_mode()
 def test_the_wrapper_computes_what_is_served(world: Any, model: str, common: bool) -> None:
     """With keys and values of a first part, as without."""

@@ -208,6 +208,31 @@ def _cut_shard(folder: Path) -> None:
     path.write_bytes(path.read_bytes()[:-100])
 
 
+def _weights(change: Callable[[dict[str, torch.Tensor]], object]) -> Callable[[Path], None]:
+    def changed(folder: Path) -> None:
+        weights = load_file(folder / "model.safetensors")
+        change(weights)
+        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+    return changed
+
+
+_UP = "model.layers.1.mlp.up_proj.weight"
+
+
+def _as_integers(weights: dict[str, torch.Tensor]) -> None:
+    weights[_UP] = weights[_UP].to(torch.int8)
+
+
+def _shorter(weights: dict[str, torch.Tensor]) -> None:
+    weights[_UP] = weights[_UP][:8].contiguous()
+
+
+def _headless(folder: Path) -> None:
+    _config(architectures=None)(folder)
+    _weights(lambda each: each.pop("lm_head.weight"))(folder)
+
+
 REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "no tokenizer": (lambda folder: (folder / "tokenizer.json").unlink(), "has no tokenizer"),
     "more tokens than rows": (_config(vocab_size=290), "has 290 rows for tokens, the tokenizer 301"),
@@ -218,6 +243,15 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "no causal model": (_config(model_type="vit"), "is no causal language model"),
     "something between": (_config(model_type="bert"), "between its last hidden states and its head"),
     "damaged weights": (_cut_shard, "is damaged"),
+    "a weight that is not there": (_weights(lambda each: each.pop(_UP)), "1 missing"),
+    "a weight of another shape": (_weights(_shorter), r"1 mismatched weights[\s\S]*\[8, "),
+    "integers": (_weights(_as_integers), "holds integers"),
+    "quantised": (_config(quantization_config={"quant_method": "gptq", "bits": 4}), "is quantised by gptq"),
+    "a head of another kind": (_headless, "the first is lm_head.weight"),
+    "weights of another name": (
+        lambda folder: (folder / "model.safetensors").rename(folder / "consolidated.safetensors"),
+        "has neither model.safetensors nor",
+    ),
     "damaged tokenizer": (_broken("tokenizer.json"), "can't be read"),
     "damaged names": (_broken("tokenizer_config.json"), "can't be read as JSON"),
     "word pieces": (_word_pieces, r"this tokenizer \(WordPiece\)"),
@@ -254,6 +288,50 @@ def test_what_a_plan_refuses(case: str, sound: Path, tmp_path: Path) -> None:
         planned(folder)
     assert caught.value.exit_code == 2
     assert caught.value.fix
+
+
+def _names(base: str) -> Callable[[Path], None]:
+    def changed(folder: Path) -> None:
+        about = json.loads((folder / "adapter_config.json").read_text())
+        about["base_model_name_or_path"] = base.replace("SELF", str(folder))
+        (folder / "adapter_config.json").write_text(json.dumps(about))
+
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (_names("/nowhere/model"), "the model of this adapter is not there: /nowhere/model"),
+        (_names("SELF"), "is itself an adapter"),
+        (lambda folder: _weights_of_layers(folder, 3), "does not fit its model"),
+        (lambda folder: _kind(folder, "NEW"), "knows no kind of adapter 'NEW'"),
+    ],
+    ids=["no model", "of itself", "another model", "unknown kind"],
+)
+def test_what_a_plan_refuses_of_adapters(
+    harm: Callable[[Path], None], message: str, tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    pytest.importorskip("peft")
+    folder = adapter(tmp_path / "adapter", write("llama3", tmp_path / "base"))
+    assert planned(folder).vocab_size == 304
+    harm(folder)
+    with pytest.raises(MomeError, match=message) as caught:
+        planned(folder)
+    assert caught.value.exit_code == 2
+    assert caught.value.fix
+    assert not recwarn.list
+
+
+def _weights_of_layers(folder: Path, layer: int) -> None:
+    weights = load_file(folder / "adapter_model.safetensors")
+    save_file({name.replace(".1.", f".{layer}."): value for name, value in weights.items()},
+              folder / "adapter_model.safetensors")  # fmt: skip
+
+
+def _kind(folder: Path, kind: str) -> None:
+    about = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps({**about, "peft_type": kind}))
 
 
 def test_whose_tokenizer_a_recipe_takes(sound: Path) -> None:

@@ -11,6 +11,7 @@ import torch
 from orchestrator.config.base import PluginSpec
 from orchestrator.errors import ModelError, PluginError, ResourceError
 from orchestrator.models import build_model, parameter_count, save_model
+from orchestrator.models.zoo._families import cut_rows
 from orchestrator.tokens.tokenizer import save_tokenizer, train_tokenizer
 
 
@@ -225,3 +226,16 @@ def test_no_hub_reachable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(ResourceError, match=r"hub can't be reached for distilgpt2[\s\S]*folder"):
         build_model(spec("pretrained", name="distilgpt2"), 64, 16, 0)
+
+
+def test_rows_are_cut_of_a_model_that_sees_images_too() -> None:
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    sizes = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    text = {**sizes, "num_key_value_heads": 1, "head_dim": 16, "vocab_size": 72, "pad_token_id": 70}
+    image = {**sizes, "image_size": 28, "patch_size": 14}
+    tokens = {"boi_token_index": 60, "eoi_token_index": 61, "image_token_index": 62, "mm_tokens_per_image": 4}
+    config = AutoConfig.for_model("gemma3", text_config=text, vision_config=image, **tokens)
+    model = cut_rows(AutoModelForCausalLM.from_config(config), 64)
+    assert model.get_input_embeddings().weight.shape[0] == 64
+    assert model.config.text_config.pad_token_id is None

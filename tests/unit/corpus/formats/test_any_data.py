@@ -142,6 +142,25 @@ def test_an_archive_bomb_is_refused(tmp_path: Path, compression: str, monkeypatc
     assert error.value.where == str(file)
 
 
+@pytest.mark.parametrize("suffix", [".parquet", ".feather", ".arrow"])
+def test_a_bomb_in_a_table_s_own_compression_is_refused(
+    tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.corpus.reading.compression.HARMLESS", 1 << 20)
+    file, table = tmp_path / f"a{suffix}", pa.table({"text": ["a" * (8 << 20)]})
+    if suffix == ".parquet":
+        pq.write_table(table, file, compression="zstd")
+    elif suffix == ".feather":
+        feather.write_feather(table, file, compression="zstd")
+    else:
+        options = pa.ipc.IpcWriteOptions(compression="zstd")
+        with pa.ipc.new_stream(file, table.schema, options=options) as stream:
+            stream.write_table(table)
+    with pytest.raises(CorpusError, match="archive bomb") as error:
+        list(Files(path=str(file)).documents("en"))
+    assert error.value.where == str(file)
+
+
 @pytest.mark.parametrize("name", ["a.arrow", "stream.arrow", "a.feather", "a.parquet", "a.json"])
 def test_a_file_that_is_cut_off_is_told(tmp_path: Path, name: str) -> None:
     for share in (0.3, 0.6, 0.9):
