@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from orchestrator.artifacts import check_files
 from orchestrator.errors import ArtifactError, TokenizerError
 from orchestrator.models.build import head_width
+from orchestrator.models.mapped import own_type, weight_files
+from orchestrator.models.streamed import streamed
 from orchestrator.models.zoo._base import attention, check_complete, quiet
 from orchestrator.tokens.special import OURS, special_tokens
 from orchestrator.tokens.tokenizer import copy_tokenizer, load_tokenizer
@@ -69,6 +71,29 @@ def load_model(folder: Path, device: str | torch.device = "cpu") -> PreTrainedMo
         ArtifactError: the folder lacks a file, the weights don't fit the configuration, or a file of an artifact has
             changed since it was published.
     """
+    return _opened(folder).to(device).eval()
+
+
+def load_mapped(folder: Path) -> PreTrainedModel:
+    """The same model with weights in the type that their files have, which stay there until they are used.
+
+    Raises:
+        ArtifactError: see :func:`load_model`.
+    """
+    return _opened(folder, own=True).requires_grad_(False).eval()
+
+
+def load_streamed(folder: Path, device: str | torch.device = "cpu") -> PreTrainedModel:
+    """The same model with weights that are in memory a layer at a time; see :mod:`orchestrator.models.streamed`.
+
+    Raises:
+        ArtifactError: see :func:`load_model`.
+    """
+    return streamed(load_mapped(folder), device)
+
+
+def _opened(folder: Path, *, own: bool = False) -> PreTrainedModel:
+    """A folder's model, in fp32 or in its files' `own` type."""
     check_files(folder)
     from safetensors import SafetensorError
     from transformers import AutoConfig, AutoModelForCausalLM
@@ -76,6 +101,7 @@ def load_model(folder: Path, device: str | torch.device = "cpu") -> PreTrainedMo
     from orchestrator.models import _token_moe  # noqa: F401  registers its model type
 
     try:
+        options = {"dtype": own_type(weight_files(folder))} if own else {}
         with quiet():
             config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
             model, report = AutoModelForCausalLM.from_pretrained(
@@ -86,6 +112,7 @@ def load_model(folder: Path, device: str | torch.device = "cpu") -> PreTrainedMo
                 config=config,
                 attn_implementation=attention(config),
                 output_loading_info=True,
+                **options,
             )
         check_complete(report)
     except (OSError, ValueError, RuntimeError, KeyError, json.JSONDecodeError, SafetensorError) as error:
@@ -94,7 +121,8 @@ def load_model(folder: Path, device: str | torch.device = "cpu") -> PreTrainedMo
             where=str(folder),
             fix="run the stage that made it again (--force)",
         ) from None
-    return model.to(device).eval()
+    opened: PreTrainedModel = model
+    return opened
 
 
 def hidden_width(folder: Path) -> int:

@@ -50,6 +50,8 @@ def head(model: nn.Module | Decoder) -> Head:
     The weight is the embedding itself where they are tied.
     """
     module: Any = model
+    if (stream := getattr(module, "stream", None)) is not None:
+        stream.hold_head()
     layer = module.get_output_embeddings()
     found = getattr(module.config, FIELD, None) or {}
     return Head(layer.weight, getattr(layer, "bias", None), found.get("scale", 1.0), found.get("cap"))
