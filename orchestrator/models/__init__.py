@@ -1,6 +1,6 @@
 """Models: the zoo by name, building, taking apart into hidden states and head, files."""
 
-from orchestrator.models.build import build_model, hidden_states
+from orchestrator.models.build import build_model, hidden_states, take_model
 from orchestrator.models.counting import counts, parameter_count
 from orchestrator.models.files import hidden_width, load_mapped, load_model, load_streamed, save_model, weights_digest
 from orchestrator.models.heads import find_head, head
@@ -32,5 +32,6 @@ __all__ = [
     "outer_size",
     "parameter_count",
     "save_model",
+    "take_model",
     "weights_digest",
 ]

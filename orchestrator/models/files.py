@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from orchestrator.artifacts import check_files
+from orchestrator.artifacts import check_files, write_json
 from orchestrator.errors import ArtifactError, TokenizerError
 from orchestrator.models.build import head_width
-from orchestrator.models.mapped import own_type, weight_files
+from orchestrator.models.mapped import Pages, own_type, weight_files
 from orchestrator.models.streamed import streamed
 from orchestrator.models.zoo._base import attention, check_complete, quiet
 from orchestrator.tokens.special import OURS, special_tokens
@@ -45,11 +45,15 @@ def save_model(model: nn.Module, tokenizer_folder: Path, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     config = model.config
     config.bos_token_id, config.eos_token_id, pad = _special_ids(tokenizer_folder)
+    narrow = model.dtype != torch.float32
     model.generation_config = GenerationConfig(
         bos_token_id=config.bos_token_id, eos_token_id=config.eos_token_id, pad_token_id=pad
     )
     with quiet():
         model.save_pretrained(out)
+    if narrow:  # whoever opens it computes in fp32, without being told to
+        config = json.loads((out / "config.json").read_text(encoding="utf-8"))
+        write_json(out / "config.json", {**config, "dtype": "float32"})
     copy_tokenizer(tokenizer_folder, out)
 
 
@@ -142,17 +146,25 @@ def hidden_width(folder: Path) -> int:
         raise ArtifactError("the model's configuration can't be read", str(folder / "config.json"), fix) from None
 
 
-def weights_digest(weights: nn.Module | Mapping[str, Tensor]) -> str:
-    """SHA-256 over names, types, shapes and bytes of the weights in the order of their names, tied weights once."""
+def weights_digest(weights: nn.Module | Mapping[str, Tensor], dtype: torch.dtype | None = None) -> str:
+    """SHA-256 over names, types, shapes and bytes of the weights in the order of their names, tied weights once.
+
+    Args:
+        weights: a model, or its weights by name.
+        dtype: that floating-point numbers are taken in; None: their own.
+    """
     state = weights.state_dict() if isinstance(weights, nn.Module) else weights
-    digest, seen = hashlib.sha256(), set()
+    digest, seen, pages = hashlib.sha256(), set(), Pages()
     for name in sorted(state):
-        tensor = state[name]
+        tensor = lying = state[name]
         storage = (tensor.data_ptr(), tensor.shape, tensor.stride())
         if storage in seen:
             continue
         seen.add(storage)
+        if tensor.is_floating_point() and dtype is not None:
+            tensor = tensor.to(dtype)
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         data: Any = tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy()
         digest.update(data)
+        pages.let_go([lying])
     return digest.hexdigest()

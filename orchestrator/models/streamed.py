@@ -30,15 +30,20 @@ MOST = 32
 Result = TypeVar("Result")
 
 
-def streamed(model: PreTrainedModel, device: str | torch.device = "cpu") -> PreTrainedModel:
+def streamed(
+    model: PreTrainedModel, device: str | torch.device = "cpu", layers: int | None = None
+) -> PreTrainedModel:
     """A model that computes on a device what another one would, whose weights lie in files and stay there.
 
     Args:
-        model: with mapped weights in any floating-point type; it is used up.
+        model: with mapped weights in any floating-point type; it is left as it is.
         device: "cpu" or "cuda".
+        layers: only so many of the first; None: all.
     """
     weights = model.state_dict()
     made = hollow(model, weights)
+    if layers is not None:
+        del layers_of(made)[layers:]
     made.stream = Stream(made, weights, torch.device(device))  # heads and whoever has several batches ask for it
     return made
 

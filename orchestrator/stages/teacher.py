@@ -89,7 +89,7 @@ class TeacherStage(Stage):
 
     def _take(self, tokenizer: Path, blocks: TokenBlocks, out: Path, env: Environment) -> None:
         """Publish a pretrained model untrained; rank 0 only."""
-        from orchestrator.models import build_model
+        from orchestrator.models import take_model
         from orchestrator.training.publish import write_model
 
         if self.teacher.model.type != "pretrained":
@@ -100,6 +100,6 @@ class TeacherStage(Stage):
             )
         if env.rank == 0:
             size = vocabulary_size(load_tokenizer(tokenizer)) if self.own_tokenizer else blocks.vocab_size
-            model = build_model(self.teacher.model, size, blocks.context, self.seed)
+            model = take_model(self.teacher.model, size, blocks.context)
             write_model(model, tokenizer, out, {"steps": 0, "tokens": 0, "seconds": 0.0, "world_size": env.world_size})
             (out / "metrics.jsonl").touch()
