@@ -13,7 +13,9 @@ from torch import Tensor, nn
 
 from orchestrator.artifacts import check_files, write_json
 from orchestrator.errors import ArtifactError, TokenizerError
+from orchestrator.heads import Head
 from orchestrator.models.build import head_width
+from orchestrator.models.heads import head
 from orchestrator.models.mapped import Pages, own_type, weight_files
 from orchestrator.models.streamed import streamed
 from orchestrator.models.zoo._base import attention, check_complete, quiet
@@ -94,6 +96,18 @@ def load_streamed(folder: Path, device: str | torch.device = "cpu") -> PreTraine
         ArtifactError: see :func:`load_model`.
     """
     return streamed(load_mapped(folder), device)
+
+
+def load_head(folder: Path, device: str | torch.device = "cpu") -> Head:
+    """The head of the same model in fp32; nothing else is read.
+
+    Raises:
+        ArtifactError: see :func:`load_model`.
+    """
+    found = head(load_mapped(folder)).unchanging
+    weight, bias = (None if each is None else each.to(device, torch.float32) for each in (found.weight, found.bias))
+    assert weight is not None
+    return found._replace(weight=weight, bias=bias)
 
 
 def _opened(folder: Path, *, own: bool = False) -> PreTrainedModel:

@@ -1,4 +1,4 @@
-"""Several computations that go through the layers of one model in step: a layer is there for all of them, then the next.
+"""Several computations that go through a model's layers in step: a layer is there for all of them, then the next.
 
 Each runs in a thread of its own, one of all at a time, and is the code that it always is. Where it comes to a layer it
 waits until the others want that layer too. Layers compute in the thread that called: products have its threads, and

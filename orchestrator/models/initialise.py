@@ -75,9 +75,7 @@ def _pairs(student: nn.Module, teacher: nn.Module) -> Mapping[nn.Module, nn.Modu
 
 
 def _copy(student: nn.Module, teacher: nn.Module, layers: Mapping[nn.Module, nn.Module]) -> None:
-    weights = {
-        name: value for name, value in teacher.state_dict().items() if not name.startswith(layers_name(teacher))
-    }
+    weights = {name: value for name, value in teacher.state_dict().items() if not name.startswith(layers_name(teacher))}
     try:
         student.load_state_dict(weights, strict=False)
         for layer, source in layers.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import mmap
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -24,7 +25,7 @@ _WILL_NEED, _DO_NOT_NEED = 3, 4  # madvise(2)
 
 
 def own_type(files: Iterable[Path]) -> torch.dtype:
-    """The type that a model's numbers have in its files; fp32 where they have several, or one that needs more than widening.
+    """The type that a model's numbers have in its files; fp32 where that is several types, or one of fewer bits.
 
     Args:
         files: safetensors.
@@ -44,6 +45,17 @@ def weight_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("*.safetensors") if not path.name.startswith("adapter_"))
 
 
+def count_numbers(files: Iterable[Path]) -> int:
+    """How many numbers safetensors hold, from their headers."""
+    from safetensors import safe_open
+
+    found = 0
+    for path in files:
+        with safe_open(path, "pt") as file:
+            found += sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
+    return found
+
+
 def hollow(model: PreTrainedModel, weights: Mapping[str, Tensor]) -> PreTrainedModel:
     """A model in fp32 like another one, with numbers that take no memory in the place of weights: NaN, all of them.
 
@@ -52,10 +64,11 @@ def hollow(model: PreTrainedModel, weights: Mapping[str, Tensor]) -> PreTrainedM
         weights: names and shapes.
     """
     seen, shapes = set[tuple[Any, ...]](), dict[str, Tensor]()
+    empty = {name for name, _ in model.named_parameters(remove_duplicate=False)}
     for name, tensor in weights.items():
         if (place := (tensor.data_ptr(), tensor.shape, tensor.stride())) not in seen:  # what is tied is tied again
             seen.add(place)
-            shapes[name] = torch.full((), torch.nan).expand(tensor.shape) if tensor.is_floating_point() else tensor
+            shapes[name] = torch.full((), torch.nan).expand(tensor.shape) if name in empty else tensor
     config: Any = model.config
     kind: Any = type(model)
     with quiet():

@@ -1,7 +1,7 @@
 """A model whose weights stay in their files: each layer is there while it computes, and no other.
 
-Its numbers are those of the same model in memory, to the last bit: each layer is widened to fp32 into memory of its own,
-and its own code runs on the batches that it would run on otherwise.
+Its numbers are those of the same model in memory, to the last bit: each layer is widened to fp32 into memory of its
+own, and its own code runs on the batches that it would run on otherwise.
 
 Shape legend: V vocabulary, D width, U different tokens of a batch.
 """
@@ -30,9 +30,7 @@ MOST = 32
 Result = TypeVar("Result")
 
 
-def streamed(
-    model: PreTrainedModel, device: str | torch.device = "cpu", layers: int | None = None
-) -> PreTrainedModel:
+def streamed(model: PreTrainedModel, device: str | torch.device = "cpu", layers: int | None = None) -> PreTrainedModel:
     """A model that computes on a device what another one would, whose weights lie in files and stay there.
 
     Args:
@@ -48,9 +46,7 @@ def streamed(
     return made
 
 
-def all_of(
-    model: nn.Module, functions: Sequence[Callable[[], Result]], tokens: int
-) -> Iterator[Result]:
+def all_of(model: Any, functions: Sequence[Callable[[], Result]], tokens: int) -> Iterator[Result]:
     """What each function returns, which computes with a model: one after the other, or in step through a streamed one.
 
     Args:
@@ -126,7 +122,7 @@ class Stream:
                 else:
                     _put(module, name, self._widened(tensor))
             for name, buffer in list(module.named_buffers(recurse=False)):
-                module._buffers[name] = buffer.float().to(self._device) if buffer.is_floating_point() else buffer.to(self._device)
+                module._buffers[name] = buffer.to(self._device)
         self._table = next(tensor for _, name, tensor in self._places.pop(self._embedding) if name == "weight")
         self._width = self._table.shape[1]
         self._embedding.padding_idx = None
