@@ -7,10 +7,8 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.available import stays_on_disk
 from orchestrator.config.base import PluginSpec
 from orchestrator.disk import file_digest
-from orchestrator.environment import Environment
 from orchestrator.records import TrainingFacts
 from orchestrator.stages._aligned import aligned_tokens
 from orchestrator.stages._kept import kept_tokens
@@ -63,13 +61,6 @@ def teacher_model(
         aligned=aligned_tokens(blocks),
         load_head=partial(load_head, folder / "model", device) if model is None else None,
     )
-
-
-def teacher_stays_on_disk(folder: Path, env: Environment, processes: int) -> bool:
-    """Whether the weights of the teacher in an artifact do while it computes in some processes on this machine."""
-    from orchestrator.models.mapped import count_numbers, weight_files
-
-    return stays_on_disk(env.teacher_weights, count_numbers(weight_files(folder / "model")), env.device, processes)
 
 
 def teacher_facts(folder: Path) -> TrainingFacts:

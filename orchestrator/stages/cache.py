@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -21,7 +21,8 @@ from orchestrator.disk import disk_errors, link_or_copy
 from orchestrator.environment import Environment, serial_map
 from orchestrator.errors import ResourceError
 from orchestrator.stages._kept import open_blocks
-from orchestrator.stages._teaching import cache_identity, teacher_facts, teacher_model, teacher_stays_on_disk
+from orchestrator.stages._memory import streaming_cost, teacher_stays_on_disk
+from orchestrator.stages._teaching import cache_identity, teacher_facts, teacher_model
 from orchestrator.stages.base import Cost, Expected, Stage
 from orchestrator.tokens.batches import BatchOrder
 from orchestrator.tokens.blocks import TokenBlocks
@@ -144,7 +145,10 @@ class CacheStage(Stage):
             blocks = TokenBlocks.open(folder, "train")
             tokens = blocks.count(self.language) * blocks.context
         tokens = tokens if self.drawn is None else round(self.drawn.share(tokens) * tokens)
-        return Cost(tokens=tokens, flops=2.0 * teacher.parameters * tokens, disk_bytes=per_token * tokens)
+        flops = 2.0 * teacher.parameters * tokens
+        parallel = flops >= PARALLEL_FLOPS or not tokens
+        memory = streaming_cost(expected, (os.cpu_count() or 1) if parallel else 1)
+        return replace(memory, tokens=tokens, flops=flops, disk_bytes=per_token * tokens)
 
     def _numbers(self, blocks: TokenBlocks) -> Sequence[int]:
         """Indices of the blocks that it is of."""

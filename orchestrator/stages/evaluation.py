@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
@@ -26,8 +26,8 @@ from orchestrator.evaluation.summary import TEACHER, LanguageLosses, summarise
 from orchestrator.records import Evaluation, Sample
 from orchestrator.routers import Router, load_router
 from orchestrator.stages._kept import expected_rows
+from orchestrator.stages._memory import streaming_cost, teacher_stays_on_disk
 from orchestrator.stages._mixing import ROUTER
-from orchestrator.stages._teaching import teacher_stays_on_disk
 from orchestrator.stages.base import Cost, Expected, Stage
 from orchestrator.stages.held_out import held_out_tokens
 from orchestrator.tokens.aligned import AlignedBlocks
@@ -109,7 +109,8 @@ class EvaluationStage(Stage):
         rows = [expected_rows(inputs, language, expected.vocab_size, expected) for language in self.languages]
         experts = sum(size(expected.expert, each) for each in rows) if expected.expert else 0
         flops = 2.0 * (size(expected.teacher, expected.teacher_rows) + experts) * tokens
-        return Cost(tokens=tokens * (1 + len(self.languages)), flops=flops)
+        memory = streaming_cost(expected, min(len(self.languages), os.cpu_count() or 1))
+        return replace(memory, tokens=tokens * (1 + len(self.languages)), flops=flops)
 
     def _stays_on_disk(self, teacher: Path, env: Environment) -> bool:
         """Whether the teacher's weights do: several processes would have them at a time, on a CPU."""
