@@ -49,7 +49,7 @@ class Teacher:
     precisions: tuple[Literal["fp32", "bf16"], ...] = ("fp32",)
 
     def rows(self) -> Iterator[Row]:
-        """For each precision: speed, with weights in memory and on disk; then the error of logits, from states in bf16 and fp32."""
+        """For each precision: speed, with weights in memory and on disk; then errors of logits, by kept states."""
         with tempfile.TemporaryDirectory() as folder:
             teacher = gpt2(self.layers, self.width, self.heads)
             inputs = write_teacher(Path(folder), teacher, self.vocab, self.context, self.blocks)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from orchestrator.stages.base import Expected
 from orchestrator.stages.cache import CacheStage
 from orchestrator.stages.expert import ExpertStage
 from orchestrator.stages.teacher import TeacherStage
+from tests.unit.models.families import build
 from tests.unit.models.own_tokenizers import write
 from tests.unit.stages.test_own_tokenizer import packed, taken
 
@@ -137,3 +140,69 @@ def test_plans(inputs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.Monk
 
         with pytest.raises(ModelError, match=said):
             _check_teacher(ExpertsConfig.model_validate({"model": model, **changes}), tight)
+
+
+WRITER = """
+import json, re, resource, sys, threading, time
+from pathlib import Path
+from orchestrator.config.base import PluginSpec
+from orchestrator.environment import Environment
+from orchestrator.stages.cache import CacheStage
+from orchestrator.config.recipe import TeacherConfig
+from orchestrator.stages.teacher import TeacherStage
+import torch, transformers, orchestrator.models, orchestrator.teacher, orchestrator.training.publish
+
+inputs = {name: Path(folder) for name, folder in json.loads(sys.argv[1]).items()}
+out, place, source = Path(sys.argv[2]), sys.argv[3], sys.argv[4]
+peaks = {}
+
+def own(kind):
+    return int(re.search(kind + r":\\s+(\\d+)", Path("/proc/self/status").read_text()).group(1)) * 1024
+
+def peak_of(name, run):
+    Path("/proc/self/clear_refs").write_text("5")
+    most, over = [0], threading.Event()
+    def watch():
+        while not over.wait(0.002):
+            most[0] = max(most[0], own("RssAnon"))
+    before, thread = own("RssAnon"), threading.Thread(target=watch)
+    thread.start(); run(); over.set(); thread.join()
+    peaks[name] = {"anonymous": most[0] - before, "resident": own("VmHWM"), "before": before}
+
+env = Environment(work=out / "work", teacher_weights=place)
+for name in ("taken", "cache"):
+    (out / name).mkdir(parents=True)
+if source:
+    teacher = TeacherStage(teacher=TeacherConfig(model=PluginSpec(type="pretrained", name=source), train=False), seed=0)
+    peak_of("taken", lambda: teacher.run(inputs, out / "taken", env))
+stage = CacheStage(language="es", teacher=PluginSpec(type="hidden_cache"), precision="fp32", seed=3)
+peak_of("cache", lambda: stage.run(inputs, out / "cache", env))
+print(json.dumps(peaks))
+"""
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peaks are Linux's")
+def test_a_teacher_larger_than_what_is_held(tmp_path: Path) -> None:
+    sizes = {"hidden_size": 1024, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 8}
+    folder = write("llama3", tmp_path / "teacher")
+    rows = len(load_model(folder).get_input_embeddings().weight)
+    large = build("llama", vocab_size=rows, num_key_value_heads=8, **sizes)
+    large.to(torch.bfloat16).save_pretrained(folder, max_shard_size="100MB")
+    (folder / "model.safetensors").unlink()
+    taken(folder, tmp_path / "tokenizer")
+    found = packed(tmp_path / "tokenizer", tmp_path) | {"teacher": tmp_path / "disk/taken"}
+    peaks: dict[str, Any] = {}
+    for place, source in (("disk", str(folder)), ("memory", "")):
+        places = json.dumps({name: str(each) for name, each in found.items()})
+        command = [sys.executable, "-c", WRITER, places, str(tmp_path / place), place, source]
+        said = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert said.returncode == 0, said.stderr
+        peaks[place] = json.loads(said.stdout.splitlines()[-1])
+    whole = 4 * 12 * (4 * 1024 * 1024 + 3 * 1024 * 3072)  # bytes of the layers in fp32
+    assert whole > 600e6
+    assert peaks["memory"]["cache"]["anonymous"] > 0.9 * whole
+    assert peaks["disk"]["cache"]["anonymous"] < 0.4 * whole
+    assert peaks["disk"]["taken"]["anonymous"] < 0.5 * whole  # with what is imported for it
+    assert peaks["disk"]["cache"]["resident"] < peaks["memory"]["cache"]["resident"] - 0.4 * whole
+    assert files(tmp_path / "disk/cache") == files(tmp_path / "memory/cache")
