@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -115,7 +116,8 @@ class CacheStage(Stage):
         needed = sum(shard.bytes for shard in shards if not shard.path.exists())
         _check_space(env.work, needed)
         run = env.map if parallel else serial_map
-        for done, shard in enumerate(run(_write, shards), 1):
+        written = chain.from_iterable(run(_write, _together(shards, streamed, processes)))
+        for done, shard in enumerate(written, 1):
             env.log({"step": done, "steps": len(shards), "bytes": shard.bytes})
             if env.keep:
                 env.keep(shard.path)
@@ -201,33 +203,50 @@ class _Shard:
     device: str
     streamed: bool
 
+    def batches(self, context: int) -> list[NDArray[np.int64]]:
+        """Numbers of the blocks that the teacher reads at once."""
+        size = max(1, BATCH_TOKENS[self.device] // context)
+        return [np.array(self.numbers[first : first + size]) for first in range(0, len(self.numbers), size)]
 
-def _write(shard: _Shard) -> _Shard:
-    """Write a shard that is not there yet, whole."""
+
+def _together(shards: Sequence[_Shard], streamed: bool, processes: int) -> list[Sequence[_Shard]]:
+    """Shards that are written at a time: where layers are read from disk, as many as a layer is read for at once."""
+    if not streamed:
+        return [[shard] for shard in shards]
+    from orchestrator.models.streamed import MOST
+
+    passes = len(shards[0].batches(TokenBlocks.open(shards[0].inputs["blocks"], "train").context))
+    count = max(1, min(MOST // passes, -(-len(shards) // processes)))
+    return [shards[first : first + count] for first in range(0, len(shards), count)]
+
+
+def _write(shards: Sequence[_Shard]) -> Sequence[_Shard]:
+    """Write those shards that are not there yet, each whole."""
     import torch
 
     from orchestrator.teacher import Shard, write_shard
 
-    if Shard(shard.path).whole(len(shard.numbers)):
-        return shard
-    batches = list(_record(shard))
-    write_shard(shard.path, {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]})
-    return shard
+    missing = [shard for shard in shards if not Shard(shard.path).whole(len(shard.numbers))]
+    if missing:
+        recorded, context = _record(missing), TokenBlocks.open(missing[0].inputs["blocks"], "train").context
+        with kept_memory():
+            for shard in missing:
+                batches = list(islice(recorded, len(shard.batches(context))))
+                write_shard(shard.path, {name: torch.cat([each[name] for each in batches]) for name in batches[0]})
+    return shards
 
 
-def _record(shard: _Shard) -> Iterator[dict[str, Tensor]]:
-    """What the source keeps of each batch of the shard's blocks, on the CPU."""
+def _record(shards: Sequence[_Shard]) -> Iterator[dict[str, Tensor]]:
+    """What the source keeps of each batch of the shards' blocks, on the CPU."""
     from orchestrator.models.streamed import all_of
 
-    stage = shard.stage
-    blocks = open_blocks(shard.inputs, "train", stage.language)
-    key = (shard.digest, shard.device, stage.language, tuple(shard.inputs.items()), stage.precision, shard.streamed)
+    first, stage = shards[0], shards[0].stage
+    blocks = open_blocks(first.inputs, "train", stage.language)
+    key = (first.digest, first.device, stage.language, tuple(first.inputs.items()), stage.precision, first.streamed)
     teacher, model = _teacher(*key)
-    size = max(1, BATCH_TOKENS[shard.device] // blocks.context)
-    batches = [np.array(shard.numbers[first : first + size]) for first in range(0, len(shard.numbers), size)]
-    with kept_memory():
-        functions = [partial(_said, stage, teacher, blocks, shard.device, each) for each in batches]
-        yield from all_of(model, functions, size * blocks.context)
+    batches = [numbers for shard in shards for numbers in shard.batches(blocks.context)]
+    functions = [partial(_said, stage, teacher, blocks, first.device, each) for each in batches]
+    return all_of(model, functions, max(BATCH_TOKENS[first.device], blocks.context))
 
 
 def _said(

@@ -20,6 +20,7 @@ from orchestrator.config.recipe import ExpertsConfig, TeacherConfig
 from orchestrator.environment import Environment
 from orchestrator.errors import ModelError
 from orchestrator.models import load_model
+from orchestrator.models.streamed import Stream
 from orchestrator.processes import ProcessMap
 from orchestrator.stages import cache
 from orchestrator.stages.base import Expected
@@ -206,3 +207,14 @@ def test_a_teacher_larger_than_what_is_held(tmp_path: Path) -> None:
     assert peaks["disk"]["taken"]["anonymous"] < 0.5 * whole  # with what is imported for it
     assert peaks["disk"]["cache"]["resident"] < peaks["memory"]["cache"]["resident"] - 0.4 * whole
     assert files(tmp_path / "disk/cache") == files(tmp_path / "memory/cache")
+
+
+def test_layers_are_read_once_for_all_shards_of_a_small_cache(
+    inputs: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[torch.nn.Module] = []
+    there = Stream._there
+    monkeypatch.setattr(Stream, "_there", lambda self, layer: read.append(layer) or there(self, layer))
+    made = write_cache(stage(), inputs, "disk")
+    assert len([name for name in made if name.startswith("shard")]) == cache.SHARDS
+    assert len(read) == len(set(read)) == 2
