@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +27,8 @@ from orchestrator.training.device import autocast
 
 GOALS = {"bf16": 1e-3, "fp32": 1e-5}
 """Largest error of a logit, by the type that hidden states are kept in, beside the largest logit."""
+PLACES = {"memory": "", "disk": " with weights on disk"}
+"""Where the teacher's weights lie, as cases call it."""
 
 
 @dataclass(frozen=True)
@@ -46,21 +49,21 @@ class Teacher:
     precisions: tuple[Literal["fp32", "bf16"], ...] = ("fp32",)
 
     def rows(self) -> Iterator[Row]:
-        """For each precision: speed; then the error of logits, from states in bf16 and fp32."""
+        """For each precision: speed, with weights in memory and on disk; then errors of logits, by kept states."""
         with tempfile.TemporaryDirectory() as folder:
             teacher = gpt2(self.layers, self.width, self.heads)
             inputs = write_teacher(Path(folder), teacher, self.vocab, self.context, self.blocks)
             model, tokens = load_model(inputs["teacher"] / "model"), self.blocks * self.context
             ids = _ids(inputs)
-            for precision in self.precisions:
-                ours = partial(self._write, inputs, Path(folder), PluginSpec(type="hidden_cache"), precision)
+            for precision, place in product(self.precisions, PLACES):
+                ours = partial(self._write, inputs, Path(folder), PluginSpec(type="hidden_cache"), precision, place)
                 actions: dict[str, Callable[[], object]] = {
                     "ours": ours,
                     "plain": partial(self._forward, model, ids, precision),
                 }
                 seconds = in_turn(actions, self.repeats)
                 speeds = [[tokens / each for each in seconds[name]] for name in ("ours", "plain")]
-                case = f"writing a cache, beside the plain forward pass, {precision}"
+                case = f"writing a cache{PLACES[place]}, beside the plain forward pass, {precision}"
                 yield compare(case, "speed", "tokens/s", *speeds)
             with torch.no_grad():
                 exact = model(input_ids=ids[:1], use_cache=False).logits[0]
@@ -70,11 +73,13 @@ class Teacher:
                 error = (head(model).unchanging.logits(kept.float()) - exact).abs().max() / exact.abs().max()
                 yield single(f"logits of {states} states, beside the goal", "largest error", "", float(error), goal)
 
-    def _write(self, inputs: Mapping[str, Path], folder: Path, source: PluginSpec, precision: Any) -> Path:
-        """Write the whole cache into a new folder."""
+    def _write(
+        self, inputs: Mapping[str, Path], folder: Path, source: PluginSpec, precision: Any, place: str = "memory"
+    ) -> Path:
+        """Write the whole cache into a new folder, with the teacher's weights in memory or on disk."""
         stage = CacheStage(language=LANGUAGE, teacher=source, precision=precision, seed=0)
         out = Path(tempfile.mkdtemp(dir=folder))
-        stage.run(inputs, out, Environment(work=out.with_suffix(".work")))
+        stage.run(inputs, out, Environment(work=out.with_suffix(".work"), teacher_weights=place))
         return out
 
     def _forward(self, model: Any, ids: torch.Tensor, precision: Any) -> None:

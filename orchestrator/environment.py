@@ -48,6 +48,8 @@ class Environment:
         rank, world_size: place among the training workers of a distributed stage.
         tell: is given each row of metrics too, as a line.
         keep: is told of each checkpoint, a folder, and of each part of other work that a later attempt can use, a file.
+        teacher_weights: where a teacher's weights lie while it computes, as the recipe has it; see
+            :func:`orchestrator.available.stays_on_disk`.
         is_leaving: whether a worker's node is about to be taken away; None: nobody would know. All workers ask, equally
             often, and hear the same.
         micro_batch: most blocks that a training worker computes at once; None: whole micro-batches.
@@ -61,6 +63,7 @@ class Environment:
     rank: int = 0
     world_size: int = 1
     micro_batch: int | None = None
+    teacher_weights: str = "auto"
     tell: Callable[[str], None] | None = None
     keep: Callable[[Path], None] | None = None
     is_leaving: Callable[[], bool] | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from orchestrator.api.extras import needs_cluster
@@ -87,7 +87,7 @@ class RunPlan:
 
     @property
     def outlook(self) -> tuple[str, ...]:
-        """Sentences on the time of all steps; none where nothing has to run."""
+        """Sentences on the time of all steps, and on where a large teacher lies; none where nothing has to run."""
         if not self.missing:
             return ()
         at_once = f"{self.slots} trainings at a time" if self.slots > 1 else "one training at a time"
@@ -95,7 +95,8 @@ class RunPlan:
         said = f"expected in all: about {duration(self.seconds)}, {at_once} on the {self.device} of {where}"
         if self.taken >= _MUCH:
             said += f", whose other work takes {self.taken:.1f} cores now"
-        return (said, f"times of trainings: {self.grounds}") if self.grounds else (said,)
+        notes = dict.fromkeys(step.cost.note for step in self.missing if step.cost.note)
+        return (said, *([f"times of trainings: {self.grounds}"] if self.grounds else []), *notes)
 
     def __str__(self) -> str:
         rows = [("stage", "state", "time")]
@@ -153,6 +154,8 @@ def planned_run(recipe: Recipe, plan: Plan, local: bool, cluster: Cluster | None
     seconds, begins, grounds, total, taken = dict[str, float](), dict[str, float](), "", 0.0, 0.0
     if plan.missing:
         plan = expecting(plan, recipe)
+        if cluster is not None:
+            plan = replace(plan, expected=replace(plan.expected, memory=None))
         costs = {planned.name: plan.cost(planned) for planned in plan.missing}
         here = os.cpu_count() or 1
         free = None if cluster or each.device != "cpu" else free_cores(here)

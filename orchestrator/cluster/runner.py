@@ -232,6 +232,7 @@ class RayRunner:
             map=RayMap(allocation.cpus, step.name, data_task()),
             device=allocation.device,
             threads=threads,
+            teacher_weights=self._resources.teacher_weights,
         )
         task = run_stage.options(
             name=step.name,

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from orchestrator.available import WeightsPlace
 from orchestrator.config.base import PluginSpec, Section, build, plugin_of
 from orchestrator.config.corpus import CodeFilter as CodeFilter
 from orchestrator.config.corpus import CorpusConfig as CorpusConfig
@@ -156,6 +157,9 @@ class ResourcesConfig(Section):
     """Most blocks that a training worker computes at once: a micro-batch of more is computed in pieces. The same steps,
     with less memory, but for other random numbers of dropout and a balance of MoE layers over fewer tokens. null: whole
     micro-batches, and after a want of memory half as many."""
+    teacher_weights: WeightsPlace = "auto"
+    """Where the weights of a teacher lie that a cache and the evaluation compute with: in `memory`, or on `disk`, from
+    where one layer is read at a time. auto: in memory, if it is large enough."""
     threads: int | None = Field(None, ge=1)
     """Compute threads of a training worker; null: the CPUs divided by the workers at work."""
     strategy: plugin_of("training.strategies") | Literal["auto"] = "auto"  # type: ignore[valid-type]

@@ -5,6 +5,7 @@ A token of the teacher's counts to the block whose targets it ends in, so all te
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from orchestrator.evaluation.perplexity import check_finite, token_losses
+from orchestrator.models.streamed import all_of
 from orchestrator.tokens.aligned import AlignedBlocks
 
 if TYPE_CHECKING:
@@ -34,8 +36,9 @@ def aligned_losses(
     Raises:
         ModelError: a loss is not finite.
     """
-    row, split, losses = blocks.languages.index(language), blocks.aligned(language), np.empty(count)
-    for start in range(0, count, batch):
+    row, split = blocks.languages.index(language), blocks.aligned(language)
+
+    def measured(start: int) -> NDArray[np.float64]:
         numbers = np.arange(start, min(start + batch, count))
         ids_BW = torch.from_numpy(blocks.windows(np.stack([np.full_like(numbers, row), numbers], axis=1)).ids)
         begin, first, end = (torch.from_numpy(split.windows[numbers, place])[:, None] for place in range(3))
@@ -43,6 +46,9 @@ def aligned_losses(
         counted_BW = (at_BW >= first - begin) & (at_BW < end - begin)
         with torch.inference_mode():
             nats_BW = token_losses(model, ids_BW.to(model.device)).cpu().double()
-        losses[numbers] = nats_BW.masked_fill(~counted_BW, 0).sum(1).numpy()
+        return np.asarray(nats_BW.masked_fill(~counted_BW, 0).sum(1))
+
+    starts = [partial(measured, start) for start in range(0, count, batch)]
+    losses = np.concatenate([np.empty(0), *all_of(model, starts, batch * blocks.context)])
     check_finite(losses, language)
     return losses

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from orchestrator.models import head, hidden_states
+from orchestrator.models.streamed import all_of
 from orchestrator.tokens.special import SpecialTokens, special_tokens
 from orchestrator.tokens.tokenizer import decode, encode, load_tokenizer
 
@@ -48,13 +50,17 @@ class Writer:
         """
         tokenizer = load_tokenizer(self.tokenizer)
         special = special_tokens(self.tokenizer, tokenizer)
-        written = []
-        for number, ids in enumerate(encode(tokenizer, prompts)):
+        encoded = list(enumerate(encode(tokenizer, prompts)))
+
+        def written(number: int, ids: Sequence[int]) -> str:
             draws = np.random.default_rng([*seed, number]).random(min(NEW_TOKENS, self.context // 2))
             prompt = [*special.begin, *map(int, ids)][len(draws) - self.context :]
             whole = decode(tokenizer, [*prompt, *self._tokens(prompt, draws, special)])
-            written.append(whole[len(decode(tokenizer, prompt)) :].rstrip(_UNFINISHED))
-        return written
+            return whole[len(decode(tokenizer, prompt)) :].rstrip(_UNFINISHED)
+
+        return list(
+            all_of(self.model, [partial(written, number, list(map(int, ids))) for number, ids in encoded], self.context)
+        )
 
     def _tokens(self, prompt: Sequence[int], draws: np.ndarray, special: SpecialTokens) -> list[int]:
         made = list[int]()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch.nn.functional import cross_entropy
 from orchestrator.errors import ModelError
 from orchestrator.heads import Head
 from orchestrator.models import head, hidden_states
+from orchestrator.models.streamed import all_of
 from orchestrator.products import linear
 from orchestrator.tokens.blocks import TokenBlocks
 
@@ -53,13 +55,17 @@ def block_losses(
         ModelError: the model does not fit the blocks, or a loss is not finite.
     """
     check_fit(model, blocks)
-    row, losses = blocks.languages.index(language), np.empty(count)
-    for start in range(0, count, batch):
+    row = blocks.languages.index(language)
+
+    def measured(start: int) -> NDArray[np.float64]:
         stop = min(start + batch, count)
         rows = np.stack([np.full(stop - start, row), np.arange(start, stop)], axis=1)
         tokens = torch.from_numpy(blocks.gather(rows)).to(model.device)
         with torch.inference_mode(), torch.autocast(model.device.type, torch.bfloat16, enabled=precision == "bf16"):
-            losses[start:stop] = token_losses(model, tokens).sum(dim=1, dtype=torch.float64).cpu().numpy()
+            return np.asarray(token_losses(model, tokens).sum(dim=1, dtype=torch.float64).cpu())
+
+    starts = [partial(measured, start) for start in range(0, count, batch)]
+    losses = np.concatenate([np.empty(0), *all_of(model, starts, batch * blocks.context)])
     check_finite(losses, language)
     return losses
 

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from orchestrator.config.base import PluginSpec, build
-from orchestrator.models.heads import Decoder, find_head
+from orchestrator.models.heads import FIELD, Decoder, find_head
+from orchestrator.models.streamed import streamed
 from orchestrator.models.zoo._base import attention
 
 if TYPE_CHECKING:
@@ -43,6 +44,30 @@ def build_model(
     if not architecture.plain_head:
         find_head(model)
     return model.to(device)
+
+
+def take_model(spec: PluginSpec, vocab_size: int, context: int) -> PreTrainedModel:
+    """A pretrained model as it is, with weights that stay in their files where these can be used as they lie.
+
+    What follows its head is measured with its first layer alone: no more of it needs to be in memory.
+
+    Args:
+        spec: architecture, as a recipe names it.
+        vocab_size: rows of the embedding and of the head.
+        context: longest sequence in tokens.
+
+    Raises:
+        ModelError, ResourceError: see :func:`build_model`.
+    """
+    architecture: Any = resolve(spec)
+    if not getattr(architecture, "is_plain", False):
+        return build_model(architecture, vocab_size, context, seed=0)
+    model: PreTrainedModel = architecture.mapped(vocab_size, context).requires_grad_(False).eval()
+    probed = streamed(model, layers=1)
+    find_head(probed)
+    if hasattr(probed.config, FIELD):
+        setattr(model.config, FIELD, getattr(probed.config, FIELD))
+    return model
 
 
 def hidden_states(model: nn.Module | Decoder, ids_BT: Tensor) -> Tensor:

@@ -13,9 +13,11 @@ from orchestrator.artifacts import digest
 from orchestrator.config.base import PluginSpec, build
 from orchestrator.config.identity import identity
 from orchestrator.disk import known_digest
+from orchestrator.errors import ModelError
 from orchestrator.machine import recall, remember
 from orchestrator.models.build import build_model
 from orchestrator.models.heads import head
+from orchestrator.models.layers import layers_of
 
 NAME = "counts"
 """Under which :mod:`orchestrator.machine` keeps the counts."""
@@ -31,11 +33,13 @@ class Counts:
         parameters: all, tied ones once.
         head: of the head alone.
         width: of hidden states.
+        layer: parameters of the largest layer; 0: not known.
     """
 
     parameters: int
     head: int
     width: int
+    layer: int = 0
 
 
 def counts(spec: PluginSpec, vocab_size: int, context: int) -> Counts:
@@ -67,7 +71,11 @@ def parameter_count(spec: PluginSpec, vocab_size: int, context: int) -> int:
 def _counted(spec: PluginSpec, vocab_size: int, context: int) -> Counts:
     model = build_model(spec, vocab_size, context, 0, "meta")
     weight = head(model).weight
-    return Counts(sum(p.numel() for p in model.parameters()), weight.numel(), weight.shape[1])
+    try:
+        layer = max((sum(p.numel() for p in layer.parameters()) for layer in layers_of(model)), default=0)
+    except ModelError:  # it has no list of them
+        layer = 0
+    return Counts(sum(p.numel() for p in model.parameters()), weight.numel(), weight.shape[1], layer)
 
 
 def key_of(spec: PluginSpec, vocab_size: int, context: int) -> str:

@@ -50,7 +50,7 @@ def head(model: nn.Module | Decoder) -> Head:
     The weight is the embedding itself where they are tied.
     """
     module: Any = model
-    layer = module.get_output_embeddings()
+    layer = _layer(module)
     found = getattr(module.config, FIELD, None) or {}
     return Head(layer.weight, getattr(layer, "bias", None), found.get("scale", 1.0), found.get("cap"))
 
@@ -66,7 +66,7 @@ def find_head(model: PreTrainedModel) -> Head:
             states: a projection in between, or a model that makes none.
     """
     name = type(model).__name__
-    layer: Any = model.get_output_embeddings()
+    layer = _layer(model)
     if layer is None or not hasattr(layer, "weight"):
         raise ModelError(f"{name} has no output head", "models.zoo", _FAMILIES)
     weight, bias, *_ = Head(layer.weight, getattr(layer, "bias", None)).unchanging
@@ -86,6 +86,13 @@ def find_head(model: PreTrainedModel) -> Head:
     elif hasattr(model.config, FIELD):
         delattr(model.config, FIELD)
     return head(model)
+
+
+def _layer(model: Any) -> Any:
+    """The head itself, with its weights also where others of the model stay in their files."""
+    if (stream := getattr(model, "stream", None)) is not None:
+        stream.hold_head()
+    return model.get_output_embeddings()
 
 
 class _Probe:

@@ -16,6 +16,7 @@ from orchestrator.machine import recall, remember
 from orchestrator.models import narrowing
 from orchestrator.models.build import build_model
 from orchestrator.models.counting import MOST, key_of
+from orchestrator.models.layers import layers_name, layers_of
 from orchestrator.models.narrowing import check_narrower, narrow
 
 
@@ -63,7 +64,7 @@ def check_beginning(student: PluginSpec, teacher: PluginSpec, vocab_size: int, c
 
 def _pairs(student: nn.Module, teacher: nn.Module) -> Mapping[nn.Module, nn.Module]:
     """The student's layers, each with the teacher's that it begins as."""
-    sources, targets = _layers(teacher), _layers(student)
+    sources, targets = layers_of(teacher), layers_of(student)
     if len(targets) > len(sources):
         what = f"the student has {len(targets)} layers, its teacher only {len(sources)}"
         raise ModelError(what, where=_WHERE, fix="give it no more, or set experts.initialise: random")
@@ -74,9 +75,7 @@ def _pairs(student: nn.Module, teacher: nn.Module) -> Mapping[nn.Module, nn.Modu
 
 
 def _copy(student: nn.Module, teacher: nn.Module, layers: Mapping[nn.Module, nn.Module]) -> None:
-    weights = {
-        name: value for name, value in teacher.state_dict().items() if not name.startswith(_layers_name(teacher))
-    }
+    weights = {name: value for name, value in teacher.state_dict().items() if not name.startswith(layers_name(teacher))}
     try:
         student.load_state_dict(weights, strict=False)
         for layer, source in layers.items():
@@ -99,17 +98,3 @@ _WHERE = "experts.initialise: teacher"
 _NAME = "beginnings"
 """Under which :mod:`orchestrator.machine` keeps what fits: importing what builds models takes seconds."""
 _RULES = (Path(__file__), Path(str(narrowing.__file__)))
-
-
-def _layers_name(model: nn.Module) -> str:
-    """Dotted name of the list of transformer blocks: the list of modules that holds the most parameters."""
-    lists = {name: module for name, module in model.named_modules() if isinstance(module, nn.ModuleList)}
-    if not lists:
-        raise ModelError(f"{type(model).__name__} has no list of layers", where=_WHERE)
-    sizes = {name: sum(p.numel() for p in modules.parameters()) for name, modules in lists.items()}
-    name: str = min(sizes, key=lambda name: (-sizes[name], len(name)))
-    return name
-
-
-def _layers(model: nn.Module) -> Any:
-    return model.get_submodule(_layers_name(model))

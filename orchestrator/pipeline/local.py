@@ -55,6 +55,7 @@ class LocalRunner:
                 threads=share.threads,
                 strategy=share.strategy,
                 micro_batch=share.micro_batch,
+                teacher_weights=self._resources.teacher_weights,
                 is_stopped=lambda: step.name in self._stopped,
             )
             with PeakMemory() as memory:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.artifacts import Artifact, Store
+from orchestrator.available import memory_bytes
 from orchestrator.config.recipe import Recipe
 from orchestrator.errors import RecipeError
 from orchestrator.pipeline.graph import Step, code_of, fingerprints, steps_of
@@ -221,6 +222,9 @@ def expected_of(recipe: Recipe) -> Expected:
         cuts_vocabulary=recipe.experts.vocabulary is not None,
         teacher_tokenizer=theirs[0],
         teacher_vocab_size=theirs[1],
+        teacher_weights=recipe.resources.teacher_weights,
+        device=recipe.resources.device,
+        memory=None if os.environ.get("RAY_ADDRESS") else memory_bytes(),
     )
 
 

@@ -25,18 +25,22 @@ if TYPE_CHECKING:
 
 
 def teacher_model(
-    folder: Path, device: str | torch.device, blocks: TokenBlocks, caches: Mapping[int, Cache] | None = None
+    folder: Path,
+    device: str | torch.device,
+    blocks: TokenBlocks,
+    caches: Mapping[int, Cache] | None = None,
+    model: nn.Module | None = None,
 ) -> TeacherModel:
-    """The teacher in the artifact `folder`, not loaded yet, for students of the tokens of `blocks`."""
+    """The teacher in the artifact `folder`, for students of the tokens of `blocks`: `model`, or loaded later."""
     import torch
 
-    from orchestrator.models import head, hidden_states, load_model
+    from orchestrator.models import head, hidden_states, load_head, load_model
     from orchestrator.models.quick import narrow, quicken, run_ahead
     from orchestrator.teacher import TeacherModel
 
     @cache  # each way through all modules is taken once, not in each batch
     def prepare(model: nn.Module, context: int, device: str, low: torch.dtype | None) -> None:
-        if low is not None:
+        if low is not None and getattr(model, "stream", None) is None:
             narrow(model, low)
         if device == "cpu":
             quicken(model, context, bf16=low is not None)
@@ -49,8 +53,16 @@ def teacher_model(
         prepare(model, ids_BT.shape[1], device, low)
         return hidden_states(model, ids_BT)
 
-    load, kept = partial(load_model, folder / "model", device), kept_tokens(blocks)
-    return TeacherModel(load, states, head, blocks.vocab_size, caches or {}, kept, aligned_tokens(blocks))
+    return TeacherModel(
+        load=partial(load_model, folder / "model", device) if model is None else lambda: model,
+        hidden_states=states,
+        head=head,
+        vocab_size=blocks.vocab_size,
+        caches=caches or {},
+        kept=kept_tokens(blocks),
+        aligned=aligned_tokens(blocks),
+        load_head=partial(load_head, folder / "model", device) if model is None else None,
+    )
 
 
 def teacher_facts(folder: Path) -> TrainingFacts:

@@ -25,6 +25,7 @@ class Cost:
         disk_bytes: of a large result.
         training: the run, where the stage is one, on `tokens` tokens.
         seconds: about, on one core, of a stage that works long without a model.
+        note: a sentence that the plan says.
     """
 
     parameters: int = 0
@@ -34,6 +35,7 @@ class Cost:
     disk_bytes: int = 0
     training: TrainingConfig | None = None
     seconds: float = 0.0
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,8 @@ class Expected:
         tokenizer: folder of a given one, or of the teacher's; None: it is trained.
         cuts_vocabulary: experts have some of the tokens.
         teacher_tokenizer, teacher_vocab_size: of a teacher whose tokens are not those of the blocks; None: they are.
+        teacher_weights, device: where the recipe wants the teacher's weights, and what computed.
+        memory: of the machine that steps run on, in bytes; None: they run on others.
     """
 
     vocab_size: int
@@ -62,6 +66,9 @@ class Expected:
     cuts_vocabulary: bool = False
     teacher_tokenizer: Path | None = None
     teacher_vocab_size: int | None = None
+    teacher_weights: str = "auto"
+    device: str = "auto"
+    memory: int | None = None
 
     @property
     def teacher_rows(self) -> int:

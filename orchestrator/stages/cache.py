@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from orchestrator.allocator import kept_memory
 from orchestrator.artifacts import write_json
@@ -19,13 +22,14 @@ from orchestrator.disk import disk_errors, link_or_copy
 from orchestrator.environment import Environment, serial_map
 from orchestrator.errors import ResourceError
 from orchestrator.stages._kept import open_blocks
+from orchestrator.stages._memory import streaming_cost, teacher_stays_on_disk
 from orchestrator.stages._teaching import cache_identity, teacher_facts, teacher_model
 from orchestrator.stages.base import Cost, Expected, Stage
 from orchestrator.tokens.batches import BatchOrder
 from orchestrator.tokens.blocks import TokenBlocks
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from orchestrator.teacher import Teacher
 
@@ -103,13 +107,17 @@ class CacheStage(Stage):
 
         blocks = open_blocks(inputs, "train", self.language)
         numbers = self._numbers(blocks)
-        shards = self._shards(inputs, blocks, numbers, env)
+        parameters = int(teacher_facts(inputs["teacher"])["parameters"])
+        flops = 2.0 * parameters * len(numbers) * blocks.context
+        parallel = env.device == "cpu" and flops >= PARALLEL_FLOPS  # a GPU is this process's
+        processes = (os.cpu_count() or 1) if parallel else 1
+        streamed = teacher_stays_on_disk(inputs["teacher"], env, processes)
+        shards = self._shards(inputs, blocks, numbers, env.device, env.work, streamed)
         needed = sum(shard.bytes for shard in shards if not shard.path.exists())
         _check_space(env.work, needed)
-        tokens = len(numbers) * blocks.context
-        flops = 2.0 * int(teacher_facts(inputs["teacher"])["parameters"]) * tokens
-        run = env.map if env.device == "cpu" and flops >= PARALLEL_FLOPS else serial_map  # a GPU is this process's
-        for done, shard in enumerate(run(_write, shards), 1):
+        run = env.map if parallel else serial_map
+        written = chain.from_iterable(run(_write, _together(shards, streamed, processes)))
+        for done, shard in enumerate(written, 1):
             env.log({"step": done, "steps": len(shards), "bytes": shard.bytes})
             if env.keep:
                 env.keep(shard.path)
@@ -139,7 +147,10 @@ class CacheStage(Stage):
             blocks = TokenBlocks.open(folder, "train")
             tokens = blocks.count(self.language) * blocks.context
         tokens = tokens if self.drawn is None else round(self.drawn.share(tokens) * tokens)
-        return Cost(tokens=tokens, flops=2.0 * teacher.parameters * tokens, disk_bytes=per_token * tokens)
+        flops = 2.0 * teacher.parameters * tokens
+        parallel = flops >= PARALLEL_FLOPS or not tokens
+        memory = streaming_cost(expected, (os.cpu_count() or 1) if parallel else 1)
+        return replace(memory, tokens=tokens, flops=flops, disk_bytes=per_token * tokens)
 
     def _numbers(self, blocks: TokenBlocks) -> Sequence[int]:
         """Indices of the blocks that it is of."""
@@ -148,7 +159,13 @@ class CacheStage(Stage):
         return self.drawn.blocks(blocks, self.language)
 
     def _shards(
-        self, inputs: Mapping[str, Path], blocks: TokenBlocks, numbers: Sequence[int], env: Environment
+        self,
+        inputs: Mapping[str, Path],
+        blocks: TokenBlocks,
+        numbers: Sequence[int],
+        device: str,
+        work: Path,
+        streamed: bool,
     ) -> list[_Shard]:
         """The parts of the work: the same however many workers there are."""
         from orchestrator.models import hidden_width
@@ -160,13 +177,14 @@ class CacheStage(Stage):
         size = max(1, min(SHARD_BYTES // per_block, -(-count // SHARDS)))
         return [
             _Shard(
-                path=env.work / "shards" / shard_name(number),
+                path=work / "shards" / shard_name(number),
                 numbers=numbers[first : first + size],
                 bytes=per_block * min(size, count - first),
                 stage=self,
                 digest=str(teacher_facts(inputs["teacher"])["weights_sha256"]),
                 inputs=inputs,
-                device=env.device,
+                device=device,
+                streamed=streamed,
             )
             for number, first in enumerate(range(0, count, size))
         ]
@@ -183,50 +201,90 @@ class _Shard:
     digest: str
     inputs: Mapping[str, Path]
     device: str
+    streamed: bool
+
+    def batches(self, context: int) -> list[NDArray[np.int64]]:
+        """Numbers of the blocks that the teacher reads at once."""
+        size = max(1, BATCH_TOKENS[self.device] // context)
+        return [np.array(self.numbers[first : first + size]) for first in range(0, len(self.numbers), size)]
 
 
-def _write(shard: _Shard) -> _Shard:
-    """Write a shard that is not there yet, whole."""
+def _together(shards: Sequence[_Shard], streamed: bool, processes: int) -> list[Sequence[_Shard]]:
+    """Shards that are written at a time: where layers are read from disk, as many as a layer is read for at once."""
+    if not streamed:
+        return [[shard] for shard in shards]
+    from orchestrator.models.streamed import MOST
+
+    passes = len(shards[0].batches(TokenBlocks.open(shards[0].inputs["blocks"], "train").context))
+    count = max(1, min(MOST // passes, -(-len(shards) // processes)))
+    return [shards[first : first + count] for first in range(0, len(shards), count)]
+
+
+def _write(shards: Sequence[_Shard]) -> Sequence[_Shard]:
+    """Write those shards that are not there yet, each whole."""
     import torch
 
     from orchestrator.teacher import Shard, write_shard
 
-    if Shard(shard.path).whole(len(shard.numbers)):
-        return shard
-    batches = list(_record(shard))
-    write_shard(shard.path, {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]})
-    return shard
+    missing = [shard for shard in shards if not Shard(shard.path).whole(len(shard.numbers))]
+    if missing:
+        recorded, context = _record(missing), TokenBlocks.open(missing[0].inputs["blocks"], "train").context
+        with kept_memory():
+            for shard in missing:
+                batches = list(islice(recorded, len(shard.batches(context))))
+                write_shard(shard.path, {name: torch.cat([each[name] for each in batches]) for name in batches[0]})
+    return shards
 
 
-def _record(shard: _Shard) -> Iterator[dict[str, Tensor]]:
-    """What the source keeps of each batch of the shard's blocks, on the CPU."""
+def _record(shards: Sequence[_Shard]) -> Iterator[dict[str, Tensor]]:
+    """What the source keeps of each batch of the shards' blocks, on the CPU."""
+    from orchestrator.models.streamed import all_of
+
+    first, stage = shards[0], shards[0].stage
+    blocks = open_blocks(first.inputs, "train", stage.language)
+    key = (first.digest, first.device, stage.language, tuple(first.inputs.items()), stage.precision, first.streamed)
+    teacher, model = _teacher(*key)
+    batches = [numbers for shard in shards for numbers in shard.batches(blocks.context)]
+    functions = [partial(_said, stage, teacher, blocks, first.device, each) for each in batches]
+    return all_of(model, functions, max(BATCH_TOKENS[first.device], blocks.context))
+
+
+def _said(
+    stage: CacheStage, teacher: Teacher, blocks: TokenBlocks, device: str, numbers: NDArray[np.int64]
+) -> dict[str, Tensor]:
+    """What the source keeps of one batch of blocks, on the CPU."""
     import torch
 
     from orchestrator.training.device import autocast
 
-    stage, source = shard.stage, build("teacher", shard.stage.teacher)
-    blocks, device = open_blocks(shard.inputs, "train", stage.language), torch.device(shard.device)
-    language = blocks.languages.index(stage.language)
-    teacher = _teacher(shard.digest, shard.device, stage.language, tuple(shard.inputs.items()), stage.precision)
-    size = max(1, BATCH_TOKENS[device.type] // blocks.context)
-    with kept_memory():
-        for first in range(0, len(shard.numbers), size):
-            numbers = np.array(shard.numbers[first : first + size])
-            rows = np.stack([np.full_like(numbers, language), numbers], axis=1)
-            inputs = torch.from_numpy(blocks.gather(rows)[:, :-1]).to(device)
-            seeds = [int(np.random.SeedSequence([stage.seed, *row]).generate_state(1)[0]) for row in rows.tolist()]
-            with torch.no_grad(), autocast(device, stage.precision):
-                states = teacher.states(inputs, torch.from_numpy(rows))
-            yield {name: tensor.cpu() for name, tensor in source.record(states, seeds).items()}
+    rows = np.stack([np.full_like(numbers, blocks.languages.index(stage.language)), numbers], axis=1)
+    ids = torch.from_numpy(blocks.gather(rows)[:, :-1]).to(device)
+    seeds = [int(np.random.SeedSequence([stage.seed, *row]).generate_state(1)[0]) for row in rows.tolist()]
+    with torch.no_grad(), autocast(torch.device(device), stage.precision):
+        states = teacher.states(ids, torch.from_numpy(rows))
+    return {name: tensor.cpu() for name, tensor in build("teacher", stage.teacher).record(states, seeds).items()}
 
 
 @lru_cache(maxsize=1)
-def _teacher(digest: str, device: str, language: str, folders: tuple[tuple[str, Path], ...], precision: str) -> Teacher:  # noqa: ARG001 (parts of the key)
-    """The teacher, kept from one shard to the next by each worker process; its weights become those of a precision."""
+def _teacher(
+    digest: str,  # noqa: ARG001 (part of the key)
+    device: str,
+    language: str,
+    folders: tuple[tuple[str, Path], ...],
+    precision: str,  # noqa: ARG001 (part of the key)
+    streamed: bool,
+) -> tuple[Teacher, nn.Module]:
+    """The teacher and its model, kept from one shard to the next by each worker process.
+
+    Its weights become those of a precision.
+    """
+    from orchestrator.models import load_model, load_streamed
     from orchestrator.teacher.live import Live
 
     inputs = dict(folders)
-    return Live().open(teacher_model(inputs["teacher"], device, open_blocks(inputs, "train", language)))
+    model = (load_streamed if streamed else load_model)(inputs["teacher"] / "model", device)
+    blocks = open_blocks(inputs, "train", language)
+    return Live().open(teacher_model(inputs["teacher"], device, blocks, model=model)), model
 
 
 def _check_space(folder: Path, needed: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from orchestrator.config.base import PluginSpec, build
 from orchestrator.config.recipe import DistillationConfig, ExpertsConfig, TrainingConfig
 from orchestrator.environment import Environment
 from orchestrator.stages._kept import expected_rows
+from orchestrator.stages._memory import check_room
 from orchestrator.stages._teaching import cache_identity, teacher_model
 from orchestrator.stages.base import Cost, Expected
 from orchestrator.stages.training import training_cost, training_data
@@ -86,6 +88,17 @@ def check_first_weights(experts: ExpertsConfig, expected: Expected) -> None:
         check_beginning(experts.model, expected.teacher, expected.vocab_size, expected.context)
 
 
+def _check_teacher(experts: ExpertsConfig, expected: Expected) -> None:
+    """Refuse what needs more of a teacher in memory than this machine has."""
+    check = partial(check_room, expected, expected.teacher, expected.teacher_rows)
+    if experts.distillation.soft is not None and not experts.distillation.cached:
+        fix = "write a cache of what it says: experts.distillation.teacher=hidden_cache"
+        check("a live teacher", "experts.distillation.teacher", fix)
+    if experts.initialise == "teacher":
+        fix = "experts.initialise=random, or a smaller pretrained model as experts.model"
+        check("to begin with the teacher's weights", "experts.initialise", fix)
+
+
 def distilling_cost(
     experts: ExpertsConfig,
     training: TrainingConfig,
@@ -103,6 +116,7 @@ def distilling_cost(
     from orchestrator.models.vocabulary import check_vocabulary
 
     size, distillation, blocks = 0, experts.distillation, inputs.get("blocks")
+    _check_teacher(experts, expected)
     vocab_size, context, _ = training_data(blocks, expected, languages)
     rows = max(expected_rows(inputs, language, vocab_size, expected) for language in languages)
     if distillation.soft is not None:

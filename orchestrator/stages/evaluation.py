@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
@@ -25,6 +26,7 @@ from orchestrator.evaluation.summary import TEACHER, LanguageLosses, summarise
 from orchestrator.records import Evaluation, Sample
 from orchestrator.routers import Router, load_router
 from orchestrator.stages._kept import expected_rows
+from orchestrator.stages._memory import streaming_cost, teacher_stays_on_disk
 from orchestrator.stages._mixing import ROUTER
 from orchestrator.stages.base import Cost, Expected, Stage
 from orchestrator.stages.held_out import held_out_tokens
@@ -69,7 +71,9 @@ class EvaluationStage(Stage):
         counts = block_counts(blocks, self.languages, self.evaluation.max_blocks)
         router = load_router(inputs["mixture"] / ROUTER)
         probabilities = {name: self._probabilities(router, blocks, name, count) for name, count in counts.items()}
-        losses, samples = self._measured(self._jobs(inputs, blocks, probabilities, env.device), blocks.context, env)
+        streamed = self._stays_on_disk(inputs[TEACHER], env)
+        jobs = self._jobs(inputs, blocks, probabilities, env.device, streamed)
+        losses, samples = self._measured(jobs, blocks.context, env)
         train = TokenBlocks.open(inputs["blocks"], "train")
         for language, count in counts.items():
             losses[language][FREQUENCIES] = frequency_losses(train, blocks, language, count)
@@ -105,7 +109,13 @@ class EvaluationStage(Stage):
         rows = [expected_rows(inputs, language, expected.vocab_size, expected) for language in self.languages]
         experts = sum(size(expected.expert, each) for each in rows) if expected.expert else 0
         flops = 2.0 * (size(expected.teacher, expected.teacher_rows) + experts) * tokens
-        return Cost(tokens=tokens * (1 + len(self.languages)), flops=flops)
+        memory = streaming_cost(expected, min(len(self.languages), os.cpu_count() or 1))
+        return replace(memory, tokens=tokens * (1 + len(self.languages)), flops=flops)
+
+    def _stays_on_disk(self, teacher: Path, env: Environment) -> bool:
+        """Whether the teacher's weights do: several processes would have them at a time, on a CPU."""
+        processes = min(len(self.languages), os.cpu_count() or 1) if env.device == "cpu" else 1
+        return teacher_stays_on_disk(teacher, env, processes)
 
     def _measured(
         self, jobs: Sequence[_Job], context: int, env: Environment
@@ -138,6 +148,7 @@ class EvaluationStage(Stage):
         blocks: TokenBlocks,
         probabilities: Mapping[str, NDArray[np.float64]],
         device: str,
+        streamed: bool,
     ) -> list[_Job]:
         """The teacher on every language, then the mixture on every language."""
         options, tokenizer = self.evaluation, inputs["tokenizer"]
@@ -157,6 +168,7 @@ class EvaluationStage(Stage):
                 probabilities=rows,
                 batch=options.batch,
                 device=device,
+                streamed=streamed,
                 prompts=shown[language],
                 seed=self.seed,
             )
@@ -191,6 +203,7 @@ class _Job:
     probabilities: NDArray[np.float64]
     batch: int
     device: str
+    streamed: bool
     prompts: tuple[str, ...]
     seed: int
 
@@ -203,14 +216,14 @@ def _evaluate(job: _Job) -> tuple[dict[str, NDArray[np.float64]], list[str]]:
     from orchestrator.evaluation.mixtures import mixture_losses
     from orchestrator.evaluation.perplexity import block_losses
     from orchestrator.evaluation.respelled import own_vocabularies, respelled_losses
-    from orchestrator.models import load_model
+    from orchestrator.models import load_model, load_streamed
     from orchestrator.models.mixture_files import load_mixture
     from orchestrator.models.quick import quicken
 
     blocks = TokenBlocks.open(job.blocks, job.split)
     count = len(job.probabilities)
     if job.role == TEACHER:
-        model = load_model(job.folder / "model", job.device)
+        model = (load_streamed if job.streamed else load_model)(job.folder / "model", job.device)
         quicken(model, blocks.context, bf16=False)
         tokenizer = job.tokenizer
         if job.alignment is None:

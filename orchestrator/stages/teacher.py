@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from orchestrator.config.base import build
 from orchestrator.config.recipe import TeacherConfig
 from orchestrator.environment import Environment
 from orchestrator.errors import ModelError
+from orchestrator.stages._memory import check_room
 from orchestrator.stages.base import Cost, Expected, Stage
 from orchestrator.stages.training import check_tokens, fingerprint, pretrained_files, training_cost, training_data
 from orchestrator.tokens.tokenizer import load_tokenizer, vocabulary_size
@@ -77,6 +80,7 @@ class TeacherStage(Stage):
         from orchestrator.models.vocabulary import check_vocabulary
 
         blocks = inputs.get("blocks")
+        self._check_room(expected)
         if self.teacher.train:
             cost = training_cost(self.teacher.model, self.teacher.training, blocks, expected)
         else:
@@ -87,9 +91,19 @@ class TeacherStage(Stage):
         check_vocabulary(self.teacher.model, inputs.get("tokenizer") or own)
         return cost
 
+    def _check_room(self, expected: Expected) -> None:
+        """Refuse what needs all of a pretrained teacher in memory where it is larger."""
+        model = self.teacher.model
+        check = partial(check_room, expected, model, expected.teacher_rows)
+        if self.teacher.train:
+            check("to train the teacher", "teacher.train", "take it as it is: teacher.train=false")
+        elif not getattr(build("models.zoo", model), "is_plain", True):
+            fix = "write it as a folder of safetensors on a machine that has more, and name that"
+            check("to take a GGUF file or an adapter", "teacher.model", fix)
+
     def _take(self, tokenizer: Path, blocks: TokenBlocks, out: Path, env: Environment) -> None:
         """Publish a pretrained model untrained; rank 0 only."""
-        from orchestrator.models import build_model
+        from orchestrator.models import take_model
         from orchestrator.training.publish import write_model
 
         if self.teacher.model.type != "pretrained":
@@ -100,6 +114,6 @@ class TeacherStage(Stage):
             )
         if env.rank == 0:
             size = vocabulary_size(load_tokenizer(tokenizer)) if self.own_tokenizer else blocks.vocab_size
-            model = build_model(self.teacher.model, size, blocks.context, self.seed)
+            model = take_model(self.teacher.model, size, blocks.context)
             write_model(model, tokenizer, out, {"steps": 0, "tokens": 0, "seconds": 0.0, "world_size": env.world_size})
             (out / "metrics.jsonl").touch()

@@ -84,6 +84,7 @@ class TeacherModel:
         caches: what it said of each block, by language index; empty for a live teacher.
         kept: the tokens that the student has, where these are not all.
         aligned: how its tokens lie beside the student's, where these are others.
+        load_head: the head alone, on the student's device; None: the model is loaded for it.
     """
 
     load: Callable[[], nn.Module]
@@ -93,6 +94,7 @@ class TeacherModel:
     caches: Mapping[int, Cache] = field(default_factory=dict)
     kept: KeptTokens | None = None
     aligned: AlignedTokens | None = None
+    load_head: Callable[[], Head] | None = None
 
     def frozen(self) -> tuple[nn.Module, Head]:
         """The model without gradients, and its whole head.
@@ -101,7 +103,18 @@ class TeacherModel:
             ModelError: it has another vocabulary than the student.
         """
         model = self.load().requires_grad_(False).eval()
-        head = self.head(model).unchanging
+        return model, self._checked(self.head(model).unchanging)
+
+    def frozen_head(self) -> Head:
+        """Its whole head, for whoever needs no more of it.
+
+        Raises:
+            ModelError: see :meth:`frozen`.
+        """
+        return self.frozen()[1] if self.load_head is None else self._checked(self.load_head())
+
+    def _checked(self, head: Head) -> Head:
+        """A head that has as many tokens as are expected."""
         size = self.vocab_size if self.kept is None else self.kept.size
         size = size if self.aligned is None else len(self.aligned.classes.teacher)
         if len(head.weight) != size:
@@ -111,7 +124,7 @@ class TeacherModel:
                 fix="train both with one tokenizer, take the teacher's with `tokenizer.path`, or set "
                 "experts.distillation.alignment",
             )
-        return model, head
+        return head
 
     def student_head(self, head: Head) -> Head:
         """The rows of the teacher's head for the student's tokens."""

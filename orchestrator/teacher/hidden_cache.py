@@ -36,7 +36,7 @@ class HiddenCache(CachedTeacherSource):
 class _Reader:
     def __init__(self, model: TeacherModel) -> None:
         self._source = model
-        self._head = model.student_head(model.frozen()[1])  # the rest of the model is let go
+        self._head = model.student_head(model.frozen_head())
         self._classes = None if model.aligned is None else model.aligned.classes.to(self._head.weight.device)
 
     def states(self, ids_BT: Tensor, rows_B2: Tensor) -> TeacherStates:

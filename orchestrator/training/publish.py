@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
 from torch import nn
 
 from orchestrator.artifacts import write_json
@@ -67,7 +68,8 @@ def publish(task: Task, outcome: Outcome, tokenizer: Path, out: Path, env: Envir
 def write_model(
     model: nn.Module, tokenizer: Path, out: Path, facts: Mapping[str, object], save: Save = save_one
 ) -> None:
-    """Write the model and ``training.json`` (parameters, `facts`, SHA-256 of the weights)."""
+    """Write the model and ``training.json`` (parameters, `facts`, SHA-256 of the weights in fp32)."""
     facts = {**facts, **save(model, tokenizer, out)}
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    write_json(out / "training.json", {"parameters": parameters, **facts, "weights_sha256": weights_digest(model)})
+    digest = weights_digest(model, torch.float32)
+    write_json(out / "training.json", {"parameters": parameters, **facts, "weights_sha256": digest})

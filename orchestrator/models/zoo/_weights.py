@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from orchestrator.errors import ModelError
+from orchestrator.models.mapped import Pages
 from orchestrator.models.zoo._adapters import ADAPTER
 
 _ONE, _INDEX, _AGAIN = "model.safetensors", "model.safetensors.index.json", "copy or download it again"
@@ -99,6 +100,7 @@ def check_finite(model: Any, name: str) -> None:
     Raises:
         ModelError: one is NaN or infinite; the first such tensor is named.
     """
+    pages = Pages()
     for tensor_name, tensor in model.state_dict().items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             bad = int((~torch.isfinite(tensor)).sum())
@@ -107,6 +109,7 @@ def check_finite(model: Any, name: str) -> None:
                 "models.zoo.pretrained",
                 "take the weights of an earlier step of its training, or download them again",
             )
+        pages.let_go([tensor])
 
 
 def _adapter(path: Path, name: str) -> ModelError:

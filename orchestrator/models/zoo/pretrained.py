@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 
 from orchestrator.errors import ModelError, VocabularyError
+from orchestrator.models.mapped import own_type, weight_files
 from orchestrator.models.zoo._adapters import ADAPTER, adapted_shapes, adapter_base, merge
 from orchestrator.models.zoo._base import Architecture, attention, check_complete, quiet, with_positions
 from orchestrator.models.zoo._families import check_family, cut_rows, quantisation
@@ -152,6 +154,32 @@ class Pretrained(Architecture):
             check_finite(model, self.name)
         else:
             model = self._load(config)
+        return self._cut(model, vocab_size)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether its weights can be used as they lie: neither in a GGUF file nor beneath an adapter."""
+        return self.gguf is None and self.base is None
+
+    def mapped(self, vocab_size: int, context: int) -> PreTrainedModel:
+        """The same model in the type that its files have, whose weights stay there until they are used; of a plain one.
+
+        Raises:
+            ModelError: see :meth:`build`.
+        """
+        return self._cut(self._load(self.configuration(vocab_size, context), own_type(self._weights())), vocab_size)
+
+    def _weights(self) -> list[Path]:
+        """The files of its weights; fetched where they lie on the hub."""
+        if self.is_local:
+            return weight_files(self.path)
+        index = self.file("model.safetensors.index.json")
+        listed = {} if index is None else json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        found = map(self.file, sorted(set(listed.values())) or ["model.safetensors"])
+        return [path for path in found if path is not None]
+
+    def _cut(self, model: Any, vocab_size: int) -> Any:
+        """Without rows that no token has."""
         is_larger = model.get_input_embeddings().weight.shape[0] > vocab_size
         return cut_rows(model, vocab_size, self._held(vocab_size) if is_larger else None)
 
@@ -178,7 +206,7 @@ class Pretrained(Architecture):
             check_headers(model, self.folder, self.name)
         return model
 
-    def _load(self, config: Any) -> Any:
+    def _load(self, config: Any, dtype: torch.dtype = torch.float32) -> Any:
         from transformers import AutoModelForCausalLM, GgufConfig
 
         options: dict[str, Any] = {"use_safetensors": True}
@@ -189,7 +217,7 @@ class Pretrained(Architecture):
         with quiet(), without_bar():
             model, report = self.fetch(
                 AutoModelForCausalLM.from_pretrained,
-                dtype=torch.float32,
+                dtype=dtype,
                 attn_implementation=attention(config),
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # told below, by name
