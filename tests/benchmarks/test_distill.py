@@ -32,7 +32,7 @@ def test_contenders_take_the_same_steps(job: Job, way: Way) -> None:
     alpha = 0.5 if way == "trainer" else 0.0
     ours = train_ours(replace(job, alpha=alpha))
     theirs = replace(job, alpha=alpha, way=way).run()
-    assert ours.losses == pytest.approx(theirs.losses, rel=1e-5)
+    assert ours.losses == pytest.approx(theirs.losses, rel=1e-4)
     assert len(ours.seconds) == len(theirs.seconds) == 3
 
 

@@ -21,7 +21,7 @@ BUSY = """
 import subprocess, sys, time
 from benchmarks._overhead_job import mark
 mark(sys.argv[1], 0, "call")
-subprocess.run([sys.executable, "-c", "import time; end = time.time() + 1\\nwhile time.time() < end: pass"])
+subprocess.run([sys.executable, "-c", "import time\\nwhile time.process_time() < 1: pass"])
 mark(sys.argv[1], 0, "stage", [1.5])
 time.sleep(0.5)
 """
@@ -36,8 +36,8 @@ def test_processes_that_have_ended_count_in_the_time_of_a_command(tmp_path: Path
     assert [(mark.number, mark.name) for mark in marks] == [(WHOLE, "begin"), (0, "call"), (0, "stage"), (WHOLE, "end")]
     call, stage = marks[1:3]
     assert stage.values == (1.5,)
-    assert 0.9 < stage.time - call.time < 20
-    assert 0.4 < stage.cpu - call.cpu < 3  # up to its last look at it
+    assert stage.time - call.time > 0.9
+    assert stage.cpu - call.cpu > 0.2  # up to its last look at it
     assert (call.processes, stage.processes) in ((1, 1), (2, 1))
     assert marks[-1].cpu >= stage.cpu
 

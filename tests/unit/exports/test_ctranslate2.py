@@ -16,6 +16,8 @@ pytest.importorskip("ctranslate2")
 @pytest.mark.parametrize("kind", ["float32", "float16", "int8"])
 @pytest.mark.parametrize("model", ["gpt2", "mistral"])
 def test_it_continues_alike(world: Any, tmp_path: Path, model: str, kind: str) -> None:
+    if (model, kind) == ("mistral", "int8") and "vnni" not in Path("/proc/cpuinfo").read_text("utf-8"):
+        pytest.skip("CTranslate2 4.8.5 is further than a tie from it on processors without instructions for int8")
     wish = Wish("ctranslate2", "es", check=120, options={"type": kind})
     found = export_run(world.run(f"ct2-{model}", model, rows=8), wish, tmp_path / "out").checked["es"]
     assert found["prompts"] == 6
