@@ -25,7 +25,7 @@ def run_folders(runs: Path) -> list[Path]:
     try:
         return [path for path in sorted(runs.iterdir()) if path.is_dir() and is_run(path)]
     except OSError as error:
-        fix = "name the folder that holds the runs: --runs FOLDER"
+        fix = "name the folder that holds the runs (--runs FOLDER); mome run RECIPE makes the first"
         raise ArtifactError(f"the runs can't be listed: {error.strerror}", str(runs), fix) from None
 
 

@@ -139,6 +139,15 @@ def without_bar() -> Iterator[None]:
         reader.tqdm = bar
 
 
+def _without_made_up(file: Path) -> None:
+    """Take tokens off that the GGUF file does not have: transformers adds GPT-2's end token to a Llama 3 without it."""
+    description = json.loads(file.read_text(encoding="utf-8"))
+    vocabulary = description["model"]["vocab"]
+    known = set(vocabulary if isinstance(vocabulary, dict) else (piece for piece, _ in vocabulary))
+    description["added_tokens"] = [each for each in description["added_tokens"] if each["content"] in known]
+    file.write_text(json.dumps(description, ensure_ascii=False), encoding="utf-8")
+
+
 def keep_pre_tokenizer(path: Path, folder: Path) -> None:
     """Give a converted byte-level tokenizer the rules that its GGUF file names.
 
@@ -149,6 +158,7 @@ def keep_pre_tokenizer(path: Path, folder: Path) -> None:
     Raises:
         ModelError: the rules are not known here.
     """
+    _without_made_up(folder / "tokenizer.json")
     fields = gguf_fields(path)
     if fields["tokenizer.ggml.model"] != "gpt2":
         return

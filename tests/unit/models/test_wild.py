@@ -98,13 +98,13 @@ def test_an_adapter_that_lacks_weights_is_refused(tmp_path: Path) -> None:
         build_model(spec(folder), own_vocabulary(spec(folder))[1], 16, 0)
 
 
-def gguf_file(path: Path, pre: str = "smollm", architecture: str = "llama") -> Any:
+def gguf_file(path: Path, pre: str = "smollm", architecture: str = "llama", end: str = "<|endoftext|>") -> Any:
     """A tiny Llama in a GGUF file with a byte-level tokenizer; the model."""
     gguf = pytest.importorskip("gguf")
     pytest.importorskip("accelerate")
     from tests.unit.models.families import build
 
-    description = json.loads(byte_level(["<|endoftext|>"]).to_str())["model"]
+    description = json.loads(byte_level([end]).to_str())["model"]
     tokens = sorted(description["vocab"], key=description["vocab"].get)
     model = build("llama", vocab_size=len(tokens))
     writer = gguf.GGUFWriter(path, architecture)
@@ -155,6 +155,15 @@ def test_a_gguf_file_is_read_with_its_own_pre_tokenizer(tmp_path: Path, capfd: p
     torch.testing.assert_close(logits(taken), logits(model), rtol=0, atol=1e-4)
     save_model(taken, folder, tmp_path / "saved")
     torch.testing.assert_close(logits(load_model(tmp_path / "saved")), logits(taken), rtol=0, atol=0)
+
+
+def test_a_gguf_file_without_gpt_2_s_end_token_has_no_token_more(tmp_path: Path) -> None:
+    """As Llama 3's: transformers adds that token to every byte-level tokenizer."""
+    gguf_file(tmp_path / "small.gguf", end="<|end_of_text|>")
+    named = spec(tmp_path / "small.gguf")
+    folder, size = own_vocabulary(named)
+    assert "<|endoftext|>" not in (folder / "tokenizer.json").read_text()
+    assert build_model(named, size, 16, 0).get_input_embeddings().weight.shape[0] == size
 
 
 def test_a_gguf_file_that_is_not_there_is_not_asked_for_on_the_hub() -> None:
