@@ -46,4 +46,4 @@ def main(folder: str, precision: str, device: str, steps: int, batch: int, threa
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:4], *map(int, sys.argv[4:7]))
+    main(sys.argv[1], sys.argv[2], sys.argv[3], *map(int, sys.argv[4:7]))
