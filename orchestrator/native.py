@@ -55,7 +55,8 @@ def _built(compiler: str, source: Path) -> Path:
     """
     version = subprocess.run([compiler, "--version"], capture_output=True, check=True, timeout=60).stdout
     flags = (*_FLAGS, "-mno-avx512f") if os.environ.get(SWITCH) == "avx2" else _FLAGS
-    identity = (_HEADER.read_bytes(), source.read_bytes(), version, processor().encode(), " ".join(flags).encode())
+    sources = [path.read_bytes() for path in (_HEADER, *sorted(source.parent.glob("*.h")), source)]
+    identity = (*sources, version, processor().encode(), " ".join(flags).encode())
     folder = cache_folder() / "native"
     path = folder / f"{hashlib.sha256(b'|'.join(identity)).hexdigest()[:32]}.so"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -3,7 +3,6 @@
 Gradients are computed in the forward pass, chunk by chunk, so that logits exist for one chunk only: memory is
 chunk × vocabulary instead of tokens × vocabulary, and backward is a multiplication by a number (the idea of Liger
 kernel's chunked losses, arXiv:2410.10989).
-
 Shape legend: N tokens, C tokens of a chunk, V vocabulary, D width (each model has its own).
 """
 
@@ -240,8 +239,7 @@ def _run(student: LazyLogits, plan: _Plan, needs: list[bool]) -> tuple[Tensor, t
 
 def _evenly(count: int, most: int) -> int:
     """Size of the chunks that `count` tokens fall into, as few as are of at most `most`: no small one is left over."""
-    chunks = max(1, math.ceil(count / most))
-    return max(1, math.ceil(count / chunks))
+    return max(1, math.ceil(count / max(1, math.ceil(count / most))))
 
 
 def _chunk_teacher(plan: _Plan) -> ChunkTeacher | None:
@@ -286,11 +284,9 @@ def _check(
     if (teacher is None) != (soft is None):
         raise TrainingError("a teacher needs a soft loss and a soft loss a teacher", where="distillation_loss")
     if isinstance(teacher, SampledLogits) and soft is not None and not soft.linear_in_teacher:
-        raise TrainingError(
-            f"{type(soft).__name__} can't be estimated from samples of the teacher",
-            where="distillation_loss",
-            fix="use forward_kl, or a teacher whose hidden states are known (live, hidden_cache)",
-        )
+        what = f"{type(soft).__name__} can't be estimated from samples of the teacher"
+        fix = "use forward_kl, or a teacher whose hidden states are known (live, hidden_cache)"
+        raise TrainingError(what, where="distillation_loss", fix=fix)
     if isinstance(teacher, LazyLogits):
         check_tokens(teacher.classes, len(teacher.weight), vocab)
     for name, side in (("student", student), ("teacher", teacher)):
