@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -153,12 +154,16 @@ def test_an_expert_learns_from_the_cache_and_the_teacher_is_evaluated_beside_it(
         probabilities=np.ones((2, 1)),
         batch=2,
         device="cpu",
+        streamed=False,
         prompts=("La casa",),
         seed=0,
     )
     losses, texts = _evaluate(job)
     assert len(losses["teacher"]) == 2
     assert len(texts) == 1
+    from_disk, same_texts = _evaluate(replace(job, streamed=True))
+    assert np.array_equal(from_disk["teacher"], losses["teacher"])
+    assert same_texts == texts
 
 
 def test_a_cache_of_another_alignment_is_refused(run: dict[str, Path], tmp_path: Path) -> None:
