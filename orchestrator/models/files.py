@@ -16,9 +16,10 @@ from orchestrator.errors import ArtifactError, TokenizerError
 from orchestrator.heads import Head
 from orchestrator.models.build import head_width
 from orchestrator.models.heads import head
-from orchestrator.models.mapped import Pages, own_type, weight_files
+from orchestrator.models.mapped import Pages, own_type
 from orchestrator.models.streamed import streamed
 from orchestrator.models.zoo._base import attention, check_complete, quiet
+from orchestrator.models.zoo._weights import weight_files
 from orchestrator.tokens.special import OURS, special_tokens
 from orchestrator.tokens.tokenizer import copy_tokenizer, load_tokenizer
 
@@ -119,7 +120,7 @@ def _opened(folder: Path, *, own: bool = False) -> PreTrainedModel:
     from orchestrator.models import _token_moe  # noqa: F401  registers its model type
 
     try:
-        options = {"dtype": own_type(weight_files(folder))} if own else {}
+        options = {"dtype": own_type(weight_files(folder, folder.name))} if own else {}
         with quiet():
             config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
             model, report = AutoModelForCausalLM.from_pretrained(

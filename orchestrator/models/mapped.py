@@ -40,11 +40,6 @@ def own_type(files: Iterable[Path]) -> torch.dtype:
     return _WIDENED.get(floating.pop(), torch.float32) if len(floating) == 1 else torch.float32
 
 
-def weight_files(folder: Path) -> list[Path]:
-    """The safetensors in a folder of a model."""
-    return sorted(path for path in folder.glob("*.safetensors") if not path.name.startswith("adapter_"))
-
-
 def count_numbers(files: Iterable[Path]) -> int:
     """How many numbers safetensors hold, from their headers."""
     from safetensors import safe_open

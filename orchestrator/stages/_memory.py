@@ -17,9 +17,11 @@ if TYPE_CHECKING:
 
 def teacher_stays_on_disk(folder: Path, env: Environment, processes: int) -> bool:
     """Whether the weights of the teacher in an artifact do while it computes in some processes on this machine."""
-    from orchestrator.models.mapped import count_numbers, weight_files
+    from orchestrator.models.mapped import count_numbers
+    from orchestrator.models.zoo._weights import weight_files
 
-    return stays_on_disk(env.teacher_weights, count_numbers(weight_files(folder / "model")), env.device, processes)
+    count = count_numbers(weight_files(folder / "model", "teacher"))
+    return stays_on_disk(env.teacher_weights, count, env.device, processes)
 
 
 def streaming_cost(expected: Expected, processes: int = 1) -> Cost:

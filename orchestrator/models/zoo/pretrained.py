@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 
 from orchestrator.errors import ModelError, VocabularyError
-from orchestrator.models.mapped import own_type, weight_files
+from orchestrator.models.mapped import own_type
 from orchestrator.models.zoo._adapters import ADAPTER, adapted_shapes, adapter_base, merge
 from orchestrator.models.zoo._base import Architecture, attention, check_complete, quiet, with_positions
 from orchestrator.models.zoo._families import check_family, cut_rows, quantisation
@@ -19,7 +19,7 @@ from orchestrator.models.zoo._fetching import explained, nearest
 from orchestrator.models.zoo._gguf import check_gguf, gguf_configuration, without_bar
 from orchestrator.models.zoo._headers import check_headers, quantised
 from orchestrator.models.zoo._own_tokenizer import advice, tokenizer_folder
-from orchestrator.models.zoo._weights import check_adapter_file, check_finite, check_folder, has_weights
+from orchestrator.models.zoo._weights import check_adapter_file, check_finite, check_folder, has_weights, weight_files
 from orchestrator.tokens.closing import has_gaps, held_ids
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ class Pretrained(Architecture):
     def _weights(self) -> list[Path]:
         """The files of its weights; fetched where they lie on the hub."""
         if self.is_local:
-            return weight_files(self.path)
+            return weight_files(self.path, self.name)
         index = self.file("model.safetensors.index.json")
         listed = {} if index is None else json.loads(index.read_text(encoding="utf-8"))["weight_map"]
         found = map(self.file, sorted(set(listed.values())) or ["model.safetensors"])

@@ -14,9 +14,10 @@ from torch import Tensor
 from orchestrator.models import head, hidden_states, load_head, load_mapped, load_model, load_streamed
 from orchestrator.models.files import weights_digest
 from orchestrator.models.layers import layers_of
-from orchestrator.models.mapped import own_type, weight_files
+from orchestrator.models.mapped import own_type
 from orchestrator.models.quick import quicken
 from orchestrator.models.streamed import Stream, all_of
+from orchestrator.models.zoo._weights import weight_files
 from tests.unit.models.families import FAMILIES, VOCAB, build
 
 
@@ -25,7 +26,7 @@ def written(folder: Path, family: str, dtype: torch.dtype, **changes: Any) -> Pa
     build(family, **changes).to(dtype).save_pretrained(folder, max_shard_size="20KB")
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "dtype": "float32"}))
-    assert len(weight_files(folder)) > 1
+    assert len(weight_files(folder, family)) > 1
     return folder
 
 
@@ -126,7 +127,7 @@ def test_types_of_files(tmp_path: Path) -> None:
 
     for name, types in {"one": ("bfloat16",), "two": ("bfloat16", "float32"), "small": ("float8_e4m3fn",)}.items():
         save_file({kind: torch.ones(2).to(getattr(torch, kind)) for kind in types}, tmp_path / f"{name}.safetensors")
-    found = {path.stem: own_type([path]) for path in weight_files(tmp_path)}
+    found = {path.stem: own_type([path]) for path in tmp_path.iterdir()}
     assert found == {"one": torch.bfloat16, "two": torch.float32, "small": torch.float32}
 
 
