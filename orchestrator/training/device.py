@@ -49,10 +49,8 @@ def arithmetic(device: torch.device, precision: Arithmetic) -> Arithmetic:
 def agree_on_arithmetic(device: torch.device, precision: Arithmetic, rank: int, world_size: int) -> Arithmetic:
     """As :func:`arithmetic`, as the first worker finds it on its CPU, for all workers of a training."""
     if device.type == "cpu" and world_size > 1:
-        asked = precision == "bf16"
-        found = [int(rank == 0 and asked and fast_bf16()), int(rank == 0 and fast_onednn())]
-        bf16, onednn = map(bool, total(torch.tensor(found), world_size).tolist())
-        decide(bf16 if asked else None, onednn)
+        found = [int(rank == 0 and fast_bf16()), int(rank == 0 and fast_onednn())]
+        decide(*map(bool, total(torch.tensor(found), world_size).tolist()))
     return arithmetic(device, precision)
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from orchestrator import plugins
 from orchestrator.config.base import PluginSpec
@@ -13,8 +16,9 @@ from orchestrator.environment import Environment
 from orchestrator.errors import PluginError, TrainingError
 from orchestrator.models import build_model
 from orchestrator.models.setups.ple import PLE
+from orchestrator.products import decide
 from orchestrator.training.optimizers.adamw import AdamW
-from orchestrator.training.optimizers.muon import Muon, hidden_matrices
+from orchestrator.training.optimizers.muon import Muon, hidden_matrices, orthogonalised
 from orchestrator.training.strategies.deepspeed import DeepSpeed
 
 
@@ -106,3 +110,43 @@ def test_muon_learns_at_the_rate_of_its_groups_after_a_state_was_loaded() -> Non
         for group in optimizer.param_groups:
             group["lr"] = 0.1
     assert {id(parameter) for parameter in optimizer.state} == {id(parameter) for parameter in model.parameters()}
+
+
+@pytest.fixture
+def _decided() -> Iterator[None]:
+    yield
+    decide()
+
+
+@pytest.mark.usefixtures("_decided")
+def test_muon_takes_the_same_steps_in_fp32_where_bf16_is_slow_and_goes_on_with_either() -> None:
+    """torch 2.13's orthogonalises in bf16, which it multiplies in a plain loop on processors with AVX2 alone."""
+
+    def trained(*fast: bool) -> tuple[list[Tensor], dict[Any, Any]]:
+        draw = torch.Generator().manual_seed(0)
+        model = nn.Sequential(nn.Linear(12, 20), nn.Linear(20, 8))
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.copy_(torch.randn(parameter.shape, generator=draw))
+        optimizer = Muon(lr=0.1, weight_decay=0.1).build(model)
+        for bf16 in fast:
+            decide(bf16=bf16)
+            for parameter in model.parameters():
+                parameter.grad = torch.randn(parameter.shape, generator=draw)
+            optimizer.step()
+        return [parameter.detach() for parameter in model.parameters()], optimizer.state_dict()["state"]
+
+    (slow, its), (fast, theirs), (mixed, _) = trained(False, False), trained(True, True), trained(True, False)
+    for ours, others in zip(slow, fast, strict=True):
+        torch.testing.assert_close(ours, others, rtol=0, atol=0.01)
+    assert {key: set(state) for key, state in its.items()} == {key: set(state) for key, state in theirs.items()}
+    for ours, others in zip(mixed, trained(False, True)[0], strict=True):
+        torch.testing.assert_close(ours, others, rtol=0, atol=0.01)
+
+
+@pytest.mark.parametrize("shape", [(12, 20), (20, 12), (6, 6)])
+def test_orthogonalised_matrices_have_singular_values_of_about_one(shape: tuple[int, int]) -> None:
+    drawn = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+    values = torch.linalg.svdvals(orthogonalised(drawn, (3.4445, -4.775, 2.0315), 5, 1e-7))
+    assert values.min() > 0.3
+    assert values.max() < 1.3
