@@ -11,6 +11,8 @@ endif
 RUNS ?= runs
 # Processes that share the tests: tests of Ray wait more than they compute, so three keep two cores busy.
 JOBS ?= 3
+# More of what pytest takes: make test ONLY=--last-failed
+ONLY ?=
 
 .PHONY: run test test-long test-exports test-serve test-slow chaos check docs format clean torch
 
@@ -24,7 +26,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 run: $(VENV)/.installed
 	$(BIN)/mome run jobs/recipes/quickstart.yaml --runs $(RUNS)
 
-PYTEST = PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
+PYTEST = PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ONLY)
 
 # A file's tests stay in one process, which keeps what they share; each process computes on one thread.
 test: $(VENV)/.installed
