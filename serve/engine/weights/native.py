@@ -18,8 +18,6 @@ from serve.engine.weights._base import Linear, Pack
 _LANES = 16
 _SMALL = 2**17
 """Weights below which one thread is faster than several."""
-_LARGE = 2**20
-"""Weights below which plain torch is as fast in fp32."""
 _CHUNK, _LINE = 2**26, 64
 """Bytes asked of the system at once, of which only what is written to takes memory; and of a cache line."""
 _MOST, _ZERO, _SMALLEST = 127, 128, 1e-30
@@ -46,8 +44,6 @@ def pack_for(precision: str, device: str | torch.device) -> Pack | None:
 def _pack(
     precision: str, function: Callable[..., None], weight: Tensor, bias: Tensor | None, activation: str = ""
 ) -> Linear:
-    if precision == "fp32" and weight.numel() < _LARGE:
-        return plain.pack_fp32(weight, bias, activation)
     outputs, inputs = weight.shape
     per = {"fp32": 1, "bf16": 2, "int8": 4}[precision]
     padded = -(-outputs // (2 * _LANES)) * 2 * _LANES

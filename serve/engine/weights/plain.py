@@ -10,9 +10,9 @@ from torch.nn.functional import gelu, linear, pad
 
 from serve.engine.weights._base import Linear
 
-_LEAST = 4
-"""Rows of an fp32 product: MKL sums fewer in another order (one on all processors, two and three on AMD's Zen 5), and
-a row is to get the same in any batch."""
+_ROWS = 4
+"""Rows of an fp32 product come in fours: MKL sums other numbers in another order (one on all processors, two and three
+on AMD's Zen 5; on Zen 3, with two threads, up to eleven), and a row is to get the same in any batch."""
 
 
 def pack_fp32(weight: Tensor, bias: Tensor | None, activation: str = "") -> Linear:
@@ -34,8 +34,8 @@ def activated(states: Tensor, activation: str) -> Tensor:
 
 def _product(turned: Tensor, bias: Tensor | None, activation: str, states: Tensor) -> Tensor:
     rows = len(states)
-    if rows < _LEAST:
-        states = pad(states, (0, 0, 0, _LEAST - rows))
+    if lacking := -rows % _ROWS:
+        states = pad(states, (0, 0, 0, lacking))
     found = torch.mm(states, turned) if bias is None else torch.addmm(bias, states, turned)
     return activated(found[:rows], activation)
 
