@@ -62,7 +62,7 @@ def hidden_matrices(model: nn.Module) -> list[nn.Parameter]:
 class _Muon(torch.optim.Muon):
     """torch's own, which orthogonalises in bf16; in fp32 on CPUs that are slow in bf16.
 
-    On processors with AVX2 alone torch 2.13 multiplies bf16 matrices in a plain loop: nine tenths of a step.
+    On processors with AVX2 alone torch 2.13 multiplies bf16 matrices in a plain loop: most of a step.
     """
 
     @torch.no_grad()
