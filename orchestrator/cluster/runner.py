@@ -119,7 +119,8 @@ class RayRunner:
         Steps that are at work then, after Ctrl-C, meet dead workers: nothing is said of that.
         """
         self._over = True
-        self._leave()
+        if self._standing is not None:
+            self._standing.end()
 
     def _leave(self) -> None:
         if self._standing is not None:

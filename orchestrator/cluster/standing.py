@@ -23,7 +23,7 @@ import ray
 from orchestrator.cluster.errors import WorkerDiedError, translate
 from orchestrator.cluster.stander import serve_trainings
 from orchestrator.cluster.training import Training
-from orchestrator.errors import MomeError
+from orchestrator.errors import MomeError, StoppedEarlyError
 from orchestrator.resources import Allocation
 
 NAME = "StandingWorker"
@@ -43,13 +43,14 @@ class StandingWorkers:
         self._lock = threading.Lock()
         self._idle: list[_Worker] = []
         self._busy = 0
-        self._closed = False
+        self._closed = self._over = False
+        self._awaited: list[_Worker] = []  # who may not have called yet
 
     def get_ready(self, count: int) -> None:
         """Start workers before there is something to do, until there are so many, those at work included."""
         with self._lock:
             missing = count - len(self._idle) - self._busy
-            self._idle += [_Worker(self._folder, self._allocation) for _ in range(missing)]
+            self._idle += [self._worker() for _ in range(missing)]
 
     def fit(self, name: str, training: Training, begun: Callable[[], None] = lambda: None) -> None:
         """Run a training to its end in a worker that is free, or in a new one.
@@ -60,14 +61,13 @@ class StandingWorkers:
             begun: called when the worker stands ready; what it raises ends the training.
 
         Raises:
-            WorkerDiedError: the worker died. Whatever the stage raises.
+            WorkerDiedError: the worker died. StoppedEarlyError: the run ends. Whatever the stage raises.
         """
         with self._lock:
-            worker = self._idle.pop() if self._idle else None
+            worker = self._idle.pop() if self._idle else self._worker()
             self._busy += 1
         stands = False
         try:
-            worker = worker or _Worker(self._folder, self._allocation)
             worker.wait(name)
             stands = True
             begun()
@@ -77,7 +77,7 @@ class StandingWorkers:
         finally:
             with self._lock:
                 self._busy -= 1
-                self._idle += [worker] if worker and stands else []
+                self._idle += [worker] if stands else []
         if self._closed:
             self.close()
         if error is not None:
@@ -92,6 +92,25 @@ class StandingWorkers:
             worker.dismiss()
         for worker in workers:
             worker.join()
+
+    def end(self) -> None:
+        """Start no more workers, and take away the sockets where they call: their folder is about to go.
+
+        A training that meets its worker's death then would start another one: its socket would be removed twice.
+        """
+        with self._lock:
+            self._over = True
+        self.close()
+        for worker in self._awaited:
+            worker.deafen()
+
+    def _worker(self) -> _Worker:
+        """A new one; the lock is held."""
+        if self._over:
+            raise StoppedEarlyError("the run ends", "a worker")
+        worker = _Worker(self._folder, self._allocation)
+        self._awaited = [other for other in self._awaited if other.is_awaited] + [worker]
+        return worker
 
 
 class _Worker:
@@ -131,10 +150,20 @@ class _Worker:
             error: BaseException | None = self._line.recv()
         return error
 
+    @property
+    def is_awaited(self) -> bool:
+        """Whether it has not called yet."""
+        return self._line is None
+
     def dismiss(self) -> None:
         """Let it end."""
         if self._line is not None:
             self._line.close()
+        self._listener.close()
+
+    def deafen(self) -> None:
+        """Take no call any more; who waits for one gets one that says nothing."""
+        self._call()
         self._listener.close()
 
     def join(self) -> None:
@@ -156,8 +185,11 @@ class _Worker:
         except BaseException as error:
             self._end = error
         finally:  # whoever still waits for the worker's call gets one that says nothing
-            with suppress(OSError), socket.socket(socket.AF_UNIX) as call:
-                call.connect(self._address)
+            self._call()
+
+    def _call(self) -> None:
+        with suppress(OSError), socket.socket(socket.AF_UNIX) as call:
+            call.connect(self._address)
 
     def _death(self, name: str) -> BaseException:
         cause = translate(self._end, name) if self._end is not None else None

@@ -14,6 +14,7 @@ from ray.util import placement_group_table
 from steps import begun, facts, pids, processes, run, run_together, wait_until
 
 from orchestrator.cluster.runner import RayRunner
+from orchestrator.cluster.session import own_folder
 from orchestrator.config.recipe import ResourcesConfig
 from orchestrator.errors import ResourceError, StoppedEarlyError, TrainingError
 from orchestrator.pipeline.graph import Step
@@ -219,3 +220,20 @@ def test_a_worker_stands_ready_for_the_next_training_and_a_dead_one_is_replaced(
 def test_a_worker_killed_too_often_is_a_want_of_resources(runner: RayRunner, tmp_path: Path) -> None:
     with pytest.raises(ResourceError, match="killed"):
         run(runner, cluster_stages.Dies(deaths=9), tmp_path)
+
+
+@pytest.mark.long
+def test_a_run_that_ends_leaves_no_socket_for_its_exit_to_remove(tmp_path: Path) -> None:
+    """A training whose worker dies with a stopped run starts no other one in a folder that is about to go."""
+    folder = own_folder()
+    assert folder is not None
+    step = Step("step", cluster_stages.Sleep(seconds=1))
+    with opened(slots=2) as runner:
+        runner.expect([step, step])
+        assert len(list(folder.glob("worker-*"))) == 2  # their workers have not called yet
+    assert not list(folder.glob("worker-*"))
+    with pytest.raises(StoppedEarlyError):
+        runner.expect([step])
+    with pytest.raises(StoppedEarlyError):
+        run(runner, cluster_stages.Sleep(seconds=1), tmp_path)
+    assert not list(folder.glob("worker-*"))

@@ -12,12 +12,13 @@ extern "C" struct Weights {
   int64_t inputs, padded_inputs, outputs;
 };
 
-#ifdef __AMX_BF16__
+// Tiles read states as AVX-512's instructions do, and not as the code does that goes without these.
+#if defined(__AMX_BF16__) && defined(__AVX512BF16__)
 #define TILES_BF16 true
 #else
 #define TILES_BF16 false
 #endif
-#ifdef __AMX_INT8__
+#if defined(__AMX_INT8__) && defined(__AVX512VNNI__)
 #define TILES_INT8 true
 #else
 #define TILES_INT8 false
