@@ -11,7 +11,7 @@ import pytest
 from nodes import nodes
 from steps import wait_for_step
 
-pytestmark = [pytest.mark.ray, pytest.mark.long, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
 ROOT = Path(__file__).resolve().parents[2]
 DRAIN = """
 import os, sys, time

@@ -71,6 +71,7 @@ def line(process: subprocess.Popen[str]) -> str:
     return process.stdout.readline().strip()
 
 
+@pytest.mark.slow
 def test_a_gang_waits_until_all_of_it_has_room_and_is_not_passed(cluster: Nodes) -> None:
     with holder(cluster, "first", 1, -1) as first:
         assert line(first) == "trains"
@@ -84,6 +85,7 @@ def test_a_gang_waits_until_all_of_it_has_room_and_is_not_passed(cluster: Nodes)
                 assert line(small) == "trains"
 
 
+@pytest.mark.slow
 def test_what_a_killed_run_held_is_free_in_half_a_minute_and_its_list_is_kept_by_another(cluster: Nodes) -> None:
     with holder(cluster, "killed", 1, 600) as killed, holder(cluster, "going", 1, 600) as going:
         assert [line(killed), line(going)] == ["trains", "trains"]

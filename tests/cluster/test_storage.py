@@ -43,8 +43,9 @@ def weights(runs: Path) -> dict[str, str]:
     return {file.parts[-3]: json.loads(file.read_text())["weights_sha256"] for file in files}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not HIDES, reason="a mount namespace needs rights that are not given here")
-@pytest.mark.parametrize("fails", [0.0, pytest.param(0.33, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("fails", [0.0, 0.33])
 def test_a_run_ends_with_the_same_weights_though_a_worker_dies_and_a_third_of_all_requests_fail(
     s3: S3, tmp_path: Path, fails: float
 ) -> None:

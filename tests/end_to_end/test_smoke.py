@@ -70,7 +70,7 @@ def test_local_run_ends_with_a_report(local):
     assert 'src="http' not in page
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_another_machine_makes_the_same(local, tmp_path):
     """One thing at a time: test_machine.py. The next test changes the local run."""
     core = {min(os.sched_getaffinity(0))}

@@ -152,7 +152,7 @@ def test_serve_run_takes_the_builder_and_its_arguments(client: httpx.Client, run
         process.wait(60)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_another_mixture_takes_its_place_and_rejected_prompts_go_where_its_policy_says(
     client: httpx.Client,
     run_folder: Path,
