@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -28,10 +29,11 @@ from orchestrator.tokens.blocks import TokenBlocks
 _EXTRA = "pip install 'mome-orchestrator[bench]'"
 BASELINES = {
     "trainer": ("accelerate", "a Hugging Face Trainer", _EXTRA),
-    "trl": ("trl", "TRL's GKDTrainer", _EXTRA),
+    "trl": ("trl.experimental.gkd", "TRL's GKDTrainer", _EXTRA),
     DISTILLKIT: ("distillkit", "DistillKit", "pip install --no-deps git+https://github.com/arcee-ai/DistillKit"),
 }
-"""By way: a package, its name here, and how it is installed. DistillKit is on no index, and pins an older TRL."""
+"""By way: a package or a part of it, its name here, and how it is installed. DistillKit is on no index, and pins an
+older TRL, which has that part elsewhere."""
 SOURCES = ("hidden_cache", "sampled_cache")
 SHARED_BY = 4
 """Experts, trials or epochs that read a cache where its writing is shared."""
@@ -54,6 +56,14 @@ WAYS = (
     _Way("hidden_cache, random weights", "hidden_cache", initialise="random"),
     _Way("hidden_cache, random weights, reverse KL", "hidden_cache", "reverse_kl", "random"),
 )
+
+
+def _there(package: str) -> bool:
+    os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ModuleNotFoundError:  # nor is what it would be a part of
+        return False
 
 
 @dataclass(frozen=True)
@@ -101,12 +111,12 @@ class ToLoss:
         Raises:
             ResourceError: none is, or a contender fails.
         """
-        found = [way for way, (package, *_) in BASELINES.items() if importlib.util.find_spec(package) is not None]
+        found = [way for way, (package, *_) in BASELINES.items() if _there(package)]
         if "trainer" not in found:
             raise ResourceError("there is nothing to compare with: accelerate is not installed", fix=_EXTRA)
         for way, (_, name, install) in BASELINES.items():
             if way not in found:
-                notice(f"{name} is not measured, for it is not installed: {install}")
+                notice(f"{name} is not measured, for it is not there: {install}")
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(self.folder or temporary).absolute()
             self._prepare(folder)
