@@ -66,6 +66,12 @@ def test_what_is_not_installed_is_told(monkeypatch: pytest.MonkeyPatch, capsys: 
     assert "TRL" not in told.err
 
 
+def test_a_part_of_what_is_not_installed_is_not_there() -> None:
+    assert to_loss._there("benchmarks.to_loss")
+    assert not to_loss._there("benchmarks.not_there")
+    assert not to_loss._there("not_there.gkd")
+
+
 def test_without_accelerate_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ResourceError, match=r"mome-orchestrator\[bench\]"):
