@@ -19,7 +19,7 @@ from orchestrator.training.optimizers.adamw import AdamW
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-Way = Literal["ours", "trainer", "trl"]
+Way = Literal["ours", "trainer", "trl", "distillkit"]
 Teacher = Literal["live", "hidden_cache", "sampled_cache", "none"]
 Precision = Literal["bf16", "fp32"]
 LANGUAGE = "en"
@@ -32,7 +32,7 @@ class Job:
     """What to train.
 
     Attributes:
-        way: "ours", a Hugging Face "trainer" with dense losses, or "trl".
+        way: "ours", a Hugging Face "trainer" with dense losses, "trl", or "distillkit" (`to_loss` alone has it).
         teacher: the others' is always live; "none": cross-entropy alone.
         alpha: weight of cross-entropy, the rest is reverse KL's, or with samples of the teacher forward KL's.
         folder: written by `_distill_inputs`.

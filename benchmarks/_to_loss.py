@@ -34,6 +34,8 @@ from orchestrator.training.lr import learning_rate
 from orchestrator.training.optimizers.muon import Muon
 
 SEED = 1
+DISTILLKIT = "distillkit"
+"""Its trainer, and its cache, which is written for what the tokens draw before it trains."""
 VALIDATED = 10_000
 """Blocks of the validation split at most: all there are."""
 
@@ -43,12 +45,12 @@ class Contender:
     """What to train, and how.
 
     Attributes:
-        way: "ours", "trainer", "trl"; "cache" writes the teacher's cache, "drawn" one of what the tokens draw.
+        way: "ours", "trainer", "trl", "distillkit"; "cache" writes the teacher's cache, "drawn" one of what is drawn.
         folder: has `blocks`, `tokenizer`, `teacher`, and `cache-…` where they were written.
         student: architecture.
         tokens, batch: to learn from, and blocks of an optimizer step.
         rate: of Muon.
-        source: the teacher, as a recipe names it; the other trainers' is live.
+        source: the teacher, as a recipe names it, or "distillkit", whose cache its trainer reads; the others' is live.
         soft, initialise: ours alone; the Trainer has reverse KL and random weights, as TRL has.
     """
 
@@ -160,11 +162,17 @@ def _training(contender: Contender) -> TrainingConfig:
 
 def write_cache(contender: Contender) -> Trained:
     """What the teacher says of training blocks; from opening the teacher to the cache on the disk."""
-    root, drawn = Path(contender.folder), contender.way == "drawn"
-    out, work = _empty(root / f"{contender.way}-{contender.source}"), _empty(root / "cache.work")
+    root, meter = Path(contender.folder), _Meter()
+    out = _empty(root / f"{contender.way}-{contender.source}")
+    if contender.source == DISTILLKIT:
+        from benchmarks._distillkit import write_cache as write_theirs
+
+        examples = _examples(contender, np.unique(_drawn(contender)))
+        meter.around(write_theirs)(_job(contender), examples, out)
+        return Trained(0.0, meter.seconds, meter.cpu_seconds)
+    work, drawn = _empty(root / "cache.work"), contender.way == "drawn"
     source, draw = PluginSpec(type=contender.source), Draw.of(_training(contender), SEED) if drawn else None
     stage = CacheStage(language=LANGUAGE, teacher=source, precision=contender.precision, seed=SEED, drawn=draw)
-    meter = _Meter()
     meter.around(stage.run)({name: root / name for name in ("blocks", "teacher")}, out, Environment(work=work))
     return Trained(0.0, meter.seconds, meter.cpu_seconds)
 
@@ -173,30 +181,47 @@ def train_theirs(contender: Contender) -> Trained:
     """Another trainer, over the same blocks in the same order, with the same optimizer and learning rates."""
     from benchmarks._trainers import Clock, new_trainer
 
-    blocks, optimizer = contender.blocks, Muon(lr=contender.rate)
-    steps = contender.tokens // (contender.batch * blocks.context)
-    order = BatchOrder(blocks, (LANGUAGE,), contender.batch, SEED)
-    # TRL's teacher is given the last token too, which has no place in it.
+    job, rows = _job(contender), _drawn(contender)
+    student, clock, steps = job.new_student(), Clock(), job.steps
+    built = Muon(lr=contender.rate).build(student)
+    falling = torch.optim.lr_scheduler.LambdaLR(built, lambda step: learning_rate(min(step, steps - 1), steps, 1.0))
+    if contender.way == DISTILLKIT:
+        from benchmarks._distillkit import new_trainer as new_theirs
+
+        cache, order = Path(contender.folder) / f"drawn-{DISTILLKIT}", np.unique(rows, return_inverse=True)[1]
+        trainer = new_theirs(job, student, (built, falling), cache, order, clock)
+    else:
+        trainer = new_trainer(job, student, (built, falling), _examples(contender, rows), clock)
+    trainer.train()
+    return Trained(_validation_loss(student, contender), sum(clock.seconds), sum(clock.cpu_seconds))
+
+
+def _drawn(contender: Contender) -> np.ndarray:
+    """The blocks that its steps see, in their order."""
+    order = BatchOrder(contender.blocks, (LANGUAGE,), contender.batch, SEED)
+    return np.concatenate([order.rows(step)[:, 1] for step in range(_job(contender).steps)])
+
+
+def _examples(contender: Contender, rows: np.ndarray) -> list[dict[str, list[int]]]:
+    """Blocks, as another trainer takes them."""
+    blocks = contender.blocks
+    # The teachers of TRL and DistillKit are given the last token too, which has no place in them.
     length = blocks.context + (contender.way == "trainer")
-    rows = np.concatenate([order.rows(step)[:, 1] for step in range(steps)]).tolist()
-    examples = [{"input_ids": blocks.block(LANGUAGE, row)[:length].tolist()} for row in rows]
-    alpha = 0.5 if contender.way == "trainer" else 0.0
-    job = Job(
+    return [{"input_ids": blocks.block(LANGUAGE, int(row))[:length].tolist()} for row in rows]
+
+
+def _job(contender: Contender) -> Job:
+    return Job(
         contender.way,  # type: ignore[arg-type]
         "live",
         contender.precision,  # type: ignore[arg-type]
-        alpha,
+        0.5 if contender.way == "trainer" else 0.0,
         contender.folder,
         contender.student,
         contender.batch,
-        steps,
+        contender.tokens // (contender.batch * contender.blocks.context),
         contender.threads,
     )
-    student, clock = job.new_student(), Clock()
-    built = optimizer.build(student)
-    falling = torch.optim.lr_scheduler.LambdaLR(built, lambda step: learning_rate(min(step, steps - 1), steps, 1.0))
-    new_trainer(job, student, (built, falling), examples, clock).train()
-    return Trained(_validation_loss(student, contender), sum(clock.seconds), sum(clock.cpu_seconds))
 
 
 @torch.no_grad()

@@ -43,7 +43,8 @@ def new_trainer(job: Job, student: Any, optimizers: tuple[Any, Any], examples: E
     return (_gkd if job.way == "trl" else _dense)(job, teacher, examples, common)
 
 
-def _arguments(job: Job) -> dict[str, Any]:
+def arguments(job: Job) -> dict[str, Any]:
+    """Of a trainer of transformers, and of those that are made of it."""
     return {
         "output_dir": str(Path(job.folder) / "trainer"),
         "max_steps": job.steps,
@@ -62,8 +63,8 @@ def _arguments(job: Job) -> dict[str, Any]:
 
 
 def _dense(job: Job, teacher: Any, examples: Examples, common: dict[str, Any]) -> Any:
-    arguments = TrainingArguments(**_arguments(job))
-    return _DenseTrainer(teacher, job.alpha, args=arguments, train_dataset=examples, **common)
+    options = TrainingArguments(**arguments(job))
+    return _DenseTrainer(teacher, job.alpha, args=options, train_dataset=examples, **common)
 
 
 class _DenseTrainer(Trainer):  # type: ignore[misc]
@@ -101,22 +102,24 @@ def _gkd(job: Job, teacher: Any, examples: Examples, common: dict[str, Any]) -> 
             self.seen.append(float(loss.detach()))
             return loss
 
-    unknown, begin, end = SPECIAL
     trainer = Recording(
         teacher_model=teacher,
-        args=GKDConfig(lmbda=0.0, beta=1.0, temperature=1.0, **_arguments(job)),
+        args=GKDConfig(lmbda=0.0, beta=1.0, temperature=1.0, **arguments(job)),
         train_dataset=Dataset.from_list(examples),
-        processing_class=PreTrainedTokenizerFast(
-            tokenizer_file=str(Path(job.folder) / "tokenizer" / "tokenizer.json"),
-            unk_token=unknown,
-            bos_token=begin,
-            eos_token=end,
-            pad_token=end,
-        ),
+        processing_class=fast_tokenizer(job),
         **common,
     )
     trainer.seen = []
     return trainer
+
+
+def fast_tokenizer(job: Job) -> PreTrainedTokenizerFast:
+    """The tokenizer, as trainers of TRL take it."""
+    unknown, begin, end = SPECIAL
+    file = Path(job.folder) / "tokenizer" / "tokenizer.json"
+    return PreTrainedTokenizerFast(
+        tokenizer_file=str(file), unk_token=unknown, bos_token=begin, eos_token=end, pad_token=end
+    )
 
 
 def _collate(examples: list[dict[str, Any]]) -> dict[str, Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ import torch
 
 from benchmarks._distill_job import LANGUAGE, gpt2
 from benchmarks._rows import Row, compare, notice, single
-from benchmarks._to_loss import Contender, Trained, run
+from benchmarks._to_loss import DISTILLKIT, Contender, Trained, run
 from orchestrator.artifacts import Store
 from orchestrator.config.base import PluginSpec
 from orchestrator.config.recipe import Recipe, ResourcesConfig
@@ -25,7 +26,14 @@ from orchestrator.pipeline.local import LocalRunner
 from orchestrator.pipeline.plan import make_plan
 from orchestrator.tokens.blocks import TokenBlocks
 
-BASELINES = {"trainer": ("accelerate", "a Hugging Face Trainer"), "trl": ("trl", "TRL's GKDTrainer")}
+_EXTRA = "pip install 'mome-orchestrator[bench]'"
+BASELINES = {
+    "trainer": ("accelerate", "a Hugging Face Trainer", _EXTRA),
+    "trl": ("trl.experimental.gkd", "TRL's GKDTrainer", _EXTRA),
+    DISTILLKIT: ("distillkit", "DistillKit", "pip install --no-deps git+https://github.com/arcee-ai/DistillKit"),
+}
+"""By way: a package or a part of it, its name here, and how it is installed. DistillKit is on no index, and pins an
+older TRL, which has that part elsewhere."""
 SOURCES = ("hidden_cache", "sampled_cache")
 SHARED_BY = 4
 """Experts, trials or epochs that read a cache where its writing is shared."""
@@ -50,18 +58,27 @@ WAYS = (
 )
 
 
+def _there(package: str) -> bool:
+    os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ModuleNotFoundError:  # nor is what it would be a part of
+        return False
+
+
 @dataclass(frozen=True)
 class ToLoss:
     """Seconds on the wall, CPU seconds and FLOPs until the validation loss that another trainer ends with.
 
     The embedded corpus in English, French and German, a teacher of its own, an English student. The other trainers are
     a Hugging Face Trainer with dense losses (CE and reverse KL at 0.5 each) and TRL's GKDTrainer (reverse KL), both
-    from random weights with the teacher live; optimizer (Muon), schedule, blocks and their order are ours, and of
+    with the teacher live, and DistillKit's trainer, which reads its cache of the teacher's likeliest tokens (CE and KL
+    at 0.5 each). All begin from random weights; optimizer (Muon), schedule, blocks and their order are ours, and of
     `rates` the Trainer's best counts. Ours train on growing shares of its tokens, each a whole training with its
     schedule, until one ends with a loss as low: forward KL from the teacher's weights, and what each part of that is
-    worth. A cache is counted as written before, with a fourth of its writing (shared by four), and with all of it. It
-    is written for the blocks that the training draws. Only optimizer steps and the writing count: no start of a
-    process, no validation.
+    worth. A cache is counted as written before, with a fourth of its writing (shared by four), and with all of it;
+    DistillKit's is counted as ours is. It is written for the blocks that the training draws. Only optimizer steps and
+    the writing count: no start of a process, no validation.
     """
 
     vocab: int = 4096
@@ -94,10 +111,12 @@ class ToLoss:
         Raises:
             ResourceError: none is, or a contender fails.
         """
-        found = [way for way, (package, _) in BASELINES.items() if importlib.util.find_spec(package) is not None]
+        found = [way for way, (package, *_) in BASELINES.items() if _there(package)]
         if "trainer" not in found:
-            install = "pip install 'mome-orchestrator[bench]'"
-            raise ResourceError("there is nothing to compare with: accelerate is not installed", fix=install)
+            raise ResourceError("there is nothing to compare with: accelerate is not installed", fix=_EXTRA)
+        for way, (_, name, install) in BASELINES.items():
+            if way not in found:
+                notice(f"{name} is not measured, for it is not there: {install}")
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(self.folder or temporary).absolute()
             self._prepare(folder)
@@ -140,6 +159,21 @@ class ToLoss:
 
 
 @dataclass(frozen=True)
+class _Side:
+    """Trainings with a source of the teacher's states, and how a cache of it was written."""
+
+    source: str
+    tokens: int
+    trained: Sequence[Trained]
+    cache: Trained | None
+
+    def spent(self, field: str, part: float) -> list[float]:
+        """Seconds of each, with a part of the cache's."""
+        extra = part * (getattr(self.cache, field) if self.cache else 0.0)
+        return [getattr(each, field) + extra for each in self.trained]
+
+
+@dataclass(frozen=True)
 class _Race:
     bench: ToLoss
     folder: str
@@ -151,6 +185,9 @@ class _Race:
         best = bench.rates[tried.index(first)]
         notice(f"the Trainer's losses: {dict(zip(bench.rates, (each.loss for each in tried), strict=True))}")
         theirs = {way: replace(whole, way=way, rate=best) for way in baselines}
+        if DISTILLKIT in theirs:
+            theirs[DISTILLKIT] = replace(theirs[DISTILLKIT], source=DISTILLKIT)
+        kept = self._written({(each.source, bench.tokens) for each in theirs.values() if each.source != "live"})
         times = {way: [first] if way == "trainer" else run([[contender]])[0] for way, contender in theirs.items()}
         targets = {way: times[way][0].loss for way in baselines}
         measured = self._search(min(targets.values()))
@@ -168,8 +205,10 @@ class _Race:
                 measured[ours][n] += trained
         for (baseline, ours), n in reached.items():
             if n:
-                case, cache = f"to {targets[baseline]:.3f} of {BASELINES[baseline][1]}", caches.get((ours.source, n))
-                yield from self._beside(case, ours, n, measured[ours][n], times[baseline], cache)
+                case, source = f"to {targets[baseline]:.3f} of {BASELINES[baseline][1]}", theirs[baseline].source
+                we = _Side(ours.source, n, measured[ours][n], caches.get((ours.source, n)))
+                they = _Side(source, bench.tokens, times[baseline], kept.get((source, bench.tokens)))
+                yield from self._beside(f"{ours.name}{{}}, {case}", we, they)
 
     def _search(self, target: float) -> dict[_Way, dict[int, list[Trained]]]:
         """What came of our trainings of each way, shorter ones first."""
@@ -194,24 +233,14 @@ class _Race:
         groups = [[replace(self._contender(n), way="drawn", source=source)] for source, n in keys]
         return {key: written for key, (written,) in zip(keys, run(groups) if keys else [], strict=True)}
 
-    def _beside(
-        self,
-        name: str,
-        way: _Way,
-        tokens: int,
-        ours: Sequence[Trained],
-        theirs: Sequence[Trained],
-        cache: Trained | None,
-    ) -> Iterator[Row]:
-        written = {"": 0.0} if cache is None else {", there": 0.0, ", shared": 1 / SHARED_BY, ", written": 1.0}
+    def _beside(self, name: str, ours: _Side, theirs: _Side) -> Iterator[Row]:
+        """With what a cache is counted for in the name."""
+        written = {"": 0.0} if ours.cache is None else {", there": 0.0, ", shared": 1 / SHARED_BY, ", written": 1.0}
         for what, part in written.items():
-            case = f"{way.name}{what}, {name}"
+            case = name.format(what)
             for metric, field in (("time", "seconds"), ("CPU time", "cpu_seconds")):
-                extra = part * (getattr(cache, field) if cache else 0.0)
-                sides = [getattr(t, field) + extra for t in ours], [getattr(t, field) for t in theirs]
-                yield compare(case, metric, "s", *sides)
-            operations = self._flops(way.source, tokens) + part * self._cache_flops(tokens)
-            yield single(case, "operations", "TFLOP", operations / 1e12, self._flops("live", self.bench.tokens) / 1e12)
+                yield compare(case, metric, "s", ours.spent(field, part), theirs.spent(field, part))
+            yield single(case, "operations", "TFLOP", *(self._flops(side, part) / 1e12 for side in (ours, theirs)))
 
     def _ours(self, way: _Way, tokens: int) -> Contender:
         rate = self.bench.begun_rate if way.initialise == "teacher" else self.bench.rate
@@ -229,10 +258,11 @@ class _Race:
         step = self.bench.batch * self.bench.context
         return max(1, round(tokens / step)) * step
 
-    def _flops(self, source: str, tokens: int) -> float:
-        """6 for each of the student's parameters, 2 for each of the teacher's that compute, a token."""
-        teacher = {"live": self._sizes[1].parameters, "hidden_cache": self._sizes[1].head}.get(source, 0)
-        return float(6 * self._sizes[0].parameters + 2 * teacher) * tokens
+    def _flops(self, side: _Side, part: float) -> float:
+        """6 for each of the student's parameters, 2 for each of the teacher's that compute, a token; and a cache's."""
+        teacher = {"live": self._sizes[1].parameters, "hidden_cache": self._sizes[1].head}.get(side.source, 0)
+        steps = float(6 * self._sizes[0].parameters + 2 * teacher) * side.tokens
+        return steps + (part * self._cache_flops(side.tokens) if side.cache else 0.0)
 
     def _cache_flops(self, tokens: int) -> float:
         """Of a cache of what so many tokens draw."""
