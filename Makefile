@@ -32,7 +32,8 @@ PYTEST = PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BI
 test: $(VENV)/.installed
 	$(PYTEST) -m "not slow and not long" --ignore tests/documents
 
-# What watches memory, processes, a store and clusters beside it.
+# What watches memory, processes, a store and clusters beside it: of three at once each would wait for the others.
+test-long: JOBS := 2
 test-long: $(VENV)/.installed
 	$(PYTEST) -m "long and not slow"
 

@@ -7,7 +7,7 @@ import pytest
 from benchmarks.cache import Cache
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_speed_loss_shares_and_flops() -> None:
     sizes = {"student_layers": 1, "student_width": 8, "student_heads": 2, "teacher_layers": 2, "teacher_width": 12}
     bench = Cache(

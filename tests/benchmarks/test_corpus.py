@@ -5,7 +5,7 @@ import pytest
 from benchmarks.corpus import Corpus
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_rows_hold_speeds_memory_and_slopes() -> None:
     bench = Corpus(documents=(300, 600), simulated=2000, vocab_size=300)
     rows = {(row.case, row.metric): row for row in bench.rows()}

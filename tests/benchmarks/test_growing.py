@@ -18,7 +18,7 @@ def test_slopes_and_exponents_are_those_of_the_points() -> None:
     assert list(slopes("x", "a further one", points[:1])) == []
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_rows_hold_every_size_and_slopes() -> None:
     tiny = {"tokens": (20_000, 40_000), "vocabularies": (400, 900), "experts": (1, 2), "language_tokens": 20_000}
     bench = create("benchmarks", "growing", {**tiny, "teacher_tokens": 4096, "trained": 1024, "batch": 1024})

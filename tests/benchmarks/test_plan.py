@@ -15,7 +15,7 @@ TINY = (
 )
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_a_plan_before_and_after_a_run() -> None:
     rows = list(Plan(overrides=TINY, repeats=1, local=True).rows())
     first, then = rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -85,6 +86,8 @@ def test_schemathesis_finds_no_fault(
     key = keys.add(tmp_path / "keys.json", "me")
     headers = {"authorization": f"Bearer {key}"} if given_key else {}
     with served(create_app(LocalBackend(mixture), Keys(tmp_path / "keys.json"))) as url:
+        while httpx.get(f"{url}/ready").status_code == 503:  # its engines may still start
+            time.sleep(0.05)
         described = schemathesis.openapi.from_url(f"{url}/openapi.json", headers={"authorization": f"Bearer {key}"})
         statuses = set[int]()
 
