@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from orchestrator.cli.ending import exit_code
+from orchestrator.cli.ending import end_quickly, exit_code
 
 
 def recipe_job(description: str, until: Sequence[str] = ()) -> None:
@@ -38,6 +38,7 @@ def sweep_job(description: str) -> None:
 
 def _finish(job: Callable[[], object]) -> None:
     """Run `job`; an error ends the process as it ends `mome`."""
+    end_quickly()
     try:
         job()
     except Exception as error:

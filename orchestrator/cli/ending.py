@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import multiprocessing
 import os
 import sys
@@ -19,6 +20,11 @@ INTERRUPTED = 130
 """Exit code of a program that Ctrl-C has ended: 128 and the number of SIGINT."""
 STEP_THREAD = "step "
 """What names of threads begin with that run the steps of a plan (orchestrator/pipeline/execute.py)."""
+
+
+def end_quickly() -> None:
+    """Let the process end without going through all that it has imported: with torch, Ray and MLflow that is seconds."""
+    atexit.register(gc.freeze)
 
 
 def exit_code(error: Exception) -> int:

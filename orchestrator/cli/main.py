@@ -31,7 +31,7 @@ from orchestrator.cli.arguments import (
     check_together,
     named,
 )
-from orchestrator.cli.ending import INTERRUPTED, exit_code, say_interrupted
+from orchestrator.cli.ending import INTERRUPTED, end_quickly, exit_code, say_interrupted
 from orchestrator.cli.precision import Precision
 
 app = typer.Typer(
@@ -277,6 +277,7 @@ def main() -> None:
             stream.reconfigure(errors="replace")  # what a terminal can't show is no reason to end
     gc.set_threshold(50_000, 20, 50)  # Python's own, 700, has it go through torch again and again while it is imported
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # `mome stop`, where Ctrl-C is ignored
+    end_quickly()
     try:
         _command()(prog_name="mome")
     except Exception as error:

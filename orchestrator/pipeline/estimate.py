@@ -51,8 +51,10 @@ LIKE = 4
 """Models so many times as large reach about the same share of a matrix product's speed."""
 SESSION_SECONDS = {True: 6.0, False: 0.2}
 """From the command to the first step, on Ray and without, where none was noted."""
-EDGES = {True: 5.0, False: 2.0}
+EDGE = 2.0
 """Seconds of the process itself, before it asks for a run and after the last step."""
+ENDS = 0.2
+"""Ray's end, as a share of what passes before the first step: mostly Ray's start."""
 BETWEEN = 0.15
 """Seconds from the end of a step to the beginning of those that wait for it: it is published, and they check it."""
 FIRST = 9.0
@@ -175,7 +177,8 @@ class _Timing:
     def session(self) -> float:
         """Of the command beside its steps."""
         ray = not self._local
-        return EDGES[ray] + (seconds_of(SESSION, ray, self._notes) or SESSION_SECONDS[ray])
+        before = seconds_of(SESSION, ray, self._notes) or SESSION_SECONDS[ray]
+        return EDGE + before * (1 + ENDS if ray else 1)
 
     def workers(self) -> dict[str, Timed]:
         """Workers that get ready from the beginning, as steps that trainings need: they import beside other work."""

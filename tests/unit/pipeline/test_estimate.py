@@ -21,7 +21,7 @@ from orchestrator.pipeline import speeds
 from orchestrator.pipeline.estimate import (
     BETWEEN,
     DATA_SECONDS,
-    EDGES,
+    EDGE,
     SESSION_SECONDS,
     START,
     Estimate,
@@ -177,7 +177,7 @@ class TestNotes:
         (session,) = (note for note in noted() if note.kind == SESSION)
         assert 0 < session.seconds < 60
         expected = estimated(*planned(tmp_path))
-        assert expected.total == pytest.approx(expected.schedule.seconds + EDGES[False] + session.seconds)
+        assert expected.total == pytest.approx(expected.schedule.seconds + EDGE + session.seconds)
 
     def test_steps_without_a_model_are_noted_too(self, tmp_path: Path) -> None:
         text, report = self.note(tmp_path, {}, "corpus", "report")
@@ -199,7 +199,7 @@ class TestEstimate:
         assert set(expected.seconds) == {step.name for step in plan.missing}
         steps = len(expected.seconds)
         assert expected.schedule.seconds == pytest.approx(sum(expected.seconds.values()) + BETWEEN * steps)
-        assert expected.total == pytest.approx(expected.schedule.seconds + EDGES[False] + SESSION_SECONDS[False])
+        assert expected.total == pytest.approx(expected.schedule.seconds + EDGE + SESSION_SECONDS[False])
         flops = costs_of(plan)["teacher"].flops
         reached = room.EFFICIENCY["fp32"] * PEAK
         assert expected.seconds["teacher"] == pytest.approx(START + flops / reached)
