@@ -23,7 +23,7 @@ STEP_THREAD = "step "
 
 
 def end_quickly() -> None:
-    """Let the process end without going through all that it has imported: with torch, Ray and MLflow that is seconds."""
+    """Let the process end without going through all that it has imported: with Ray and MLflow that takes seconds."""
     atexit.register(gc.freeze)
 
 
