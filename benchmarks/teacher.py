@@ -25,7 +25,7 @@ from orchestrator.teacher import Cache
 from orchestrator.tokens.blocks import TokenBlocks
 from orchestrator.training.device import autocast
 
-GOALS = {"bf16": 1e-3, "fp32": 1e-5}
+GOALS = {"bf16": 1e-3, "fp16": 1e-3, "fp32": 1e-5}
 """Largest error of a logit, by the type that hidden states are kept in, beside the largest logit."""
 PLACES = {"memory": "", "disk": " with weights on disk"}
 """Where the teacher's weights lie, as cases call it."""

@@ -17,6 +17,7 @@ from orchestrator.models.heads import FIELD
 from orchestrator.models.zoo._families import cut_rows
 from orchestrator.plugins import create
 from orchestrator.teacher import ABOUT, Cache, CachedTeacherSource, TeacherModel, shard_name, write_shard
+from orchestrator.teacher._base import TeacherStates
 from orchestrator.teacher.live import Live
 from tests.unit.models.families import CAPS, FAMILIES, SCALES, VOCAB, build
 
@@ -108,6 +109,16 @@ def test_cached_logits_are_the_models(family: str, tmp_path: Path) -> None:
     rounded = LazyLogits(*kept).head.logits(kept.hidden.float())
     rounding = 2**-8 * float((live.hidden.abs() @ live.weight.abs().t()).max()) * abs(live.scale)
     torch.testing.assert_close(rounded, expected, rtol=0, atol=rounding)
+    closer = cached(model, tmp_path / "fp16", "hidden_cache", states="fp16").states(IDS, ROWS)
+    torch.testing.assert_close(LazyLogits(*closer).head.logits(closer.hidden), expected, rtol=0, atol=rounding / 8)
+
+
+def test_a_state_that_fp16_does_not_hold_is_refused() -> None:
+    source = create("teacher", "hidden_cache", {"states": "fp16"})
+    assert isinstance(source, CachedTeacherSource)
+    states = TeacherStates(torch.tensor([[[1.0, -70_000.0]]]), torch.zeros(3, 2), None)
+    with pytest.raises(ModelError, match="70,000 is more than fp16 holds"):
+        source.record(states, range(1))
 
 
 @pytest.mark.parametrize("name", ["gemma2", "granite", "phi"])
