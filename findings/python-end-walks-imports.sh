@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A process that has imported torch 2.13, Ray 2.60 and MLflow 3.17 takes CPU seconds to end after its last line: CPython's garbage collector
+# A process that has imported torch 2.13, Ray 2.60 and MLflow 3.17 takes about a CPU second to end after its last line: CPython's garbage collector
 # goes through all that the imports have made, and more than once. What `gc.freeze()` has set aside just before the end is left alone: the
 # process ends in a small part of that time.
 # Exit code: 0 the behaviour is as described, 1 it is another one, 2 the packages can't be installed.
