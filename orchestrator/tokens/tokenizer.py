@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from tokenizers import Encoding, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 from orchestrator.artifacts import check_files, write_json
 from orchestrator.errors import TokenizerError
 from orchestrator.tokens.special import GENERATION, OUR_NAMES
 from orchestrator.tokens.storage import token_dtype
+from orchestrator.tokens.windows import LONG, encode_long
 
 FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
 """Of a tokenizer's folder."""
@@ -165,8 +166,16 @@ def encode(tokenizer: Tokenizer, texts: Sequence[str], dtype: np.dtype[Any] | No
     """
     if dtype is None:
         dtype = token_dtype(max(tokenizer.get_vocab_size(), *tokenizer.get_added_tokens_decoder(), 0))
-    encodings = tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
-    return [np.fromiter(encoding.ids, dtype, count=len(encoding)) for encoding in encodings]
+    short = [text for text in texts if len(text) <= LONG]
+    encodings = iter(tokenizer.encode_batch_fast(short, add_special_tokens=False))
+    return [
+        encode_long(tokenizer, text).astype(dtype) if len(text) > LONG else _ids(next(encodings), dtype)
+        for text in texts
+    ]
+
+
+def _ids(encoding: Encoding, dtype: np.dtype[Any]) -> np.ndarray:
+    return np.fromiter(encoding.ids, dtype, count=len(encoding))
 
 
 def decode(tokenizer: Tokenizer, ids: Sequence[int] | np.ndarray) -> str:
