@@ -74,7 +74,7 @@ def test_a_terminal_that_lacks_characters(tmp_path: Path) -> None:
 
 
 def test_a_command_s_end_does_not_go_through_all_that_was_imported() -> None:
-    """With Ray and MLflow that took a process seven of its seconds; what is frozen is left alone."""
+    """With Ray and MLflow that took a process seconds; what is frozen is left alone."""
     shows = "import atexit, gc; atexit.register(lambda: print(gc.get_freeze_count() > 1000))"
     script = f"{shows}; from orchestrator.cli.ending import end_quickly; end_quickly()"
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout == "True\n"
