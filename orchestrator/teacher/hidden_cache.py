@@ -12,15 +12,15 @@ from torch import Tensor
 from orchestrator.errors import ModelError
 from orchestrator.teacher._base import CachedTeacherSource, Teacher, TeacherModel, TeacherStates, narrowed
 
-_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+_TYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 
 
 @dataclass(frozen=True)
 class HiddenCache(CachedTeacherSource):
-    """Hidden states after the final norm in bf16, 2 bytes × width a token: every loss works, exact to bf16 rounding."""
+    """Hidden states after the final norm in fp16, 2 bytes × width a token: every loss works, exact to fp16's rounding."""
 
-    states: Literal["bf16", "fp16", "fp32"] = "bf16"
-    """Type they are kept in: fp16 rounds an eighth as much as bf16 does, and holds numbers up to 65,504; fp32 takes
+    states: Literal["fp16", "bf16", "fp32"] = "fp16"
+    """Type they are kept in: bf16 rounds eight times as much as fp16 does, and holds what is above 65,504; fp32 takes
     twice the disk, and gives a teacher's logits as it computes them in fp32."""
 
     def open(self, model: TeacherModel) -> Teacher:

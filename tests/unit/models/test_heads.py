@@ -105,11 +105,11 @@ def test_cached_logits_are_the_models(family: str, tmp_path: Path) -> None:
     whole = cached(model, tmp_path / "fp32", "hidden_cache", states="fp32").states(IDS, ROWS)
     exact = LazyLogits(*whole).head.logits(whole.hidden)
     torch.testing.assert_close(exact, expected, rtol=0, atol=1e-5)
-    kept = cached(model, tmp_path / "bf16", "hidden_cache").states(IDS, ROWS)
+    kept = cached(model, tmp_path / "bf16", "hidden_cache", states="bf16").states(IDS, ROWS)
     rounded = LazyLogits(*kept).head.logits(kept.hidden.float())
     rounding = 2**-8 * float((live.hidden.abs() @ live.weight.abs().t()).max()) * abs(live.scale)
     torch.testing.assert_close(rounded, expected, rtol=0, atol=rounding)
-    closer = cached(model, tmp_path / "fp16", "hidden_cache", states="fp16").states(IDS, ROWS)
+    closer = cached(model, tmp_path / "fp16", "hidden_cache").states(IDS, ROWS)
     torch.testing.assert_close(LazyLogits(*closer).head.logits(closer.hidden), expected, rtol=0, atol=rounding / 8)
 
 
