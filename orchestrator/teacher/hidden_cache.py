@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ _TYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 class HiddenCache(CachedTeacherSource):
     """Hidden states after the final norm in fp16, 2 bytes × width a token: every loss works, exact to fp16's rounding."""
 
+    version: ClassVar[int] = 2  # 1: bf16 where nothing was said
     states: Literal["fp16", "bf16", "fp32"] = "fp16"
     """Type they are kept in: bf16 rounds eight times as much as fp16 does, and holds what is above 65,504; fp32 takes
     twice the disk, and gives a teacher's logits as it computes them in fp32."""
