@@ -17,7 +17,7 @@ _TYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 
 @dataclass(frozen=True)
 class HiddenCache(CachedTeacherSource):
-    """Hidden states after the final norm in fp16, 2 bytes × width a token: every loss works, exact to fp16's rounding."""
+    """Hidden states after the final norm in fp16, 2 bytes × width a token: every loss works, exact to fp16 rounding."""
 
     version: ClassVar[int] = 2  # 1: bf16 where nothing was said
     states: Literal["fp16", "bf16", "fp32"] = "fp16"

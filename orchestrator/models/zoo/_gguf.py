@@ -1,7 +1,7 @@
 """Models in GGUF files, through transformers, with the pre-tokenizer that the file names.
 
-Transformers gives every byte-level tokenizer GPT-2's rules, whatever `tokenizer.ggml.pre` says: digits and line breaks
-would be cut otherwise than in the model's training.
+Where transformers does not know the name in `tokenizer.ggml.pre` (older versions: any name) a byte-level tokenizer gets
+GPT-2's rules: digits and line breaks would be cut otherwise than in the model's training.
 """
 
 from __future__ import annotations
