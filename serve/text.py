@@ -8,13 +8,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from orchestrator.tokens.kept import vocabulary_of
 from orchestrator.tokens.special import special_tokens
 from orchestrator.tokens.tokenizer import load_tokenizer, token_bytes
 from serve.errors import RequestError
 
 
 class Tokenizer:
-    """A run's tokenizer.
+    """A run's tokenizer, or that of an expert with a vocabulary of its own.
+
+    Outside of an expert token ids are the run's: `/tokenize` gives them, and the router reads them. An expert with a
+    vocabulary of its own spells them in its own, see :meth:`own` and :meth:`owned`.
 
     Attributes:
         special: its special tokens by their roles.
@@ -24,12 +30,12 @@ class Tokenizer:
     """
 
     def __init__(self, folder: Path) -> None:
-        """Read `tokenizer.json`.
+        """Read `tokenizer.json`, and which tokens of the run's an expert has kept.
 
         Raises:
-            TokenizerError: it is missing or damaged.
+            TokenizerError: it is missing or damaged. ArtifactError: the list of kept tokens is damaged.
         """
-        self._folder = folder
+        self._folder, self._kept = folder, vocabulary_of(folder)
         self._fast = load_tokenizer(folder)
         self.special = special_tokens(folder, self._fast)
         self.ends = frozenset(self.special.eos)
@@ -63,8 +69,31 @@ class Tokenizer:
         self.check(tokens)
         return b"".join(self.bytes[token] for token in tokens).decode("utf-8", "replace")
 
-    def check(self, tokens: Sequence[int], where: str = "") -> None:
-        """Make sure that ids are of the vocabulary.
+    def own(self, tokens: Sequence[int], where: str = "") -> list[int]:
+        """A text in the run's tokens as one in these: a token that is not among them by its parts.
+
+        Args:
+            tokens: the run's ids.
+            where: the parameter that has them.
+
+        Raises:
+            RequestError: one is not of the run's vocabulary.
+        """
+        self.know(tokens, where)
+        if self._kept is None:
+            return list(tokens)
+        own: list[int] = self._kept.spell(np.array(tokens, np.int64))[0].tolist()
+        return own
+
+    def owned(self, tokens: Sequence[int]) -> dict[int, int]:
+        """By the run's id the own one of each token that may be written here; others never are."""
+        if self._kept is None:
+            return {token: token for token in tokens}
+        kept, places = len(self._kept.kept), self._kept.places
+        return {token: int(places[token]) for token in tokens if token < len(places) and places[token] < kept}
+
+    def know(self, tokens: Sequence[int], where: str) -> None:
+        """Make sure that ids are of the run's vocabulary.
 
         Args:
             tokens: the ids.
@@ -73,9 +102,19 @@ class Tokenizer:
         Raises:
             RequestError: one is not.
         """
-        if not all(0 <= token < len(self.bytes) for token in tokens):
-            what = f"token ids that are not of this model's vocabulary: it has 0 to {len(self.bytes) - 1}"
-            raise RequestError(what, where)
+        _check(tokens, len(self.bytes) if self._kept is None else self._kept.size, where)
+
+    def check(self, tokens: Sequence[int], where: str = "") -> None:
+        """Make sure that ids are of this vocabulary.
+
+        Args:
+            tokens: the ids.
+            where: the parameter that has them.
+
+        Raises:
+            RequestError: one is not.
+        """
+        _check(tokens, len(self.bytes), where)
 
     def name(self, token: int) -> str:
         """How the vocabulary writes an id."""
@@ -87,6 +126,11 @@ class Tokenizer:
         Never empty: a tokenizer without special tokens is asked for a line break where there is no text.
         """
         return [*self.special.begin, *self.encode(text)] or self.encode("\n") or [0]
+
+
+def _check(tokens: Sequence[int], size: int, where: str) -> None:
+    if not all(0 <= token < size for token in tokens):
+        raise RequestError(f"token ids that are not of this model's vocabulary: it has 0 to {size - 1}", where)
 
 
 class Detokenizer:

@@ -75,7 +75,7 @@ class TokenizeRequest(BaseModel):
     model_config = STRICT
 
     model: Name = AUTO
-    """Accepted, unused: all experts share a tokenizer."""
+    """Accepted, unused: ids are the mixture's, and an expert with a vocabulary of its own spells them in its own."""
     prompt: Annotated[str, Field(max_length=limits.MAX_PROMPT_CHARACTERS)] | None = None
     messages: Messages | None = None
     add_special_tokens: bool = True
@@ -105,7 +105,7 @@ class DetokenizeRequest(BaseModel):
     model_config = STRICT
 
     model: Name = AUTO
-    """Accepted, unused: all experts share a tokenizer."""
+    """Accepted, unused: ids are the mixture's, and an expert with a vocabulary of its own spells them in its own."""
     tokens: Annotated[list[Token], Field(max_length=limits.MAX_PROMPT_TOKENS)]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -129,7 +130,7 @@ class Engine:
     def _row(self, request: GenerationRequest, seconds: float | None) -> Row:
         if not request.prompt:
             raise EmptyPromptError("the prompt is empty", fix="write at least one character")
-        prompt = self._read(request.prompt)
+        prompt, request = self._read(request.prompt), self._in_own_tokens(request)
         room = self.context - len(prompt)
         wanted = request.sampling.max_tokens
         least = max(1, request.sampling.min_tokens) if wanted is None else wanted
@@ -140,7 +141,6 @@ class Engine:
                 fix="shorten the prompt or max_tokens",
             )
         self.tokenizer.check(request.generated)
-        self.tokenizer.check(tuple(request.sampling.logit_bias), "logit_bias")
         constraint = request.sampling.constraint
         matcher = None if constraint is None else self._grammars.matcher(constraint)
         shares = self.forward.shares(request.weights) if isinstance(self.forward, Mixed) else None
@@ -149,5 +149,14 @@ class Engine:
     def _read(self, prompt: str | tuple[int, ...]) -> list[int]:
         if isinstance(prompt, str):
             return self.tokenizer.encode_prompt(prompt)
-        self.tokenizer.check(prompt, "prompt")
-        return list(prompt)
+        return self.tokenizer.own(prompt, "prompt")
+
+    def _in_own_tokens(self, request: GenerationRequest) -> GenerationRequest:
+        """Its sampling in this model's ids; what the model can't write is neither biased nor stops it."""
+        how = request.sampling
+        if not (how.logit_bias or how.stop_tokens):
+            return request
+        self.tokenizer.know(tuple(how.logit_bias), "logit_bias")
+        bias = {own: how.logit_bias[token] for token, own in self.tokenizer.owned(tuple(how.logit_bias)).items()}
+        stops = tuple(self.tokenizer.owned(how.stop_tokens).values())
+        return replace(request, sampling=replace(how, logit_bias=bias, stop_tokens=stops))
