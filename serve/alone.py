@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -45,7 +45,7 @@ def serve_alone(
 
     Raises:
         ArtifactError: the run is not finished, or an artifact is missing or damaged.
-        ServingError: no keys where they are needed, or the port is taken.
+        ServingError: no keys where they are needed, the port is taken, or an expert's weights are not finite.
         ResourceError: traces are asked for, and OpenTelemetry is not installed.
     """
     known = None if keys is None else Keys(keys)
@@ -54,7 +54,13 @@ def serve_alone(
     mixture.files.check()
     mixture.options = replace(mixture.options, queue=QUEUE)
     listener = _listen(host, port)
-    app = application(LocalBackend(mixture), known, log_prompts)
+    lost: list[Exception] = []
+
+    def fail(error: Exception) -> None:
+        lost.append(error)
+        server.should_exit = True
+
+    app = application(LocalBackend(mixture), fail, known, log_prompts)
     log_requests()
     config = uvicorn.Config(
         app, log_level="warning", access_log=False,
@@ -63,15 +69,21 @@ def serve_alone(
     print(f"serving at http://{host}:{listener.getsockname()[1]}/ (Ctrl-C ends it)", flush=True)
     if known is None:
         print("no API keys: everybody on this machine may ask (--keys FILE asks for one)", flush=True)
+    server = uvicorn.Server(config)
     with suppress(KeyboardInterrupt):  # uvicorn raises again what it has obeyed
-        uvicorn.Server(config).run(sockets=[listener])
+        server.run(sockets=[listener])
+    if lost:
+        raise lost[0]
 
 
-def application(backend: LocalBackend, keys: Keys | None = None, log_prompts: bool = False) -> FastAPI:
+def application(
+    backend: LocalBackend, fail: Callable[[Exception], None], keys: Keys | None = None, log_prompts: bool = False
+) -> FastAPI:
     """The application over a backend that loads its parts once serving has begun: `/ready` says when they are there.
 
     Args:
         backend: of this process.
+        fail: told why a part can't be loaded.
         keys: who may ask; None: everybody.
         log_prompts: lines in the log have the prompts.
     """
@@ -79,12 +91,19 @@ def application(backend: LocalBackend, keys: Keys | None = None, log_prompts: bo
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        loading = asyncio.create_task(asyncio.to_thread(backend.load))
+        loading = asyncio.create_task(_load(backend, fail))
         yield
         loading.cancel()
 
     app.router.lifespan_context = lifespan
     return app
+
+
+async def _load(backend: LocalBackend, fail: Callable[[Exception], None]) -> None:
+    try:
+        await asyncio.to_thread(backend.load)
+    except Exception as error:
+        fail(error)
 
 
 def _listen(host: str, port: int) -> socket.socket:

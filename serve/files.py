@@ -9,10 +9,12 @@ from pathlib import Path
 
 from orchestrator.artifacts import Artifact, Store, check_files
 from orchestrator.config.routing import COMMON
-from orchestrator.errors import ArtifactError
+from orchestrator.disk import file_digest
+from orchestrator.errors import ArtifactError, ServingError
 from orchestrator.mixtures.versions import EXPERT, Version, Versions
 from orchestrator.routers import Policy
 from orchestrator.tokens.kept import ABOUT as VOCABULARY
+from orchestrator.tokens.kept import vocabulary_of
 from serve.errors import UnknownModelError
 from serve.messages import ALONE, AUTO, SOFT
 
@@ -78,6 +80,21 @@ class MixtureFiles:
             check_files(folder)
         return self
 
+    def check_newcomer(self, expert: Path) -> None:
+        """Whether an expert can be served beside these: requests have the run's tokens, and as many for every expert.
+
+        Raises:
+            ServingError: no model, another tokenizer, or a shorter context. ArtifactError: its files are damaged.
+        """
+        if not (expert / "config.json").is_file():
+            raise ServingError("there is no model (config.json)", str(expert), "name the folder `model` of an expert")
+        if _tokenizer(expert) != _tokenizer(self.tokenizer):
+            what = "the expert has another tokenizer than the mixture"
+            raise ServingError(what, str(expert), "name an expert that was trained with the run's tokenizer")
+        if (own := _context(expert)) < self.context:
+            what = f"the expert's context is {own} tokens, and the mixture's {self.context}"
+            raise ServingError(what, str(expert), "name an expert whose context is as long")
+
     def only(self, names: Sequence[str]) -> MixtureFiles:
         """The same with some of the experts: the router chooses the most probable of those; the common one stays.
 
@@ -108,6 +125,12 @@ def _context(expert: Path) -> int:
         return int(next(told[name] for name in ("max_position_embeddings", "n_positions") if name in told))
     except (OSError, ValueError, TypeError, StopIteration):
         raise ArtifactError("the expert's configuration can't be read", str(file), "make it again: mome run") from None
+
+
+def _tokenizer(folder: Path) -> str:
+    """Identity of a folder's tokenizer, or of the one that an expert's own was cut from; "": it has none."""
+    kept, file = vocabulary_of(folder), folder / "tokenizer.json"
+    return kept.tokenizer if kept else file_digest(file) if file.is_file() else ""
 
 
 def _parts(version: Version) -> dict[str, Artifact]:

@@ -20,14 +20,15 @@ _TOOLS: dict[str, tuple[Any, ...]] = {
     "functions": _NOTHING,
     "function_call": (None, "none", "auto"),
 }
-_UNUSED = ("user", "metadata", "store", "service_tier", "parallel_tool_calls", "prompt_cache_key", "safety_identifier")
+_UNUSED = ("user", "metadata", "store", "service_tier", "parallel_tool_calls", "prompt_cache_key",
+           "prompt_cache_retention", "safety_identifier")  # fmt: skip
 _UNSUPPORTED: dict[str, tuple[Any, ...]] = {
     **dict.fromkeys(_UNUSED, (UNUSED,)),
     "modalities": (None, ["text"]),
     **dict.fromkeys(("audio", "prediction", "reasoning_effort", "verbosity", "web_search_options"), (None,)),
 }
 _RESPONSES: dict[str, tuple[Any, ...]] = {
-    **dict.fromkeys((*_UNUSED, "stream_options", "prompt_cache_retention"), (UNUSED,)),
+    **dict.fromkeys((*_UNUSED, "stream_options"), (UNUSED,)),
     **dict.fromkeys(("previous_response_id", "conversation", "prompt", "reasoning", "max_tool_calls"), (None,)),
     "background": (None, False),
     "truncation": (None, "disabled"),

@@ -15,7 +15,8 @@ from starlette.types import Receive, Scope, Send
 T = TypeVar("T")
 PING_S = 15.0
 """Silence after which a stream says that it is alive: proxies cut silent connections."""
-to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+to_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+"""JSON has no NaN: a body that would hold one is a fault of ours, and told as one."""
 
 
 class GoneError(Exception):

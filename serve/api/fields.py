@@ -32,6 +32,8 @@ class StreamOptions(BaseModel):
 
     include_usage: bool = False
     """End with a chunk that has no choices and says how many tokens were read and written."""
+    include_obfuscation: bool | None = None
+    """Accepted, unused: nothing is added to hide how long a token is."""
 
 
 class JsonSchema(BaseModel):

@@ -80,6 +80,8 @@ class Gate:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        asked = scope["method"]  # a HEAD is answered as a GET, and whoever sends the answer leaves its body out
+        scope = {**scope, "method": "GET" if asked == "HEAD" else asked}
         headers = Headers(scope=scope)
         given = headers.get("x-request-id", "")
         record = Record(self._metrics, given if _ID.fullmatch(given) else uuid.uuid4().hex)
@@ -96,7 +98,7 @@ class Gate:
             await send(message)
 
         self._metrics.running.inc()
-        with self._tracing.span(scope["method"], path, headers, record):
+        with self._tracing.span(asked, path, headers, record):
             try:
                 if self._keys is not None and path not in OPEN:
                     record.fields["key"] = self._keys.check(headers.get("authorization"))
@@ -110,9 +112,9 @@ class Gate:
                 if not status:
                     await response(scope, receive, sent)
             finally:
-                self._end(scope, path, status or CLOSED, record)
+                self._end(scope, asked, path, status or CLOSED, record)
 
-    def _end(self, scope: Scope, path: str, status: int, record: Record) -> None:
+    def _end(self, scope: Scope, asked: str, path: str, status: int, record: Record) -> None:
         seconds, named = time.perf_counter() - record.begun, getattr(scope.get("route"), "path", path)
         known = named if named in self._paths() else "other"  # so that nobody can make more labels
         record.fields["status"] = status
@@ -122,7 +124,7 @@ class Gate:
         if record.code:
             self._metrics.refusals.labels(record.code).inc()
         if log.isEnabledFor(logging.INFO):
-            log.info("%s", json.dumps(self._line(scope["method"], path, seconds, record)))
+            log.info("%s", json.dumps(self._line(asked, path, seconds, record)))
 
     def _line(self, method: str, path: str, seconds: float, record: Record) -> dict[str, Any]:
         line = {"time": round(time.time(), 3), "request_id": record.id, "method": method, "path": path[:256]}

@@ -24,9 +24,11 @@ CLOSED = 499
 
 _OF_BODIES = {
     "json_invalid": "the body is not valid JSON",
+    "missing": "the body is empty",
     "model_attributes_type": "the body is no JSON object, or has no header content-type: application/json",
 }
-
+"""Of the root alone: a part of a body may be of the same type of error."""
+_NO_OBJECT = "model_attributes_type"
 _UNREADABLE = "the body can't be read: is it JSON in UTF-8, of sensible depth, with numbers of sensible length?"
 """FastAPI has one sentence for all of these."""
 _NAME = re.compile(r"(?!(str|int|float|bool)$)[A-Za-z_]\w*")
@@ -75,11 +77,13 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     first = _closest(error.errors())
     Record.of(request).code = RequestError.kind
-    if (said := _OF_BODIES.get(first["type"])) is not None:
+    of_root = not any(isinstance(part, str) for part in first["loc"][1:])  # of bad JSON, its place follows
+    if of_root and (said := _OF_BODIES.get(first["type"])) is not None:
         return _json(400, ErrorResponse(error=ErrorInfo(message=said, type=RequestError.kind)))
     path = [str(part) for part in first["loc"] if part != "body"]
     param = _printable(path[0]) if path else None
-    message = f"{_place(first['loc'])}: {first['msg']}" if param else first["msg"].removeprefix("Value error, ")
+    said = "must be an object" if first["type"] == _NO_OBJECT else first["msg"]
+    message = f"{_place(first['loc'])}: {said}" if param else first["msg"].removeprefix("Value error, ")
     code = "unknown_parameter" if first["type"] == "extra_forbidden" else None
     info = ErrorInfo(message=message, type=RequestError.kind, param=param, code=code)
     return _json(400, ErrorResponse(error=info))

@@ -89,7 +89,8 @@ class Keeper:
         """Serve one expert more, or another one of that name.
 
         Raises:
-            ServingError: it does not start, or its name is none. ArtifactError: its files are damaged.
+            ServingError: it does not start or does not fit the mixture, or its name is none. ArtifactError: its files
+                are damaged.
         """
         if not _NAME.fullmatch(name) or name in (AUTO, SOFT):
             raise ServingError(f"{name!r} is no name for an expert", fix="use letters, digits, - and _")
@@ -97,7 +98,13 @@ class Keeper:
             raise ServingError(
                 "there is no such folder", str(folder), "name an expert's folder that every node can read"
             )
-        return await self._change(lambda: self._sole().with_expert(name, self._applications.expert(name, folder)))
+
+        def with_newcomer() -> Table:
+            table = self._sole()
+            table.files.check_newcomer(folder)
+            return table.with_expert(name, self._applications.expert(name, folder))
+
+        return await self._change(with_newcomer)
 
     async def remove(self, name: str) -> Registry:
         """Serve an expert no longer; its running answers finish.
@@ -181,7 +188,8 @@ class Keeper:
             serve.run_many([serve.RunTarget(each, name, None, LOGGING) for name, each in new.items()])
         except Exception as error:
             log.warning("what was to be served does not start", exc_info=error)
-            reasons = [facts.message for name, facts in serve.status().applications.items() if name in new]
+            failed = [facts for name, facts in serve.status().applications.items() if name in new]
+            reasons = [each.message for facts in failed for each in (*facts.deployments.values(), facts)]
             for name in new:
                 with suppress(Exception):
                     serve.delete(name)
@@ -264,9 +272,10 @@ async def _logged(work: Callable[[], Awaitable[None]]) -> None:
 
 
 def _reason(*messages: str) -> str:
-    """The error's own line in what Serve tells of it: a traceback."""
+    """The error's own line in what Serve tells of it, a traceback, and of what file or folder it is."""
     for message in messages:
-        lines = re.findall(r"^\s*(?:\w+\.)*(\w*Error: .+)$", message, re.MULTILINE)
-        if lines:
-            return str(lines[-1])
+        found = re.findall(r"^\s*(?:\w+\.)*(\w*Error: .+)$(?:\n\s*where: (.+)$)?", message, re.MULTILINE)
+        if found:
+            what, where = found[-1]
+            return f"{what} ({where})" if where else str(what)
     return messages[-1].strip().splitlines()[0]

@@ -9,6 +9,7 @@ from typing import Any
 
 from orchestrator.config.routing import COMMON
 from orchestrator.errors import ServingError
+from serve.files import MixtureFiles
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,12 @@ class Table:
         if not set(rest) - {COMMON}:
             raise ServingError(f"{name!r} is the only expert", fix="end the endpoint instead")
         return replace(self, version=_edited(self.version), experts=rest)
+
+    @property
+    def files(self) -> MixtureFiles:
+        """Where its parts are."""
+        folders = {name: expert.folder for name, expert in self.experts.items()}
+        return MixtureFiles(self.tokenizer, self.router, folders, self.version)
 
     @property
     def applications(self) -> set[str]:

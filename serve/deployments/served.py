@@ -16,7 +16,7 @@ from serve.deployments.migration import persistently
 from serve.deployments.registry import Table
 from serve.deployments.replicas import Deployed, call
 from serve.errors import RequestError
-from serve.files import MixtureFiles, unknown_model
+from serve.files import unknown_model
 from serve.messages import ALONE, AUTO, SOFT, Explanation, Route
 from serve.router import PromptRouter
 
@@ -117,7 +117,7 @@ def open_mixture(table: Table, exchange: Exchange) -> Mixture:
     Raises:
         ArtifactError: the router, or an expert's configuration, is damaged.
     """
-    files = MixtureFiles(table.tokenizer, table.router, {name: each.folder for name, each in table.experts.items()})
+    files = table.files
     router: Router = (
         _Remote(serve.get_app_handle(table.routing))
         if table.routing

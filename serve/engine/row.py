@@ -91,7 +91,7 @@ class Row:
         if self.deadline is not None and time.monotonic() > self.deadline:
             return DeadlineError("the answer was given up before it was finished", fix="ask for fewer tokens")
         if self._matcher is not None and self._matcher.failure is not None:
-            return RequestError(f"the constraint can't be followed: {self._matcher.failure}")
+            return RequestError(f"the constraint can't be followed: it {self._matcher.failure}")
         return None
 
     def uniform(self) -> float:

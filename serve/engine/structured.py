@@ -6,6 +6,7 @@ of a special token inside a constant become that token.
 
 from __future__ import annotations
 
+import re
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -21,6 +22,14 @@ _FUEL, _STATES = 100_000, 20_000
 """Of llguidance, about a tenth of its defaults: with those, some expressions take a second of all rows' time."""
 _KEPT = 8
 """Constraints whose compiled form is kept: the choices of a request share it, and so do requests of one client."""
+_MOST_SAID = 200
+"""Characters of llguidance's reason that a client is told: it may quote the constraint."""
+_NOTHING = "can be matched by no text"
+_LARGE = re.compile(r"too (many|complex|large|big)|precomputation failed")
+_REASON = re.compile(r"^error: (.+)", re.MULTILINE)
+"""In the several lines that a regular expression's parser writes."""
+_PLACE = re.compile(r'at \d+\(\d+\): (invalid regex ".*" \(in regex\): )?')
+"""Of the grammar that llguidance makes of the constraint, which its client did not write."""
 
 
 class Grammars:
@@ -34,7 +43,8 @@ class Grammars:
         """A constraint at its beginning.
 
         Raises:
-            RequestError: the expression or the schema is not valid, or llguidance is not installed.
+            RequestError: the expression or the schema is not valid, is too large or matches nothing; or llguidance is
+                not installed.
         """
         return Matcher(self._made(constraint).deep_copy(), len(self._tokenizer.bytes))
 
@@ -45,13 +55,13 @@ class Grammars:
         try:
             grammar = _grammar(constraint)
         except ValueError as error:
-            raise RequestError(f"the {constraint.kind} is not valid: {error}") from None
+            raise RequestError(f"the {constraint.kind} {_why(str(error))}") from None
         limits = LLParserLimits(initial_lexer_fuel=_FUEL, max_lexer_states=_STATES)
         made = LLMatcher(tokenizer, grammar, log_level=0, limits=limits)
         first = Matcher(made, len(self._tokenizer.bytes))
         first.begin()
         if first.failure is not None:
-            raise RequestError(f"the {constraint.kind} is not valid: {first.failure}")
+            raise RequestError(f"the {constraint.kind} {first.failure}")
         return made
 
     @cached_property
@@ -69,7 +79,7 @@ class Matcher:
     """Where an answer stands in its constraint.
 
     Attributes:
-        failure: why it can't be followed any further; None: it can.
+        failure: what is wrong with the constraint, as a predicate; None: it can be followed.
     """
 
     def __init__(self, matcher: Any, vocabulary: int) -> None:
@@ -84,8 +94,7 @@ class Matcher:
 
     def begin(self) -> None:
         """Compute what may come first: what can't be followed at all is found here, in its caller's time."""
-        problem = self._matcher.get_error()
-        self.failure = str(problem).partition("\n")[0] if problem else None
+        self._heed()
         if self.failure is None:
             self._fill()
 
@@ -103,12 +112,19 @@ class Matcher:
         try:
             fill_next_token_bitmask(self._matcher, self._bits)
         except Exception as error:  # of this row alone, and the others are computed on
-            self.failure = str(error).partition("\n")[0]
+            self.failure = _why(str(error))
+        else:
+            self._heed()  # where no token may come it raises nothing, and has only stopped
 
     def push(self, token: int) -> None:
         """The answer has one more token."""
         if not self._matcher.consume_token(token):
-            self.failure = self._matcher.get_error() or f"the token {token} does not fit it"
+            self._heed()
+            self.failure = self.failure or f"does not allow the token {token}"
+
+    def _heed(self) -> None:
+        if problem := self._matcher.get_error():
+            self.failure = _why(problem)
 
 
 class _Bytes:
@@ -123,6 +139,15 @@ class _Bytes:
 
     def __call__(self, text: bytes | str) -> list[int]:
         return self._encode(text if isinstance(text, str) else text.decode("utf-8", "replace"))
+
+
+def _why(told: str) -> str:
+    """What is wrong with a constraint, of what llguidance tells: that goes on with its own state and the grammar."""
+    if told.startswith("NoExtension"):
+        return _NOTHING
+    reason = _REASON.search(told.partition("<state>")[0])
+    said = reason[1] if reason else _PLACE.sub("", told.partition("\n")[0])
+    return "is too large" if _LARGE.search(said) else f"is not valid: {said[:_MOST_SAID]}"
 
 
 def _grammar(constraint: Constraint) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -16,9 +17,12 @@ from threading import Thread
 
 import httpx
 import pytest
+from safetensors.torch import load_file, save_file
 
+from orchestrator.artifacts import Store
 from orchestrator.errors import ServingError
 from serve.alone import serve_alone
+from tests.serve.conftest import write_model
 
 MOME = [sys.executable, "-m", "orchestrator.cli.main"]
 Start = Callable[..., tuple[subprocess.Popen[str], str, list[str]]]
@@ -119,3 +123,18 @@ def test_what_can_not_be_served_is_refused_before_anything_is_loaded(run_folder:
         taken.listen()
         with pytest.raises(ServingError, match="can't listen"):
             serve_alone(run_folder, port=taken.getsockname()[1])
+
+
+def test_an_expert_that_can_not_be_loaded_ends_the_server_with_the_reason(run_folder: Path, tmp_path: Path) -> None:
+    def write(out: Path) -> None:
+        write_model(out / "model", 0)
+        weights = load_file(out / "model" / "model.safetensors")
+        weights["transformer.wte.weight"][7, 3] = float("nan")
+        save_file(weights, out / "model" / "model.safetensors", {"format": "pt"})
+
+    store = Store(shutil.copytree(run_folder, tmp_path / "fake"))
+    published = store.publish("expert-fr", "n" * 16, {}, write)
+    store.set_current("fake", {**store.current(), "expert-fr": published})
+    with pytest.raises(ServingError, match="not all finite numbers") as refused:
+        serve_alone(store.root, port=0)
+    assert refused.value.where == str(published.folder / "model")

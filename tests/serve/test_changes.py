@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -81,7 +82,8 @@ def test_an_expert_is_added_and_removed_and_nothing_else_restarts(served: Endpoi
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (("add", "bad", "damaged"), "does not start"),
+        (("add", "bad", "damaged"), "the model can't be opened"),
+        (("add", "bad", "empty"), "there is no model (config.json)"),
         (("add", "bad", "nowhere"), "no such folder"),
         (("add", "auto", "extra"), "no name for an expert"),
         (("remove", "xx"), "no expert 'xx' is served"),
@@ -93,10 +95,9 @@ def test_what_can_not_be_served_is_refused_and_nothing_changes(
     served: Endpoint, words: tuple[str, ...], reason: str
 ) -> None:
     folder = served.run.parent
-    if words[-1] == "damaged" and not (folder / "damaged").exists():
-        (folder / "damaged").mkdir()
-        for file in (folder / "extra").iterdir():
-            (folder / "damaged" / file.name).write_bytes(file.read_bytes()[:-100])
+    (folder / "empty").mkdir(exist_ok=True)
+    weights = shutil.copytree(folder / "extra", folder / "damaged", dirs_exist_ok=True) / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
     given = [str(folder / word) if (folder / word).exists() or word == "nowhere" else word for word in words]
     before, answer = status(served), post(served).json()["choices"]
     refused = served.command(*given)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
+from orchestrator.errors import ServingError
 from orchestrator.models import load_model
 from orchestrator.models.mixture_files import ABOUT, load_mixture
 from serve.engine.forward.combined import Combined
@@ -45,12 +48,16 @@ def open_expert(folder: Path, device: str = "cpu", common: bool = True, precisio
         precision: of the products, see :data:`serve.engine.options.PRECISIONS`.
 
     Raises:
-        ArtifactError: a file is missing or damaged.
+        ArtifactError: a file is missing or damaged. ServingError: a weight is not finite.
     """
     mixture, pack = folder.parent.parent, pack_for(precision, device)
     if not common or not (mixture / ABOUT).is_file():
-        return forward_of(read_gpt2(folder, device) or load_model(folder, device), pack)
-    return branch_forward(load_mixture(mixture, device, [folder.name]).branch(folder.name), pack)
+        model = read_gpt2(folder, device) or load_model(folder, device)
+        _check_finite(folder, model)
+        return forward_of(model, pack)
+    branch = load_mixture(mixture, device, [folder.name]).branch(folder.name)
+    _check_finite(folder, branch.expert, branch.common, branch.combiner)
+    return branch_forward(branch, pack)
 
 
 def forward_of(model: Any, pack: Pack | None = None) -> Forward:
@@ -70,3 +77,11 @@ def branch_forward(branch: Branch, pack: Pack | None = None) -> Forward:
     if branch.common is None:
         return expert
     return Combined(expert, forward_of(branch.common, pack), branch.combiner)
+
+
+def _check_finite(folder: Path, *models: Any) -> None:
+    for weight in (weight for model in models if model is not None for weight in model.parameters()):
+        # Its extremes take one pass and no copy, and are NaN where one is in it.
+        if weight.is_floating_point() and weight.numel() and not all(map(torch.isfinite, weight.detach().aminmax())):
+            what = "the expert's weights are not all finite numbers, so it can't answer"
+            raise ServingError(what, str(folder), "train it again (--force), or serve another one")

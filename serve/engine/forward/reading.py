@@ -49,7 +49,7 @@ def read_gpt2(folder: Path, device: str = "cpu") -> Any | None:
     model = _tree(weights, config)
     head = Part(weight=weights.get("lm_head.weight", weights["transformer.wte.weight"]), bias=None)
     model.config, model.device = config, torch.device(device)
-    model.get_output_embeddings = lambda: head
+    model.get_output_embeddings, model.parameters = lambda: head, weights.values
     model.eval = lambda: model
     return model
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import httpx
@@ -33,10 +34,18 @@ def nested(depth: int) -> Any:
             {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "a"}}]}]},
             "messages[0].content[0].type: Input should be 'text'",
         ),
+        (CHAT, {"messages": ["x"]}, "messages[0]: must be an object"),
+        (CHAT, {"messages": [{"role": "user", "content": ["x"]}]}, "messages[0].content[0]: must be an object"),
+        (RESPONSE, {"input": ["x"]}, "input[0]: must be an object"),
+        (RESPONSE, {"input": "x", "text": None}, "text: must be an object"),
+        (RESPONSE, [], "the body is no JSON object"),
+        (RESPONSE, None, "the body is empty"),
     ],
 )
 def test_what_is_wrong_is_said_of_the_part_that_is(client: httpx.Client, path: str, bad: Any, said: str) -> None:
-    assert client.post(path, json=bad).json()["error"]["message"].startswith(said)
+    error = client.post(path, json=bad).json()["error"]
+    assert error["message"].startswith(said)
+    assert error["param"] == (re.split(r"\W", said)[0] if ":" in said else None)
 
 
 def test_ids_that_the_vocabulary_lacks_are_refused(live: httpx.Client) -> None:

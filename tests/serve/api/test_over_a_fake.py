@@ -9,6 +9,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from serve.api.events import event, to_json
+from serve.messages import Completion, TokenLogprob
 
 
 def post(client: TestClient, **body: Any) -> Any:
@@ -55,11 +56,21 @@ def test_defaults_are_openais(client: TestClient, backend: Any) -> None:
     assert (sampling.max_tokens, sampling.temperature, sampling.top_p, sampling.stop) == (16, 1.0, 1.0, ())
 
 
+def test_parameters_that_change_nothing_are_accepted(client: TestClient) -> None:
+    unused = {"user": "me", "stream_options": {"include_obfuscation": False}}
+    chat = {**unused, "prompt_cache_retention": "24h", "prompt_cache_key": "a", "service_tier": "auto"}
+    assert post(client, prompt="a", stream=True, **unused).status_code == 200
+    messages = [{"role": "user", "content": "a"}]
+    assert client.post("/v1/chat/completions", json={"messages": messages, "stream": True, **chat}).status_code == 200
+    assert client.post("/v1/responses", json={"input": "a", "stream": True, **chat}).status_code == 200
+
+
 def test_models_and_health(client: TestClient) -> None:
     listing = client.get("/v1/models").json()
     assert listing["object"] == "list"
     assert [(m["id"], m["object"]) for m in listing["data"]] == [("auto", "model"), ("en", "model"), ("fr", "model")]
     assert client.get("/health").json() == {"status": "ok", "experts": ["en", "fr"], "version": "7"}
+    assert (client.head("/health").status_code, client.head("/v1/completions").status_code) == (200, 405)
 
 
 def streamed(client: TestClient, **body: Any) -> tuple[list[Any], str]:
@@ -139,6 +150,17 @@ def test_a_body_over_the_limit_is_refused_whatever_its_headers_say(client: TestC
 def test_unknown_paths_and_methods_have_the_same_shape(client: TestClient) -> None:
     for response, status in [(client.get("/v2"), 404), (client.get("/v1/completions"), 405)]:
         assert (response.status_code, response.json()["error"]["type"]) == (status, "invalid_request_error")
+
+
+def test_a_number_that_json_does_not_have_is_a_fault_of_ours(
+    client: TestClient, backend: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def generate(*_: Any) -> list[Completion]:
+        return [Completion("a", 1, 1, "length", (5,), (TokenLogprob(5, b"a", float("nan")),))]
+
+    monkeypatch.setattr(backend, "generate", generate)
+    answer = post(client, prompt="a", logprobs=0)
+    assert (answer.status_code, answer.json()["error"]["type"]) == (500, "server_error")
 
 
 def test_text_with_other_line_ends_stays_one_event() -> None:

@@ -8,6 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+from safetensors.torch import load_file, save_file
+
+from orchestrator.errors import ServingError
 from serve.engine import Engine
 from serve.messages import GenerationRequest, Sampling
 from serve.text import Tokenizer
@@ -33,6 +37,20 @@ def test_a_gpt2_read_without_transformers_is_the_same(padded_model: Path, tmp_pa
         (tmp_path / name / "config.json").write_text(json.dumps({**config, name: change}))
         assert read_gpt2(tmp_path / name) is None
     assert read_gpt2(tmp_path) is None
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"], ids=["read here", "read by transformers"])
+def test_weights_that_are_not_finite_are_refused(padded_model: Path, tmp_path: Path, value: float, dtype: str) -> None:
+    folder = shutil.copytree(padded_model, tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "dtype": dtype}))
+    weights = load_file(folder / "model.safetensors")
+    weights["transformer.h.1.ln_1.bias"][3] = value
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ServingError, match="not all finite numbers") as refused:
+        Engine.load(folder)
+    assert refused.value.where == str(folder)
 
 
 def test_an_engine_of_a_gpt2_and_the_room_of_models_import_no_transformers(padded_model: Path) -> None:
