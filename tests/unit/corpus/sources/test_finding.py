@@ -103,6 +103,9 @@ def test_linked_folders_without_loops(tmp_path: Path) -> None:
         LINES.decode(),
         "\n\n".join(json.dumps(row, indent=2) for row in ROWS) + "\n\n",
         "\ufeff" + json.dumps(ROWS),
+        json.dumps(ROWS[:1]) + json.dumps(ROWS[1:2]) + "\n[]\n" + json.dumps(ROWS[2:]),
+        json.dumps(ROWS[:1]) + "\n" + "\n".join(map(json.dumps, ROWS[1:])),
+        "\n".join(json.dumps([row]) for row in ROWS),
     ],
 )
 def test_json_in_its_usual_layouts(tmp_path: Path, content: str) -> None:
@@ -110,7 +113,13 @@ def test_json_in_its_usual_layouts(tmp_path: Path, content: str) -> None:
     assert texts(path=str(tmp_path)) == [row["text"] for row in ROWS]
 
 
-@pytest.mark.parametrize("content", ['["a", "b"]', "[1]", "[[1]]", '[{"text": "a"}, {"te', '{"text": "a"} x', '"a"'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        *('["a", "b"]', "[1]", "[[1]]", '[{"text": "a"}, {"te', '{"text": "a"} x', '"a"'),
+        *('[{"text": "a"}] x', '[{"text": "a"}]]', '[{"text": "a"}][{"text": "b"}', '[{"text": "a"}], {"text": "b"}'),
+    ],
+)
 def test_other_json_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "a.json").write_text(content)
     with pytest.raises(CorpusError, match="not JSON as expected") as error:
