@@ -226,6 +226,15 @@ def test_pipes_and_devices_are_never_opened(tmp_path: Path) -> None:
             texts(path=str(tmp_path / name))
 
 
+@pytest.mark.parametrize("place", ["", "*", "*.txt"])
+def test_broken_links_alone_are_told(tmp_path: Path, place: str) -> None:
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).symlink_to("nowhere")
+    with pytest.raises(CorpusError, match="to read, but 2 broken links") as error:
+        texts(path=str(tmp_path / place))
+    assert error.value.fix.startswith("broken link: mend it")
+
+
 def test_names_that_are_no_utf8(tmp_path: Path) -> None:
     (tmp_path / os.fsdecode(b"\xff.txt")).write_text("x")
     (tmp_path / os.fsdecode(b"b.\xfe")).write_text("x")
