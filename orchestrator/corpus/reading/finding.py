@@ -13,6 +13,7 @@ from orchestrator.corpus.reading.compression import COMPRESSIONS
 from orchestrator.corpus.reading.files import readable, written
 from orchestrator.corpus.reading.refusal import BROKEN, SPECIAL, refusal
 from orchestrator.corpus.reading.saved import records
+from orchestrator.errors import CorpusError
 
 GZIP = ".gz"
 _PATTERN = frozenset("*?[")
@@ -67,8 +68,12 @@ def find(
         plain: whether the source has an option `suffixes`, and reads other files as plain text.
 
     Raises:
-        CorpusError: no such file, none that can be read, a folder that can't be read.
+        CorpusError: no path, no such file, none that can be read, a folder that can't be read.
     """
+    if not path:  # to Python the current folder
+        raise CorpusError(
+            "the path is empty", where="the source's `path`", fix="name a file or a folder; . is this one"
+        )
     place = Path(path.replace("{language}", language)).expanduser()
     with readable(place):
         if place.is_dir():

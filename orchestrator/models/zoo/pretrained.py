@@ -6,9 +6,10 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import torch
+from pydantic import Field
 
 from orchestrator.errors import ModelError, VocabularyError
 from orchestrator.models.mapped import own_type
@@ -31,7 +32,7 @@ class Pretrained(Architecture):
     """``{type: pretrained, name: path/to/folder}`` or ``{type: pretrained, name: distilgpt2, revision: …}``."""
 
     plain_head: ClassVar[bool] = False
-    name: str
+    name: Annotated[str, Field(min_length=1)]
     """A folder (its path begins with ``/``, ``.`` or ``~``, or exists) or a name on the hub."""
     revision: str | None = None
     """Branch, tag or commit on the hub; give a commit for results that can be repeated."""

@@ -65,6 +65,8 @@ def test_overrides_are_dotted_yaml_and_reach_into_plugins(write):
         (MINIMAL + "seed: 1\nseed: 2\n", ["recipe.yaml:9", "twice"]),
         ("name: [", ["recipe.yaml", "not valid YAML"]),
         ("- a\n", ["mapping"]),
+        (MINIMAL.replace("gpt2-nano", "{type: pretrained, name: ''}"), ["recipe.yaml:5", "teacher.model.name"]),
+        (MINIMAL + "tokenizer: {path: ''}\n", ["recipe.yaml:8", "tokenizer.path"]),
         (MINIMAL + "description: ${NO_SUCH_VARIABLE}\n", ["NO_SUCH_VARIABLE", "not set"]),
     ],
 )

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from orchestrator import plugins
 from orchestrator.corpus.sources.files import Files
 from orchestrator.corpus.sources.tei import Tei
 from orchestrator.errors import CorpusError
@@ -252,3 +253,11 @@ def test_archives_and_programs_are_no_text(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"ab\x00\x01" * 40)
     with pytest.raises(CorpusError, match="full of zero bytes"):
         texts(path=str(tmp_path))
+
+
+@pytest.mark.parametrize("source", ["files", "hub", "paper_json", "tei", "wiki40b", "github_code"])
+def test_an_empty_path_is_not_the_current_folder(tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.txt").write_text("x")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CorpusError, match="the path is empty"):
+        plugins.create("corpus.sources", source, {"path": ""}).fingerprint("en")
