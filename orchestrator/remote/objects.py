@@ -55,6 +55,20 @@ class Lying:
     changed: float
 
 
+def check_address(url: str) -> str:
+    """What kind of store an address names; the store is not asked.
+
+    Raises:
+        ResourceError: one that artifacts can't be published in, or none.
+    """
+    kind = url.partition("://")[0] if "://" in url else "file"
+    if kind not in _GIVEN or "::" in url or re.match(r"[A-Za-z0-9+]{2,}:(?!//)", url):
+        what = "this is no address of a store that has a put which fails where a key exists"
+        fix = "use s3://BUCKET/FOLDER, gs://BUCKET/FOLDER or a folder; another kind of store: mount it"
+        raise ResourceError(what, without_login(url).rstrip("/"), fix)
+    return kind
+
+
 @dataclass
 class Objects:
     """Objects below an address.
@@ -71,7 +85,7 @@ class Objects:
 
     def __post_init__(self) -> None:
         self.shown = without_login(self.url).rstrip("/")
-        self._kind = _kind(self.url, self.shown)
+        self._kind = check_address(self.url)
         self._fs, self._root = _file_system(self.url, self.shown, {**_GIVEN[self._kind], **self.options})
 
     def read(self, key: str) -> bytes | None:
@@ -204,20 +218,6 @@ class Objects:
 
     def _patiently(self, key: str, request: Callable[[], T]) -> T:
         return self.transfers.patiently(request, f"{self.shown}/{key}")
-
-
-def _kind(url: str, shown: str) -> str:
-    """What kind of store an address names.
-
-    Raises:
-        ResourceError: one that artifacts can't be published in, or none.
-    """
-    kind = url.partition("://")[0] if "://" in url else "file"
-    if kind not in _GIVEN or "::" in url or re.match(r"[A-Za-z0-9+]{2,}:(?!//)", url):
-        what = "this is no address of a store that has a put which fails where a key exists"
-        fix = "use s3://BUCKET/FOLDER, gs://BUCKET/FOLDER or a folder; another kind of store: mount it"
-        raise ResourceError(what, shown, fix)
-    return kind
 
 
 def _file_system(url: str, shown: str, options: Mapping[str, Any]) -> tuple[Any, str]:

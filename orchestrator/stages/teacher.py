@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, ClassVar
 from orchestrator.config.base import build
 from orchestrator.config.recipe import TeacherConfig
 from orchestrator.environment import Environment
-from orchestrator.errors import ModelError
 from orchestrator.stages._memory import check_room
 from orchestrator.stages.base import Cost, Expected, Stage
 from orchestrator.stages.training import check_tokens, fingerprint, pretrained_files, training_cost, training_data
@@ -106,12 +105,6 @@ class TeacherStage(Stage):
         from orchestrator.models import take_model
         from orchestrator.training.publish import write_model
 
-        if self.teacher.model.type != "pretrained":
-            raise ModelError(
-                f"the teacher {self.teacher.model.type!r} is neither pretrained nor to be trained",
-                "teacher.train",
-                "set teacher.train=true, or teacher.model.type=pretrained",
-            )
         if env.rank == 0:
             size = vocabulary_size(load_tokenizer(tokenizer)) if self.own_tokenizer else blocks.vocab_size
             model = take_model(self.teacher.model, size, blocks.context)

@@ -13,6 +13,7 @@ from benchmarks.alignment import PEERS, Alignment, _objective, _Training
 from orchestrator.config.base import PluginSpec
 from orchestrator.config.recipe import TeacherConfig
 from orchestrator.environment import Environment
+from orchestrator.errors import ResourceError
 from orchestrator.stages._teaching import teacher_model
 from orchestrator.stages.teacher import TeacherStage
 from orchestrator.teacher.live import Live
@@ -73,4 +74,12 @@ def test_rows_say_the_difference_and_its_interval() -> None:
 def test_the_recipe_is_one(made: dict[str, Path]) -> None:
     recipe = recipe_of(Alignment(teacher=str(made["gpt2"])))
     assert recipe.experts.distillation.alignment is not None
-    assert given_teacher("somewhere") == "somewhere"
+
+
+@pytest.mark.parametrize("bench", ["alignment", "pretrained"])
+def test_a_missing_teacher_is_told_by_the_bench_that_asks(bench: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert given_teacher("somewhere", bench) == "somewhere"
+    monkeypatch.setattr("benchmarks._aligned_inputs.find_spec", lambda name: None)
+    with pytest.raises(ResourceError, match="there is no teacher") as error:
+        given_teacher("", bench)
+    assert error.value.where == f"mome bench {bench}"

@@ -11,11 +11,11 @@ from pathlib import Path
 
 from orchestrator.corpus.reading.compression import COMPRESSIONS
 from orchestrator.corpus.reading.files import readable, written
-from orchestrator.corpus.reading.refusal import refusal
+from orchestrator.corpus.reading.refusal import BROKEN, SPECIAL, refusal
 from orchestrator.corpus.reading.saved import records
+from orchestrator.errors import CorpusError
 
 GZIP = ".gz"
-_BROKEN, _SPECIAL = "broken link", "special file"  # such as a pipe, a socket, a device
 _PATTERN = frozenset("*?[")
 
 
@@ -68,8 +68,12 @@ def find(
         plain: whether the source has an option `suffixes`, and reads other files as plain text.
 
     Raises:
-        CorpusError: no such file, none that can be read, a folder that can't be read.
+        CorpusError: no path, no such file, none that can be read, a folder that can't be read.
     """
+    if not path:  # to Python the current folder
+        raise CorpusError(
+            "the path is empty", where="the source's `path`", fix="name a file or a folder; . is this one"
+        )
     place = Path(path.replace("{language}", language)).expanduser()
     with readable(place):
         if place.is_dir():
@@ -85,10 +89,11 @@ def find(
         more = (*suffixes, *also)
         files = [file for file in there if _is_read(file, suffixes) or inner_suffix(file) in more or "*" in also]
     others = [file for file in there if file not in set(files)]
+    unreal = Counter(SPECIAL if path.exists() else BROKEN for path in candidates if not path.is_file())
+    left_out = Counter(map(suffix_of, others)) + unreal
     if not files or (named and others):
-        raise refusal(place, Counter(map(suffix_of, others)), suffixes, named=named, plain=plain)
-    unreal = Counter(_SPECIAL if path.exists() else _BROKEN for path in candidates if not path.is_file())
-    return Found(tuple(files), Counter(map(suffix_of, others)) + unreal)
+        raise refusal(place, left_out, suffixes, named=named and bool(others), plain=plain)
+    return Found(tuple(files), left_out)
 
 
 def _is_read(path: Path, suffixes: Sequence[str]) -> bool:

@@ -44,9 +44,9 @@ def read_json_lines(path: Path, lost: Lost = refuse, encoding: str = UTF8) -> It
 
 
 def read_json(path: Path, encoding: str = UTF8) -> Iterator[tuple[int, Any]]:
-    """(number from 1, value) of a JSON file: a list's elements, or values one after the other (JSON lines are such).
+    """(number from 1, value) of a JSON file: values one after the other (JSON lines are such), of a list its elements.
 
-    Only the current value is in memory.
+    Files of lists may be joined too. Only the current value is in memory.
 
     Raises:
         CorpusError: not readable, not UTF-8, not JSON, nested too deep.
@@ -84,14 +84,13 @@ def _objects(values: Iterable[tuple[int, Any]], place: str, lost: Lost) -> Itera
 
 
 def _values(stream: io.TextIOWrapper, where: str) -> Iterator[Any]:
-    decoder, done = json.JSONDecoder(), False
+    decoder, done, in_list = json.JSONDecoder(), False, False
     buffer = stream.read(_READ).lstrip()
-    in_list = buffer.startswith("[")
-    buffer = buffer[in_list:]
     while True:
         buffer = buffer.lstrip(_SPACE + "," if in_list else _SPACE)
-        if in_list and buffer.startswith("]"):
-            return
+        if buffer.startswith("]" if in_list else "["):
+            in_list, buffer = not in_list, buffer[1:]
+            continue
         try:
             value, end = decoder.raw_decode(buffer)
         except (ValueError, RecursionError) as error:

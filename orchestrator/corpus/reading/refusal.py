@@ -8,6 +8,7 @@ from pathlib import Path
 
 from orchestrator.errors import CorpusError
 
+BROKEN, SPECIAL = "broken link", "special file"  # such as a pipe, a socket, a device
 _PATTERN = frozenset("*?[")
 _PLAIN = "save it as plain text, for example: pandoc -t plain FILE -o NEW.txt"
 _NAME = "end its name in {0} after its format's suffix: part.jsonl{0}"
@@ -37,6 +38,8 @@ _ADVICE = {
     ".odt": _PLAIN,
     ".xlsx": "save its table as CSV, in UTF-8",
     ".pdf": "save it as plain text: pdftotext FILE",
+    BROKEN: "mend it, or check the source's path",
+    SPECIAL: "write what comes out of it to a file",
 }
 
 
@@ -47,7 +50,7 @@ def refusal(
 
     Args:
         place: path or glob.
-        left_out: suffix -> number of files there that are not read.
+        left_out: suffix -> number of files there that are not read; so of BROKEN and SPECIAL.
         suffixes: endings of files that the source reads.
         named: whether the place names its files, or their suffix.
         plain: whether the source has an option `suffixes`, and reads other files as plain text.
@@ -65,9 +68,15 @@ def refusal(
     if not left_out:
         return CorpusError(f"there are no files{kinds} to read", where=str(place), fix="check the source's path")
     by_count = sorted(left_out.items(), key=lambda each: -each[1])
-    told = ", ".join(f"{count:,} {suffix or 'without suffix'}" for suffix, count in by_count)
+    told = ", ".join(f"{count:,} {_kind(suffix, count)}" for suffix, count in by_count)
     what = f"files of this kind are not read: {told}" if named else f"there are no files{kinds} to read, but {told}"
     return CorpusError(what + _inside(place), where=str(place), fix=_fix(left_out, kinds, plain=plain))
+
+
+def _kind(suffix: str, count: int) -> str:
+    if suffix in (BROKEN, SPECIAL):
+        return suffix + "s" * (count != 1)
+    return suffix or "without suffix"
 
 
 def _fix(left_out: Mapping[str, int], kinds: str, *, plain: bool) -> str:

@@ -16,6 +16,8 @@ from orchestrator.errors import CorpusError
 
 _ROWS, _BYTES = 256, 1 << 25
 """Rows that are Python objects at once, at most, and about their bytes (32 MiB)."""
+_NO_OBJECT = (OverflowError, ValueError, KeyError)
+"""What Arrow raises of a value that Python has no object for: a date after the year 9999, an unknown time zone."""
 
 
 def read_parquet(
@@ -30,7 +32,7 @@ def read_parquet(
         needed: names of which a file has one; where it has none, all columns are read, so that errors can name them.
 
     Raises:
-        CorpusError: not readable, truncated, encrypted, not Parquet.
+        CorpusError: not readable, truncated, encrypted, not Parquet; values of `columns` that Python has no object for.
     """
     import pyarrow.parquet as pq
 
@@ -43,7 +45,7 @@ def read_parquet(
         batches = file.iter_batches(
             batch_size=_rows_at_once(file.metadata), columns=_chosen(file.schema_arrow.names, columns, needed)
         )
-        yield from _numbered(batches, path, lost)
+        yield from _numbered(batches, path, lost, columns or ())
 
 
 def read_arrow(
@@ -52,7 +54,7 @@ def read_arrow(
     """(number from 1, row) of an Arrow file (Feather is one) or stream; arguments as in :func:`read_parquet`.
 
     Raises:
-        CorpusError: not readable, truncated, not Arrow.
+        CorpusError: not readable, truncated, not Arrow; values of `columns` that Python has no object for.
     """
     with _damage_told(path, "Arrow", b"ARROW1"), seekable(path) as stream:
         head = stream.read(8)
@@ -60,7 +62,7 @@ def read_arrow(
         schema, batches = _arrow_batches(stream, is_file=head.startswith(b"ARROW1"))
         names = _chosen(schema.names, columns, needed)
         sound = (_sound(batch.select(names)) for batch in batches)
-        yield from _numbered(_bounded(sound, path), path, lost)
+        yield from _numbered(_bounded(sound, path), path, lost, columns or ())
 
 
 def _arrow_batches(stream: IO[bytes], *, is_file: bool) -> tuple[Any, Iterator[Any]]:
@@ -104,27 +106,47 @@ def _chosen(names: list[str], columns: Sequence[str] | None, needed: Sequence[st
     return [name for name in dict.fromkeys(columns) if name in names]
 
 
-def _numbered(batches: Iterator[Any], path: Path, lost: Lost) -> Iterator[tuple[int, Row]]:
+def _numbered(batches: Iterator[Any], path: Path, lost: Lost, columns: Sequence[str]) -> Iterator[tuple[int, Row]]:
     """The rows of record batches, numbered from 1; a few are Python objects at once."""
     done = 0
     for batch in batches:
         step = max(1, min(_ROWS, _BYTES * batch.num_rows // max(1, batch.nbytes)))
         for start in range(0, batch.num_rows, step):
-            yield from _batch_rows(batch.slice(start, step), path, done + start, lost)
+            yield from _batch_rows(batch.slice(start, step), path, done + start, lost, columns)
         done += batch.num_rows
 
 
-def _batch_rows(batch: Any, path: Path, before: int, lost: Lost) -> Iterator[tuple[int, Row]]:
+def _batch_rows(batch: Any, path: Path, before: int, lost: Lost, columns: Sequence[str]) -> Iterator[tuple[int, Row]]:
     # Parquet promises that text is UTF-8; a file whose writer did not keep to it fails only here.
     try:
         yield from enumerate(batch.to_pylist(), start=before + 1)
     except UnicodeDecodeError:
         if batch.num_rows > 1:  # one by one, to leave out that row alone
             for number in range(batch.num_rows):
-                yield from _batch_rows(batch.slice(number, 1), path, before + number, lost)
+                yield from _batch_rows(batch.slice(number, 1), path, before + number, lost, columns)
             return
         where = f"{path}, row {before + 1}"
         lost(CorpusError("a text is not UTF-8", where=where, fix="write the file again from UTF-8 text"))
+    except _NO_OBJECT:
+        yield from _batch_rows(_emptied(batch, path, columns), path, before, lost, columns)
+
+
+def _emptied(batch: Any, path: Path, columns: Sequence[str]) -> Any:
+    """A batch with nulls in place of columns that Python has no objects for, where these are not asked for by name."""
+    import pyarrow as pa
+
+    for number, name in enumerate(batch.schema.names):
+        try:
+            batch.column(number).to_pylist()
+        except UnicodeDecodeError:
+            pass  # told by its row
+        except _NO_OBJECT as error:
+            if name in columns:
+                what = f"the column {name!r} ({batch.column(number).type}) has a value that can't be read: {error}"
+                fix = "write the column again as text, or leave it out, or name other fields"
+                raise CorpusError(what, where=str(path), fix=fix) from None
+            batch = batch.set_column(number, name, pa.nulls(batch.num_rows))
+    return batch
 
 
 def _source(path: Path, stream: IO[bytes]) -> Any:

@@ -61,7 +61,7 @@ class Files:
     """What of a plain text is a document: all of it, its paragraphs (between empty lines), or its lines."""
     format: plugin_of(_ROOM) | None = None  # type: ignore[valid-type]
     """Format of all files, whatever their names say, with its options: ``{type: csv, delimiter: ";"}``."""
-    chat: str | None = None
+    chat: Annotated[str, Field(min_length=1)] | None = None
     """The text field holds chat messages, {role, content} each. `plain`: `role: content`, apart by empty lines; else
     the folder or hub name of a tokenizer, whose chat template makes the text. null: a text."""
     skip_bad: Annotated[int, Field(ge=0)] = 0

@@ -25,7 +25,7 @@ class Hub:
 
     located: ClassVar[tuple[str, ...]] = ("path",)
 
-    name: str | None = None
+    name: Annotated[str, Field(min_length=1)] | None = None
     """Of the data set: ``HuggingFaceFW/fineweb-2``; null: `path` says where it lies."""
     config: str | None = None
     """Configuration of the data set, often a language; ``{language}`` in it stands for the language. null: the only
@@ -47,7 +47,7 @@ class Hub:
     """Field of the work that a document is part of, whose parts stay in one split; documents may lack it."""
     licence: str = ""
     """Licence of the texts, kept with them; a field `licence` or `license` of a row comes first."""
-    chat: str | None = None
+    chat: Annotated[str, Field(min_length=1)] | None = None
     """The text field holds chat messages, {role, content} each. `plain`: `role: content`, apart by empty lines; else
     the folder or hub name of a tokenizer, whose chat template makes the text. null: a text."""
 

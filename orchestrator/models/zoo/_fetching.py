@@ -28,7 +28,7 @@ def explained(error: Exception, name: str, path: Path | None) -> MomeError:
     while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None and cause not in causes:
         causes.append(cause)
     kinds = {kind.__name__ for cause in causes for kind in type(cause).__mro__}
-    text = str(error).splitlines()[0] if str(error) else type(error).__name__
+    text = _said(error, name)
     if "trust_remote_code" in str(error) or "custom code" in str(error):
         what = f"{name} comes with code of its own, which is not run"
         fix = "take a model whose type is part of transformers"
@@ -51,6 +51,19 @@ def explained(error: Exception, name: str, path: Path | None) -> MomeError:
     if "safetensors" in text:
         fix += "; its weights have to be safetensors: pickles (.bin), which can run code, are not loaded"
     return ModelError(what, where=_WHERE, fix=fix)
+
+
+def _said(error: Exception, name: str) -> str:
+    """What an error says, in a line; of one that is no sentence by itself, that transformers says so of the model."""
+    from huggingface_hub.errors import StrictDataclassError
+    from safetensors import SafetensorError
+
+    lines = [line.strip() for line in str(error).splitlines()]
+    if isinstance(error, StrictDataclassError):  # its first line names the check, the next one what is wrong
+        return f"transformers can't take {name}: {' '.join(lines)}"
+    if lines and isinstance(error, OSError | ValueError | RuntimeError | ImportError | SafetensorError):
+        return lines[0]
+    return ": ".join([f"transformers can't take {name}", type(error).__name__, *lines[:1]])
 
 
 def _version() -> str:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import torch
+from pydantic import Field
 
-from orchestrator.errors import ModelError, VocabularyError
+from orchestrator.errors import ModelError, MomeError, VocabularyError
 from orchestrator.models.mapped import own_type
 from orchestrator.models.zoo._adapters import ADAPTER, adapted_shapes, adapter_base, merge
 from orchestrator.models.zoo._base import Architecture, attention, check_complete, quiet, with_positions
@@ -31,7 +33,7 @@ class Pretrained(Architecture):
     """``{type: pretrained, name: path/to/folder}`` or ``{type: pretrained, name: distilgpt2, revision: …}``."""
 
     plain_head: ClassVar[bool] = False
-    name: str
+    name: Annotated[str, Field(min_length=1)]
     """A folder (its path begins with ``/``, ``.`` or ``~``, or exists) or a name on the hub."""
     revision: str | None = None
     """Branch, tag or commit on the hub; give a commit for results that can be repeated."""
@@ -102,8 +104,9 @@ class Pretrained(Architecture):
         """The configuration beside the weights.
 
         Raises:
-            ModelError: no such model, fewer rows than the tokenizer has tokens, fewer positions than the context has
-                tokens, or an architecture whose logits can't be computed from hidden states.
+            ModelError: no such model, a configuration that does not fit transformers, fewer rows than the tokenizer has
+                tokens, fewer positions than the context has tokens, or an architecture whose logits can't be computed
+                from hidden states.
             ResourceError: the hub can't be reached, or a package is missing.
         """
         from transformers import AutoConfig
@@ -114,6 +117,10 @@ class Pretrained(Architecture):
         config = self.fetch(AutoConfig.from_pretrained if gguf is None else lambda *_, **__: gguf_configuration(gguf))
         if not self.is_local:
             check_adapter_file(self.file(ADAPTER), self.name)
+        with self._explained():
+            return self._fitting(config, vocab_size, context)
+
+    def _fitting(self, config: Any, vocab_size: int, context: int) -> Any:
         check_family(config, self.name)
         if self.gguf is None and (method := quantisation(config)):
             raise quantised(f"{self.name} is quantised by {method}", self.folder)
@@ -201,7 +208,8 @@ class Pretrained(Architecture):
 
         if self.base is not None:
             return adapted_shapes(self.base._shapes(config), self.path)
-        model = AutoModelForCausalLM.from_config(config, attn_implementation=attention(config))
+        with self._explained():
+            model = AutoModelForCausalLM.from_config(config, attn_implementation=attention(config))
         if self.folder is not None and self.gguf is None:
             check_headers(model, self.folder, self.name)
         return model
@@ -241,14 +249,20 @@ class Pretrained(Architecture):
             check_folder(path, self.name)
             if not (path / "config.json").is_file():
                 raise ModelError("there is no model (a folder with config.json)", where=str(path), fix=nearest(path))
-        from safetensors import SafetensorError
-
         from orchestrator.models import _token_moe  # noqa: F401  registers its model type
 
-        try:
+        with self._explained():
             return load(name, revision=self.revision, trust_remote_code=False, **options)
-        except (OSError, ValueError, RuntimeError, KeyError, ImportError, SafetensorError) as error:
-            raise explained(error, self.name, path if self.is_local else None) from None
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Around what reads others' files: what transformers raises of ones that don't fit has no common base class."""
+        try:
+            yield
+        except (MomeError, MemoryError):
+            raise
+        except Exception as error:
+            raise explained(error, self.name, self.path if self.is_local else None) from error
 
     def file(self, name: str) -> Path | None:
         """A file of the folder, or fetched from the hub; None where there is none."""

@@ -65,6 +65,16 @@ def test_overrides_are_dotted_yaml_and_reach_into_plugins(write):
         (MINIMAL + "seed: 1\nseed: 2\n", ["recipe.yaml:9", "twice"]),
         ("name: [", ["recipe.yaml", "not valid YAML"]),
         ("- a\n", ["mapping"]),
+        (MINIMAL.replace("gpt2-nano", "{type: pretrained, name: ''}"), ["recipe.yaml:5", "teacher.model.name"]),
+        (MINIMAL + "tokenizer: {path: ''}\n", ["recipe.yaml:8", "tokenizer.path"]),
+        (
+            MINIMAL.replace("gpt2-nano", "gpt2-nano, train: false"),
+            ["recipe.yaml:5", "teacher", "'gpt2-nano' is neither pretrained nor to be trained"],
+        ),
+        (
+            MINIMAL + "resources: {storage: 'foo://me:secret@x'}\n",
+            ["recipe.yaml:8", "resources.storage: foo://…@x: this is no address of a store", "s3://BUCKET"],
+        ),
         (MINIMAL + "description: ${NO_SUCH_VARIABLE}\n", ["NO_SUCH_VARIABLE", "not set"]),
     ],
 )

@@ -20,7 +20,7 @@ corpus:
   languages:
     {language}: {{source: {{type: miniwiki, language: {language}}}}}
     it: {{source: miniwiki}}
-teacher: {{model: gpt2-nano, train: {train}}}
+teacher: {{model: {{type: pretrained, name: somewhere}}, train: {train}}}
 experts: {{model: gpt2-nano}}
 """
 

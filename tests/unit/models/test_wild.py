@@ -264,6 +264,13 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "damaged tokenizer": (_broken("tokenizer.json"), "can't be read"),
     "damaged names": (_broken("tokenizer_config.json"), "can't be read as JSON"),
     "word pieces": (_word_pieces, r"this tokenizer \(WordPiece\)"),
+    "an unknown activation": (_config(hidden_act="nosuch"), r"transformers can't take .*: KeyError: 'nosuch'"),
+    "unknown positions": (_config(rope_parameters={"rope_type": "nosuch"}), "KeyError: 'nosuch'"),
+    "heads that do not divide": (_config(num_attention_heads=3), "is not a multiple of the number of attention heads"),
+    "a word for a number": (_config(num_hidden_layers="two"), "'num_hidden_layers' expected int"),
+    "no heads": (_config(num_attention_heads=0), "ZeroDivisionError"),
+    "a number for names": (_config(architectures=5), "TypeError"),
+    "a filler that is no token": (_config(pad_token_id=99_999), "AssertionError: Padding_idx"),
     "short": (_config(max_position_embeddings=8), "8 positions, fewer than the context of 16"),
 }
 

@@ -125,11 +125,6 @@ def test_a_pretrained_model_is_part_of_the_fingerprint(trained, tmp_path):
     assert teacher_stage().external() == {}
 
 
-def test_a_teacher_neither_pretrained_nor_trained_is_refused(data, tmp_path):
-    with pytest.raises(ModelError, match="neither"):
-        run(teacher_stage(train=False), data, tmp_path / "out")
-
-
 def blocks_of(data: dict[str, Path], folder: Path, vocabulary: int) -> dict[str, Path]:
     """The same blocks with another vocabulary."""
     shutil.copytree(data["blocks"], folder)

@@ -181,6 +181,33 @@ def test_a_batch_of_arrow_is_checked_before_its_rows_are_read(tmp_path: Path) ->
     assert "UTF8" in str(error.value)
 
 
+@pytest.mark.parametrize("write", [as_parquet, lambda table: as_arrow(table, pa.ipc.new_file)])
+@pytest.mark.parametrize(
+    "held",
+    [
+        pa.array([0, 2**60], pa.timestamp("ms")),
+        pa.array([0, 2**61], pa.timestamp("us", tz="UTC")),
+        pa.array([0, 1], pa.timestamp("us", tz="Nowhere/Land")),
+        pa.array([0, 2**30], pa.date32()),
+        pa.array([0, 2**62], pa.duration("ms")),
+        pa.array([[], [2**60]], pa.list_(pa.timestamp("ms"))),
+    ],
+    ids=lambda held: str(held.type),
+)
+def test_values_that_python_has_no_object_for(tmp_path: Path, held: pa.Array, write: Callable[..., bytes]) -> None:
+    file = tmp_path / ("a.parquet" if write is as_parquet else "a.arrow")
+    file.write_bytes(write(pa.table({"text": ["one", "two"], "at": held})))
+    assert [d.text for d in read(file)] == ["one", "two"]
+    assert Files(path=str(file)).fields("en") == ["text", "at"]
+    with pytest.raises(CorpusError, match="there is no field 'body'"):
+        read(file, text_field="body")
+    for field in ("id_field", "text_field"):
+        with pytest.raises(CorpusError, match=r"the column 'at' \(.*\) has a value that can't be read") as error:
+            read(file, **{field: "at"})
+        assert error.value.where == str(file)
+        assert "as text" in error.value.fix
+
+
 def test_a_document_has_a_largest_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("orchestrator.corpus.reading.files.LARGEST", 1000)
     (tmp_path / "a.txt").write_text("word " * 300)

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from orchestrator import plugins
 from orchestrator.corpus.sources.files import Files
 from orchestrator.corpus.sources.tei import Tei
 from orchestrator.errors import CorpusError
@@ -103,6 +104,9 @@ def test_linked_folders_without_loops(tmp_path: Path) -> None:
         LINES.decode(),
         "\n\n".join(json.dumps(row, indent=2) for row in ROWS) + "\n\n",
         "\ufeff" + json.dumps(ROWS),
+        json.dumps(ROWS[:1]) + json.dumps(ROWS[1:2]) + "\n[]\n" + json.dumps(ROWS[2:]),
+        json.dumps(ROWS[:1]) + "\n" + "\n".join(map(json.dumps, ROWS[1:])),
+        "\n".join(json.dumps([row]) for row in ROWS),
     ],
 )
 def test_json_in_its_usual_layouts(tmp_path: Path, content: str) -> None:
@@ -110,7 +114,13 @@ def test_json_in_its_usual_layouts(tmp_path: Path, content: str) -> None:
     assert texts(path=str(tmp_path)) == [row["text"] for row in ROWS]
 
 
-@pytest.mark.parametrize("content", ['["a", "b"]', "[1]", "[[1]]", '[{"text": "a"}, {"te', '{"text": "a"} x', '"a"'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        *('["a", "b"]', "[1]", "[[1]]", '[{"text": "a"}, {"te', '{"text": "a"} x', '"a"'),
+        *('[{"text": "a"}] x', '[{"text": "a"}]]', '[{"text": "a"}][{"text": "b"}', '[{"text": "a"}], {"text": "b"}'),
+    ],
+)
 def test_other_json_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "a.json").write_text(content)
     with pytest.raises(CorpusError, match="not JSON as expected") as error:
@@ -217,6 +227,15 @@ def test_pipes_and_devices_are_never_opened(tmp_path: Path) -> None:
             texts(path=str(tmp_path / name))
 
 
+@pytest.mark.parametrize("place", ["", "*", "*.txt"])
+def test_broken_links_alone_are_told(tmp_path: Path, place: str) -> None:
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).symlink_to("nowhere")
+    with pytest.raises(CorpusError, match="to read, but 2 broken links") as error:
+        texts(path=str(tmp_path / place))
+    assert error.value.fix.startswith("broken link: mend it")
+
+
 def test_names_that_are_no_utf8(tmp_path: Path) -> None:
     (tmp_path / os.fsdecode(b"\xff.txt")).write_text("x")
     (tmp_path / os.fsdecode(b"b.\xfe")).write_text("x")
@@ -234,3 +253,11 @@ def test_archives_and_programs_are_no_text(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"ab\x00\x01" * 40)
     with pytest.raises(CorpusError, match="full of zero bytes"):
         texts(path=str(tmp_path))
+
+
+@pytest.mark.parametrize("source", ["files", "hub", "paper_json", "tei", "wiki40b", "github_code"])
+def test_an_empty_path_is_not_the_current_folder(tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.txt").write_text("x")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CorpusError, match="the path is empty"):
+        plugins.create("corpus.sources", source, {"path": ""}).fingerprint("en")
