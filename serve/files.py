@@ -10,7 +10,8 @@ from pathlib import Path
 from orchestrator.artifacts import Artifact, Store, check_files
 from orchestrator.config.routing import COMMON
 from orchestrator.errors import ArtifactError
-from orchestrator.mixtures.versions import EXPERT, Version, Versions
+from orchestrator.mixtures.version import Version
+from orchestrator.mixtures.versions import EXPERT, Versions
 from orchestrator.routers import Policy
 from orchestrator.tokens.kept import ABOUT as VOCABULARY
 from serve.errors import UnknownModelError
