@@ -66,8 +66,14 @@ def share_files(folder: Path) -> None:
 
 
 @contextmanager
-def disk_errors(where: Path) -> Iterator[None]:
-    """Turn a full disk, or a place that can't be written to, into a :class:`ResourceError` that says where."""
+def disk_errors(where: Path, what: str = "run", option: str = "--runs") -> Iterator[None]:
+    """Turn a full disk, or a place that can't be written to, into a :class:`ResourceError` that says where.
+
+    Args:
+        where: what is written.
+        what: that is, in a word.
+        option: that chose the place.
+    """
     try:
         yield
     except Exception as error:
@@ -80,8 +86,8 @@ def disk_errors(where: Path) -> Iterator[None]:
         refused = _refused_place(error, where) if isinstance(error, OSError) else None
         if refused is None:
             raise
-        fix = "make it a folder that you may write to, or choose another place: --runs FOLDER"
-        raise ResourceError(f"the run can't be written: {error.strerror}", refused, fix) from None  # type: ignore[attr-defined]
+        fix = f"make it a folder that you may write to, or choose another place: {option} FOLDER"
+        raise ResourceError(f"the {what} can't be written: {error.strerror}", refused, fix) from None  # type: ignore[attr-defined]
 
 
 def _refused_place(error: OSError, where: Path) -> str | None:
@@ -90,20 +96,21 @@ def _refused_place(error: OSError, where: Path) -> str | None:
     if path is None:
         return str(where) if error.errno == errno.EROFS else None
     above, beside = where.is_relative_to(path), path.is_relative_to(where.parent)
-    return str(path) if above or (beside and error.errno in _REFUSED) else None
+    none_made = error.errno == errno.ENOENT and path.parent == where.parent and path.name.startswith(f".{where.name}.")
+    return str(path) if above or none_made or (beside and error.errno in _REFUSED) else None
 
 
-def place_folder(target: Path, fill: Callable[[Path], object]) -> None:
+def place_folder(target: Path, fill: Callable[[Path], object], what: str = "run", option: str = "--runs") -> None:
     """Fill a temporary folder and move it to `target`, in place of what is there, whole or not at all.
 
-    Whoever the umask lets read the folder can read its files.
+    Whoever the umask lets read the folder can read its files. `what` and `option` are those of :func:`disk_errors`.
 
     Raises:
         ArtifactError: a link stands there. ResourceError: no space left. Whatever `fill` raises.
     """
     if target.is_symlink():
         raise ArtifactError("a link stands where a folder is to be made", str(target), "move the link away")
-    with disk_errors(target):
+    with disk_errors(target, what, option):
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}")
         temporary.mkdir()  # not mkdtemp: its folders are the owner's alone

@@ -11,7 +11,8 @@ from orchestrator.artifacts import Artifact, Store, check_files
 from orchestrator.config.routing import COMMON
 from orchestrator.disk import file_digest
 from orchestrator.errors import ArtifactError, ServingError
-from orchestrator.mixtures.versions import EXPERT, Version, Versions
+from orchestrator.mixtures.version import Version
+from orchestrator.mixtures.versions import EXPERT, Versions
 from orchestrator.routers import Policy
 from orchestrator.tokens.kept import ABOUT as VOCABULARY
 from orchestrator.tokens.kept import vocabulary_of

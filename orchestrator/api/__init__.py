@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from orchestrator.api.plans import RunPlan as RunPlan
 from orchestrator.api.plans import StepPlan as StepPlan
 from orchestrator.api.plans import run_plan
-from orchestrator.api.recipes import read_recipe, recipe_file
+from orchestrator.api.recipes import read_recipe
 from orchestrator.api.running import Audience, Wanted, run_recipe
 from orchestrator.api.runs import Run as Run
 from orchestrator.api.runs import open_run
@@ -160,4 +160,4 @@ def sweep(
     from orchestrator.api.sweeping import run_sweep
 
     wanted, shown = Wanted.of((), force, strict), display or (lambda _: LogLines())
-    return run_sweep(recipe_file(file), overrides, Path(runs), wanted, shown, accept=accept, local=local)
+    return run_sweep(file, overrides, Path(runs), wanted, shown, accept=accept, local=local)

@@ -103,7 +103,7 @@ def export_run(root: Path, wish: Wish, out: Path) -> Exported:
         if "" not in parts:
             write_json(folder / ABOUT, {"format": wish.to, "experts": list(parts), "versions": versions()})
 
-    place_folder(out.absolute(), fill)
+    place_folder(out.absolute(), fill, "export", "--out")
     pushed = [] if hub is None else [hub.push(out / name, name, _message(part)) for name, part in parts.items()]
     return Exported(out, checked, pushed)
 

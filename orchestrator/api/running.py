@@ -225,7 +225,7 @@ def _settle(recipe: Recipe, store: Store, say: Say, artifacts: Mapping[str, Arti
     store.set_current(recipe.name, artifacts)
     write_json(store.root / "recipe.json", recipe.model_dump(mode="json"))
     versions = Versions(store.root)
-    before, made, current = versions.current(), record_run(store), versions.current()
+    before, made, current = versions.readable(), record_run(store), versions.readable()
     if made and current and made.number != current.number:  # the mixture has been changed since
         back = f"mome mixture use {store.root.name} {made.number}"
         say(f"version {current.number} ({current.action}) stays the current one; {back} goes back to this run's")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from orchestrator.api.extras import needs_cluster
 from orchestrator.api.plans import RunPlan, cluster_of, planned_run
+from orchestrator.api.recipes import recipe_file
 from orchestrator.api.running import Wanted, opened_runner, tell_drift
 from orchestrator.config.sweep import equal_time_name
 from orchestrator.errors import ResourceError
@@ -18,14 +19,21 @@ _say = partial(print, flush=True)
 
 
 def run_sweep(
-    file: Path, overrides: Sequence[str], runs: Path, wanted: Wanted, display: Display, *, accept: bool, local: bool
+    file: Path | str,
+    overrides: Sequence[str],
+    runs: Path,
+    wanted: Wanted,
+    display: Display,
+    *,
+    accept: bool,
+    local: bool,
 ) -> Path:
     """Run a sweep, see :func:`orchestrator.api.sweep`.
 
     Raises:
         MomeError: see :meth:`orchestrator.sweeps.run.SweepRun.work`; Ray is not installed.
     """
-    run = read_sweep(file, overrides, runs, force=wanted.force, strict=wanted.strict)
+    run = read_sweep(recipe_file(file, "sweep"), overrides, runs, force=wanted.force, strict=wanted.strict)
     tune = _tune(run, local)
     with locked(run.store.root, _say):
         run.store.clean()
@@ -34,14 +42,14 @@ def run_sweep(
 
 
 def sweep_plan(
-    file: Path, overrides: Sequence[str], runs: Path, wanted: Wanted, local: bool, cluster: Path | None = None
+    file: Path | str, overrides: Sequence[str], runs: Path, wanted: Wanted, local: bool, cluster: Path | None = None
 ) -> tuple[RunPlan, list[str]]:
     """The plan of all trials that are known, and sentences on the trials that results will add.
 
     Raises:
         MomeError: the sweep can't work.
     """
-    run = read_sweep(file, overrides, runs, force=wanted.force, strict=wanted.strict, adopt=False)
+    run = read_sweep(recipe_file(file, "sweep"), overrides, runs, force=wanted.force, strict=wanted.strict, adopt=False)
     on = cluster_of(run.base.resources, local, cluster)
     plan, notes = planned_run(run.base, run.plan, local, on), []
     if run.agenda.unasked:

@@ -11,6 +11,10 @@ RecipeFile = Annotated[
     Path,
     typer.Argument(help="A recipe's file, or the name of one that comes with MoME.", show_default=False),
 ]
+SweepFile = Annotated[
+    Path,
+    typer.Argument(help="A sweep's file, or the name of one that comes with MoME.", show_default=False),
+]
 Overrides = Annotated[
     list[str] | None, typer.Argument(help="Fields to change: section.field=value.", show_default=False)
 ]

@@ -43,6 +43,8 @@ def export(
 
         mome export quickstart --to hf --all --out experts --push me/quickstart
     """
+    if public and push is None:
+        raise typer.BadParameter("--public is of a repository: it goes with --push USER/NAME")
     from orchestrator.api.exporting import Wish, export_run
     from orchestrator.api.runs import open_run
     from orchestrator.config.loading import apply_override

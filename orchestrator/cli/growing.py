@@ -23,7 +23,8 @@ from orchestrator.cli.show import artifact_table
 from orchestrator.config.yaml_text import parse
 from orchestrator.errors import ArtifactError, RecipeError
 from orchestrator.locks import locked
-from orchestrator.mixtures.versions import Version, Versions, recipe_of, record_run, unfinished
+from orchestrator.mixtures.version import Version
+from orchestrator.mixtures.versions import Versions, recipe_of, record_run, unfinished
 
 if TYPE_CHECKING:
     from orchestrator.mixtures.growth import Growth
@@ -83,26 +84,36 @@ def change_mixture(
 
 
 def list_versions(name: str, runs: Path) -> None:
-    """Print the versions of a run's mixture.
+    """Print the versions of a run's mixture, and what is damaged of them.
 
     Raises:
-        ArtifactError: there is no such run, it has no versions, or one can't be read.
+        ArtifactError: there is no such run, or it has no versions.
     """
     versions = _versions(open_run(name, runs))
-    current = versions.current()
+    current, damage = None, []
+    try:
+        current = versions.current_number()
+    except ArtifactError as error:
+        damage.append(error)
     table = Table(title=versions.root.name, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for heading in ("version", "made by", "from", "languages", "created (UTC)", ""):
         table.add_column(heading)
-    for version in map(versions.get, versions.numbers()):
-        table.add_row(
-            str(version.number),
-            version.action,
-            "" if version.parent is None else str(version.parent),
-            ", ".join(version.languages),
-            version.created[:16].replace("T", " "),
-            "current" if current and current.number == version.number else "",
-        )
-    Console().print(table)
+    for number in versions.numbers():
+        try:
+            cells = _cells(versions.get(number))
+        except ArtifactError as error:
+            damage.append(error)
+            cells = ("can't be read", "", "", "")
+        table.add_row(str(number), *cells, "current" if number == current else "")
+    console = Console(highlight=False)
+    console.print(table)
+    for error in damage:
+        console.print(str(error), markup=False, soft_wrap=True)
+
+
+def _cells(version: Version) -> tuple[str, ...]:
+    parent = "" if version.parent is None else str(version.parent)
+    return version.action, parent, ", ".join(version.languages), version.created[:16].replace("T", " ")
 
 
 def show_version(name: str, number: int | None, runs: Path) -> None:

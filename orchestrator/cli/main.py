@@ -28,6 +28,7 @@ from orchestrator.cli.arguments import (
     RunName,
     Runs,
     Strict,
+    SweepFile,
     check_together,
     named,
 )
@@ -89,7 +90,7 @@ def run(
 
 @app.command()
 def sweep(
-    recipe: Annotated[Path, typer.Argument(help="A sweep, for example jobs/recipes/sweep.yaml.", show_default=False)],
+    recipe: SweepFile,
     overrides: Overrides = None,
     plan: PlanOnly = False,
     cluster: ClusterFile = None,

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from orchestrator.config.problems import Key, told
 from orchestrator.config.recipe import Recipe
-from orchestrator.config.renames import new_name
 from orchestrator.config.variables import expand
 from orchestrator.config.yaml_text import compose, construct, parse
 from orchestrator.errors import PluginError, RecipeError
 from orchestrator.plugins import find, suggest
 
 Model = TypeVar("Model", bound=BaseModel)
-Key = tuple[str | int, ...]
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -156,17 +154,17 @@ def apply_override(tree: dict[str, Any], override: str, lines: Lines | None = No
     """A copy of the tree with ``a.b.c=value`` set; `lines` notes how the value is written.
 
     Raises:
-        RecipeError: no "=", or a value that is not YAML.
+        RecipeError: no "=", an empty key, or a value that is not YAML.
     """
     dotted, equals, text = override.partition("=")
-    if not equals or not dotted:
+    keys = dotted.split(".")
+    if not equals or not all(keys):
         raise RecipeError(f"an override is KEY=VALUE, not {override!r}", "command line", "for example seed=3")
     try:
         value = _whole(parse(text), dotted)
     except (yaml.YAMLError, ValueError, RecursionError):
         fix = f"where it is text, quote it twice: '{dotted}=\"…\"'"
         raise RecipeError(f"the value of an override is not YAML: {text!r}", dotted, fix) from None
-    keys = dotted.split(".")
     if lines is not None:
         lines.texts[tuple(keys)] = text.strip()
         lines.overridden.add(tuple(keys))
@@ -198,7 +196,7 @@ def validate(model: type[Model], tree: Mapping[str, Any], path: Path, lines: Map
             numbered.update(lines)
             numbered.overridden = getattr(lines, "overridden", set())
             return validate(model, written, path, numbered)
-        problems = [_problem(model, item, path, lines) for item in error.errors()]
+        problems = [told(model, item, tree, path, lines) for item in error.errors()]
     raise RecipeError("\n".join(problems), str(path), "mome schema prints every field with its documentation")
 
 
@@ -214,51 +212,6 @@ def _as_written(tree: Mapping[str, Any], error: ValidationError, lines: Mapping[
             return None
         changed_tree = set_dotted(changed_tree, path, texts[keys])
     return changed_tree
-
-
-def _problem(model: type[BaseModel], error: Any, path: Path, lines: Mapping[Key, int]) -> str:
-    keys: Key = ()
-    for key in error["loc"]:  # "function-after[…]" and union members are pydantic's steps, not the user's keys
-        if isinstance(key, int) or (*keys, key) in lines or re.fullmatch(r"[\w.-]+", key):
-            keys = (*keys, key)
-    place = _place(keys, path, lines)
-    message = error["msg"].removeprefix("Value error, ")
-    if error["type"] == "extra_forbidden":
-        renamed = new_name(model.__name__, keys)
-        hint = f'it is called "{renamed}" now' if renamed else suggest(str(keys[-1]), fields_at(model, keys[:-1]))
-        message = f"unknown key; {hint}"
-    elif error["type"] not in ("plugin", "field", "missing") and not isinstance(error["input"], Mapping):
-        message += f", not {error['input']!r}"
-    return ": ".join(filter(None, (place, ".".join(map(str, keys)), message)))
-
-
-def _place(keys: Key, path: Path, lines: Mapping[Key, int]) -> str:
-    """Where the value of a key comes from: a line of the file, an override, or a line that an override adds to."""
-    known = next((keys[:end] for end in range(len(keys), 0, -1) if keys[:end] in lines), ())
-    place = f"{path}:{lines[known]}" if known else str(path)
-    for given in sorted(getattr(lines, "overridden", ()), key=str):
-        told = f"override {'.'.join(map(str, given))}=…"
-        if given == keys[: len(given)]:
-            return told
-        if keys and keys == given[: len(keys)]:
-            return f"{place}, with the {told}"
-    return place
-
-
-def fields_at(model: type[BaseModel], keys: Sequence[str | int]) -> list[str]:
-    """Field names of the section at a path of keys; none below a plug-in or a mapping, whose keys are open."""
-    current: Any = model
-    for key in keys:
-        if isinstance(current, type) and issubclass(current, BaseModel):
-            info = current.model_fields.get(str(key))
-            current = info.annotation if info else None
-        else:  # a mapping: dict[Language, Section]
-            current = (get_args(current) or (None,))[-1]
-        sections = [a for a in get_args(current) if isinstance(a, type) and issubclass(a, BaseModel)]
-        if sections and not str(current).startswith("dict"):
-            current = sections[0]
-    closed = isinstance(current, type) and issubclass(current, BaseModel) and current.model_config["extra"] == "forbid"
-    return list(current.model_fields) if closed else []
 
 
 def _add_lines(node: yaml.Node, keys: Key, path: Path, lines: Lines) -> None:

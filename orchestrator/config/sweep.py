@@ -13,8 +13,9 @@ from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from orchestrator.config.base import Section
-from orchestrator.config.loading import fields_at, read_yaml, set_dotted, validate
+from orchestrator.config.loading import read_yaml, set_dotted, validate
 from orchestrator.config.names import Language, Name
+from orchestrator.config.problems import fields_at
 from orchestrator.config.recipe import Recipe
 from orchestrator.errors import RecipeError
 from orchestrator.plugins import suggest

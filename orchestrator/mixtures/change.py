@@ -14,7 +14,7 @@ from orchestrator.config.loading import apply_override, validate
 from orchestrator.config.names import Language
 from orchestrator.config.recipe import Recipe
 from orchestrator.errors import RecipeError
-from orchestrator.mixtures.versions import Version
+from orchestrator.mixtures.version import Version
 
 _LINE = "command line"
 

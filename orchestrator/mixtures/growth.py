@@ -12,7 +12,8 @@ from orchestrator.config.base import PluginSpec
 from orchestrator.config.recipe import Recipe, TeacherConfig
 from orchestrator.errors import ModelError, VocabularyError
 from orchestrator.mixtures.change import Change, changed_recipe, is_joint
-from orchestrator.mixtures.versions import EXPERT, Version, Versions
+from orchestrator.mixtures.version import Version
+from orchestrator.mixtures.versions import EXPERT, Versions
 from orchestrator.pipeline.graph import DATA, Step, learning_inputs, steps_of
 from orchestrator.pipeline.plan import Plan, plan_around
 from orchestrator.stages.added_blocks import AddedBlocksStage

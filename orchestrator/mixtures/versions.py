@@ -21,76 +21,14 @@ from orchestrator.artifacts import MANIFEST, Artifact, Store, write_json
 from orchestrator.config.renames import by_new_names
 from orchestrator.disk import file_digest, link_or_copy, place_folder
 from orchestrator.errors import ArtifactError
+from orchestrator.mixtures.version import ABOUT, FORMAT, Version
 
-FOLDER, ABOUT, CURRENT = "mixtures", "version.json", "current.json"
+FOLDER, CURRENT = "mixtures", "current.json"
 TRAINED = "trained"
 EXPERT = "expert-"
 _NEEDED = ("corpus", "tokenizer", "blocks", "teacher", "router")
 _PARTS = (*_NEEDED, "joint", "mixture", "evaluation", "report")
 _REPORTED = ("corpus", "evaluation", "report")  # of these a version may have others and be the same mixture
-_FORMAT = 1
-
-
-@dataclass(frozen=True)
-class Version:
-    """One version.
-
-    Attributes:
-        folder: its folder.
-        number: its name.
-        action: what made it: "trained", "add es", …
-        parent: number of the version it was made from; None: it was trained from text.
-        created: time, UTC.
-        languages: of its experts.
-        recipe: that describes it, as plain data.
-        parts: name -> {"fingerprint", "sha256" (of the part's manifest)}.
-    """
-
-    folder: Path
-    number: int
-    action: str
-    parent: int | None
-    created: str
-    languages: tuple[str, ...]
-    recipe: Mapping[str, Any]
-    parts: Mapping[str, Mapping[str, str]]
-
-    @classmethod
-    def open(cls, folder: Path) -> Version:
-        """Read what a version says of itself.
-
-        Raises:
-            ArtifactError: that can't be read.
-        """
-        try:
-            about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
-            if (found := about.pop("format")) != _FORMAT:
-                what = f"version {folder.name} can't be read: its format is {found}, this release reads {_FORMAT}"
-                raise ArtifactError(what, str(folder / ABOUT), "take the release that wrote it, or a newer one")
-            about |= {"languages": tuple(about["languages"]), "recipe": by_new_names(about["recipe"])}
-            return cls(folder=folder, **about)
-        except (OSError, ValueError, KeyError, TypeError):
-            fix = f"use another version: mome mixture list {folder.parents[1].name}"
-            raise ArtifactError(f"version {folder.name} can't be read", str(folder / ABOUT), fix) from None
-
-    @property
-    def run(self) -> str:
-        """Name of its run."""
-        return self.folder.parents[1].name
-
-    def part(self, name: str) -> Artifact:
-        """A part's artifact, whole.
-
-        Raises:
-            ArtifactError: the version has no such part, or a file of it is missing or of another size.
-        """
-        try:
-            if name not in self.parts:
-                raise ArtifactError(f"it has no {name}", str(self.folder))
-            return Artifact.open(self.folder / name)
-        except ArtifactError as error:
-            fix = f"mome mixture use {self.run} {self.number} mends it from the run's stages, or use another version"
-            raise ArtifactError(f"version {self.number} is not whole: {error.what}", error.where, fix) from None
 
 
 @dataclass(frozen=True)
@@ -125,15 +63,32 @@ class Versions:
         Raises:
             ArtifactError: it can't be read.
         """
+        number = self.current_number()
+        return None if number is None else self.get(number)
+
+    def current_number(self) -> int | None:
+        """Number of the current version, whether that can be read or not; None where the run has none.
+
+        Raises:
+            ArtifactError: it can't be read which one is current.
+        """
         path = self.folder / CURRENT
         if not path.exists():
             return None
         try:
-            number = int(json.loads(path.read_text(encoding="utf-8"))["version"])
+            return int(json.loads(path.read_text(encoding="utf-8"))["version"])
         except (OSError, ValueError, KeyError, TypeError):
             fix = f"choose a version: mome mixture use {self.root.name} NUMBER"
             raise ArtifactError("which version is current can't be read", str(path), fix) from None
-        return self.get(number)
+
+    def readable(self) -> Version | None:
+        """The current version; None where the run has none, or its folder or description is lost.
+
+        Raises:
+            ArtifactError: it can't be read which one is current.
+        """
+        number = self.current_number()
+        return next((version for version in self._whole() if version.number == number), None)
 
     def publish(
         self, action: str, parent: int | None, recipe: Mapping[str, Any], artifacts: Mapping[str, Artifact]
@@ -203,7 +158,7 @@ class Versions:
         def fill(folder: Path) -> None:
             for name, artifact in artifacts.items():
                 _link(artifact.folder, folder / name)
-            write_json(folder / ABOUT, {"format": _FORMAT, **about})
+            write_json(folder / ABOUT, {"format": FORMAT, **about})
 
         for left in self.folder.glob(".[0-9]*"):  # by a process that was killed
             shutil.rmtree(left, ignore_errors=True)
@@ -239,7 +194,8 @@ class Versions:
 def record_run(store: Store) -> Version | None:
     """The version of what the run's recipe has made, made one where it is none yet.
 
-    A new one is the current one; one that is known is so again, unless the mixture has been changed since.
+    A new one is the current one; one that is known is so again, unless the mixture has been changed since. A current
+    version that is lost is no hindrance.
 
     Returns:
         The version; None where the run is not finished.
@@ -254,7 +210,7 @@ def record_run(store: Store) -> Version | None:
     for version in versions._whole():
         parts = {name: facts for name, facts in version.parts.items() if name not in _REPORTED}
         if version.action == TRAINED and parts.items() <= made.items():
-            current = versions.current()
+            current = versions.readable()
             if current is None or current.action == TRAINED:
                 versions._switch(version.number)
             return version

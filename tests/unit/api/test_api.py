@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 
 import orchestrator
 from orchestrator import Run, load_run, plan, run
+from orchestrator.api import sweep
 from orchestrator.api.recipes import SHIPPED, read_recipe, recipe_file
 from orchestrator.config.loading import load_recipe
 from orchestrator.errors import ArtifactError, RecipeError
@@ -77,6 +79,19 @@ class TestRecipes:
     def test_a_name_that_is_misspelt(self) -> None:
         with pytest.raises(RecipeError, match='did you mean "smoke"'):
             run("smoek")
+        with pytest.raises(RecipeError, match="no sweep of this name") as caught:
+            recipe_file("nosuch", "sweep")
+        assert "rq1_alpha" in caught.value.fix
+        assert not {"smoke", "study"} & set(re.findall(r"\w+", caught.value.fix))
+        with pytest.raises(RecipeError) as caught:
+            recipe_file("nosuch")
+        assert "known: eltec, low_rank, paper, quickstart, smoke, study;" in caught.value.fix
+
+    def test_the_other_kind_is_told_with_its_command(self) -> None:
+        with pytest.raises(RecipeError, match=r"this is a sweep(.|\n)*mome sweep rq1_alpha"):
+            plan("rq1_alpha")
+        with pytest.raises(RecipeError, match=r"this is a recipe(.|\n)*mome run quickstart"):
+            sweep("quickstart")
 
 
 def in_a_notebook(work: Any) -> tuple[Any, str]:

@@ -85,6 +85,15 @@ def test_a_plan_has_the_steps_of_all_trials_and_says_what_results_will_add(
     ]
 
 
+def test_a_plan_finds_a_sweep_by_its_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[RunPlan] = []
+    monkeypatch.setattr(command, "show_plan", shown.append)
+    command.print_sweep_plan(Path("sweep"), ["seeds=[1]"], tmp_path)
+    assert shown[0].name == "sweep"
+
+
 def test_what_ray_tune_does_needs_ray(tmp_path: Path) -> None:
     file = tmp_path / "tiny.yaml"
     tree = {"name": "tiny", "base": str(RECIPES / "smoke.yaml"), "configurations": {"one": {}}}

@@ -96,6 +96,23 @@ def test_a_missing_file_and_a_bad_override(write, tmp_path):
     assert 'did you mean "seed"' in refusal(write(MINIMAL), "seeed=3")
 
 
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("seed =3", """override seed =…: 'seed ': unknown key; did you mean "seed"?"""),
+        (" seed=3", """' seed': unknown key; did you mean "seed"?"""),
+        ("experts.training.tokens =3", """experts.training.'tokens ': unknown key; did you mean "tokens"?"""),
+        ("experts .training.tokens=3", "'experts ': unknown key"),
+        ("a/b=1", ": a/b: unknown key; known: name"),
+        ("seed[0]=1", ": seed[0]: unknown key"),
+        (".=1", "KEY=VALUE, not '.=1'"),
+        ("experts..x=1", "KEY=VALUE, not 'experts..x=1'"),
+    ],
+)
+def test_a_typing_error_in_a_key_is_told_as_it_was_typed(write, override, said):
+    assert said in refusal(write(MINIMAL), override)
+
+
 def test_environment_variables_with_defaults(write, monkeypatch):
     monkeypatch.setenv("HERE", "there")
     assert load_recipe(write(MINIMAL + "description: ${HERE} ${NOWHERE:-or not}\n")).description == "there or not"

@@ -28,6 +28,7 @@ def test_it_says_what_was_compared_and_where_it_is(mome: Any, run: Path, tmp_pat
         (("--to", "hf", "--expert", "fr"), "there is no model 'fr'"),
         (("--to", "hf", "--expert", "es", "--all"), "give --expert or --all"),
         (("--to", "hf"), "--expert en or es"),
+        (("--to", "hf", "--all", "--public"), "--push USER/NAME"),
     ],
 )
 def test_what_can_t_be_is_refused(mome: Any, run: Path, tmp_path: Path, asked: tuple[str, ...], said: str) -> None:
@@ -36,6 +37,18 @@ def test_what_can_t_be_is_refused(mome: Any, run: Path, tmp_path: Path, asked: t
     assert ended.code == 2
     assert said in ended.err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("place", ["file/out", "link/out", "/proc/out"])
+def test_a_place_that_can_t_be_written_is_told_with_its_option(
+    mome: Any, run: Path, tmp_path: Path, place: str
+) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "link").symlink_to("nowhere")
+    ended = mome("export", run, "--to", "hf", "--expert", "es", "--out", tmp_path / place)
+    assert ended.code == 2
+    assert "the export can't be written" in ended.err
+    assert "--out FOLDER" in ended.err
 
 
 @pytest.mark.parametrize("to", ["hf", "gguf", "ctranslate2", "harness"])

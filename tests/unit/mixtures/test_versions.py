@@ -1,10 +1,12 @@
 """Versions of a mixture: kept whatever becomes of the stages, switched in one step, mended from what is left."""
 
+import re
 import shutil
 
 import pytest
 
 from orchestrator.artifacts import Store, write_json
+from orchestrator.cli.growing import list_versions
 from orchestrator.errors import ArtifactError
 from orchestrator.mixtures.versions import TRAINED, Versions, record_run
 
@@ -181,7 +183,7 @@ def test_another_releases_version_says_so(grown):
         grown.current()
 
 
-@pytest.mark.parametrize("content", ["", "{}", '{"format": 2}', '{"format": 1, "more": 1}'])
+@pytest.mark.parametrize("content", ["", "{", "{}", "3", '{"format": 2}', '{"format": 1, "more": 1}'])
 def test_a_damaged_description_is_told_and_hinders_no_other_version(grown, content):
     (grown.folder / "1" / "version.json").write_text(content)
     with pytest.raises(ArtifactError, match="version 1 can't be read"):
@@ -190,6 +192,33 @@ def test_a_damaged_description_is_told_and_hinders_no_other_version(grown, conte
     second = grown.current()
     parts = {name: second.part(name) for name in second.parts}
     assert grown.publish("remove fr", 2, second.recipe, parts).number == 3
+
+
+def test_the_run_makes_its_version_anew_where_the_current_one_is_lost(store):
+    first = record_run(store)
+    (first.folder / "version.json").write_text("{")
+    with pytest.raises(ArtifactError, match=r"version 1 can't be read(.|\n)*mome run RECIPE"):
+        Versions(store.root).use(1)
+    assert record_run(store).number == 2
+    shutil.rmtree(store.root / "mixtures" / "2")
+    assert record_run(store) == Versions(store.root).current()
+
+
+def test_going_on_from_a_grown_version_that_is_lost(store, grown):
+    (grown.folder / "2" / "version.json").write_text("{")
+    assert record_run(store).number == 1
+    assert grown.current().number == 1
+
+
+def test_a_list_shows_the_damaged_with_the_others(grown, capsys):
+    (grown.folder / "2" / "version.json").write_text("{")
+    list_versions(grown.root.name, grown.root.parent)
+    shown = capsys.readouterr().out
+    assert re.search(r"^ *1 +trained +en, fr .*\n *2 +can't be read +current", shown, re.MULTILINE)
+    assert "mixtures/2/version.json" in shown
+    (grown.folder / "current.json").write_text("2")
+    list_versions(grown.root.name, grown.root.parent)
+    assert "mome mixture use run NUMBER" in capsys.readouterr().out
 
 
 def test_a_damaged_pointer_is_told_and_mended_by_a_choice(grown):
