@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -15,7 +16,7 @@ from orchestrator.models.mapped import own_type
 from orchestrator.models.zoo._adapters import ADAPTER, adapted_shapes, adapter_base, merge
 from orchestrator.models.zoo._base import Architecture, attention, check_complete, quiet, with_positions
 from orchestrator.models.zoo._families import check_family, cut_rows, quantisation
-from orchestrator.models.zoo._fetching import explained, nearest
+from orchestrator.models.zoo._fetching import asking, explained, nearest
 from orchestrator.models.zoo._gguf import check_gguf, gguf_configuration, without_bar
 from orchestrator.models.zoo._headers import check_headers, quantised
 from orchestrator.models.zoo._own_tokenizer import advice, tokenizer_folder
@@ -246,7 +247,8 @@ class Pretrained(Architecture):
         from orchestrator.models import _token_moe  # noqa: F401  registers its model type
 
         try:
-            return load(name, revision=self.revision, trust_remote_code=False, **options)
+            with nullcontext() if self.is_local else asking(self.name):
+                return load(name, revision=self.revision, trust_remote_code=False, **options)
         except (OSError, ValueError, RuntimeError, KeyError, ImportError, SafetensorError) as error:
             raise explained(error, self.name, path if self.is_local else None) from None
 
@@ -258,7 +260,8 @@ class Pretrained(Architecture):
         from huggingface_hub.errors import EntryNotFoundError
 
         try:
-            return Path(hf_hub_download(self.name, name, revision=self.revision))
+            with asking(self.name):
+                return Path(hf_hub_download(self.name, name, revision=self.revision))
         except EntryNotFoundError:
             return None
         except (OSError, ValueError) as error:
