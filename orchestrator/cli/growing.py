@@ -107,8 +107,8 @@ def list_versions(name: str, runs: Path) -> None:
         table.add_row(str(number), *cells, "current" if number == current else "")
     console = Console(highlight=False)
     console.print(table)
-    for error in damage:
-        console.print(str(error), markup=False, soft_wrap=True)
+    for found in damage:
+        console.print(str(found), markup=False, soft_wrap=True)
 
 
 def _cells(version: Version) -> tuple[str, ...]:

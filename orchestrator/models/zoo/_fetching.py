@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache, partial
 from importlib import metadata
 from pathlib import Path
 
@@ -12,6 +17,28 @@ _UNREACHABLE = {
     *("LocalEntryNotFoundError", "OfflineModeIsEnabled", "ConnectionError", "ConnectError", "TimeoutException"),
 }
 _WHERE = "models.zoo.pretrained"
+_PATIENCE_SECONDS = 5.0
+
+
+@contextmanager
+def asking(name: str) -> Iterator[None]:
+    """Say what is waited for where the hub is slow: without a network its client asks again for minutes, in silence.
+
+    Its public settings bound a request's time, and not how often it asks.
+    """
+    timer = threading.Timer(_PATIENCE_SECONDS, partial(_say, name))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+@cache  # once a model
+def _say(name: str) -> None:
+    way = "without a network, give its folder as `name`, or set HF_HUB_OFFLINE=1 for what was fetched before"
+    print(f"waiting for the model hub's answer on {name}; {way}", file=sys.stderr, flush=True)
 
 
 def explained(error: Exception, name: str, path: Path | None) -> MomeError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -17,7 +17,7 @@ from orchestrator.models.mapped import own_type
 from orchestrator.models.zoo._adapters import ADAPTER, adapted_shapes, adapter_base, merge
 from orchestrator.models.zoo._base import Architecture, attention, check_complete, quiet, with_positions
 from orchestrator.models.zoo._families import check_family, cut_rows, quantisation
-from orchestrator.models.zoo._fetching import explained, nearest
+from orchestrator.models.zoo._fetching import asking, explained, nearest
 from orchestrator.models.zoo._gguf import check_gguf, gguf_configuration, without_bar
 from orchestrator.models.zoo._headers import check_headers, quantised
 from orchestrator.models.zoo._own_tokenizer import advice, tokenizer_folder
@@ -251,7 +251,7 @@ class Pretrained(Architecture):
                 raise ModelError("there is no model (a folder with config.json)", where=str(path), fix=nearest(path))
         from orchestrator.models import _token_moe  # noqa: F401  registers its model type
 
-        with self._explained():
+        with self._explained(), nullcontext() if self.is_local else asking(self.name):
             return load(name, revision=self.revision, trust_remote_code=False, **options)
 
     @contextmanager
@@ -272,7 +272,8 @@ class Pretrained(Architecture):
         from huggingface_hub.errors import EntryNotFoundError
 
         try:
-            return Path(hf_hub_download(self.name, name, revision=self.revision))
+            with asking(self.name):
+                return Path(hf_hub_download(self.name, name, revision=self.revision))
         except EntryNotFoundError:
             return None
         except (OSError, ValueError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import torch
 from orchestrator.config.base import PluginSpec
 from orchestrator.errors import ModelError, PluginError, ResourceError
 from orchestrator.models import build_model, parameter_count, save_model
+from orchestrator.models.zoo import _fetching
 from orchestrator.models.zoo._families import cut_rows
 from orchestrator.tokens.tokenizer import save_tokenizer, train_tokenizer
 
@@ -220,6 +222,20 @@ def test_an_adapter_on_the_hub(folder: Path, monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda repo, name, revision: str(tmp_path / name))
     with pytest.raises(ModelError, match="some-org/model holds an adapter beside its weights"):
         parameter_count(spec("pretrained", name="some-org/model"), 64, 16)
+
+
+def test_a_hub_that_does_not_answer_is_told_while_it_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(_fetching, "_PATIENCE_SECONDS", 0.0)
+    said = ""
+    with _fetching.asking("some-org/slow"):
+        for _ in range(100):
+            if said := capfd.readouterr().err:
+                break
+            time.sleep(0.05)
+    assert "waiting for the model hub's answer on some-org/slow" in said
+    assert "HF_HUB_OFFLINE=1" in said
 
 
 def test_no_hub_reachable(monkeypatch: pytest.MonkeyPatch) -> None:
