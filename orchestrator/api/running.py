@@ -225,7 +225,8 @@ def _settle(recipe: Recipe, store: Store, say: Say, artifacts: Mapping[str, Arti
     store.set_current(recipe.name, artifacts)
     write_json(store.root / "recipe.json", recipe.model_dump(mode="json"))
     versions = Versions(store.root)
-    before, made, current = versions.readable(), record_run(store), versions.readable()
+    was, before = versions.current_number(), versions.readable()
+    made, current = record_run(store), versions.readable()
     if made and current and made.number != current.number:  # the mixture has been changed since
         back = f"mome mixture use {store.root.name} {made.number}"
         say(f"version {current.number} ({current.action}) stays the current one; {back} goes back to this run's")
@@ -233,6 +234,8 @@ def _settle(recipe: Recipe, store: Store, say: Say, artifacts: Mapping[str, Arti
     if before and current and before.number != current.number:
         kept = f"version {before.number} ({before.action}) is kept: mome mixture list {store.root.name}"
         say(f"version {current.number} of the mixture is the current one; {kept}")
+    if was and not before and current:
+        say(f"version {was} can't be read: version {current.number} is the current one now")
     return place_report(store.root, artifacts.get("report"))
 
 

@@ -16,6 +16,10 @@ ABOUT = "version.json"
 FORMAT = 1
 
 
+class LostVersionError(ArtifactError):
+    """What a version says of itself is damaged or gone: nobody will read it again."""
+
+
 @dataclass(frozen=True)
 class Version:
     """One version.
@@ -45,7 +49,7 @@ class Version:
         """Read what a version says of itself.
 
         Raises:
-            ArtifactError: that can't be read.
+            LostVersionError: that can't be read. ArtifactError: another release wrote it.
         """
         try:
             about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
@@ -57,7 +61,7 @@ class Version:
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             others = f"use another one (mome mixture list {folder.parents[1].name})"
             fix = f"{others}, or mome run RECIPE, which makes the run's own anew; then delete the folder"
-            raise ArtifactError(f"version {folder.name} can't be read", str(folder / ABOUT), fix) from None
+            raise LostVersionError(f"version {folder.name} can't be read", str(folder / ABOUT), fix) from None
 
     @property
     def run(self) -> str:

@@ -21,7 +21,7 @@ from orchestrator.artifacts import MANIFEST, Artifact, Store, write_json
 from orchestrator.config.renames import by_new_names
 from orchestrator.disk import file_digest, link_or_copy, place_folder
 from orchestrator.errors import ArtifactError
-from orchestrator.mixtures.version import ABOUT, FORMAT, Version
+from orchestrator.mixtures.version import ABOUT, FORMAT, LostVersionError, Version
 
 FOLDER, CURRENT = "mixtures", "current.json"
 TRAINED = "trained"
@@ -85,10 +85,15 @@ class Versions:
         """The current version; None where the run has none, or its folder or description is lost.
 
         Raises:
-            ArtifactError: it can't be read which one is current.
+            ArtifactError: it can't be read which one is current, or another release wrote that.
         """
         number = self.current_number()
-        return next((version for version in self._whole() if version.number == number), None)
+        if number not in self.numbers():
+            return None
+        try:
+            return self.get(number)
+        except LostVersionError:
+            return None
 
     def publish(
         self, action: str, parent: int | None, recipe: Mapping[str, Any], artifacts: Mapping[str, Artifact]

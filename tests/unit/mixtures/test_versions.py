@@ -210,6 +210,13 @@ def test_going_on_from_a_grown_version_that_is_lost(store, grown):
     assert grown.current().number == 1
 
 
+def test_a_current_version_of_another_release_is_not_lost(store, grown):
+    (grown.folder / "2" / "version.json").write_text('{"format": 2}')
+    with pytest.raises(ArtifactError, match="take the release that wrote it"):
+        record_run(store)
+    assert grown.current_number() == 2
+
+
 def test_a_list_shows_the_damaged_with_the_others(grown, capsys):
     (grown.folder / "2" / "version.json").write_text("{")
     list_versions(grown.root.name, grown.root.parent)
