@@ -56,6 +56,10 @@ class Ids:
     def check(self, tokens: Sequence[int], where: str = "") -> None:
         """All are of the vocabulary."""
 
+    def own(self, tokens: Sequence[int], where: str = "") -> list[int]:  # noqa: ARG002
+        """They are the model's own."""
+        return list(tokens)
+
 
 class Ours:
     """The engine in a precision, on a thread of its own; beginnings of prompts are not kept from call to call."""
