@@ -258,7 +258,8 @@ def test_killed_in_the_middle(s3: S3, tmp_path: Path, at: str) -> None:
     assert process.wait() == -signal.SIGKILL
     assert store.find("teacher", "f") is None
     assert store.artifacts() == []
-    assert len(store._objects.list("files")) in ((2, 3) if at == "third file" else (6,))
+    # Two are written at once: the third comes when one is there, and the other may be lost on its way.
+    assert len(store._objects.list("files")) in ((1, 2, 3) if at == "third file" else (6,))
     assert store.sweep(-5) > 0
     assert store._objects.list("files") == {}
     store.publish("teacher", "f", made)
