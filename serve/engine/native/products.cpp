@@ -16,7 +16,6 @@
 
 namespace {
 
-constexpr int64_t kAhead = 4096;  // bytes that are asked for before they are needed
 constexpr int kRows = WIDE ? 8 : 4;  // whose sums stay in registers
 
 // Some rows with some blocks of outputs, all sums in registers.
@@ -24,13 +23,16 @@ template <class P, int kCount, int kBlocks>
 void multiply(const Task& t, int64_t row, int64_t block) {
   const int64_t steps = t.w.padded_inputs / P::kPer, stride = steps * P::kState;
   const uint8_t *packed = t.w.packed + block * steps * kVector, *rows = t.rows + row * stride;
+  // How far weights are asked for ahead, in bytes, and into which cache: on an EPYC with VNNI the second level takes one
+  // row 1.1 (fp32) to 1.3 times (int8) as fast as the first does, and so far is best for so many rows.
+  constexpr int64_t ahead = kCount <= 2 ? 2048 : 4096;
   typename P::Sum sums[kCount][kBlocks];
   for (int r = 0; r < kCount; ++r)
     for (int b = 0; b < kBlocks; ++b) sums[r][b] = P::begin(t, block + b);
   for (int64_t k = 0; k < steps; ++k) {
     const uint8_t *here = packed + k * kVector, *there = here + (kBlocks - 1) * steps * kVector;
-    _mm_prefetch((const char*)here + kAhead, _MM_HINT_T0);
-    if (kBlocks == 2) _mm_prefetch((const char*)there + kAhead, _MM_HINT_T0);
+    _mm_prefetch((const char*)here + ahead, _MM_HINT_T1);
+    if (kBlocks == 2) _mm_prefetch((const char*)there + ahead, _MM_HINT_T1);
     const typename P::Step first(here), second(there);
     for (int r = 0; r < kCount; ++r) {
       const uint8_t* states = rows + r * stride + k * P::kState;
