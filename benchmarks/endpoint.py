@@ -13,9 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
 
-import httpx
-
-from benchmarks._endpoint import Alone, Load, ask, dress, load, prompt, served
+from benchmarks._endpoint import Alone, Load, ask, asking, dress, load, prompt, served
 from benchmarks._flood import capacity, flood
 from benchmarks._processes import Tree
 from benchmarks._rows import Row, compare, notice, single
@@ -149,7 +147,7 @@ class Endpoint:
         """One token alone, and while the same expert writes long answers for another process."""
 
         async def seconds(other: Executor) -> tuple[list[float], list[float]]:
-            async with httpx.AsyncClient(base_url=address, timeout=600) as client:
+            async with asking(address) as client:
                 alone, beside = Load(), Load()
                 for number in range(0, 80, 4):
                     await ask(client, alone, prompt(number), 1, True)
