@@ -166,7 +166,7 @@ async def _load(address: str, clients: int, requests: int, tokens: int, stream: 
 
 
 def asking(address: str) -> aiohttp.ClientSession:
-    """A client. httpx takes four times as much CPU time for an answer where 64 wait as where 16 do."""
+    """A client that leaves the cores to the endpoint: the more answers wait, the more CPU time httpx takes for each."""
     timeout, connector = aiohttp.ClientTimeout(total=600), aiohttp.TCPConnector(limit=0)
     return aiohttp.ClientSession(address, timeout=timeout, connector=connector)
 

@@ -23,8 +23,8 @@ template <class P, int kCount, int kBlocks>
 void multiply(const Task& t, int64_t row, int64_t block) {
   const int64_t steps = t.w.padded_inputs / P::kPer, stride = steps * P::kState;
   const uint8_t *packed = t.w.packed + block * steps * kVector, *rows = t.rows + row * stride;
-  // How far weights are asked for ahead, in bytes, and into which cache: on an EPYC with VNNI the second level takes one
-  // row 1.1 (fp32) to 1.3 times (int8) as fast as the first does, and so far is best for so many rows.
+  // How far weights are asked for ahead, in bytes; into the second-level cache, for an EPYC with VNNI is faster so than
+  // with them in the first, and at these distances.
   constexpr int64_t ahead = kCount <= 2 ? 2048 : 4096;
   typename P::Sum sums[kCount][kBlocks];
   for (int r = 0; r < kCount; ++r)
