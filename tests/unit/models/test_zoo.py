@@ -231,7 +231,8 @@ def test_a_hub_that_does_not_answer_is_told_while_it_is_waited_for(
     said = ""
     with _fetching.asking("some-org/slow"):
         for _ in range(100):
-            if said := capfd.readouterr().err:
+            said += capfd.readouterr().err  # it may be read while it is written
+            if said.endswith("\n"):
                 break
             time.sleep(0.05)
     assert "waiting for the model hub's answer on some-org/slow" in said
