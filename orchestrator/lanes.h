@@ -31,10 +31,14 @@ inline Lanes keep(Lanes a, int64_t left) { return _mm512_maskz_mov_ps(mask_of(le
 inline Lanes plus(Lanes a, Lanes b) { return _mm512_add_ps(a, b); }
 inline Lanes minus(Lanes a, Lanes b) { return _mm512_sub_ps(a, b); }
 inline Lanes times(Lanes a, Lanes b) { return _mm512_mul_ps(a, b); }
+inline Lanes over(Lanes a, Lanes b) { return _mm512_div_ps(a, b); }
 inline Lanes fma(Lanes a, Lanes b, Lanes c) { return _mm512_fmadd_ps(a, b, c); }    // a b + c
 inline Lanes fnma(Lanes a, Lanes b, Lanes c) { return _mm512_fnmadd_ps(a, b, c); }  // c − a b
 inline Lanes larger(Lanes a, Lanes b) { return _mm512_max_ps(a, b); }               // b where one is not a number
 inline Lanes size(Lanes a) { return _mm512_abs_ps(a); }
+inline Lanes reached(Lanes a, Lanes b) {  // 1 where a >= b, else 0
+  return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(a, b, _CMP_GE_OQ), _mm512_set1_ps(1));
+}
 inline Lanes nearest(Lanes a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT); }
 inline Lanes doubled(Lanes a, Lanes n) { return _mm512_scalef_ps(a, n); }  // a 2^n, of whole n
 inline __m256 low(Lanes a) { return _mm512_castps512_ps256(a); }
@@ -75,12 +79,17 @@ inline Lanes keep(Lanes a, int64_t left) {
 inline Lanes plus(Lanes a, Lanes b) { return {_mm256_add_ps(a.a, b.a), _mm256_add_ps(a.b, b.b)}; }
 inline Lanes minus(Lanes a, Lanes b) { return {_mm256_sub_ps(a.a, b.a), _mm256_sub_ps(a.b, b.b)}; }
 inline Lanes times(Lanes a, Lanes b) { return {_mm256_mul_ps(a.a, b.a), _mm256_mul_ps(a.b, b.b)}; }
+inline Lanes over(Lanes a, Lanes b) { return {_mm256_div_ps(a.a, b.a), _mm256_div_ps(a.b, b.b)}; }
 inline Lanes fma(Lanes a, Lanes b, Lanes c) { return {_mm256_fmadd_ps(a.a, b.a, c.a), _mm256_fmadd_ps(a.b, b.b, c.b)}; }
 inline Lanes fnma(Lanes a, Lanes b, Lanes c) { return {_mm256_fnmadd_ps(a.a, b.a, c.a), _mm256_fnmadd_ps(a.b, b.b, c.b)}; }
 inline Lanes larger(Lanes a, Lanes b) { return {_mm256_max_ps(a.a, b.a), _mm256_max_ps(a.b, b.b)}; }
 inline Lanes size(Lanes a) {
   const __m256 sign = _mm256_set1_ps(-0.0f);
   return {_mm256_andnot_ps(sign, a.a), _mm256_andnot_ps(sign, a.b)};
+}
+inline Lanes reached(Lanes a, Lanes b) {  // 1 where a >= b, else 0
+  const auto one = [](__m256 a, __m256 b) { return _mm256_and_ps(_mm256_cmp_ps(a, b, _CMP_GE_OQ), _mm256_set1_ps(1)); };
+  return {one(a.a, b.a), one(a.b, b.b)};
 }
 inline Lanes nearest(Lanes a) {
   constexpr int how = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;

@@ -9,7 +9,6 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from serve.engine.cache import Stored
-from serve.engine.forward.decoding import attend_natively, kernel_for
 from serve.engine.forward.heads import Heads
 from serve.engine.forward.step import Piece, Step, whole
 from serve.engine.options import BLOCK
@@ -40,8 +39,6 @@ def attend(query_ND: Tensor, stored: Stored, step: Step, heads: Heads) -> Tensor
 
 def _decode(query_BD: Tensor, stored: Stored, step: Step, heads: Heads) -> Tensor:
     """One token a row. The query heads of a key head stand where several tokens would: nothing is copied for them."""
-    if (kernel := kernel_for(step.device)) is not None:
-        return attend_natively(kernel, query_BD, stored, step, heads)
     rows, deepest = len(query_BD), step.deepest
     found = scaled_dot_product_attention(
         query_BD.view(rows, heads.keys, heads.shared, heads.width),
@@ -117,6 +114,11 @@ class Rotary:
         cos, sin = module(like, places)
         self._cos, self._sin = cos[0], sin[0]
         self.width = int(cos.shape[-1])
+
+    @property
+    def tables(self) -> tuple[Tensor, Tensor]:
+        """Cosines and sines of all places, fp32 [context, rotary width]."""
+        return self._cos, self._sin
 
     def at(self, places_N: Tensor) -> tuple[Tensor, Tensor]:
         """Cosines and sines [N, 1, rotary width] of some places."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, embedding
 
-from serve.engine.cache import Cache, SlotCache, Stored
+from serve.engine.cache import Cache, SlotCache
+from serve.engine.forward.native import stepper_for
+from serve.engine.forward.block import Body
 from serve.engine.forward.heads import Heads
 from serve.engine.forward.step import Step
 from serve.engine.weights import Linear, Pack
@@ -36,19 +37,8 @@ class Forward(Protocol):
         """[R, V], of which the ids beyond the tokenizer's mean nothing."""
 
 
-def norm_of(module: Any) -> Callable[[Tensor], Tensor]:
-    """A layer norm without the ways of a module, which cost more than a small norm itself."""
-    shape, weight, bias, epsilon = module.normalized_shape, module.weight, module.bias, module.eps
-    parts = [None if part is None else part.detach() for part in (weight, bias)]
-    return lambda states: torch.layer_norm(states, shape, parts[0], parts[1], epsilon)
-
-
-Layer = Callable[[Tensor, Stored, Step], Tensor]
-"""States [N, D], the layer's keys and values, the step: new states [N, D], this step's keys and values stored."""
-
-
 class Decoder(ABC):
-    """A decoder-only transformer over slots. A family says how it embeds, what a layer is, and its norm.
+    """A decoder-only transformer over slots. A family says what it is made of.
 
     Args:
         model: of transformers, in evaluation mode; its weights are packed, and it may be dropped then.
@@ -62,8 +52,8 @@ class Decoder(ABC):
         self.config = model.config
         self.device: torch.device = model.device
         self.context = int(model.config.max_position_embeddings)
-        self.heads = self.shape()
-        self.layers = self.build(model, pack)
+        self._body = self.build(model, pack)
+        self._stepper = stepper_for(self._body)
         head = model.get_output_embeddings()
         self._head: Linear = pack(head.weight, getattr(head, "bias", None))
 
@@ -73,37 +63,36 @@ class Decoder(ABC):
         return config.model_type in cls.types
 
     @abstractmethod
-    def shape(self) -> Heads:
-        """Of the attention."""
-
-    @abstractmethod
-    def build(self, model: Any, pack: Pack) -> Sequence[Layer]:
-        """Take the weights of the embedding and the norm, and pack those of the layers."""
-
-    @abstractmethod
-    def embed(self, step: Step) -> Tensor:
-        """[N, D]."""
-
-    @abstractmethod
-    def norm(self, hidden_RD: Tensor) -> Tensor:
-        """The final one."""
+    def build(self, model: Any, pack: Pack) -> Body:
+        """Take the weights of embeddings and norms, and pack those of the layers."""
 
     def cache(self, slots: int) -> SlotCache:
         """See :class:`Forward`."""
-        return SlotCache(len(self.layers), slots, self.context, self.heads.keys, self.heads.width, self.device)
+        heads = self._body.heads
+        return SlotCache(len(self._body.blocks), slots, self.context, heads.keys, heads.width, self.device)
 
     def hidden(self, step: Step, cache: SlotCache) -> Tensor:
-        """See :class:`Forward`."""
-        step.place(cache.capacity)
-        states_ND = self.embed(step)
-        for layer, stored in zip(self.layers, cache.layers, strict=True):
-            states_ND = layer(states_ND, stored, step)
-        if step.twin:
-            states_ND = states_ND[:1]
-        return self.norm(states_ND if step.wanted is None else states_ND[step.wanted])
+        """See :class:`Forward`. By a kernel of our own, rows that decode are computed apart from prompts."""
+        if self._stepper is None or not step.decoding:
+            return self._hidden(step, cache)
+        decoded_BD = self._stepper(step.decoding, cache)
+        if not step.prompts:
+            return decoded_BD
+        return torch.cat((decoded_BD, self._hidden(Step((), step.prompts, self.device), cache)))
 
     def logits(self, hidden_RD: Tensor) -> Tensor:
         """See :class:`Forward`. One row is computed twice, see :attr:`Step.twin`."""
-        if len(hidden_RD) > 1:
+        if len(hidden_RD) > 1 or self._stepper is not None:
             return self._head(hidden_RD)
         return self._head(torch.cat((hidden_RD, hidden_RD)))[:1]
+
+    def _hidden(self, step: Step, cache: SlotCache) -> Tensor:
+        step.place(cache.capacity)
+        states_ND = embedding(self._body.tokens, step.tokens)
+        if self._body.places is not None:
+            states_ND = states_ND + embedding(self._body.places, step.places)
+        for block, stored in zip(self._body.blocks, cache.layers, strict=True):
+            states_ND = block(states_ND, stored, step)
+        if step.twin:
+            states_ND = states_ND[:1]
+        return self._body.last(states_ND if step.wanted is None else states_ND[step.wanted])

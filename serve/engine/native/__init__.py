@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,16 @@ __all__ = ["SWITCH", "library"]
 
 
 @cache
-def library(name: str) -> Any:
-    """The functions of `name.cpp`; None where there is no compiler, another processor, or none are wanted."""
-    return load(Path(__file__).with_name(f"{name}.cpp"))
+def library() -> Any:
+    """The functions of `kernels.cpp`; None where there is no compiler, another processor, or none are wanted."""
+    found: Any = load(Path(__file__).with_name("kernels.cpp"))
+    if found is None:
+        return None
+    pointer, size, threads = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
+    kinds = {"in_large_pages": [pointer, size]}
+    for precision in ("fp32", "bf16", "int8"):
+        kinds[f"product_{precision}"] = [pointer, pointer, size, pointer, threads]
+        kinds[f"decode_{precision}"] = [pointer, pointer, threads]
+    for name, arguments in kinds.items():
+        getattr(found, name).argtypes, getattr(found, name).restype = arguments, None
+    return found

@@ -1,4 +1,4 @@
-// What a precision's weights and states are, and how they are multiplied: for `products.cpp`.
+// What a precision's weights and states are, and how they are multiplied: for `products.h`.
 
 #pragma once
 

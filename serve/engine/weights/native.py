@@ -1,12 +1,10 @@
-"""Products by a kernel of our own: `serve/engine/native/products.cpp`."""
+"""Products by a kernel of our own: `serve/engine/native/products.h`."""
 
 from __future__ import annotations
 
 import ctypes
 import threading
-from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,14 +14,16 @@ from serve.engine.weights import plain
 from serve.engine.weights._base import Linear, Pack
 
 _LANES = 16
-_SMALL = 2**17
+SMALL = 2**17
 """Weights below which one thread is faster than several."""
 _CHUNK, _LINE = 2**26, 64
 """Bytes asked of the system at once, of which only what is written to takes memory; and of a cache line."""
 _MOST, _ZERO, _SMALLEST = 127, 128, 1e-30
 
 
-class _Weights(ctypes.Structure):
+class Weights(ctypes.Structure):
+    """`Weights` of `precisions.h`."""
+
     _fields_ = [(name, ctypes.c_void_p) for name in ("packed", "shift", "scale", "bias")] + [
         (name, ctypes.c_int64) for name in ("inputs", "padded_inputs", "outputs")
     ]
@@ -31,19 +31,12 @@ class _Weights(ctypes.Structure):
 
 def pack_for(precision: str, device: str | torch.device) -> Pack | None:
     """How weights of a precision are packed for the kernel; None: this machine can't build it, or has no use for it."""
-    kernel: Any = library("products") if torch.device(device).type == "cpu" else None
-    function = getattr(kernel, f"product_{precision}", None)
-    if function is None:
+    if torch.device(device).type != "cpu" or library() is None:
         return None
-    pointer = ctypes.c_void_p
-    function.argtypes, function.restype = [pointer, pointer, ctypes.c_int64, pointer, ctypes.c_int], None
-    kernel.in_large_pages.argtypes, kernel.in_large_pages.restype = [pointer, ctypes.c_int64], None
-    return partial(_pack, precision, function)
+    return partial(_pack, precision)
 
 
-def _pack(
-    precision: str, function: Callable[..., None], weight: Tensor, bias: Tensor | None, activation: str = ""
-) -> Linear:
+def _pack(precision: str, weight: Tensor, bias: Tensor | None, activation: str = "") -> Linear:
     outputs, inputs = weight.shape
     per = {"fp32": 1, "bf16": 2, "int8": 4}[precision]
     padded = -(-outputs // (2 * _LANES)) * 2 * _LANES
@@ -65,7 +58,38 @@ def _pack(
         "scale": scale,
         "bias": added,
     }
-    return partial(_product, function, _described(kept, inputs, wide, outputs), kept, activation)
+    return Product(precision, kept, (inputs, wide, outputs), activation)
+
+
+class Product:
+    """fp32 [N, inputs] to fp32 [N, outputs].
+
+    Args:
+        precision: of the weights.
+        kept: them as the kernel reads them, by the names of :class:`Weights`.
+        shape: inputs, padded inputs, outputs.
+        activation: "" or "gelu_tanh".
+
+    Attributes:
+        weights: what the kernel is told of them.
+        size: numbers of the weight.
+    """
+
+    def __init__(
+        self, precision: str, kept: dict[str, Tensor | None], shape: tuple[int, int, int], activation: str
+    ) -> None:
+        self.precision, self._kept, self._activation = precision, kept, activation
+        addresses = {name: None if tensor is None else tensor.data_ptr() for name, tensor in kept.items()}
+        self.weights = Weights(**addresses, **dict(zip(("inputs", "padded_inputs", "outputs"), shape, strict=True)))
+        self.size, self._outputs = shape[0] * shape[2], shape[2]
+        self._function, self._address = getattr(library(), f"product_{precision}"), ctypes.addressof(self.weights)
+
+    def __call__(self, states_ND: Tensor) -> Tensor:
+        states_ND = states_ND.contiguous()
+        out = torch.empty(len(states_ND), self._outputs)
+        threads = torch.get_num_threads() if self.size >= SMALL else 1
+        self._function(self._address, states_ND.data_ptr(), len(states_ND), out.data_ptr(), threads)
+        return plain.activated(out, self._activation)
 
 
 class _Arena:
@@ -80,7 +104,7 @@ class _Arena:
         with self._lock:
             if self._taken + size > len(self._chunk):
                 self._chunk, self._taken = torch.empty(max(size, _CHUNK), dtype=torch.uint8), 0
-                library("products").in_large_pages(self._chunk.data_ptr(), len(self._chunk))
+                library().in_large_pages(self._chunk.data_ptr(), len(self._chunk))
             kept = self._chunk[self._taken : self._taken + size]
             self._taken += -(-size // _LINE) * _LINE
         kept.view(values.dtype).view(values.shape).copy_(values)
@@ -88,22 +112,3 @@ class _Arena:
 
 
 _arena = _Arena()
-
-
-def _described(kept: dict[str, Tensor | None], inputs: int, wide: int, outputs: int) -> _Weights:
-    addresses = {name: None if tensor is None else tensor.data_ptr() for name, tensor in kept.items()}
-    return _Weights(**addresses, inputs=inputs, padded_inputs=wide, outputs=outputs)
-
-
-def _product(
-    function: Callable[..., None],
-    weights: _Weights,
-    kept: dict[str, Tensor | None],  # noqa: ARG001  what the addresses are of
-    activation: str,
-    states_ND: Tensor,
-) -> Tensor:
-    states_ND = states_ND.contiguous()
-    out = torch.empty(len(states_ND), weights.outputs)
-    threads = torch.get_num_threads() if weights.inputs * weights.outputs >= _SMALL else 1
-    function(ctypes.byref(weights), states_ND.data_ptr(), len(states_ND), out.data_ptr(), threads)
-    return plain.activated(out, activation)

@@ -1,52 +1,105 @@
-"""Our kernel of attention beside torch's, and alone beside itself in a batch."""
+"""A step through all layers by our kernel, beside the same step by torch, and a row alone beside itself in a batch."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import torch
+from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, MistralConfig, PhiConfig, PretrainedConfig
 
 from serve.engine.cache import SlotCache
-from serve.engine.forward.attention import attend
-from serve.engine.forward.heads import Heads
+from serve.engine.forward import forward_of
+from serve.engine.forward.decoder import Decoder
+from serve.engine.forward.native import _Stepper
 from serve.engine.forward.step import Piece, Step
 from serve.engine.native import SWITCH, library
+from serve.engine.weights import pack_for
 
-ROWS = 5
+ENDS = [1, 96, 17, 40, 9]
 CPU = torch.device("cpu")
+SHARED = {"vocab_size": 50, "max_position_embeddings": 96}
+LAYERS = {**SHARED, "num_hidden_layers": 2, "intermediate_size": 90}
+CONFIGS = [
+    GPT2Config(vocab_size=50, n_positions=96, n_embd=40, n_layer=2, n_head=2),
+    LlamaConfig(**LAYERS, hidden_size=48, num_attention_heads=4, num_key_value_heads=2, attention_bias=True),
+    MistralConfig(**LAYERS, hidden_size=36, num_attention_heads=3, num_key_value_heads=1, head_dim=20, sliding_window=9),
+    PhiConfig(**LAYERS, hidden_size=32, num_attention_heads=4, partial_rotary_factor=0.5),
+]
 
 
-def filled(heads: Heads) -> SlotCache:
-    cache = SlotCache(1, ROWS, 96, heads.keys, heads.width, CPU)
+@pytest.fixture(params=["1", "avx2"])
+def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv(SWITCH, request.param)
+    library.cache_clear()
+    if library() is None:
+        pytest.skip("this machine builds no kernel")
+    yield
+    library.cache_clear()
+
+
+def made(config: PretrainedConfig, precision: str = "fp32") -> Decoder:
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config).eval()
+    for parameter in model.parameters():  # norms and biases that are not ones and zeros
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    forward = forward_of(model, pack_for(precision, "cpu"))
+    assert isinstance(forward, Decoder)
+    return forward
+
+
+def filled(forward: Decoder) -> SlotCache:
+    cache = forward.cache(len(ENDS))
     cache.reserve(96)
     cache.memory.copy_(torch.randn(cache.memory.shape, generator=torch.Generator().manual_seed(1)))
     return cache
 
 
 def step(ends: list[int]) -> Step:
-    return Step([Piece(slot, end - 1, [7], False, True) for slot, end in enumerate(ends)], [], CPU)
+    return Step([Piece(slot, end - 1, [7 + slot]) for slot, end in enumerate(ends)], [], CPU)
 
 
-@pytest.mark.parametrize(
-    "heads", [Heads(4, 4, 16), Heads(6, 2, 64), Heads(4, 1, 20, window=9), Heads(2, 2, 8, window=200)]
-)
+@pytest.mark.usefixtures("kernel")
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.model_type)
 @torch.inference_mode()
-@pytest.mark.parametrize("kind", ["1", "avx2"])
-def test_it_reads_what_torch_reads_and_a_row_the_same_bits_alone(
-    heads: Heads, kind: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(SWITCH, kind)
-    library.cache_clear()
-    if library("attention") is None:
-        pytest.skip("this machine builds no kernel")
-    cache, ends = filled(heads), [1, 96, 17, 40, 9]
-    wide = torch.randn(ROWS, 3 * heads.queries * heads.width)  # as projections lie: queries are a part of each row
-    query = wide[:, : heads.queries * heads.width]
-    found = attend(query, cache.layers[0], step(ends), heads)
-    alone = attend(query[:2], cache.layers[0], step(ends[:2]), heads)
-    assert torch.equal(found[:2], alone)
+def test_it_computes_what_torch_computes(config: PretrainedConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = made(config)
+    assert isinstance(ours._stepper, _Stepper)
     monkeypatch.setenv(SWITCH, "0")
     library.cache_clear()
+    theirs = made(config)
+    assert theirs._stepper is None
+    caches = [filled(each) for each in (ours, theirs)]
+    found, expected = (each.hidden(step(ENDS), cache) for each, cache in zip((ours, theirs), caches, strict=True))
+    torch.testing.assert_close(found, expected, rtol=2e-5, atol=5e-6)
+    torch.testing.assert_close(caches[0].memory, caches[1].memory, rtol=2e-5, atol=5e-6)
+
+
+@pytest.mark.usefixtures("kernel")
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.model_type)
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
+@torch.inference_mode()
+def test_a_row_gets_the_same_bits_alone_beside_others_and_by_more_threads(
+    config: PretrainedConfig, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward = made(config, precision)
+    together = forward.hidden(step(ENDS), filled(forward))
+    monkeypatch.setattr(forward._stepper, "_small", False)
+    threads = torch.get_num_threads()
     try:
-        torch.testing.assert_close(found, attend(query, cache.layers[0], step(ends), heads), rtol=2e-5, atol=2e-6)
+        for count in (1, 2):
+            for ends in (ENDS[:1], ENDS[:2], ENDS):
+                torch.set_num_threads(count)
+                assert torch.equal(forward.hidden(step(ends), filled(forward)), together[: len(ends)])
     finally:
-        library.cache_clear()
+        torch.set_num_threads(threads)
+
+
+@pytest.mark.usefixtures("kernel")
+@torch.inference_mode()
+def test_prompts_beside_rows_that_decode_change_nothing() -> None:
+    forward, prompt = made(CONFIGS[1]), Piece(4, 0, list(range(20)))
+    alone = forward.hidden(step(ENDS[:4]), filled(forward))
+    beside = forward.hidden(Step(step(ENDS[:4]).decoding, [prompt], CPU), filled(forward))
+    read = forward.hidden(Step([], [prompt], CPU), filled(forward))
+    assert torch.equal(beside, torch.cat((alone, read)))

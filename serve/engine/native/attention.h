@@ -1,23 +1,25 @@
 // What one new token of each row reads from its row's keys and values: scores, softmax and sum in one pass, each row by
 // itself, so that what it gets does not depend on the rows beside it.
 
+#pragma once
+
 #include "lanes.h"
 
 #include <vector>
 
 namespace {
 
-struct Row {
+// Some key heads of a row, and the queries of each.
+struct Reading {
   const float *query, *keys;  // keys of the first token that is read; its values lie `values` floats after them
-  int64_t count, queries, heads, width;
+  int64_t count, queries, shared, width, values;
   float* out;
-  int64_t values() const { return heads * width; }
-  int64_t stride() const { return 2 * values(); }  // to the next token
-  int64_t key_of(int64_t q) const { return q / (queries / heads) * width; }
+  int64_t stride() const { return 2 * values; }  // to the next token
+  int64_t key_of(int64_t q) const { return q / shared * width; }
 };
 
 // Scores [queries, count]. Tokens are read one after another as they lie, whatever head they are for.
-void score(const Row& row, float scale, float* scores) {
+void score(const Reading& row, float scale, float* scores) {
   for (int64_t t = 0; t < row.count; ++t)
     for (int64_t q = 0; q < row.queries; ++q) {
       const float *key = row.keys + t * row.stride() + row.key_of(q), *query = row.query + q * row.width;
@@ -43,9 +45,9 @@ void softmax(float* scores, int64_t count) {
 
 // Adds kTokens tokens' values, by their shares, to the output.
 template <int kTokens>
-void add(const Row& row, const float* shares, int64_t t) {
+void add(const Reading& row, const float* shares, int64_t t) {
   for (int64_t q = 0; q < row.queries; ++q) {
-    const float* value = row.keys + t * row.stride() + row.values() + row.key_of(q);
+    const float* value = row.keys + t * row.stride() + row.values + row.key_of(q);
     float* out = row.out + q * row.width;
     for (int64_t i = 0; i < row.width; i += kLanes) {
       const int64_t left = row.width - i;
@@ -57,9 +59,9 @@ void add(const Row& row, const float* shares, int64_t t) {
   }
 }
 
-void read(const Row& row, float scale, std::vector<float>& scores) {
+void read_heads(const Reading& row, std::vector<float>& scores) {
   scores.resize(row.queries * row.count);
-  score(row, scale, scores.data());
+  score(row, 1.0f / sqrtf(row.width), scores.data());
   for (int64_t q = 0; q < row.queries; ++q) softmax(scores.data() + q * row.count, row.count);
   for (int64_t i = 0; i < row.queries * row.width; ++i) row.out[i] = 0;
   int64_t t = 0;
@@ -68,18 +70,3 @@ void read(const Row& row, float scale, std::vector<float>& scores) {
 }
 
 }  // namespace
-
-// `query` [rows, queries × width], consecutive rows `query_stride` floats apart, to `out` [rows, queries × width].
-// `memory`: keys and values of a layer, [slots, capacity, 2, heads, width]; row i is in slot i and holds ends[i] tokens,
-// of which the last `window` are read (0: all).
-extern "C" void attend(const float* query, int64_t query_stride, const float* memory, const int64_t* ends, int64_t rows,
-                       int64_t capacity, int64_t queries, int64_t heads, int64_t width, int64_t window, float scale,
-                       float* out, int threads) {
-#pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
-  for (int64_t i = 0; i < rows; ++i) {
-    static thread_local std::vector<float> scores;
-    const int64_t begin = window && ends[i] > window ? ends[i] - window : 0;
-    const float* keys = memory + (i * capacity + begin) * 2 * heads * width;
-    read({query + i * query_stride, keys, ends[i] - begin, queries, heads, width, out + i * queries * width}, scale, scores);
-  }
-}

@@ -6,9 +6,10 @@
 // exact: tiles and vectors make the same ones, and so do processors with and without instructions for them (VNNI). Those
 // instructions take unsigned states: 128 is added to each, and `shift` begins each sum with what that adds.
 
+#pragma once
+
 #include "precisions.h"
 
-#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -126,40 +127,33 @@ bool by_tiles(const Task&, int64_t, int64_t) {
 }
 #endif
 
-template <class P>
-void product(const Weights& w, const float* states, int64_t count, float* out, int threads) {
-  static thread_local std::vector<uint8_t> rows;
-  static thread_local std::vector<float> scales;
-  const int64_t stride = w.padded_inputs / P::kPer * P::kState, pairs = (w.outputs + 2 * kLanes - 1) / (2 * kLanes);
-  rows.resize((count + 2 * kLanes) * stride);  // tiles read rows that are not there, and their sums are dropped
-  scales.resize(count);
-  for (int64_t row = 0; row < count; ++row)
-    P::prepare(states + row * w.inputs, w.inputs, w.padded_inputs, rows.data() + row * stride, scales.data() + row);
-  const Task task{w, rows.data(), scales.data(), out, count};
-#pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
-  for (int part = 0; part < threads; ++part) {
-    const int64_t begin = pairs * part / threads, end = pairs * (part + 1) / threads;
-    if (by_tiles<P>(task, begin, end)) continue;
-    for (int64_t pair = begin; pair < end; ++pair) by_vectors<P>(task, 2 * pair);
+// Rows made ready for a product: as the precision reads them, and what each of them is scaled by.
+struct Rows {
+  std::vector<uint8_t> states;
+  std::vector<float> scales;
+  int64_t stride = 0;
+
+  // Room for `count` rows of as many inputs as the product has. Tiles read rows that are not there; their sums are dropped.
+  template <class P>
+  void reserve(const Weights& w, int64_t count) {
+    stride = w.padded_inputs / P::kPer * P::kState;
+    states.resize((count + 2 * kLanes) * stride);
+    scales.resize(count);
   }
+  template <class P>
+  void prepare(const Weights& w, const float* x, int64_t row) {
+    P::prepare(x, w.inputs, w.padded_inputs, states.data() + row * stride, scales.data() + row);
+  }
+};
+
+// A thread's part of a product: of all rows, by all threads' turns the outputs.
+template <class P>
+void product(const Weights& w, const Rows& rows, int64_t count, float* out, int64_t part, int64_t parts) {
+  const Task task{w, rows.states.data(), rows.scales.data(), out, count};
+  const int64_t pairs = (w.outputs + 2 * kLanes - 1) / (2 * kLanes);
+  const int64_t begin = pairs * part / parts, end = pairs * (part + 1) / parts;
+  if (by_tiles<P>(task, begin, end)) return;
+  for (int64_t pair = begin; pair < end; ++pair) by_vectors<P>(task, 2 * pair);
 }
 
 }  // namespace
-
-// Have an area that nobody has written to yet lie in large pages, where the system gives them on request.
-extern "C" void in_large_pages(void* area, int64_t bytes) {
-  constexpr uintptr_t page = 2 << 20;
-  const uintptr_t begin = ((uintptr_t)area + page - 1) / page * page, end = ((uintptr_t)area + bytes) / page * page;
-  if (begin < end) madvise((void*)begin, end - begin, MADV_HUGEPAGE);
-}
-
-// `states` [count, inputs] times the weights, and the bias, to `out` [count, outputs].
-extern "C" void product_fp32(const Weights* w, const float* states, int64_t count, float* out, int threads) {
-  product<Fp32>(*w, states, count, out, threads);
-}
-extern "C" void product_bf16(const Weights* w, const float* states, int64_t count, float* out, int threads) {
-  product<Bf16>(*w, states, count, out, threads);
-}
-extern "C" void product_int8(const Weights* w, const float* states, int64_t count, float* out, int threads) {
-  product<Int8>(*w, states, count, out, threads);
-}

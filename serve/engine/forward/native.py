@@ -1,0 +1,116 @@
+"""Rows that decode, a token each, through all layers in one call: `serve/engine/native/decoding.h`."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from serve.engine.cache import SlotCache
+from serve.engine.forward.block import Block, Body, Norm
+from serve.engine.forward.step import Piece
+from serve.engine.native import library
+from serve.engine.weights.native import SMALL, Product, Weights
+
+_DEEP = 2**16
+"""Numbers of a layer's keys read below which one thread is faster than several."""
+Stepper = Callable[[Sequence[Piece], SlotCache], Tensor]
+"""Pieces of one token, of slots 0, 1, …; states [B, D] after the last norm. Keys and values go to the cache."""
+
+_POINTER, _SIZE = ctypes.c_void_p, ctypes.c_int64
+
+
+class _Norm(ctypes.Structure):
+    _fields_ = (("weight", _POINTER), ("bias", _POINTER), ("epsilon", ctypes.c_float), ("rms", ctypes.c_int32))
+
+
+class _Block(ctypes.Structure):
+    _fields_ = (
+        ("first", _Norm),
+        ("second", _Norm),
+        *((name, ctypes.POINTER(Weights)) for name in ("project", "out", "up", "down")),
+        ("cos", _POINTER),
+        ("sin", _POINTER),
+        ("turned", _SIZE),
+        ("gated", _SIZE),
+    )
+
+
+class _Model(ctypes.Structure):
+    _fields_ = (
+        ("blocks", ctypes.POINTER(_Block)),
+        ("depth", _SIZE),
+        ("tokens", _POINTER),
+        ("places", _POINTER),
+        ("last", _Norm),
+        *((name, _SIZE) for name in ("width", "queries", "heads", "head_width", "window")),
+    )
+
+
+class _Batch(ctypes.Structure):
+    _fields_ = (
+        ("ids", _POINTER),
+        ("ends", _POINTER),
+        ("count", _SIZE),
+        ("memory", _POINTER),
+        ("slots", _SIZE),
+        ("capacity", _SIZE),
+        ("out", _POINTER),
+    )
+
+
+def stepper_for(body: Body) -> Stepper | None:
+    """What computes a step; None: the products are not our kernel's."""
+    products = [(block.project, block.out, block.up, block.down) for block in body.blocks]
+    if not all(isinstance(product, Product) for block in products for product in block):
+        return None
+    return _Stepper(body)
+
+
+class _Stepper:
+    def __init__(self, body: Body) -> None:
+        self._kept: list[Tensor] = []  # what the addresses are of
+        self._body = body
+        self._blocks = (_Block * len(body.blocks))(*(self._block(block) for block in body.blocks))
+        heads, places = body.heads, None if body.places is None else self._address(body.places)
+        self._model = _Model(
+            self._blocks, len(body.blocks), self._address(body.tokens), places, self._norm(body.last),
+            body.tokens.shape[1], heads.queries, heads.keys, heads.width, heads.window or 0,
+        )  # fmt: skip
+        largest: Product = max((body.blocks[0].project, body.blocks[0].up), key=lambda product: product.size)
+        self._small, self._deep = largest.size < SMALL, _DEEP / (heads.keys * heads.width)
+        self._decode = getattr(library(), f"decode_{largest.precision}")
+
+    def __call__(self, pieces: Sequence[Piece], cache: SlotCache) -> Tensor:
+        count = len(pieces)
+        ids, ends = (_SIZE * count)(*(piece.ids[0] for piece in pieces)), (_SIZE * count)(*(each.end for each in pieces))
+        out = torch.empty(count, self._model.width)
+        memory, slots = cache.memory, cache.memory.shape[1]
+        batch = _Batch(
+            ctypes.addressof(ids), ctypes.addressof(ends), count, memory.data_ptr(), slots, cache.capacity, out.data_ptr()
+        )
+        alone = self._small and sum(ends) < self._deep
+        self._decode(ctypes.byref(self._model), ctypes.byref(batch), 1 if alone else torch.get_num_threads())
+        return out
+
+    def _block(self, block: Block) -> _Block:
+        rotary = () if block.rotary is None else block.rotary.tables
+        turned = 0 if block.rotary is None else block.rotary.width
+        products = (block.project, block.out, block.up, block.down)
+        return _Block(
+            self._norm(block.first), self._norm(block.second),
+            *(ctypes.pointer(product.weights) for product in products),
+            *([self._address(table) for table in rotary] or (None, None)), turned, block.gated,
+        )  # fmt: skip
+
+    def _norm(self, norm: Norm | None) -> _Norm:
+        if norm is None:
+            return _Norm()
+        bias = None if norm.bias is None else self._address(norm.bias)
+        return _Norm(self._address(norm.weight), bias, norm.epsilon, norm.root_mean_square)
+
+    def _address(self, values: Tensor) -> int:
+        self._kept.append(values.detach().float().contiguous())
+        return self._kept[-1].data_ptr()
