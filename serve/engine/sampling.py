@@ -7,13 +7,15 @@ only where a row's filters leave more than `CANDIDATES` tokens.
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from serve.engine.native import library
 from serve.messages import Sampling
 
 CANDIDATES = 256
@@ -49,9 +51,12 @@ def choose(logits_RV: Tensor, rows: Sequence[Chooser]) -> list[int]:
         logits_RV = logits_RV.clone()
         for index in adjusted:
             rows[index].adjust(logits_RV[index])
-    chosen: list[int] = most_probable(logits_RV).tolist()
     plain, filtered, wide = _sampled(rows, logits_RV.shape[-1])
-    _replace(chosen, logits_RV, rows, plain, from_all)
+    if logits_RV.device.type == "cpu" and (kernel := library()) is not None:
+        chosen = _by_kernel(kernel, logits_RV, rows, plain)
+    else:
+        chosen = most_probable(logits_RV).tolist()
+        _replace(chosen, logits_RV, rows, plain, from_all)
     _replace(chosen, logits_RV, rows, filtered, lambda w, u, r: from_most_probable(w, u, r, CANDIDATES))
     _replace(chosen, logits_RV, rows, wide, lambda w, u, r: from_most_probable(w, u, r, w.shape[-1]))
     return chosen
@@ -67,6 +72,18 @@ def most_probable(logits_RV: Tensor) -> Tensor:
     block_R = blocks_RKB.amax(dim=-1).argmax(dim=-1)
     inside_RB = blocks_RKB[torch.arange(len(block_R), device=block_R.device), block_R]
     return block_R * _BLOCK + inside_RB.argmax(dim=-1)
+
+
+def _by_kernel(kernel: Any, logits_RV: Tensor, rows: Sequence[Chooser], plain: Sequence[int]) -> list[int]:
+    """Tokens of the rows without filters; of the others the most probable ones. See `native/sampling.h`."""
+    count = len(rows)
+    tokens, temperatures, uniforms = (kind * count for kind in (ctypes.c_int64, ctypes.c_float, ctypes.c_double))
+    cold, numbers, found = temperatures(), uniforms(), tokens()
+    for index in plain:
+        cold[index], numbers[index] = max(rows[index].sampling.temperature, _COLDEST), rows[index].uniform()
+    threads = torch.get_num_threads() if count > 1 else 1
+    kernel.choose(logits_RV.data_ptr(), logits_RV.stride(0), *logits_RV.shape, cold, numbers, found, threads)
+    return list(found)
 
 
 Draw = Callable[[Tensor, Tensor, Sequence[Chooser]], Tensor]

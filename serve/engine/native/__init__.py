@@ -19,7 +19,10 @@ def library() -> Any:
     if found is None:
         return None
     pointer, size, threads = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
-    kinds = {"in_large_pages": [pointer, size]}
+    kinds = {
+        "in_large_pages": [pointer, size],
+        "choose": [pointer, size, size, size, pointer, pointer, pointer, threads],
+    }
     for precision in ("fp32", "bf16", "int8"):
         kinds[f"product_{precision}"] = [pointer, pointer, size, pointer, threads]
         kinds[f"decode_{precision}"] = [pointer, pointer, threads]

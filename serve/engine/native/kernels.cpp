@@ -1,6 +1,7 @@
 // What Python calls, see `serve/engine/native/__init__.py`.
 
 #include "decoding.h"
+#include "sampling.h"
 
 #include <sys/mman.h>
 
@@ -42,4 +43,15 @@ void product_int8(const Weights* w, const float* states, int64_t count, float* o
 void decode_fp32(const Model* model, const Batch* batch, int threads) { decode<Fp32>(*model, *batch, threads); }
 void decode_bf16(const Model* model, const Batch* batch, int threads) { decode<Bf16>(*model, *batch, threads); }
 void decode_int8(const Model* model, const Batch* batch, int threads) { decode<Int8>(*model, *batch, threads); }
+
+// A token of each row of `logits` [rows, vocabulary], rows `stride` floats apart; of temperature 0 the most probable one.
+void choose(const float* logits, int64_t stride, int64_t rows, int64_t vocabulary, const float* temperatures,
+            const double* uniforms, int64_t* tokens, int threads) {
+#pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
+  for (int64_t row = 0; row < rows; ++row) {
+    const float* own = logits + row * stride;
+    tokens[row] = temperatures[row] > 0 ? drawn(own, vocabulary, temperatures[row], uniforms[row])
+                                        : most_probable(own, vocabulary);
+  }
+}
 }

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,9 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serve.engine.adjusting import Adjustment
+from serve.engine.native import SWITCH, library
 from serve.engine.randomness import uniform
 from serve.engine.sampling import CANDIDATES, choose
 from serve.messages import Sampling
+
+
+@pytest.fixture(autouse=True, scope="module", params=["kernel", "torch"])
+def _by(request: pytest.FixtureRequest) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(SWITCH, "0" if request.param == "torch" else "1")
+        library.cache_clear()
+        yield
+    library.cache_clear()
 
 
 @dataclass
@@ -136,6 +147,21 @@ def test_a_row_gets_its_token_whatever_rows_are_beside_it(
         if row.sampling.temperature > 1e-3 and row.sampling.min_p > 0:
             share = ((row_logits[token] - row_logits.max()) / row.sampling.temperature).exp()
             assert share >= row.sampling.min_p * (1 - 1e-4)
+
+
+@pytest.mark.parametrize("kind", ["1", "avx2"])
+def test_the_kernel_draws_what_torch_draws(kind: str) -> None:
+    logits = 4 * torch.randn(40, 1000, generator=torch.Generator().manual_seed(1))[:, :777]
+    logits[:, 5], logits[7:9, :770] = float("-inf"), float("-inf")  # a constraint leaves few, all in the last block
+    rows = [Fixed(Sampling(temperature=i / 16), (i + 0.5) / 40) for i in range(40)]
+    found = []
+    for switch in (kind, "0"):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv(SWITCH, switch)
+            library.cache_clear()
+            found.append(choose(logits, rows))
+    library.cache_clear()
+    assert found[0] == found[1]
 
 
 @given(st.integers(), st.integers(0, 100), st.integers(0, 10**6))
