@@ -72,21 +72,9 @@ class Decoder(ABC):
         return SlotCache(len(self._body.blocks), slots, self.context, heads.keys, heads.width, self.device)
 
     def hidden(self, step: Step, cache: SlotCache) -> Tensor:
-        """See :class:`Forward`. By a kernel of our own, rows that decode are computed apart from prompts."""
-        if self._stepper is None or not step.decoding:
-            return self._hidden(step, cache)
-        decoded_BD = self._stepper(step.decoding, cache)
-        if not step.prompts:
-            return decoded_BD
-        return torch.cat((decoded_BD, self._hidden(Step((), step.prompts, self.device), cache)))
-
-    def logits(self, hidden_RD: Tensor) -> Tensor:
-        """See :class:`Forward`. One row is computed twice, see :attr:`Step.twin`."""
-        if len(hidden_RD) > 1 or self._stepper is not None:
-            return self._head(hidden_RD)
-        return self._head(torch.cat((hidden_RD, hidden_RD)))[:1]
-
-    def _hidden(self, step: Step, cache: SlotCache) -> Tensor:
+        """See :class:`Forward`."""
+        if self._stepper is not None:
+            return self._stepper(step, cache)
         step.place(cache.capacity)
         states_ND = embedding(self._body.tokens, step.tokens)
         if self._body.places is not None:
@@ -96,3 +84,9 @@ class Decoder(ABC):
         if step.twin:
             states_ND = states_ND[:1]
         return self._body.last(states_ND if step.wanted is None else states_ND[step.wanted])
+
+    def logits(self, hidden_RD: Tensor) -> Tensor:
+        """See :class:`Forward`. Without a kernel of our own one row is computed twice, see :attr:`Step.twin`."""
+        if len(hidden_RD) > 1 or self._stepper is not None:
+            return self._head(hidden_RD)
+        return self._head(torch.cat((hidden_RD, hidden_RD)))[:1]

@@ -1,23 +1,23 @@
-"""Rows that decode, a token each, through all layers in one call: `serve/engine/native/decoding.h`."""
+"""The tokens of a step through all layers in one call of a kernel of our own: `serve/engine/native/layers.h`."""
 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from serve.engine.cache import SlotCache
 from serve.engine.forward.block import Block, Body, Norm
-from serve.engine.forward.step import Piece
+from serve.engine.forward.step import Step
 from serve.engine.native import library
 from serve.engine.weights.native import SMALL, Product, Weights
 
 _DEEP = 2**16
 """Numbers of a layer's keys read below which one thread is faster than several."""
-Stepper = Callable[[Sequence[Piece], SlotCache], Tensor]
-"""Pieces of one token, of slots 0, 1, …; states [B, D] after the last norm. Keys and values go to the cache."""
+Stepper = Callable[[Step, SlotCache], Tensor]
+"""States [R, D] of the wanted tokens after the last norm. Keys and values of all go to the cache."""
 
 _POINTER, _SIZE = ctypes.c_void_p, ctypes.c_int64
 
@@ -51,11 +51,12 @@ class _Model(ctypes.Structure):
 
 class _Batch(ctypes.Structure):
     _fields_ = (
-        ("ids", _POINTER),
-        ("ends", _POINTER),
+        *((name, _POINTER) for name in ("ids", "slots", "ends")),
         ("count", _SIZE),
+        ("wanted", _POINTER),
+        ("wanted_count", _SIZE),
         ("memory", _POINTER),
-        ("slots", _SIZE),
+        ("all_slots", _SIZE),
         ("capacity", _SIZE),
         ("out", _POINTER),
     )
@@ -80,19 +81,28 @@ class _Stepper:
             body.tokens.shape[1], heads.queries, heads.keys, heads.width, heads.window or 0,
         )  # fmt: skip
         largest: Product = max((body.blocks[0].project, body.blocks[0].up), key=lambda product: product.size)
-        self._small, self._deep = largest.size < SMALL, _DEEP / (heads.keys * heads.width)
-        self._decode = getattr(library(), f"decode_{largest.precision}")
+        self._vocabulary = len(body.tokens)
+        self._size, self._keys = largest.size, heads.keys * heads.width
+        self._compute = getattr(library(), f"compute_{largest.precision}")
 
-    def __call__(self, pieces: Sequence[Piece], cache: SlotCache) -> Tensor:
-        count = len(pieces)
-        ids, ends = (_SIZE * count)(*(piece.ids[0] for piece in pieces)), (_SIZE * count)(*(each.end for each in pieces))
-        out = torch.empty(count, self._model.width)
-        memory, slots = cache.memory, cache.memory.shape[1]
+    def __call__(self, step: Step, cache: SlotCache) -> Tensor:
+        ids, slots, ends, wanted = list[int](), list[int](), list[int](), list[int]()
+        for piece in (*step.decoding, *step.prompts):
+            ids += piece.ids
+            slots += [piece.slot] * len(piece.ids)
+            ends += range(piece.start + 1, piece.end + 1)
+            wanted += range(len(ids) - piece.wanted, len(ids))
+        if not (0 <= min(ids) <= max(ids) < self._vocabulary and max(ends) <= cache.capacity):
+            raise IndexError("a token that the model does not know, or more of them than the cache holds")
+        out = torch.empty(len(wanted), self._model.width)
+        arrays = [(_SIZE * len(values))(*values) for values in (ids, slots, ends, wanted)]
+        *tokens, asked = map(ctypes.addressof, arrays)
+        memory = cache.memory
         batch = _Batch(
-            ctypes.addressof(ids), ctypes.addressof(ends), count, memory.data_ptr(), slots, cache.capacity, out.data_ptr()
+            *tokens, len(ids), asked, len(wanted), memory.data_ptr(), memory.shape[1], cache.capacity, out.data_ptr()
         )
-        alone = self._small and sum(ends) < self._deep
-        self._decode(ctypes.byref(self._model), ctypes.byref(batch), 1 if alone else torch.get_num_threads())
+        alone = len(ids) * self._size < SMALL and sum(ends) * self._keys < _DEEP
+        self._compute(ctypes.byref(self._model), ctypes.byref(batch), 1 if alone else torch.get_num_threads())
         return out
 
     def _block(self, block: Block) -> _Block:

@@ -25,7 +25,7 @@ def library() -> Any:
     }
     for precision in ("fp32", "bf16", "int8"):
         kinds[f"product_{precision}"] = [pointer, pointer, size, pointer, threads]
-        kinds[f"decode_{precision}"] = [pointer, pointer, threads]
+        kinds[f"compute_{precision}"] = [pointer, pointer, threads]
     for name, arguments in kinds.items():
         getattr(found, name).argtypes, getattr(found, name).restype = arguments, None
     return found

@@ -1,6 +1,6 @@
 // What Python calls, see `serve/engine/native/__init__.py`.
 
-#include "decoding.h"
+#include "layers.h"
 #include "sampling.h"
 
 #include <sys/mman.h>
@@ -39,10 +39,10 @@ void product_int8(const Weights* w, const float* states, int64_t count, float* o
   multiply<Int8>(*w, states, count, out, threads);
 }
 
-// A step of a model with weights of one precision.
-void decode_fp32(const Model* model, const Batch* batch, int threads) { decode<Fp32>(*model, *batch, threads); }
-void decode_bf16(const Model* model, const Batch* batch, int threads) { decode<Bf16>(*model, *batch, threads); }
-void decode_int8(const Model* model, const Batch* batch, int threads) { decode<Int8>(*model, *batch, threads); }
+// The tokens of a step through a model with weights of one precision.
+void compute_fp32(const Model* model, const Batch* batch, int threads) { compute<Fp32>(*model, *batch, threads); }
+void compute_bf16(const Model* model, const Batch* batch, int threads) { compute<Bf16>(*model, *batch, threads); }
+void compute_int8(const Model* model, const Batch* batch, int threads) { compute<Int8>(*model, *batch, threads); }
 
 // A token of each row of `logits` [rows, vocabulary], rows `stride` floats apart; of temperature 0 the most probable one.
 void choose(const float* logits, int64_t stride, int64_t rows, int64_t vocabulary, const float* temperatures,

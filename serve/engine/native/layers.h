@@ -1,5 +1,6 @@
-// A step of rows that decode, a token each, through all layers in one call: between two products of a small expert the
-// calls of an interpreter take as long as the products. A row's result is the same whatever rows are beside it.
+// The tokens of a step through all layers in one call: between two products of a small expert the calls of an interpreter
+// take as long as the products. A token is a row of what is computed, and its result is the same whatever rows are beside
+// it: those of other answers, or of more or less of its own prompt.
 
 #pragma once
 
@@ -33,13 +34,15 @@ struct Model {
   int64_t width, queries, heads, head_width, window;  // `window`: the last tokens that are read; 0: all
 };
 
-// Row i is in slot i, holds ends[i] tokens with this one, and goes on with ids[i].
+// Row i is the token ids[i], the last of the first ends[i] ones in slots[i]; those before it are there, or in earlier rows.
 struct Batch {
-  const int64_t *ids, *ends;
+  const int64_t *ids, *slots, *ends;
   int64_t count;
-  float* memory;  // keys and values [layers, slots, capacity, 2, heads, head width]
-  int64_t slots, capacity;
-  float* out;  // states [count, width] after the last norm
+  const int64_t* wanted;  // rows whose states are asked for, in their order
+  int64_t wanted_count;
+  float* memory;  // keys and values [layers, all slots, capacity, 2, heads, head width]
+  int64_t all_slots, capacity;
+  float* out;  // states [wanted, width] after the last norm
 };
 }
 
@@ -102,8 +105,9 @@ struct Scratch {
 };
 
 // Run by every thread of a team: each loop over rows, or over parts of a product, ends when all threads are there.
+// After the last layer's keys and values, only rows that are wanted are computed.
 template <class P>
-struct Decoding {
+struct Layers {
   const Model& m;
   const Batch& b;
   Scratch& s;
@@ -113,6 +117,13 @@ struct Decoding {
   int64_t key_width() const { return m.heads * m.head_width; }
   int64_t projected_width() const { return query_width() + 2 * key_width(); }
   float* state(int64_t row) const { return s.states.data() + row * m.width; }
+  bool is_last(int64_t layer) const { return layer == m.depth - 1; }
+  // How many rows go on after a layer's keys and values are stored, and which one is the i-th of them.
+  int64_t left(int64_t layer) const { return is_last(layer) ? b.wanted_count : b.count; }
+  int64_t row_of(int64_t layer, int64_t i) const { return is_last(layer) ? b.wanted[i] : i; }
+  float* place(int64_t layer, int64_t row, int64_t token) const {
+    return b.memory + ((layer * b.all_slots + b.slots[row]) * b.capacity + token) * 2 * key_width();
+  }
 
   void reserve() const {
     const Block& block = m.blocks[0];
@@ -125,9 +136,9 @@ struct Decoding {
     s.fed_rows.reserve<P>(*block.down, b.count);
   }
 
-  void multiply(const Weights& w, const Rows& rows, std::vector<float>& out) const {
+  void multiply(const Weights& w, const Rows& rows, int64_t count, std::vector<float>& out) const {
 #pragma omp for schedule(static)
-    for (int64_t part = 0; part < threads; ++part) product<P>(w, rows, b.count, out.data(), part, threads);
+    for (int64_t part = 0; part < threads; ++part) product<P>(w, rows, count, out.data(), part, threads);
   }
 
   void embed() const {
@@ -138,102 +149,113 @@ struct Decoding {
     }
   }
 
-  // A row's states after a layer.
-  void close(const Block& block, int64_t row) const {
-    float* fed = s.fed.data() + row * m.width;
-    if (!block.second.weight) add(fed, s.attended.data() + row * m.width, m.width);
-    add(state(row), fed, m.width);
+  // The states of a layer's i-th row after it.
+  float* close(int64_t layer, int64_t i) const {
+    float *fed = s.fed.data() + i * m.width, *states = state(row_of(layer, i));
+    if (!m.blocks[layer].second.weight) add(fed, s.attended.data() + i * m.width, m.width);
+    add(states, fed, m.width);
+    return states;
   }
 
   void begin(int64_t layer) const {
 #pragma omp for schedule(static)
     for (int64_t row = 0; row < b.count; ++row) {
-      if (layer) close(m.blocks[layer - 1], row);
+      if (layer) close(layer - 1, row);
       float* normed = s.normed.data() + row * m.width;
       normalise(m.blocks[layer].first, state(row), m.width, normed);
       s.normed_rows.prepare<P>(*m.blocks[layer].project, normed, row);
     }
+    multiply(*m.blocks[layer].project, s.normed_rows, b.count, s.projected);
   }
 
-  // Of some key heads of a row: keys and values to the memory, and what their queries read there.
-  void read(int64_t layer, int64_t row, int64_t begin, int64_t end, std::vector<float>& scores) const {
+  void store(int64_t layer) const {
     const Block& block = m.blocks[layer];
-    const int64_t width = m.head_width, shared = m.queries / m.heads, count = end - begin, last = b.ends[row] - 1;
-    const int64_t stride = 2 * key_width(), first = m.window && last >= m.window ? last + 1 - m.window : 0;
-    float* query = s.projected.data() + row * projected_width() + begin * shared * width;
-    float* key = s.projected.data() + row * projected_width() + query_width() + begin * width;
-    float* memory = b.memory + (layer * b.slots + row) * b.capacity * stride + begin * width;
-    const float *cos = block.cos + last * block.turned, *sin = block.sin + last * block.turned;
-    for (int64_t q = 0; block.turned && q < count * shared; ++q) turn(query + q * width, cos, sin, block.turned);
-    for (int64_t k = 0; block.turned && k < count; ++k) turn(key + k * width, cos, sin, block.turned);
-    memcpy(memory + last * stride, key, count * width * sizeof(float));
-    memcpy(memory + last * stride + key_width(), key + key_width(), count * width * sizeof(float));
-    float* out = s.read.data() + row * query_width() + begin * shared * width;
-    read_heads({query, memory + first * stride, last + 1 - first, count * shared, shared, width, key_width(), out}, scores);
+#pragma omp for schedule(static)
+    for (int64_t row = 0; row < b.count; ++row) {
+      const int64_t last = b.ends[row] - 1;
+      float *heads = s.projected.data() + row * projected_width(), *keys = heads + query_width();
+      const float *cos = block.cos + last * block.turned, *sin = block.sin + last * block.turned;
+      for (int64_t n = 0; block.turned && n < m.queries + m.heads; ++n)
+        turn(heads + n * m.head_width, cos, sin, block.turned);
+      memcpy(place(layer, row, last), keys, 2 * key_width() * sizeof(float));
+    }
+  }
+
+  // What the queries of some key heads of a row read, as its i-th.
+  void read(int64_t layer, int64_t i, int64_t begin, int64_t end, std::vector<float>& scores) const {
+    const int64_t row = row_of(layer, i), width = m.head_width, shared = m.queries / m.heads, count = end - begin;
+    const int64_t known = b.ends[row], first = m.window && known > m.window ? known - m.window : 0;
+    const float* query = s.projected.data() + row * projected_width() + begin * shared * width;
+    const float* keys = place(layer, row, first) + begin * width;
+    float* out = s.read.data() + i * query_width() + begin * shared * width;
+    read_heads({query, keys, known - first, count * shared, shared, width, key_width(), out}, scores);
   }
 
   void attend(int64_t layer) const {
     static thread_local std::vector<float> scores;
+    const int64_t count = left(layer);
+    if (!count) return;
     // With fewer rows than threads each thread takes some heads of a row.
-    const int64_t parts = std::min(m.heads, (threads + b.count - 1) / b.count);
-#pragma omp for schedule(static)
-    for (int64_t i = 0; i < b.count * parts; ++i) {
+    const int64_t parts = std::min(m.heads, (threads + count - 1) / count);
+#pragma omp for schedule(dynamic)
+    for (int64_t i = 0; i < count * parts; ++i) {
       const int64_t part = i % parts;
       read(layer, i / parts, m.heads * part / parts, m.heads * (part + 1) / parts, scores);
     }
 #pragma omp for schedule(static)
-    for (int64_t row = 0; row < b.count; ++row)
-      s.read_rows.prepare<P>(*m.blocks[layer].out, s.read.data() + row * query_width(), row);
-    multiply(*m.blocks[layer].out, s.read_rows, s.attended);
+    for (int64_t i = 0; i < count; ++i)
+      s.read_rows.prepare<P>(*m.blocks[layer].out, s.read.data() + i * query_width(), i);
+    multiply(*m.blocks[layer].out, s.read_rows, count, s.attended);
   }
 
-  void feed(const Block& block) const {
+  void feed(int64_t layer) const {
+    const Block& block = m.blocks[layer];
+    const int64_t count = left(layer), width = block.down->inputs;
 #pragma omp for schedule(static)
-    for (int64_t row = 0; row < b.count; ++row) {
-      if (!block.second.weight) continue;
-      add(state(row), s.attended.data() + row * m.width, m.width);
+    for (int64_t i = 0; i < count; ++i) {
+      const int64_t row = row_of(layer, i);
       float* normed = s.normed.data() + row * m.width;
-      normalise(block.second, state(row), m.width, normed);
-      s.normed_rows.prepare<P>(*block.up, normed, row);
+      if (block.second.weight) {
+        add(state(row), s.attended.data() + i * m.width, m.width);
+        normalise(block.second, state(row), m.width, normed);
+      }
+      s.normed_rows.prepare<P>(*block.up, normed, i);
     }
-    multiply(*block.up, s.normed_rows, s.raised);
-    const int64_t width = block.down->inputs;
+    multiply(*block.up, s.normed_rows, count, s.raised);
 #pragma omp for schedule(static)
-    for (int64_t row = 0; row < b.count; ++row) {
-      float* activated = s.raised.data() + b.count * block.up->outputs + row * width;
-      activate(s.raised.data() + row * block.up->outputs, width, block.gated, activated);
-      s.fed_rows.prepare<P>(*block.down, activated, row);
+    for (int64_t i = 0; i < count; ++i) {
+      float* activated = s.raised.data() + b.count * block.up->outputs + i * width;
+      activate(s.raised.data() + i * block.up->outputs, width, block.gated, activated);
+      s.fed_rows.prepare<P>(*block.down, activated, i);
     }
-    multiply(*block.down, s.fed_rows, s.fed);
+    multiply(*block.down, s.fed_rows, count, s.fed);
   }
 
   void end() const {
 #pragma omp for schedule(static)
-    for (int64_t row = 0; row < b.count; ++row) {
-      close(m.blocks[m.depth - 1], row);
-      normalise(m.last, state(row), m.width, b.out + row * m.width);
-    }
+    for (int64_t i = 0; i < b.wanted_count; ++i)
+      normalise(m.last, close(m.depth - 1, i), m.width, b.out + i * m.width);
   }
 
   void operator()() const {
     embed();
     for (int64_t layer = 0; layer < m.depth; ++layer) {
       begin(layer);
-      multiply(*m.blocks[layer].project, s.normed_rows, s.projected);
+      store(layer);
       attend(layer);
-      feed(m.blocks[layer]);
+      feed(layer);
     }
     end();
   }
 };
 
 template <class P>
-void decode(const Model& model, const Batch& batch, int threads) {
+void compute(const Model& model, const Batch& batch, int threads) {
   static thread_local Scratch scratch;
-  const Decoding<P> decoding{model, batch, scratch, threads};
-  decoding.reserve();
+  const Layers<P> layers{model, batch, scratch, threads};
+  layers.reserve();
 #pragma omp parallel num_threads(threads) if (threads > 1)
-  decoding();
+  layers();
 }
 
 }  // namespace

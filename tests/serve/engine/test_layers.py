@@ -84,7 +84,7 @@ def test_a_row_gets_the_same_bits_alone_beside_others_and_by_more_threads(
 ) -> None:
     forward = made(config, precision)
     together = forward.hidden(step(ENDS), filled(forward))
-    monkeypatch.setattr(forward._stepper, "_small", False)
+    monkeypatch.setattr(forward._stepper, "_size", 2**20)
     threads = torch.get_num_threads()
     try:
         for count in (1, 2):
@@ -95,11 +95,48 @@ def test_a_row_gets_the_same_bits_alone_beside_others_and_by_more_threads(
         torch.set_num_threads(threads)
 
 
+PROMPT = [index * 7 % 50 for index in range(40)]
+
+
+def read(forward: Decoder, cache: SlotCache, start: int, end: int, *, every: bool = True) -> torch.Tensor:
+    return forward.hidden(Step([], [Piece(4, start, PROMPT[start:end], every)], CPU), cache)
+
+
+@pytest.mark.usefixtures("kernel")
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.model_type)
+@torch.inference_mode()
+def test_a_prompt_is_read_as_torch_reads_it(config: PretrainedConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = read(made(config), filled(made(config)), 0, 40)
+    monkeypatch.setenv(SWITCH, "0")
+    library.cache_clear()
+    forward = made(config)
+    torch.testing.assert_close(found, read(forward, filled(forward), 0, 40), rtol=2e-5, atol=5e-6)
+
+
+@pytest.mark.usefixtures("kernel")
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.model_type)
+@torch.inference_mode()
+def test_a_prompt_gets_the_same_bits_however_it_is_cut_and_whatever_is_beside_it(config: PretrainedConfig) -> None:
+    forward = made(config)
+    whole, cut, single = filled(forward), filled(forward), filled(forward)
+    expected = read(forward, whole, 0, 40)
+    pieces = torch.cat([read(forward, cut, 0, 7), read(forward, cut, 7, 23), read(forward, cut, 23, 40)])
+    tokens = torch.cat([read(forward, single, at, at + 1) for at in range(40)])
+    assert torch.equal(pieces, expected)
+    assert torch.equal(tokens, expected)
+    assert torch.equal(cut.memory, whole.memory)
+    assert torch.equal(single.memory, whole.memory)
+    # Logits after the last token alone, beside rows that decode.
+    beside = Step(step(ENDS[:4]).decoding, [Piece(4, 0, PROMPT)], CPU)
+    alone = forward.hidden(step(ENDS[:4]), filled(forward))
+    assert torch.equal(forward.hidden(beside, filled(forward)), torch.cat((alone, expected[-1:])))
+    assert len(forward.hidden(Step([], [Piece(4, 0, PROMPT, last=False)], CPU), filled(forward))) == 0
+
+
 @pytest.mark.usefixtures("kernel")
 @torch.inference_mode()
-def test_prompts_beside_rows_that_decode_change_nothing() -> None:
-    forward, prompt = made(CONFIGS[1]), Piece(4, 0, list(range(20)))
-    alone = forward.hidden(step(ENDS[:4]), filled(forward))
-    beside = forward.hidden(Step(step(ENDS[:4]).decoding, [prompt], CPU), filled(forward))
-    read = forward.hidden(Step([], [prompt], CPU), filled(forward))
-    assert torch.equal(beside, torch.cat((alone, read)))
+def test_what_is_beyond_the_vocabulary_or_the_cache_is_refused() -> None:
+    forward = made(CONFIGS[0])
+    for piece in (Piece(0, 0, [50]), Piece(0, 0, [-1]), Piece(0, 96, [1])):
+        with pytest.raises(IndexError):
+            forward.hidden(Step([piece], [], CPU), filled(forward))
