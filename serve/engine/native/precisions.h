@@ -42,10 +42,10 @@ void write(const Task& t, int64_t row, int64_t block, Lanes found) {
 }
 
 // What a precision reads at a step of the sum, how it multiplies and how it ends. `kPer`: inputs of a step; `kBytes`:
-// of a weight; `kState`: of a step of a row's states.
+// of a weight; `kState`: of a step of a row's states; `kRows`: rows whose sums stay in registers.
 struct Fp32 {
   using Sum = Lanes;
-  static constexpr int64_t kPer = 1, kBytes = 4, kState = 4;
+  static constexpr int64_t kPer = 1, kBytes = 4, kState = 4, kRows = WIDE ? 8 : 6;
   static constexpr bool kTiles = false;
   static constexpr int64_t kTilesFrom = 0;
   struct Step {
@@ -64,7 +64,7 @@ struct Fp32 {
 
 struct Bf16 {
   using Sum = Lanes;
-  static constexpr int64_t kPer = 2, kBytes = 2;
+  static constexpr int64_t kPer = 2, kBytes = 2, kRows = WIDE ? 8 : 4;
   // Tiles round otherwise than vectors do, so they compute every row where there are any, and much faster.
   static constexpr bool kTiles = TILES_BF16;
   static constexpr int64_t kTilesFrom = 1;
@@ -119,7 +119,7 @@ struct Bf16 {
 };
 
 struct Int8 {
-  static constexpr int64_t kPer = 4, kBytes = 1, kState = 4;
+  static constexpr int64_t kPer = 4, kBytes = 1, kState = 4, kRows = WIDE ? 8 : 4;
   static constexpr bool kTiles = TILES_INT8;
   static constexpr int64_t kTilesFrom = 4;  // rows; fewer are as fast without
 #ifdef __AVX512VNNI__

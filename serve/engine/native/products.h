@@ -17,8 +17,6 @@
 
 namespace {
 
-constexpr int kRows = WIDE ? 8 : 4;  // whose sums stay in registers
-
 // Some rows with some blocks of outputs, all sums in registers.
 template <class P, int kCount, int kBlocks>
 void multiply(const Task& t, int64_t row, int64_t block) {
@@ -58,8 +56,8 @@ void by_vectors(const Task& t, int64_t block) {
   using Multiply = void (*)(const Task&, int64_t, int64_t);
   static const Multiply by_count[8] = {multiply_two<P, 1>, multiply_two<P, 2>, multiply_two<P, 3>, multiply_two<P, 4>,
                                        multiply_two<P, 5>, multiply_two<P, 6>, multiply_two<P, 7>, multiply_two<P, 8>};
-  for (int64_t row = 0; row < t.count; row += kRows)
-    by_count[(t.count - row < kRows ? t.count - row : kRows) - 1](t, row, block);
+  for (int64_t row = 0; row < t.count; row += P::kRows)
+    by_count[(t.count - row < P::kRows ? t.count - row : P::kRows) - 1](t, row, block);
 }
 
 #ifdef __AMX_TILE__
