@@ -37,10 +37,11 @@ class Applications:
     Args:
         endpoint: name of the endpoint's own application; the others' begin with it.
         arguments: its settings.
+        resources: of the cluster, by Ray's names.
     """
 
-    def __init__(self, endpoint: str, arguments: ServeArguments) -> None:
-        self._endpoint, self._arguments = endpoint, arguments
+    def __init__(self, endpoint: str, arguments: ServeArguments, resources: Mapping[str, float] | None = None) -> None:
+        self._endpoint, self._arguments, self._resources = endpoint, arguments, resources or {}
 
     def table(self, files: MixtureFiles) -> Table:
         """A version of the mixture as it would be served.
@@ -79,14 +80,15 @@ class Applications:
     def build(self, table: Table) -> dict[str, serve.Application]:
         """Every application of a table, by name."""
         alone = {name: each for name, each in table.experts.items() if not each.within}
-        built = {each.application: self._expert(f"expert-{name}", each.folder) for name, each in alone.items()}
+        most = self._arguments.most_replicas(max(1, len(alone)), self._resources)
+        built = {each.application: self._expert(f"expert-{name}", each.folder, most) for name, each in alone.items()}
         for all_ in table.applications - set(built) - {table.routing}:
-            built[all_] = self._expert("experts", {name: each.folder for name, each in table.experts.items()})
+            built[all_] = self._expert("experts", {name: each.folder for name, each in table.experts.items()}, most)
         if table.routing:
             built[table.routing] = self._router(table)
         return built
 
-    def _expert(self, name: str, folder: Path | Mapping[str, Path]) -> serve.Application:
+    def _expert(self, name: str, folder: Path | Mapping[str, Path], most: int) -> serve.Application:
         given = self._arguments
         deployment = serve.deployment(
             ExpertReplica,
@@ -94,7 +96,7 @@ class Applications:
             ray_actor_options={"num_cpus": given.expert_cpus, "num_gpus": given.expert_gpus},
             max_ongoing_requests=given.max_ongoing_requests,
             max_queued_requests=given.max_queued_requests,
-            **self._scaling(),
+            **self._scaling(most),
             **common_options(given),
         )
         device = "cuda" if given.expert_gpus else "cpu"
@@ -113,14 +115,14 @@ class Applications:
         )
         return deployment.bind(table.tokenizer, table.router, tuple(table.experts))
 
-    def _scaling(self) -> Mapping[str, Any]:
+    def _scaling(self, most: int) -> Mapping[str, Any]:
         given = self._arguments
-        if given.min_replicas == given.max_replicas:
+        if given.min_replicas == most:
             return {"num_replicas": given.min_replicas}
         scaling = AutoscalingConfig(
             min_replicas=given.min_replicas,
             initial_replicas=max(1, given.min_replicas),  # an expert that can't start is seen at once
-            max_replicas=given.max_replicas,
+            max_replicas=most,
             target_ongoing_requests=given.target_ongoing_requests,
             upscale_delay_s=given.upscale_delay_s,
             downscale_delay_s=given.downscale_delay_s,

@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import ray
 from ray import serve
 from ray.experimental import internal_kv
 from ray.serve.schema import LoggingConfig
@@ -48,7 +49,7 @@ class Keeper:
         self, endpoint: str, arguments: ServeArguments, deployed: str
     ) -> None:
         self._endpoint, self._arguments, self._deployed = endpoint, arguments, deployed
-        self._applications = Applications(endpoint, arguments)
+        self._applications = Applications(endpoint, arguments, ray.cluster_resources())
         self._memory = _Memory(endpoint)
         self._changing, self._changed = asyncio.Lock(), asyncio.Condition()
         self._heard: dict[str, tuple[int, float]] = {}

@@ -2,6 +2,7 @@
 
 # No postponed annotations: Serve reads the class of `build`'s argument from its signature as it stands.
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -60,8 +61,9 @@ class ServeArguments(BaseModel):
 
     min_replicas: int = Field(1, ge=0)
     """Replicas of each expert that are always there. 0: an expert that nobody asks ends, and starts when asked."""
-    max_replicas: int = Field(2, ge=1)
-    """Replicas of each expert that load may bring, as far as the cluster has room."""
+    max_replicas: int | None = Field(None, ge=1)
+    """Replicas of each expert that load may bring, as far as the cluster has room. Where not given, as many as give
+    every replica of every expert its own threads, or share of a GPU, on what the cluster has when the expert starts."""
     ingress_replicas: int = Field(1, ge=1)
     """Replicas of the ingress, and of the router where it is a deployment."""
     target_ongoing_requests: float = Field(4.0, gt=0)
@@ -90,7 +92,7 @@ class ServeArguments(BaseModel):
 
     @model_validator(mode="after")
     def _replicas_in_order(self) -> Self:
-        if self.max_replicas < self.min_replicas:
+        if self.max_replicas is not None and self.max_replicas < self.min_replicas:
             raise ValueError("max_replicas must not be less than min_replicas")
         return self
 
@@ -99,6 +101,13 @@ class ServeArguments(BaseModel):
         if self.expert_gpus and self.precision == "int8":
             raise ValueError("precision int8 is computed on CPUs; take bf16 with expert_gpus")
         return self
+
+    def most_replicas(self, experts: int, resources: Mapping[str, float]) -> int:
+        """Of each expert, of so many, on a cluster with these resources (Ray's names)."""
+        if self.max_replicas is not None:
+            return self.max_replicas
+        name, share = ("GPU", self.expert_gpus) if self.expert_gpus else ("CPU", self.threads)
+        return max(1, self.min_replicas, int(resources.get(name, 0) / (experts * share)))
 
     @property
     def threads(self) -> int:

@@ -31,7 +31,7 @@ def test_what_can_not_be_served_is_refused_before_ray_starts(
         app.deploy(run_folder, slotz=3)
     assert 'did you mean "slots"?' in refused.value.fix
     with pytest.raises(ServingError, match="less than min_replicas"):
-        app.deploy(run_folder, min_replicas=3)
+        app.deploy(run_folder, min_replicas=3, max_replicas=2)
     with pytest.raises(ServingError, match="precision"):
         app.deploy(run_folder, precision="int3")
     with pytest.raises(ServingError, match="int8 is computed on CPUs"):
@@ -94,6 +94,26 @@ def test_an_expert_is_told_by_its_contents_and_its_settings(run_folder: Path, tm
     assert names(copy, slots=3) != first
     (copy / "more.txt").write_text("more")
     assert names(copy) != first
+
+
+@pytest.mark.parametrize(
+    ("settings", "experts", "resources", "most"),
+    [
+        ({}, 4, {"CPU": 2.0}, 1),  # a laptop: two replicas of each expert would wait for one another
+        ({}, 4, {"CPU": 17.0}, 4),
+        ({"expert_threads": 4}, 4, {"CPU": 17.0}, 1),
+        ({"min_replicas": 2}, 4, {"CPU": 2.0}, 2),
+        ({"expert_gpus": 0.5}, 4, {"CPU": 2.0, "GPU": 4.0}, 2),
+        ({"max_replicas": 3}, 4, {"CPU": 2.0}, 3),
+        ({}, 4, {}, 1),
+    ],
+)
+def test_no_more_replicas_by_default_than_the_cluster_computes(
+    settings: dict[str, float], experts: int, resources: dict[str, float], most: int
+) -> None:
+    from serve.app import ServeArguments
+
+    assert ServeArguments(run=Path("run"), **settings).most_replicas(experts, resources) == most  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("one_process", [False, True])

@@ -37,6 +37,7 @@ class Norm:
         return cls(module.weight.detach(), None if module.bias is None else module.bias.detach(), float(module.eps))
 
     def __call__(self, states_ND: Tensor) -> Tensor:
+        """Normed, of the same shape."""
         width = states_ND.shape[-1:]
         if self.root_mean_square:
             return torch.rms_norm(states_ND, width, self.weight, self.epsilon)
@@ -45,7 +46,7 @@ class Norm:
 
 @dataclass(frozen=True)
 class Block:
-    """One layer. New states come from states [N, D], the layer's keys and values, and the step; these are stored.
+    """One layer.
 
     Attributes:
         heads: shape of the attention.
@@ -53,7 +54,7 @@ class Block:
         second: norm before the feed-forward; None: it reads what the attention reads, beside it.
         project: gives queries, keys and values beside one another, [N, (query heads + 2 key heads) × width].
         out: of the attention.
-        up: into the feed-forward. Gated, it gives what SiLU opens and what that lets through; else, with its activation.
+        up: into the feed-forward, activation included; gated, it gives what SiLU opens and what that lets through.
         down: out of it.
         gated: see `up`.
         rotary: turns queries and keys; None: positions are in the embedding.
@@ -70,6 +71,7 @@ class Block:
     rotary: Rotary | None = None
 
     def __call__(self, states_ND: Tensor, stored: Stored, step: Step) -> Tensor:
+        """New states [N, D]; the step's keys and values go to the layer's."""
         normed = self.first(states_ND)
         query_ND = self._store(self.project(normed), stored, step)
         read_ND = self.out(attend(query_ND, stored, step, self.heads))

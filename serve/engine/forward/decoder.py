@@ -9,9 +9,8 @@ import torch
 from torch import Tensor, embedding
 
 from serve.engine.cache import Cache, SlotCache
-from serve.engine.forward.native import stepper_for
 from serve.engine.forward.block import Body
-from serve.engine.forward.heads import Heads
+from serve.engine.forward.native import stepper_for
 from serve.engine.forward.step import Step
 from serve.engine.weights import Linear, Pack
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -64,23 +64,23 @@ class _Batch(ctypes.Structure):
 
 def stepper_for(body: Body) -> Stepper | None:
     """What computes a step; None: the products are not our kernel's."""
-    products = [(block.project, block.out, block.up, block.down) for block in body.blocks]
-    if not all(isinstance(product, Product) for block in products for product in block):
-        return None
-    return _Stepper(body)
+    found = [(block.project, block.out, block.up, block.down) for block in body.blocks]
+    products = [[product for product in of_block if isinstance(product, Product)] for of_block in found]
+    return _Stepper(body, products) if all(len(ours) == len(found[0]) for ours in products) else None
 
 
 class _Stepper:
-    def __init__(self, body: Body) -> None:
+    def __init__(self, body: Body, products: Sequence[Sequence[Product]]) -> None:
         self._kept: list[Tensor] = []  # what the addresses are of
         self._body = body
-        self._blocks = (_Block * len(body.blocks))(*(self._block(block) for block in body.blocks))
+        blocks = [self._block(*each) for each in zip(body.blocks, products, strict=True)]
+        self._blocks = (_Block * len(blocks))(*blocks)
         heads, places = body.heads, None if body.places is None else self._address(body.places)
         self._model = _Model(
-            self._blocks, len(body.blocks), self._address(body.tokens), places, self._norm(body.last),
+            self._blocks, len(blocks), self._address(body.tokens), places, self._norm(body.last),
             body.tokens.shape[1], heads.queries, heads.keys, heads.width, heads.window or 0,
         )  # fmt: skip
-        largest: Product = max((body.blocks[0].project, body.blocks[0].up), key=lambda product: product.size)
+        largest = max(products[0], key=lambda product: product.size)
         self._vocabulary = len(body.tokens)
         self._size, self._keys = largest.size, heads.keys * heads.width
         self._compute = getattr(library(), f"compute_{largest.precision}")
@@ -105,10 +105,9 @@ class _Stepper:
         self._compute(ctypes.byref(self._model), ctypes.byref(batch), 1 if alone else torch.get_num_threads())
         return out
 
-    def _block(self, block: Block) -> _Block:
+    def _block(self, block: Block, products: Sequence[Product]) -> _Block:
         rotary = () if block.rotary is None else block.rotary.tables
         turned = 0 if block.rotary is None else block.rotary.width
-        products = (block.project, block.out, block.up, block.down)
         return _Block(
             self._norm(block.first), self._norm(block.second),
             *(ctypes.pointer(product.weights) for product in products),

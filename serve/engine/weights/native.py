@@ -85,6 +85,7 @@ class Product:
         self._function, self._address = getattr(library(), f"product_{precision}"), ctypes.addressof(self.weights)
 
     def __call__(self, states_ND: Tensor) -> Tensor:
+        """See :data:`Linear`."""
         states_ND = states_ND.contiguous()
         out = torch.empty(len(states_ND), self._outputs)
         threads = torch.get_num_threads() if self.size >= SMALL else 1

@@ -19,12 +19,12 @@ from serve.engine.weights import pack_for
 ENDS = [1, 96, 17, 40, 9]
 CPU = torch.device("cpu")
 SHARED = {"vocab_size": 50, "max_position_embeddings": 96}
-LAYERS = {**SHARED, "num_hidden_layers": 2, "intermediate_size": 90}
+SIZES = {**SHARED, "num_hidden_layers": 2, "intermediate_size": 90}
 CONFIGS = [
     GPT2Config(vocab_size=50, n_positions=96, n_embd=40, n_layer=2, n_head=2),
-    LlamaConfig(**LAYERS, hidden_size=48, num_attention_heads=4, num_key_value_heads=2, attention_bias=True),
-    MistralConfig(**LAYERS, hidden_size=36, num_attention_heads=3, num_key_value_heads=1, head_dim=20, sliding_window=9),
-    PhiConfig(**LAYERS, hidden_size=32, num_attention_heads=4, partial_rotary_factor=0.5),
+    LlamaConfig(**SIZES, hidden_size=48, num_attention_heads=4, num_key_value_heads=2, attention_bias=True),
+    MistralConfig(**SIZES, hidden_size=36, num_attention_heads=3, num_key_value_heads=1, head_dim=20, sliding_window=9),
+    PhiConfig(**SIZES, hidden_size=32, num_attention_heads=4, partial_rotary_factor=0.5),
 ]
 
 

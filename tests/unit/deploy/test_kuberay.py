@@ -210,6 +210,7 @@ def test_the_service_is_one_that_serve_builds() -> None:
     arguments = ServeArguments.model_validate(application["args"])
     _, (cpus, gpus), most = of_a_ray_spec(SPECS["RayService"])
     experts = 4  # of the paper
+    assert arguments.max_replicas is not None  # the cluster grows
     assert arguments.expert_gpus * experts * arguments.max_replicas <= gpus * most
     own = arguments.expert_cpus * experts + arguments.router_cpus + arguments.ingress_cpus
     assert own * arguments.max_replicas <= cpus * most
