@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -81,7 +82,8 @@ class _Stepper:
             body.tokens.shape[1], heads.queries, heads.keys, heads.width, heads.window or 0,
         )  # fmt: skip
         largest = max(products[0], key=lambda product: product.size)
-        self._vocabulary = len(body.tokens)
+        placed = body.places if body.blocks[0].rotary is None else body.blocks[0].rotary.tables[0]
+        self._vocabulary, self._context = len(body.tokens), cast(Tensor, placed).shape[0]
         self._size, self._keys = largest.size, heads.keys * heads.width
         self._compute = getattr(library(), f"compute_{largest.precision}")
 
@@ -92,8 +94,8 @@ class _Stepper:
             slots += [piece.slot] * len(piece.ids)
             ends += range(piece.start + 1, piece.end + 1)
             wanted += range(len(ids) - piece.wanted, len(ids))
-        if not (0 <= min(ids) <= max(ids) < self._vocabulary and max(ends) <= cache.capacity):
-            raise IndexError("a token that the model does not know, or more of them than the cache holds")
+        if not (0 <= min(ids) <= max(ids) < self._vocabulary and max(ends) <= min(self._context, cache.capacity)):
+            raise IndexError("a token that the model does not know, or more of them than the model or its cache holds")
         out = torch.empty(len(wanted), self._model.width)
         arrays = [(_SIZE * len(values))(*values) for values in (ids, slots, ends, wanted)]
         *tokens, asked = map(ctypes.addressof, arrays)

@@ -136,7 +136,9 @@ def test_a_prompt_gets_the_same_bits_however_it_is_cut_and_whatever_is_beside_it
 @pytest.mark.usefixtures("kernel")
 @torch.inference_mode()
 def test_what_is_beyond_the_vocabulary_or_the_cache_is_refused() -> None:
-    forward = made(CONFIGS[0])
-    for piece in (Piece(0, 0, [50]), Piece(0, 0, [-1]), Piece(0, 96, [1])):
+    forward = made(GPT2Config(vocab_size=50, n_positions=90, n_embd=16, n_layer=1, n_head=2))
+    cache = forward.cache(1)
+    cache.reserve(90)  # whole blocks: 96
+    for piece in (Piece(0, 0, [50]), Piece(0, 0, [-1]), Piece(0, 90, [1]), Piece(0, 96, [1])):
         with pytest.raises(IndexError):
-            forward.hidden(Step([piece], [], CPU), filled(forward))
+            forward.hidden(Step([piece], [], CPU), cache)
