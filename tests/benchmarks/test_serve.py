@@ -41,3 +41,9 @@ def test_a_folder_without_the_older_engine_is_refused(tmp_path: Path) -> None:
     bench = Serve(paper=TINY, quickstart=None, threads=(1,), batches=(1,), repeats=1, beside=str(tmp_path))
     with pytest.raises(ResourceError, match="no such engine"):
         list(bench.rows())
+
+
+def test_an_environment_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    bench = Serve(paper=TINY, quickstart=None, threads=(1,), batches=(1,), repeats=1, vllm=str(tmp_path / "python"))
+    with pytest.raises(ResourceError, match="vLLM does not start"):
+        list(bench.rows())
