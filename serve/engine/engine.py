@@ -144,7 +144,8 @@ class Engine:
         constraint = request.sampling.constraint
         matcher = None if constraint is None else self._grammars.matcher(constraint)
         shares = self.forward.shares(request.weights) if isinstance(self.forward, Mixed) else None
-        return Row(request, prompt, room if wanted is None else wanted, self.tokenizer, matcher, seconds, shares)
+        limit, at_once = room if wanted is None else wanted, self.forward.reads_as_it_decodes
+        return Row(request, prompt, limit, self.tokenizer, matcher, seconds, shares, at_once=at_once)
 
     def _read(self, prompt: str | tuple[int, ...]) -> list[int]:
         if isinstance(prompt, str):

@@ -25,13 +25,14 @@ class Row:
     """A request with its prompt read.
 
     Args:
-        request: whose `generated` tokens are computed again one by one, as they were the first time, and not told.
+        request: whose `generated` tokens are computed again, and not told.
         prompt: ids of the prompt, the first one <s>.
         limit: tokens of the answer at most.
         tokenizer: of the model.
         matcher: of the constraint.
         seconds: from now, after which the row is given up; None: never.
         shares: of each expert, where the model mixes several.
+        at_once: compute the `generated` tokens together, as they come out the same; else one by one, as the first time.
 
     Attributes:
         ids: tokens of prompt and answer. done: how many of them the slot holds. stream: where the answer goes.
@@ -47,6 +48,8 @@ class Row:
         matcher: Matcher | None = None,
         seconds: float | None = None,
         shares: tuple[float, ...] | None = None,
+        *,
+        at_once: bool = False,
     ) -> None:
         self.sampling: Sampling = request.sampling
         self.prompt, self.limit, self.ids, self.done = len(prompt), limit, list(prompt), 0
@@ -63,7 +66,7 @@ class Row:
         self._logprobs: list[TokenLogprob] = []
         if self.sampling.echo:
             self._echo(prompt)
-        self._known = deque(request.generated)
+        self._known, self._at_once = deque(request.generated), at_once
 
     @property
     def remaining(self) -> int:
@@ -72,7 +75,7 @@ class Row:
 
     @property
     def reading(self) -> bool:
-        """Whether some of the prompt is left. Its last token is read even if it is alone: decoding rounds otherwise."""
+        """Whether some of the prompt is left. Its last token is read even if it is alone: torch decodes otherwise."""
         return self.done < self.prompt
 
     @property
@@ -124,6 +127,8 @@ class Row:
             return
         if self._known:
             self._take(self._known.popleft())
+            while self._at_once and self._known and self.ended is None:
+                self._take(self._known.popleft())
             if self.ended is not None:
                 self.stream.put(Delta("", finish_reason=self.ended, prompt_tokens=self.prompt))
             return

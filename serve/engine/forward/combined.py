@@ -24,6 +24,7 @@ class Combined:
     def __init__(self, expert: Forward, common: Forward, combiner: Any) -> None:
         self.expert, self.common, self._combiner = expert, common, combiner
         self.context, self.device = min(expert.context, common.context), expert.device
+        self.reads_as_it_decodes = expert.reads_as_it_decodes and common.reads_as_it_decodes
 
     def cache(self, slots: int) -> Caches:
         """See :class:`Forward`."""

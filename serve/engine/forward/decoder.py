@@ -21,10 +21,15 @@ class Forward(Protocol):
     Attributes:
         context: longest row, in tokens.
         device: where it computes.
+        reads_as_it_decodes: whether a token gets the same, to the last bit, among a prompt's and as the next one.
     """
 
     context: int
     device: torch.device
+
+    @property
+    def reads_as_it_decodes(self) -> bool:
+        """See above."""
 
     def cache(self, slots: int) -> Cache:
         """Memory for so many rows."""
@@ -64,6 +69,11 @@ class Decoder(ABC):
     @abstractmethod
     def build(self, model: Any, pack: Pack) -> Body:
         """Take the weights of embeddings and norms, and pack those of the layers."""
+
+    @property
+    def reads_as_it_decodes(self) -> bool:
+        """See :class:`Forward`."""
+        return self._stepper is not None
 
     def cache(self, slots: int) -> SlotCache:
         """See :class:`Forward`."""

@@ -43,6 +43,8 @@ class Generic:
         ModelError: its logits are not its head applied to its last hidden states.
     """
 
+    reads_as_it_decodes = False
+
     def __init__(self, model: Any, pack: Pack) -> None:
         found = find_head(model)
         self._scale, self._cap = found.scale, found.cap

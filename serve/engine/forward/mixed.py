@@ -25,6 +25,7 @@ class Mixed:
         self.experts, self._vocabulary = dict(experts), vocabulary
         self.context = min(expert.context for expert in experts.values())
         self.device = next(iter(experts.values())).device
+        self.reads_as_it_decodes = all(expert.reads_as_it_decodes for expert in self.experts.values())
         self._widths: list[int] = []
 
     def shares(self, weights: Mapping[str, float] | None) -> tuple[float, ...]:

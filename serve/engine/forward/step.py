@@ -58,7 +58,7 @@ class Step:
     """Tokens of a step: first those of rows that decode, one each and in slots 0, 1, …, then the pieces of prompts.
 
     Attributes:
-        decoding: pieces of one token, of slots 0, 1, ….
+        decoding: pieces of one token, of slots 0, 1, …; of several, where they come out the same so.
         prompts: other pieces.
         device: where to compute.
     """

@@ -68,6 +68,24 @@ def test_log_probabilities_are_equal_to_the_last_bit(family: str, precision: str
         assert resumed.logprobs == done.logprobs[3:], "where another engine goes on"
 
 
+@pytest.mark.parametrize("how", [{"temperature": 0.0}, {"seed": 4, "frequency_penalty": 0.5}, {"seed": 2, "stop": ("q",)}])
+def test_a_long_answer_that_was_lost_goes_on_after_a_few_steps(tokenizer_folder: Path, how: dict[str, Any]) -> None:
+    forward = forward_of(model_of("gpt2"), pack_for("fp32"))
+    if not forward.reads_as_it_decodes:
+        pytest.skip("this machine builds no kernel")
+    tokenizer = Tokenizer(tokenizer_folder)
+    request = GenerationRequest("the house", Sampling(max_tokens=60, logprobs=1, **how))
+    whole = Engine(forward, tokenizer).generate([request])[0]
+    for known in {0, 1, len(whole.tokens) // 2, len(whole.tokens) - 1, len(whole.tokens)}:
+        other = Engine(forward, tokenizer, EngineOptions(chunk=16))
+        rest = other.generate([GenerationRequest("the house", request.sampling, 0, whole.tokens[:known])])[0]
+        assert (rest.tokens, rest.finish_reason, rest.text) == (whole.tokens, whole.finish_reason, whole.text)
+        assert rest.logprobs is not None
+        assert whole.logprobs is not None
+        assert rest.logprobs == whole.logprobs[known:]
+        assert other.statistics.steps <= 2 + known / 16 + len(whole.tokens) - known
+
+
 @pytest.mark.parametrize("length", [17, 33])
 def test_a_prompt_whose_last_token_alone_is_not_known_yet_is_read_as_before(
     tokenizer_folder: Path, length: int
