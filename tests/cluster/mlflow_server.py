@@ -18,7 +18,7 @@ from pathlib import Path
 
 from orchestrator.tracking.values import clean, numbers, rows_in
 
-START_SECONDS = 120
+START_SECONDS = 300  # where all cores are taken its imports alone take minutes
 
 
 @dataclass
