@@ -68,17 +68,17 @@ def flood(address: str, rate: float, seconds: float, tokens: int) -> Flood:
     Args:
         address: of the endpoint.
         rate: requests a second.
-        seconds: for which to ask.
+        seconds: for which to ask; before them, half as long is not counted, in which long answers fill the slots.
         tokens: of an answer.
     """
     return asyncio.run(_flood(address, rate, seconds, tokens))
 
 
 async def _flood(address: str, rate: float, seconds: float, tokens: int) -> Flood:
-    seen, begin, tasks = Flood(seconds=seconds), time.perf_counter(), set[asyncio.Task[None]]()
-    connections = Connections(address)
-    while (now := time.perf_counter() - begin) < seconds:
-        for number in range(seen.sent, int(now * rate)):
+    seen, start, tasks = Flood(seconds=seconds), time.perf_counter(), set[asyncio.Task[None]]()
+    begin, connections = start + seconds / 2, Connections(address)
+    while (now := time.perf_counter()) < begin + seconds:
+        for number in range(seen.sent, int((now - start) * rate)):
             tasks.add(asyncio.create_task(_one(connections, seen, number, tokens, begin, begin + seconds)))
             seen.sent += 1
         await asyncio.sleep(0.005)
