@@ -41,6 +41,20 @@ def _say(name: str) -> None:
     print(f"waiting for the model hub's answer on {name}; {way}", file=sys.stderr, flush=True)
 
 
+def is_absent(error: Exception, name: str, file: str, revision: str | None) -> bool:
+    """Whether an error says that a model has no such file, and not that nobody answered.
+
+    Its client raises a kind of the same error for both. A tokenizer would be taken without the files that were not had.
+    """
+    from huggingface_hub import _CACHED_NO_EXIST, constants, try_to_load_from_cache
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    if not isinstance(error, LocalEntryNotFoundError):
+        return isinstance(error, EntryNotFoundError)
+    # where the network is switched off, what was fetched before is all there is
+    return constants.HF_HUB_OFFLINE or try_to_load_from_cache(name, file, revision=revision) is _CACHED_NO_EXIST
+
+
 def explained(error: Exception, name: str, path: Path | None) -> MomeError:
     """The error of transformers or of the hub as one of ours.
 
