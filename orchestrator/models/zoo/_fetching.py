@@ -84,6 +84,9 @@ def explained(error: Exception, name: str, path: Path | None) -> MomeError:
             where=_WHERE,
             fix="check the network (or HF_ENDPOINT), or download the model and give its folder as `name`",
         )
+    if "HFValidationError" in kinds:
+        what = f"there is no folder {name!r} in {Path.cwd()}, and no model of the hub can be called so"
+        return ModelError(what, where=_WHERE, fix=nearest(Path(name)))
     missing = (RepositoryNotFoundError, RevisionNotFoundError, EntryNotFoundError)
     what = f"the hub has no model {name!r}" if any(isinstance(c, missing) for c in causes) else text
     if path is not None:

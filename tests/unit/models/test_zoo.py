@@ -269,6 +269,19 @@ def test_a_hub_that_does_not_answer_is_not_one_that_lacks_a_file(monkeypatch: py
     assert model.file("generation_config.json") is None
 
 
+@pytest.mark.parametrize("name", ["min lärarre", "models/of/mine", "mine/"])
+def test_a_folder_that_is_not_there_is_no_name_of_the_hub(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "min lärare").mkdir()
+    (tmp_path / "min lärare" / "config.json").touch()
+    monkeypatch.chdir(tmp_path)
+    hint = "did you mean .*min lärare" if name.startswith("min l") else "give a folder"
+    for ask in (lambda m: m.tokenizer_file(), lambda m: m.configuration(64, 16)):
+        with pytest.raises(ModelError, match=rf"there is no folder '{name}' in [\s\S]*{hint}"):
+            ask(Pretrained(name=name))
+
+
 def test_rows_are_cut_of_a_model_that_sees_images_too() -> None:
     from transformers import AutoConfig, AutoModelForCausalLM
 
