@@ -33,7 +33,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         RecipeError: no such file, not YAML, unknown key (with the nearest known one), bad value; each with its line.
     """
-    tree, lines = _based(path)
+    tree, lines = based(path)
     for override in overrides:
         tree = apply_override(tree, override, lines)
     return validate(Recipe, _with_files(tree, path), path, lines)
@@ -65,13 +65,17 @@ class Lines(dict[Key, int]):
         self.overridden: set[Key] = set()
 
 
-def _based(path: Path) -> tuple[dict[str, Any], Lines]:
-    """A recipe with what it takes over from its base; the lines are those of its own keys."""
+def based(path: Path) -> tuple[dict[str, Any], Lines]:
+    """A recipe's tree with what it takes over from its base; the lines are those of its own keys.
+
+    Raises:
+        RecipeError: see :func:`read_yaml`.
+    """
     tree, lines = read_yaml(path)
     base = tree.pop("base", None)
     if base is None:
         return tree, lines
-    below, of_base = _based(path.parent / str(base))
+    below, of_base = based(path.parent / str(base))
     lines.texts = of_base.texts | lines.texts
     return _merged(below, tree), lines
 

@@ -13,6 +13,11 @@ from orchestrator.config.renames import new_name
 from orchestrator.plugins import suggest
 
 Key = tuple[str | int, ...]
+_SHAPES = {
+    **dict.fromkeys(("tuple_type", "list_type"), "has to be a list: […, …]"),
+    **dict.fromkeys(("dict_type", "model_type"), "has to be a mapping: {KEY: VALUE}"),
+}
+"""What a value has to be, by pydantic's name for it; its own words are Python's."""
 
 
 def told(model: type[BaseModel], error: Any, tree: Any, path: Path, lines: Mapping[Key, int]) -> str:
@@ -27,7 +32,7 @@ def told(model: type[BaseModel], error: Any, tree: Any, path: Path, lines: Mappi
     """
     keys = _written(error["loc"], tree)
     place = _place(keys, path, lines)
-    message = error["msg"].removeprefix("Value error, ")
+    message = _SHAPES.get(error["type"], error["msg"].removeprefix("Value error, "))
     if error["type"] == "extra_forbidden":
         renamed = new_name(model.__name__, keys)
         hint = f'it is called "{renamed}" now' if renamed else suggest(str(keys[-1]), fields_at(model, keys[:-1]))

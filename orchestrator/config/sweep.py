@@ -9,32 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field, model_validator
 
 from orchestrator.config.base import Section
-from orchestrator.config.loading import read_yaml, set_dotted, validate
+from orchestrator.config.changes import Changes, Dotted, RecipeField
+from orchestrator.config.loading import based, set_dotted, validate
 from orchestrator.config.names import Language, Name
-from orchestrator.config.problems import fields_at
 from orchestrator.config.recipe import Recipe
 from orchestrator.errors import RecipeError
 from orchestrator.plugins import suggest
-
-
-def _known_field(dotted: str) -> str:
-    """The dotted name of a recipe field; options of plug-ins are checked when recipes are made."""
-    keys = dotted.split(".")
-    for depth, key in enumerate(keys):
-        known = fields_at(Recipe, keys[:depth])
-        if known and key not in known:
-            place = ".".join(keys[:depth]) or "the recipe"
-            message = f"there is no field {key!r} in {place}; {suggest(key, known)}"
-            raise PydanticCustomError("field", "{message}", {"message": message})
-    return dotted
-
-
-RecipeField = Annotated[str, AfterValidator(_known_field)]
-Changes = dict[RecipeField, Any]
 
 
 class Range(Section):
@@ -123,7 +106,7 @@ class Sweep(Section):
     """Changes that all trials share: dotted recipe field -> value."""
     configurations: dict[str, Changes] = Field(default_factory=dict)
     """Changes by the name of the configuration; the first is what the others are compared with."""
-    grid: dict[RecipeField, Annotated[list[Any], Field(min_length=1)]] = Field(default_factory=dict)
+    grid: Annotated[dict[RecipeField, Annotated[list[Any], Field(min_length=1)]], Dotted] = Field(default_factory=dict)
     """Dotted recipe field -> its values, every one with every other."""
     search: Search | None = None
     """Sampled configurations, in the place of a grid."""
@@ -142,6 +125,14 @@ class Sweep(Section):
     it can train in the time that the other takes."""
     references: tuple[Reference, ...] = ()
     """The paper's numbers."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_fields_of_the_recipe(cls, tree: Any) -> Any:
+        known = set(Recipe.model_fields) - set(cls.model_fields)
+        if isinstance(tree, Mapping) and (found := sorted(known & set(map(str, tree)))):
+            raise ValueError(f"{found[0]} is of the recipe: for all trials, it is overrides.{found[0]}")
+        return tree
 
     @model_validator(mode="after")
     def _fits_together(self) -> Sweep:
@@ -251,9 +242,10 @@ def trial_recipe(sweep: Sweep, file: Path, configuration: Configuration, seed: i
 
 def _recipe(sweep: Sweep, file: Path, changes: Mapping[str, Any], what: str) -> Recipe:
     path = file.parent / sweep.base
-    tree, lines = read_yaml(path)
+    tree, lines = based(path)
     for field, value in {**sweep.overrides, **changes, "name": sweep.name, "description": sweep.description}.items():
         tree = set_dotted(tree, field.split("."), value)
+        lines.overridden.add(tuple(field.split(".")))  # no line of the recipe has this value
     try:
         return validate(Recipe, tree, path, lines)
     except RecipeError as error:

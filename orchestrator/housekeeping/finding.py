@@ -13,7 +13,7 @@ from orchestrator.pipeline.journal import JOURNAL
 from orchestrator.plugins import near
 
 INDEX = "artifacts.json"
-_MARKS = (INDEX, JOURNAL, LOCK, "stages")
+_MARKS = (INDEX, JOURNAL, "stages")
 
 
 def run_folders(runs: Path) -> list[Path]:
@@ -33,11 +33,12 @@ def is_run(folder: Path) -> bool:
     """Whether a command has made this folder for a run; so is taken what can't be looked into."""
     try:
         names = {entry.name for entry in os.scandir(folder)}
+        # a command that was refused before it did anything leaves its lock, empty
+        return not names.isdisjoint(_MARKS) or (LOCK in names and (folder / LOCK).stat().st_size > 0)
     except PermissionError:
         return True
     except OSError:
         return False
-    return not names.isdisjoint(_MARKS)
 
 
 def find_run(name: str, runs: Path) -> Path:

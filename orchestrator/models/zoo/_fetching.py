@@ -41,6 +41,20 @@ def _say(name: str) -> None:
     print(f"waiting for the model hub's answer on {name}; {way}", file=sys.stderr, flush=True)
 
 
+def is_absent(error: Exception, name: str, file: str, revision: str | None) -> bool:
+    """Whether an error says that a model has no such file, and not that nobody answered.
+
+    Its client raises a kind of the same error for both. A tokenizer would be taken without the files that were not had.
+    """
+    from huggingface_hub import _CACHED_NO_EXIST, constants, try_to_load_from_cache
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    if not isinstance(error, LocalEntryNotFoundError):
+        return isinstance(error, EntryNotFoundError)
+    # where the network is switched off, what was fetched before is all there is
+    return constants.HF_HUB_OFFLINE or try_to_load_from_cache(name, file, revision=revision) is _CACHED_NO_EXIST
+
+
 def explained(error: Exception, name: str, path: Path | None) -> MomeError:
     """The error of transformers or of the hub as one of ours.
 
@@ -70,6 +84,9 @@ def explained(error: Exception, name: str, path: Path | None) -> MomeError:
             where=_WHERE,
             fix="check the network (or HF_ENDPOINT), or download the model and give its folder as `name`",
         )
+    if "HFValidationError" in kinds:
+        what = f"there is no folder {name!r} in {Path.cwd()}, and no model of the hub can be called so"
+        return ModelError(what, where=_WHERE, fix=nearest(Path(name)))
     missing = (RepositoryNotFoundError, RevisionNotFoundError, EntryNotFoundError)
     what = f"the hub has no model {name!r}" if any(isinstance(c, missing) for c in causes) else text
     if path is not None:

@@ -17,7 +17,7 @@ from orchestrator.models.mapped import own_type
 from orchestrator.models.zoo._adapters import ADAPTER, adapted_shapes, adapter_base, merge
 from orchestrator.models.zoo._base import Architecture, attention, check_complete, quiet, with_positions
 from orchestrator.models.zoo._families import check_family, cut_rows, quantisation
-from orchestrator.models.zoo._fetching import asking, explained, nearest
+from orchestrator.models.zoo._fetching import asking, explained, is_absent, nearest
 from orchestrator.models.zoo._gguf import check_gguf, gguf_configuration, without_bar
 from orchestrator.models.zoo._headers import check_headers, quantised
 from orchestrator.models.zoo._own_tokenizer import advice, tokenizer_folder
@@ -274,7 +274,7 @@ class Pretrained(Architecture):
         try:
             with asking(self.name):
                 return Path(hf_hub_download(self.name, name, revision=self.revision))
-        except EntryNotFoundError:
-            return None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, EntryNotFoundError) as error:
+            if is_absent(error, self.name, name, self.revision):
+                return None
             raise explained(error, self.name, None) from None

@@ -168,3 +168,38 @@ def test_vocabularies_are_not_compared_by_losses_over_their_own_tokens(tmp_path:
             written(tmp_path, **varied)
     sweep, file = written(tmp_path, grid={LR: [1e-3]}, overrides={"experts.vocabulary.keep": 0.99})
     assert all(recipe.experts.vocabulary for _, _, recipe in combinations(sweep, file))
+
+
+def test_a_recipe_with_a_base_of_its_own_can_be_swept(tmp_path: Path) -> None:
+    recipe = {"base": str(RECIPES / "smoke.yaml"), "experts": {"training": {"tokens": 5000}}}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(recipe))
+    sweep, file = written(tmp_path, base="mine.yaml", grid={LR: [0.1, 0.2]})
+    assert base_recipe(sweep, file).experts.training.tokens == 5000
+
+
+def test_sections_in_changes_are_their_fields_and_leave_the_others(tmp_path: Path) -> None:
+    sweep, file = written(tmp_path, configurations={"ce": {"experts": {"distillation": {"soft": None}}}}, grid={})
+    assert configurations(sweep)[0].changes == {"experts.distillation.soft": None}
+    recipe = trial_recipe(sweep, file, configurations(sweep)[0], 1)
+    assert recipe.experts.model == base_recipe(sweep, file).experts.model
+    given = ["overrides.experts.training.tokens=700", "grid.experts.training.optimizer.lr=[0.1, 0.2]"]
+    sweep = load_model(Sweep, file, given)
+    assert sweep.grid == {"experts.training.optimizer.lr": [0.1, 0.2]}
+    assert base_recipe(sweep, file).experts.training.tokens == 700
+    schedule = {"type": "linear", "start": 0.9, "end": 0.1}
+    sweep, _ = written(tmp_path, configurations={"a": {"experts": {"distillation": {"schedule": schedule}}}}, grid={})
+    assert configurations(sweep)[0].changes == {"experts.distillation.schedule": schedule}
+
+
+def test_a_field_of_the_recipe_is_told_from_one_of_the_sweep(tmp_path: Path) -> None:
+    _, file = written(tmp_path, grid={LR: [0.1, 0.2]})
+    with pytest.raises(RecipeError, match=r"experts is of the recipe: for all trials, it is overrides\.experts"):
+        load_model(Sweep, file, ["experts.training.tokens=700"])
+    with pytest.raises(RecipeError, match=r"seeds: has to be a list: \[…, …\], not 3"):
+        load_model(Sweep, file, ["seeds=3"])
+
+
+def test_what_a_sweep_sets_is_told_without_a_line_of_the_recipe(tmp_path: Path) -> None:
+    sweep, file = written(tmp_path, configurations={"a": {"experts.distillation.soft": "reverse_kll"}}, grid={})
+    with pytest.raises(RecipeError, match=r"^override experts\.distillation\.soft=…"):
+        trial_recipe(sweep, file, configurations(sweep)[0], 1)

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import ArtifactError, CorpusError, StoppedEarlyError
-from orchestrator.housekeeping.finding import find_run
+from orchestrator.housekeeping.finding import find_run, run_folders
 from orchestrator.housekeeping.states import RunState, StepAtWork, run_state, run_states
-from orchestrator.locks import locked
+from orchestrator.locks import LOCK, locked
 from tests.unit.housekeeping.made import finish, make, plan, work
 
 
@@ -132,3 +132,10 @@ def test_what_is_no_run_is_not_listed(tmp_path: Path) -> None:
     assert caught.value.fix == 'did you mean "begun"? runs there are: begun'
     with pytest.raises(ArtifactError, match="can't be listed"):
         list(run_states(tmp_path / "none"))
+
+
+def test_a_refused_command_leaves_no_run(tmp_path: Path) -> None:
+    for name, lock in {"refused": "", "starting": "{}"}.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / LOCK).write_text(lock)
+    assert [folder.name for folder in run_folders(tmp_path)] == ["starting"]

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub import _CACHED_NO_EXIST
 
 from orchestrator.config.base import PluginSpec
 from orchestrator.errors import ModelError, PluginError, ResourceError
 from orchestrator.models import build_model, parameter_count, save_model
 from orchestrator.models.zoo import _fetching
 from orchestrator.models.zoo._families import cut_rows
+from orchestrator.models.zoo.pretrained import Pretrained
 from orchestrator.tokens.tokenizer import save_tokenizer, train_tokenizer
 
 
@@ -243,6 +245,41 @@ def test_no_hub_reachable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(ResourceError, match=r"hub can't be reached for distilgpt2[\s\S]*folder"):
         build_model(spec("pretrained", name="distilgpt2"), 64, 16, 0)
+
+
+def test_a_hub_that_does_not_answer_is_not_one_that_lacks_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    asked: list[str] = []
+
+    def unreachable(repo: str, name: str, revision: str | None) -> str:
+        asked.append(name)
+        raise LocalEntryNotFoundError("cannot find the requested files in the local cache")
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", unreachable)
+    model = Pretrained(name="some-org/model")
+    with pytest.raises(ResourceError, match="hub can't be reached for some-org/model"):
+        model.tokenizer_file()
+    assert asked == ["tokenizer.json"]  # and not every other file, each for half a minute
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_, **__: _CACHED_NO_EXIST)
+    assert model.file("generation_config.json") is None  # the hub has said so before
+    monkeypatch.undo()
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", unreachable)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert model.file("generation_config.json") is None
+
+
+@pytest.mark.parametrize("name", ["min lärarre", "models/of/mine", "mine/"])
+def test_a_folder_that_is_not_there_is_no_name_of_the_hub(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "min lärare").mkdir()
+    (tmp_path / "min lärare" / "config.json").touch()
+    monkeypatch.chdir(tmp_path)
+    hint = "did you mean .*min lärare" if name.startswith("min l") else "give a folder"
+    for ask in (lambda m: m.tokenizer_file(), lambda m: m.configuration(64, 16)):
+        with pytest.raises(ModelError, match=rf"there is no folder '{name}' in [\s\S]*{hint}"):
+            ask(Pretrained(name=name))
 
 
 def test_rows_are_cut_of_a_model_that_sees_images_too() -> None:
