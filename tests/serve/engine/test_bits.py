@@ -68,7 +68,10 @@ def test_log_probabilities_are_equal_to_the_last_bit(family: str, precision: str
         assert resumed.logprobs == done.logprobs[3:], "where another engine goes on"
 
 
-@pytest.mark.parametrize("how", [{"temperature": 0.0}, {"seed": 4, "presence_penalty": 0.5}, {"seed": 2, "stop": ("q",)}])
+HOWS: list[dict[str, Any]] = [{"temperature": 0.0}, {"seed": 4, "presence_penalty": 0.5}, {"seed": 2, "stop": ("q",)}]
+
+
+@pytest.mark.parametrize("how", HOWS)
 def test_a_long_answer_that_was_lost_goes_on_after_a_few_steps(tokenizer_folder: Path, how: dict[str, Any]) -> None:
     forward = forward_of(model_of("gpt2"), pack_for("fp32"))
     if not forward.reads_as_it_decodes:
