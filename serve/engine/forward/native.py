@@ -92,8 +92,10 @@ class _Stepper:
             slots += [piece.slot] * len(piece.ids)
             ends += range(piece.start + 1, piece.end + 1)
             wanted += range(len(ids) - piece.wanted, len(ids))
-        if not (0 <= min(ids) <= max(ids) < self._vocabulary and max(ends) <= cache.capacity):
-            raise IndexError("a token that the model does not know, or more of them than the cache holds")
+        if not (0 <= min(ids) <= max(ids) < self._vocabulary and max(ends) <= min(cache.capacity, cache.context)):
+            raise IndexError(
+                "a token that the model does not know, or more of them than its context or the cache holds"
+            )
         out = torch.empty(len(wanted), self._model.width)
         arrays = [(_SIZE * len(values))(*values) for values in (ids, slots, ends, wanted)]
         *tokens, asked = map(ctypes.addressof, arrays)

@@ -140,3 +140,15 @@ def test_what_is_beyond_the_vocabulary_or_the_cache_is_refused() -> None:
     for piece in (Piece(0, 0, [50]), Piece(0, 0, [-1]), Piece(0, 96, [1])):
         with pytest.raises(IndexError):
             forward.hidden(Step([piece], [], CPU), filled(forward))
+
+
+@pytest.mark.usefixtures("kernel")
+@torch.inference_mode()
+def test_a_place_beyond_the_context_is_refused_though_whole_blocks_of_the_cache_hold_it() -> None:
+    forward = made(GPT2Config(vocab_size=50, n_positions=20, n_embd=40, n_layer=1, n_head=2))
+    cache = forward.cache(1)
+    cache.reserve(20)
+    assert cache.capacity > 20
+    assert len(forward.hidden(Step([], [Piece(0, 0, [1] * 20)], CPU), cache)) == 1
+    with pytest.raises(IndexError):
+        forward.hidden(Step([Piece(0, 20, [1])], [], CPU), cache)
