@@ -117,6 +117,18 @@ inline float sum(Lanes a) {
   return _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)));
 }
 
+// The sums of four, each as `sum` adds up.
+inline __m128 four_sums(Lanes a, Lanes b, Lanes c, Lanes d) {
+  const auto fours = [](Lanes a, Lanes b) {
+    const __m256 x = _mm256_add_ps(low(a), high(a)), y = _mm256_add_ps(low(b), high(b));
+    return _mm256_add_ps(_mm256_permute2f128_ps(x, y, 0x20), _mm256_permute2f128_ps(x, y, 0x31));
+  };
+  const __m256 x = fours(a, c), y = fours(b, d);
+  const __m256 twos = _mm256_add_ps(_mm256_shuffle_ps(x, y, 0x44), _mm256_shuffle_ps(x, y, 0xEE));
+  const __m128 first = _mm256_castps256_ps128(twos), second = _mm256_extractf128_ps(twos, 1);
+  return _mm_add_ps(_mm_shuffle_ps(first, second, 0x88), _mm_shuffle_ps(first, second, 0xDD));
+}
+
 inline float largest(Lanes a) {
   const __m256 eight = _mm256_max_ps(low(a), high(a));
   const __m128 four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));

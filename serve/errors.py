@@ -78,6 +78,14 @@ class ExpertUnavailableError(RequestError):
     retry_after_s = 1
 
 
+class NotANumberError(RequestError):
+    """The expert's numbers overflowed: asking again, or another replica, gives the same."""
+
+    status = 500
+    kind = "server_error"
+    code = "not_a_number"
+
+
 class AuthenticationError(RequestError):
     """No key, or none that is known."""
 

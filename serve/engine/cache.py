@@ -29,6 +29,9 @@ class Cache(Protocol):
     def write(self, slot: int, start: int, kept: Sequence[Tensor]) -> None:
         """Put back what :meth:`read` gave."""
 
+    def clear(self, slot: int) -> None:
+        """Leave nothing in a slot that masked attention could multiply by zero and keep: no infinity, no NaN."""
+
 
 class Stored(NamedTuple):
     """One layer's memory, seen in three ways.
@@ -51,11 +54,12 @@ class SlotCache:
 
     Attributes:
         layers: of each layer.
-        capacity: tokens of a slot.
+        capacity: tokens of a slot, in whole blocks.
+        context: tokens that the model has places for.
     """
 
     def __init__(self, layers: int, slots: int, context: int, heads: int, width: int, device: torch.device) -> None:
-        self._shape, self._context, self._device = (layers, slots, heads, width), context, device
+        self._shape, self.context, self._device = (layers, slots, heads, width), context, device
         self.memory, self.capacity = torch.empty(0), 0
         self.reserve(1)
 
@@ -64,7 +68,7 @@ class SlotCache:
         if length <= self.capacity:
             return
         layers, slots, heads, width = self._shape
-        wanted = min(self._context, max(length, 2 * self.capacity, _SMALLEST))
+        wanted = min(self.context, max(length, 2 * self.capacity, _SMALLEST))
         capacity = -(-wanted // BLOCK) * BLOCK  # attention reads whole blocks
         grown = torch.zeros(layers, slots, capacity, 2, heads, width, device=self._device)
         if self.capacity:
@@ -86,6 +90,10 @@ class SlotCache:
     def write(self, slot: int, start: int, kept: Sequence[Tensor]) -> None:
         """See :class:`Cache`."""
         self.memory[:, slot, start : start + kept[0].shape[1]] = kept[0]
+
+    def clear(self, slot: int) -> None:
+        """See :class:`Cache`."""
+        self.memory[:, slot] = 0
 
 
 class Caches:
@@ -116,3 +124,8 @@ class Caches:
         left = iter(kept)
         for part, tensors in zip(self.parts, self._tensors, strict=True):
             part.write(slot, start, list(islice(left, tensors)))
+
+    def clear(self, slot: int) -> None:
+        """See :class:`Cache`."""
+        for part in self.parts:
+            part.clear(slot)

@@ -40,7 +40,7 @@ class Chooser(Protocol):
 
 
 def choose(logits_RV: Tensor, rows: Sequence[Chooser]) -> list[int]:
-    """One token for each row.
+    """One token for each row; -1 where its largest logit is not finite, or one is not a number.
 
     Args:
         logits_RV: fp32; not changed.
@@ -63,7 +63,13 @@ def choose(logits_RV: Tensor, rows: Sequence[Chooser]) -> list[int]:
 
 
 def most_probable(logits_RV: Tensor) -> Tensor:
-    """Each row's largest logit, int64 [R]. By blocks where there are many: `amax` is faster than `argmax` on a CPU."""
+    """Each row's largest logit, int64 [R]; -1 where it is not finite, or one is not a number."""
+    found_R = _largest(logits_RV)  # which finds what is not a number
+    return found_R.masked_fill_(~logits_RV.gather(1, found_R[:, None])[:, 0].isfinite(), -1)
+
+
+def _largest(logits_RV: Tensor) -> Tensor:
+    """By blocks where there are many: `amax` is faster than `argmax` on a CPU."""
     if logits_RV.shape[-1] < _MANY:
         return logits_RV.argmax(dim=-1)
     blocks_RKB = pad(logits_RV, (0, -logits_RV.shape[-1] % _BLOCK), value=float("-inf")).view(
@@ -147,7 +153,8 @@ def _sampled(rows: Sequence[Chooser], vocabulary: int) -> tuple[list[int], list[
 
 
 def _replace(chosen: list[int], logits_RV: Tensor, rows: Sequence[Chooser], which: list[int], draw: Draw) -> None:
-    """Put sampled tokens in the place of the most probable ones."""
+    """Put sampled tokens in the place of the most probable ones, where there are any."""
+    which = [index for index in which if chosen[index] >= 0]
     if not which:
         return
     some = [rows[index] for index in which]

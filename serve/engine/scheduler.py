@@ -17,7 +17,7 @@ from serve.engine.options import BLOCK, EngineOptions
 from serve.engine.prefixes import PrefixCache
 from serve.engine.row import Row
 from serve.engine.sampling import choose
-from serve.errors import ExpertUnavailableError, OverloadedError
+from serve.errors import ExpertUnavailableError, NotANumberError, OverloadedError
 from serve.messages import Statistics
 
 log = logging.getLogger("mome.engine")
@@ -196,13 +196,21 @@ class Scheduler:
 
     def _choose(self, logits_RV: torch.Tensor, rows: Sequence[Row]) -> None:
         for logits_V, row, token in zip(logits_RV, rows, choose(logits_RV, rows), strict=True):
-            row.push(token, logits_V)
+            if token >= 0 or bool(logits_V.amax().isfinite()):  # what a constraint leaves nothing of tells so itself
+                row.push(max(token, 0), logits_V)
+            else:
+                self._give_up(row)
         self._counts.generated_tokens += len(rows)
         for row in rows:
             if row.ended is not None:
                 self._leave(row)
                 self._counts.finished += 1
                 row.finish()
+
+    def _give_up(self, row: Row) -> None:
+        """What a row has computed is no number: that is to be no answer, nor to reach whoever has the slot next."""
+        self._cache.clear(self._rows.index(row))
+        self._leave(row, NotANumberError("the expert computed what is not a finite number", fix="ask another expert"))
 
     def _leave(self, row: Row, reason: Exception | None = None) -> None:
         """Free a row's slot, or its place in the queue; the last row that decodes takes the slot."""

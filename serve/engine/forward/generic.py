@@ -35,6 +35,10 @@ class RowCaches:
         """Never called, as :meth:`read` gives nothing."""
         raise NotImplementedError
 
+    def clear(self, slot: int) -> None:
+        """See :class:`serve.engine.cache.Cache`."""
+        self.rows[slot] = None
+
 
 class Generic:
     """See :class:`Forward`. The head alone is packed; everything else is transformers'.

@@ -47,7 +47,7 @@ class Mixed:
         """The experts' states and their shares side by side."""
         parts = [expert.hidden(step, own) for expert, own in zip(self.experts.values(), cache.parts, strict=True)]
         self._widths = [part.shape[1] for part in parts]
-        return torch.cat([*parts, step.shares.view(len(parts[0]), -1)], dim=1)
+        return torch.cat([*parts, step.shares.view(len(parts[0]), len(parts))], dim=1)
 
     def logits(self, hidden_RD: Tensor) -> Tensor:
         """Logarithms of the mean, so that temperature and penalties act on what the mixture says."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Sequence
-from typing import cast
 
 import torch
 from torch import Tensor
@@ -82,8 +81,7 @@ class _Stepper:
             body.tokens.shape[1], heads.queries, heads.keys, heads.width, heads.window or 0,
         )  # fmt: skip
         largest = max(products[0], key=lambda product: product.size)
-        placed = body.places if body.blocks[0].rotary is None else body.blocks[0].rotary.tables[0]
-        self._vocabulary, self._context = len(body.tokens), cast(Tensor, placed).shape[0]
+        self._vocabulary = len(body.tokens)
         self._size, self._keys = largest.size, heads.keys * heads.width
         self._compute = getattr(library(), f"compute_{largest.precision}")
 
@@ -94,7 +92,7 @@ class _Stepper:
             slots += [piece.slot] * len(piece.ids)
             ends += range(piece.start + 1, piece.end + 1)
             wanted += range(len(ids) - piece.wanted, len(ids))
-        if not (0 <= min(ids) <= max(ids) < self._vocabulary and max(ends) <= min(self._context, cache.capacity)):
+        if not (0 <= min(ids) <= max(ids) < self._vocabulary and max(ends) <= min(cache.context, cache.capacity)):
             raise IndexError("a token that the model does not know, or more of them than the model or its cache holds")
         out = torch.empty(len(wanted), self._model.width)
         arrays = [(_SIZE * len(values))(*values) for values in (ids, slots, ends, wanted)]

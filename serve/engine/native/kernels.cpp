@@ -45,13 +45,16 @@ void compute_bf16(const Model* model, const Batch* batch, int threads) { compute
 void compute_int8(const Model* model, const Batch* batch, int threads) { compute<Int8>(*model, *batch, threads); }
 
 // A token of each row of `logits` [rows, vocabulary], rows `stride` floats apart; of temperature 0 the most probable one.
+// -1 where that has no finite logit, or one of them is not a number.
 void choose(const float* logits, int64_t stride, int64_t rows, int64_t vocabulary, const float* temperatures,
             const double* uniforms, int64_t* tokens, int threads) {
 #pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
   for (int64_t row = 0; row < rows; ++row) {
     const float* own = logits + row * stride;
-    tokens[row] = temperatures[row] > 0 ? drawn(own, vocabulary, temperatures[row], uniforms[row])
-                                        : most_probable(own, vocabulary);
+    const float found = most(own, vocabulary);
+    tokens[row] = !isfinite(found)         ? -1
+                  : temperatures[row] > 0 ? drawn(own, vocabulary, found, temperatures[row], uniforms[row])
+                                          : most_probable(own, vocabulary, found);
   }
 }
 }

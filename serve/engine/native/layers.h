@@ -181,26 +181,41 @@ struct Layers {
     }
   }
 
-  // What the queries of some key heads of a row read, as its i-th.
-  void read(int64_t layer, int64_t i, int64_t begin, int64_t end, std::vector<float>& scores) const {
+  // How many rows from the i-th on, before the end, are tokens of one slot that follow one another.
+  int64_t together(int64_t layer, int64_t i, int64_t end) const {
+    const int64_t row = row_of(layer, i);
+    int64_t n = 1;
+    while (i + n < end && row_of(layer, i + n) == row + n && b.slots[row + n] == b.slots[row] && b.ends[row + n] == b.ends[row] + n)
+      ++n;
+    return n;
+  }
+
+  // What the queries of some key heads of some rows of a slot read, the first of them as the i-th.
+  void read(int64_t layer, int64_t i, int64_t rows, int64_t begin, int64_t end, std::vector<float>& scores) const {
     const int64_t row = row_of(layer, i), width = m.head_width, shared = m.queries / m.heads, count = end - begin;
     const int64_t known = b.ends[row], first = m.window && known > m.window ? known - m.window : 0;
     const float* query = s.projected.data() + row * projected_width() + begin * shared * width;
     const float* keys = place(layer, row, first) + begin * width;
     float* out = s.read.data() + i * query_width() + begin * shared * width;
-    read_heads({query, keys, known - first, count * shared, shared, width, key_width(), out}, scores);
+    read_heads({query, keys, known - first, rows, m.window, count * shared, shared, width, key_width(), projected_width(),
+                query_width(), out}, scores);
   }
 
   void attend(int64_t layer) const {
     static thread_local std::vector<float> scores;
     const int64_t count = left(layer);
     if (!count) return;
-    // With fewer rows than threads each thread takes some heads of a row.
-    const int64_t parts = std::min(m.heads, (threads + count - 1) / count);
+    // Each thread takes some heads of some rows; of several tokens of a slot one head at a time, whose scores fit a cache.
+    const int64_t parts = std::min(m.heads, threads);
 #pragma omp for schedule(dynamic)
-    for (int64_t i = 0; i < count * parts; ++i) {
-      const int64_t part = i % parts;
-      read(layer, i / parts, m.heads * part / parts, m.heads * (part + 1) / parts, scores);
+    for (int64_t item = 0; item < (count + kTogether - 1) / kTogether * parts; ++item) {
+      const int64_t part = item % parts, begin = m.heads * part / parts, end = m.heads * (part + 1) / parts;
+      const int64_t last = std::min((item / parts + 1) * kTogether, count);
+      for (int64_t i = item / parts * kTogether, rows; i < last; i += rows) {
+        rows = together(layer, i, last);
+        if (rows == 1) read(layer, i, 1, begin, end, scores);
+        for (int64_t head = begin; rows > 1 && head < end; ++head) read(layer, i, rows, head, head + 1, scores);
+      }
     }
 #pragma omp for schedule(static)
     for (int64_t i = 0; i < count; ++i)

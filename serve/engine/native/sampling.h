@@ -12,16 +12,18 @@ namespace {
 
 constexpr int64_t kBlock = 256;  // numbers whose sum is kept
 
+// The largest number; NaN where one of them is none.
 float most(const float* x, int64_t count) {
-  Lanes found = all(-INFINITY);
-  for (int64_t i = 0; i < count; i += kLanes) found = larger(found, load(x + i, count - i, -INFINITY));
-  return largest(found);
+  Lanes found = all(-INFINITY), numbers = all(1);
+  for (int64_t i = 0; i < count; i += kLanes) {
+    const Lanes here = load(x + i, count - i, -INFINITY);
+    found = larger(found, here), numbers = times(numbers, reached(here, here));
+  }
+  return sum(numbers) < kLanes ? NAN : largest(found);
 }
 
-int64_t most_probable(const float* logits, int64_t count) {
-  const float found = most(logits, count);
-  const int64_t place = std::find(logits, logits + count, found) - logits;
-  return place < count ? place : 0;
+int64_t most_probable(const float* logits, int64_t count, float most) {
+  return std::find(logits, logits + count, most) - logits;
 }
 
 // Shares of the most probable token's probability, of up to `kBlock` tokens.
@@ -29,8 +31,8 @@ Lanes shares(const float* logits, int64_t left, Lanes shift, Lanes colder) {
   return keep(exponential(times(minus(load(logits, left, 0), shift), colder)), left);
 }
 
-int64_t drawn(const float* logits, int64_t count, float temperature, double uniform) {
-  const Lanes shift = all(most(logits, count)), colder = all(1.0f / temperature);
+int64_t drawn(const float* logits, int64_t count, float most, float temperature, double uniform) {
+  const Lanes shift = all(most), colder = all(1.0f / temperature);
   static thread_local std::vector<double> sums;
   sums.clear();
   double whole = 0;

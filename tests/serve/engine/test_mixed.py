@@ -12,7 +12,7 @@ import torch
 
 from orchestrator.config.base import PluginSpec
 from orchestrator.models import load_model
-from serve.engine import Engine
+from serve.engine import Engine, EngineOptions
 from serve.errors import RequestError
 from serve.files import MixtureFiles
 from serve.messages import GenerationRequest, Sampling
@@ -105,3 +105,11 @@ def test_mixture_in_process_mixes(run_folder: Path, tmp_path: Path) -> None:
     assert (answer.expert, sorted(answer.probabilities or {})) == ("soft", ["en", "fr"])
     (route,) = mixture.router.route([PROMPTS[1]], "soft")
     assert route.weights == answer.probabilities
+
+
+def test_a_prompt_longer_than_a_chunk_is_answered_though_its_first_piece_wants_no_logits(engine: Engine) -> None:
+    chunked = Engine.mixed({name: Engine(part, engine.tokenizer) for name, part in engine.forward.experts.items()},  # type: ignore[attr-defined]
+                           EngineOptions(chunk=16))  # fmt: skip
+    request = asked("the house near a river " * 4, max_tokens=4)
+    assert len(engine.tokenizer.encode_prompt(request.prompt)) > 16
+    assert chunked.generate([request]) == engine.generate([request])
