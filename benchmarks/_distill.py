@@ -21,6 +21,7 @@ from orchestrator.allocator import kept_memory
 from orchestrator.config.base import PluginSpec
 from orchestrator.config.recipe import TrainingConfig
 from orchestrator.environment import Environment
+from orchestrator.losses import Positions
 from orchestrator.losses.forward_kl import ForwardKL
 from orchestrator.losses.reverse_kl import ReverseKL
 from orchestrator.models.quick import quicken
@@ -77,7 +78,8 @@ def _objective(job: Job) -> Objective:
     teacher = create("teacher", job.teacher, {}).open(model)
     soft = ForwardKL() if job.teacher == "sampled_cache" else ReverseKL()
     schedule = Fixed(alpha=job.alpha)
-    return DistillationObjective(soft=soft, schedule=schedule, teacher=teacher, positions=job.positions)
+    positions = Positions(job.positions, job.by_entropy)
+    return DistillationObjective(soft=soft, schedule=schedule, teacher=teacher, positions=positions)
 
 
 def _mark(target: object, method: str, label: str) -> None:

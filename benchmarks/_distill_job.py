@@ -38,6 +38,7 @@ class Job:
         folder: written by `_distill_inputs`.
         shares: measure where our time goes, too.
         positions: share of them that our soft loss is computed at.
+        by_entropy: they are those where the student is least certain.
     """
 
     way: Way
@@ -51,6 +52,7 @@ class Job:
     threads: int
     shares: bool = False
     positions: float = 1.0
+    by_entropy: bool = False
 
     def run(self) -> Outcome:
         """Train in a new process.

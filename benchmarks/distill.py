@@ -23,13 +23,14 @@ BASELINES: dict[Way, tuple[str, str, float]] = {
     "trl": ("trl", "TRL's GKDTrainer", 0.0),
 }
 """The package they need, what they are called, and the weight of cross-entropy beside reverse KL: TRL has none."""
-OURS: dict[str, tuple[Teacher, float]] = {
-    "live": ("live", 1.0),
-    "hidden_cache": ("hidden_cache", 1.0),
-    "hidden_cache, a quarter of the positions": ("hidden_cache", 0.25),
-    "sampled_cache": ("sampled_cache", 1.0),
+OURS: dict[str, tuple[Teacher, float, bool]] = {
+    "live": ("live", 1.0, False),
+    "hidden_cache": ("hidden_cache", 1.0, False),
+    "hidden_cache, a quarter of the positions": ("hidden_cache", 0.25, False),
+    "hidden_cache, a quarter by entropy": ("hidden_cache", 0.25, True),
+    "sampled_cache": ("sampled_cache", 1.0, False),
 }
-"""Our teachers, and the share of the positions that the soft loss is computed at."""
+"""Our teachers, the share of the positions with the soft loss, and whether these are chosen by entropy."""
 EXACT = ("live", "hidden_cache")
 """Those whose loss is the baselines'."""
 ALONE = "none"
@@ -89,9 +90,9 @@ class Distill:
     def _compare(self, folder: str, precision: Precision, baseline: Way, name: str, alpha: float) -> Iterator[Row]:
         def run(way: Way, ours: str = "live", shares: bool = False) -> Outcome:
             student = gpt2(self.student_layers, self.student_width, self.student_heads)
-            threads, (teacher, positions) = torch.get_num_threads(), OURS.get(ours, ("none", 1.0))
+            threads, (teacher, *where) = torch.get_num_threads(), OURS.get(ours, ("none", 1.0, False))
             sizes = (student, self.batch, self.steps, threads)
-            return Job(way, teacher, precision, alpha, folder, *sizes, shares, positions).run()
+            return Job(way, teacher, precision, alpha, folder, *sizes, shares, *where).run()
 
         found: dict[str, list[Outcome]] = defaultdict(list)
         beside_trainer = baseline == "trainer"

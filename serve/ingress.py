@@ -170,7 +170,7 @@ class Ingress:
         for known, mixture in self._opened:
             if known == table:
                 return mixture
-        return await asyncio.to_thread(open_mixture, table, self._exchange)
+        return await asyncio.to_thread(open_mixture, table, self._exchange, self._given.max_queued_requests)
 
     async def _follow(self) -> None:
         """Serve what the keeper says, whenever that changes."""

@@ -37,8 +37,11 @@ class DistillationConfig(Section):
     """Text that a cache is written for: `whole` serves every training, of any length and seed; `drawn` is what these
     experts' trainings draw, which is sooner written where `tokens` is a small part of the text."""
     positions: float = Field(1.0, gt=0, le=1)
-    """Share of the positions that the soft loss is computed at, drawn anew in each step and scaled by its inverse: the
-    same in expectation, with less of the teacher's head to compute. Cross-entropy is computed at all."""
+    """Share of the positions that the soft loss is computed at, scaled by its inverse: less of the teacher's head to
+    compute. Cross-entropy is computed at all."""
+    chosen: Literal["drawn", "entropy"] = "drawn"
+    """How these positions are chosen. `drawn`: anew in each step, the same in expectation as all. `entropy`: those of a
+    micro-batch where the student is least certain (SE-KD, arXiv:2602.01395), another loss: the mean over these."""
     alignment: AlignmentConfig | None = None
     """How a pretrained teacher with another tokenizer than the run's is listened to; null: it has the run's."""
 
@@ -49,6 +52,8 @@ class DistillationConfig(Section):
 
     @model_validator(mode="after")
     def _fit_together(self) -> DistillationConfig:
+        if self.chosen == "entropy" and self.positions == 1:
+            raise ValueError("chosen: entropy chooses some of the positions, and positions: 1 takes all; set 0.25, say")
         if self.soft is None:
             if self.hidden is not None:
                 raise ValueError("a loss between hidden states needs a teacher, and soft: null has none")

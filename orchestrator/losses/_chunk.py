@@ -62,6 +62,16 @@ class ChunkHead:
         for part, tile_PD in self._tiles():
             torch.mm(self.hidden_CD, tile_PD.t(), out=self.logits_CV[:, part])  # the bias comes later, unrounded
 
+    def entropies(self, valid_n: Tensor, chunk: int) -> Tensor:
+        """Of the distributions at some tokens, [n] in exact arithmetic; `chunk` of them are taken up at once."""
+        found = []
+        for rows in torch.split(valid_n, chunk):
+            self.take(rows)
+            for part in _slices(self.logits_CV):
+                log_q_RV = torch.log_softmax(self.logits(part), -1)
+                found.append(-row_dot(log_q_RV.exp(), log_q_RV))
+        return torch.cat(found)
+
     def grad_hidden(self) -> Tensor:
         """The gradient in `hidden_CD`, where `logits_CV` has been replaced by the gradient in the head's product."""
         grad_CD: Tensor | None = None
@@ -160,13 +170,9 @@ class Objective:
         kind = self._kernel(student, teacher)
         if kind is not None:
             return self._by_kernel(kind, student, teacher, targets_C)
-        count, vocab = student.logits_CV.shape
-        # A GPU has no cache to stay in: one pass over the chunk keeps it busy.
-        step = max(1, _SLICE // vocab) if targets_C.device.type == "cpu" else count
         # Rows: cross-entropy, soft loss, slope of the one, slope of the other. A run sums millions of tokens, in fp64.
-        sums_4C = torch.zeros(4, count, dtype=torch.float64, device=targets_C.device)
-        for start in range(0, count, step):
-            part = slice(start, start + step)
+        sums_4C = torch.zeros(4, len(targets_C), dtype=torch.float64, device=targets_C.device)
+        for part in _slices(student.logits_CV):
             log_q_RV = torch.log_softmax(student.logits(part), -1)
             targets_R1, sums_4R = targets_C[part, None], sums_4C[:, part]
             # Cross-entropy comes first: the soft loss may overwrite log_q_RV.
@@ -228,6 +234,13 @@ class Objective:
             grad_RV.mul_(self.beta).add_(q_RV, alpha=self.alpha)
         grad_RV.scatter_add_(1, targets_R1, grad_RV.new_full(targets_R1.shape, -self.alpha))
         out_RV.copy_(grad_RV if slope is None else grad_RV.mul_(slope))
+
+
+def _slices(logits_CV: Tensor) -> Iterator[slice]:
+    """Rows of a chunk, a few at a time. A GPU has no cache to stay in: one pass over the chunk keeps it busy."""
+    count, vocab = logits_CV.shape
+    step = max(1, _SLICE // vocab) if logits_CV.device.type == "cpu" else max(1, count)
+    return (slice(start, start + step) for start in range(0, count, step))
 
 
 def add_outer(grad_VD: Tensor, grad_CV: Tensor, hidden_CD: Tensor) -> None:

@@ -22,7 +22,7 @@ from orchestrator.heads import Head
 from orchestrator.losses._base import SoftLoss
 from orchestrator.losses._chunk import ChunkHead, ChunkSamples, ChunkTeacher, Objective, add_outer, default_chunk
 from orchestrator.losses._classes import ChunkClasses, check_tokens
-from orchestrator.losses._positions import draw
+from orchestrator.losses._positions import ALL, Positions
 from orchestrator.losses._precision import exact_type, product_type
 from orchestrator.moving import moved
 
@@ -107,7 +107,7 @@ def distillation_loss(
     chunk: int | None = None,
     matmul: torch.dtype | None = None,
     slopes: bool = False,
-    positions: float = 1.0,
+    positions: Positions = ALL,
 ) -> LossSums:
     """Sum of alpha · CE(student, targets) + beta · soft(student, teacher) over valid tokens (paper, equation 1).
 
@@ -122,8 +122,8 @@ def distillation_loss(
         chunk: tokens whose logits are held at once, None: by device; it changes no result beyond rounding.
         matmul: type of the matrix products, see :func:`product_type` for None; softmaxes and sums are exact.
         slopes: compute `ce_slope` and `soft_slope` too, when there are gradients at all.
-        positions: share of the positions that the soft loss is computed at, drawn anew by torch's generator and scaled
-            by its inverse: unbiased, and less to multiply with the teacher's head. Cross-entropy is computed at all.
+        positions: where the soft loss is computed: fewer are less to multiply with the teacher's head. Its sum is
+            scaled to stand for all of them. Cross-entropy is computed at all.
 
     Raises:
         ModelError: the vocabularies of student and teacher differ.
@@ -155,17 +155,17 @@ class _Plan:
     matmul: torch.dtype
     differentiate: bool
     slopes: bool
-    positions: float
+    positions: Positions
 
-    def parts(self) -> Iterator[tuple[Iterator[slice | Tensor], float]]:
+    def parts(self, student: ChunkHead) -> Iterator[tuple[Iterator[slice | Tensor], float]]:
         """Chunks of positions, and by what their soft loss counts: 0 where it is not computed."""
-        if self.soft is None or self.positions == 1:
+        if self.soft is None or self.positions.share == 1:
             # Where all positions are learned, slices spare the copy that an index makes.
             whole = len(self.valid) == len(self.targets)
             rows = (slice(start, start + self.chunk) for start in range(0, len(self.valid), self.chunk))
             yield (each if whole else self.valid[each] for each in rows), 1.0
             return
-        taught, others, scale = draw(self.valid, self.positions)
+        taught, others, scale = self.positions.choose(self.valid, lambda: student.entropies(self.valid, self.chunk))
         yield iter(torch.split(taught, self.chunk)), scale
         yield iter(torch.split(others, self.chunk)), 0.0
 
@@ -217,7 +217,7 @@ def _run(student: LazyLogits, plan: _Plan, needs: list[bool]) -> tuple[Tensor, t
     head = ChunkHead(student.hidden, student.head, plan.matmul, plan.chunk)
     teacher = _chunk_teacher(plan)
     sums = torch.zeros(4, dtype=torch.float64, device=student.hidden.device)
-    for part, scale in plan.parts():
+    for part, scale in plan.parts(head):
         soft, taught = (plan.soft, teacher) if scale else (None, None)
         objective = Objective(soft, plan.alpha, plan.beta * scale, differentiate=any(needs), slopes=plan.slopes)
         for rows in part:

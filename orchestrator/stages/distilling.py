@@ -33,6 +33,7 @@ def objective(
     Raises:
         ModelError: teacher and students differ in vocabulary. ArtifactError: a cache is damaged, or another's.
     """
+    from orchestrator.losses import Positions
     from orchestrator.teacher import Cache
     from orchestrator.training.device import device_of
     from orchestrator.training.objective import CrossEntropyObjective, DistillationObjective
@@ -49,7 +50,7 @@ def objective(
         schedule=build("schedules", config.schedule),
         teacher=build("teacher", config.teacher).open(model),
         hidden=None if config.hidden is None else build("losses.hidden", config.hidden),
-        positions=config.positions,
+        positions=Positions(config.positions, config.chosen == "entropy"),
     )
 
 

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
-from orchestrator.losses import LazyLogits, LossSums, SampledLogits, SoftLoss, distillation_loss
+from orchestrator.losses import ALL, LazyLogits, LossSums, Positions, SampledLogits, SoftLoss, distillation_loss
 from orchestrator.losses.hidden import HiddenLoss
 from orchestrator.models import auxiliary_loss, head, hidden_states
 from orchestrator.models.mixture import Branch
@@ -69,14 +69,14 @@ class DistillationObjective:
         schedule: alpha and beta.
         teacher: an opened teacher.
         hidden: loss between last hidden states, added with its own weight.
-        positions: share of the positions that the soft loss is computed at.
+        positions: where the soft loss is computed.
     """
 
     soft: SoftLoss
     schedule: Schedule
     teacher: Teacher
     hidden: HiddenLoss | None = None
-    positions: float = 1.0
+    positions: Positions = ALL
 
     def window(self, steps: int) -> int:
         """As the schedule asks."""

@@ -16,6 +16,8 @@ from serve.messages import GenerationRequest
 
 FULL_SECONDS = 0.1
 """How long Serve is not asked for a line after it has refused one: being refused by it costs more than by us."""
+ROOM = 0.25
+"""Share of the places for requests that wait which has to be free before an expert that was full is no longer so."""
 
 
 class Pool:
@@ -24,26 +26,41 @@ class Pool:
     Args:
         exchange: of the ingress.
         attend: asks Serve for a replica that attends to a line, until the line is over.
+        most: requests that wait for a replica; more are refused.
         together: requests that one line takes at once. One: what Serve counts, limits and scales by are requests.
     """
 
     def __init__(
-        self, exchange: Exchange, attend: Callable[[Where], Coroutine[Any, Any, None]], together: int = 1
+        self, exchange: Exchange, attend: Callable[[Where], Coroutine[Any, Any, None]], most: int, together: int = 1
     ) -> None:
-        self._exchange, self._attend, self._together = exchange, attend, together
+        self._exchange, self._attend, self._most, self._together = exchange, attend, most, together
         self._lines: dict[Line, asyncio.Task[None]] = {}
-        self._full_until = 0.0
+        self._was_full, self._refused_until = False, 0.0
 
     @property
     def full(self) -> bool:
-        """Whether Serve has just refused another line."""
-        return time.monotonic() < self._full_until
+        """Whether too many requests wait; then, until a share of them does so no more.
+
+        Who may refuse all requests unread would otherwise read several for each place that comes free, to find whose it
+        is, and the time for that is the answers'.
+        """
+        free = self._most - self._waiting
+        self._was_full = free <= 0 or (self._was_full and free < ROOM * self._most)
+        return self._was_full or self._refused
+
+    @property
+    def _waiting(self) -> int:
+        return sum(1 for line in self._lines if line.load and not line.open)
+
+    @property
+    def _refused(self) -> bool:
+        return time.monotonic() < self._refused_until
 
     def ask(self, requests: Sequence[GenerationRequest], seconds: float, waiting: Waiting) -> Ticket:
         """Have requests answered by the line with the least to do; by a new one where all have enough.
 
         Raises:
-            OverloadedError: Serve has just refused another line.
+            OverloadedError: too many wait, or Serve has just refused another line.
         """
         ticket = Ticket(requests, seconds, waiting)
         fitting = [line for line in self._lines if line.usable and line.load < self._together]
@@ -70,7 +87,7 @@ class Pool:
             self._lines[line].cancel()
 
     def _another(self) -> Line:
-        if self.full:
+        if self._waiting >= self._most or self._refused:
             raise OverloadedError("too many requests are waiting", fix="try again in a moment")
         where, line = self._exchange.line()
         # In a context of its own: Serve would end it with the request that it is opened for.
@@ -83,6 +100,6 @@ class Pool:
         del self._lines[line]
         found = None if task.cancelled() else task.exception()
         if isinstance(found, OverloadedError):
-            self._full_until = time.monotonic() + FULL_SECONDS
+            self._refused_until = time.monotonic() + FULL_SECONDS
         lost = ExpertUnavailableError("the expert's replica has ended", fix="try again in a moment")
         self._exchange.end(where, found if isinstance(found, Exception) else lost)

@@ -27,22 +27,25 @@ class Deployed:
         application: its name.
         handle: of its deployment.
         exchange: of the ingress.
+        most: requests that wait for a replica.
         within: the expert's name in an application that has several.
     """
 
-    def __init__(self, application: str, handle: DeploymentHandle, exchange: Exchange, within: str = "") -> None:
+    def __init__(
+        self, application: str, handle: DeploymentHandle, exchange: Exchange, most: int, within: str = ""
+    ) -> None:
         self.application, self._handle, self._within = application, handle, within
-        self._pool = Pool(exchange, lambda where: call(handle.attend, where, within))
+        self._pool = Pool(exchange, lambda where: call(handle.attend, where, within), most)
 
     @classmethod
-    def of(cls, served: Served, exchange: Exchange) -> Deployed:
+    def of(cls, served: Served, exchange: Exchange, most: int) -> Deployed:
         """As the keeper says."""
         handle = serve.get_app_handle(served.application)
-        return cls(served.application, handle, exchange, served.within)
+        return cls(served.application, handle, exchange, most, served.within)
 
     @property
     def full(self) -> bool:
-        """Whether it has just refused a request, as too many wait."""
+        """Whether too many requests wait."""
         return self._pool.full
 
     async def generate(self, requests: Sequence[GenerationRequest], seconds: float) -> list[Completion]:

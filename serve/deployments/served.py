@@ -107,12 +107,13 @@ class Mixture:
         return await self.router.detokenize(sequences)
 
 
-def open_mixture(table: Table, exchange: Exchange) -> Mixture:
+def open_mixture(table: Table, exchange: Exchange, most: int) -> Mixture:
     """Load what an ingress needs of a mixture: no expert.
 
     Args:
         table: what is served.
         exchange: where replicas connect to.
+        most: requests that wait before an expert.
 
     Raises:
         ArtifactError: the router, or an expert's configuration, is damaged.
@@ -123,8 +124,8 @@ def open_mixture(table: Table, exchange: Exchange) -> Mixture:
         if table.routing
         else _Inline(PromptRouter(table.tokenizer, table.router, tuple(table.experts)))
     )
-    experts = {name: Deployed.of(each, exchange) for name, each in table.experts.items()}
-    mixed = Deployed.of(table.mixed, exchange) if table.mixed else None
+    experts = {name: Deployed.of(each, exchange, most) for name, each in table.experts.items()}
+    mixed = Deployed.of(table.mixed, exchange, most) if table.mixed else None
     special = [name for name in files.special if name != SOFT or mixed]
     return Mixture(table.version, files.context, ChatTemplate.of(table.tokenizer), experts, router, special, mixed)
 

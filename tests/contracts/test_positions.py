@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from orchestrator.losses import IGNORED, LazyLogits, distillation_loss
+from orchestrator.losses import IGNORED, LazyLogits, Positions, distillation_loss
 from orchestrator.plugins import create
 from tests.contracts.cases import SmallCase
 
@@ -19,12 +19,13 @@ class Case(SmallCase):
         super().__init__(TOKENS, VOCAB, WIDTH)
         self.targets[[3, 11]] = IGNORED
 
-    def run(self, name: str, positions: float, seed: int) -> list[torch.Tensor]:
+    def run(self, name: str, positions: float | Positions, seed: int, chunk: int = 5) -> list[torch.Tensor]:
         """Cross-entropy, the soft loss, and the gradients of hidden states and weight."""
         torch.manual_seed(seed)
         soft, student = create("losses", name, {}), LazyLogits(self.hidden, self.weight)
-        options = {"teacher": self.teacher, "soft": soft, "alpha": 0.4, "beta": 0.6, "chunk": 5}
-        sums = distillation_loss(student, self.targets, positions=positions, **options)
+        options = {"teacher": self.teacher, "soft": soft, "alpha": 0.4, "beta": 0.6, "chunk": chunk}
+        where = positions if isinstance(positions, Positions) else Positions(positions)
+        sums = distillation_loss(student, self.targets, positions=where, **options)
         return [sums.ce, sums.soft, *torch.autograd.grad(sums.loss, [self.hidden, self.weight])]
 
 
@@ -62,3 +63,20 @@ def test_positions_that_are_not_learned_are_never_drawn() -> None:
     for seed in range(20):
         gradient = case.run("reverse_kl", 0.1, seed)[2]
         assert torch.equal(gradient[[3, 11]], torch.zeros(2, WIDTH, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("chunk", [5, 24])
+def test_by_entropy_the_soft_loss_is_its_mean_where_the_student_is_least_certain(chunk: int) -> None:
+    case = Case()
+    log_q = torch.log_softmax(case.hidden @ case.weight.T, -1)
+    entropy = -(log_q.exp() * log_q).sum(-1).detach()
+    learned = [place for place in range(TOKENS) if place not in (3, 11)]
+    chosen = sorted(learned, key=lambda place: -float(entropy[place]))[:6]  # 0.25 of 22 are 5.5
+    soft = create("losses", "jsd", {})
+    per_token = soft.per_token(log_q[chosen], case.teacher.hidden[chosen] @ case.teacher.weight.T)
+    ce = -log_q[learned, case.targets[learned]].sum()
+    mean = per_token.mean() * len(learned)
+    wanted = torch.autograd.grad(0.4 * ce + 0.6 * mean, [case.hidden, case.weight])
+    found = case.run("jsd", Positions(0.25, by_entropy=True), 0, chunk)
+    for got, expected in zip(found, [ce, mean, *wanted], strict=True):
+        torch.testing.assert_close(got, expected)

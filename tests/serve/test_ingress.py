@@ -55,7 +55,7 @@ def call(error: Exception) -> object:
     async def asked() -> object:
         exchange = Exchange()
         await exchange.open("127.0.0.1")
-        return await Deployed("en", FakeHandle(error), exchange).generate([], 1.0)  # type: ignore[arg-type]
+        return await Deployed("en", FakeHandle(error), exchange, 64).generate([], 1.0)  # type: ignore[arg-type]
 
     return asyncio.run(asked())
 
@@ -89,7 +89,7 @@ def test_a_named_expert_needs_no_router() -> None:
     from serve.deployments.replicas import Deployed
     from serve.deployments.served import Mixture
 
-    experts = {"en": Deployed("en", FakeHandle(lost()), Exchange())}  # type: ignore[arg-type]
+    experts = {"en": Deployed("en", FakeHandle(lost()), Exchange(), 64)}  # type: ignore[arg-type]
     mixture = Mixture("3", 64, ChatTemplate(), experts, None)  # type: ignore[arg-type]
     assert asyncio.run(mixture.route("en", ["a", "b"])) == [Route("en", version="3")] * 2
     with pytest.raises(UnknownModelError):

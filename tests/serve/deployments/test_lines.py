@@ -18,6 +18,9 @@ from serve.deployments.waiting import Mailbox, Whole
 from serve.errors import ContextLengthError, ExpertUnavailableError, OverloadedError
 from serve.messages import Completion, Delta, GenerationRequest
 
+MOST = 8
+"""Requests that wait for a replica."""
+
 
 class Replica:
     """Answers with the prompt, a word at a time; "hangs" until it is given up, "long" is refused, "bug" is one."""
@@ -71,7 +74,7 @@ def run(check: Callable[[Pool, Serve, Exchange], Coroutine[Any, Any, None]], tog
     async def main() -> None:
         serve, exchange = Serve(), Exchange()
         await exchange.open("127.0.0.1")
-        await asyncio.wait_for(check(Pool(exchange, serve.attend, together), serve, exchange), 10)
+        await asyncio.wait_for(check(Pool(exchange, serve.attend, MOST, together), serve, exchange), 10)
 
     asyncio.run(main())
 
@@ -166,6 +169,27 @@ def test_once_serve_has_refused_a_line_it_is_left_alone_for_a_moment() -> None:
         assert "".join(await grown(pool, "a b")) == "ab"
 
     run(check)
+
+
+def test_where_too_many_wait_the_next_are_refused_and_it_is_full_until_a_quarter_is_gone() -> None:
+    async def check(pool: Pool, serve: Serve, _: Exchange) -> None:
+        serve.full = True
+        waiting = [ask(pool, "a b") for _ in range(MOST)]
+        with pytest.raises(OverloadedError):
+            ask(pool, "one more")
+        assert pool.full
+        waiting.pop()[1]()
+        assert pool.full  # for whoever is not read yet; the place is for whoever was
+        waiting.append(ask(pool, "c d"))
+        for _answers, forget in waiting[: MOST // 4]:
+            forget()
+        assert not pool.full
+        serve.full = False
+        for answers, forget in waiting[MOST // 4 :]:
+            assert await answers
+            forget()
+
+    run(check, together=1)
 
 
 def test_what_is_refused_is_told_as_it_was_raised_and_the_line_goes_on() -> None:

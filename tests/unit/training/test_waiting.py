@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from orchestrator.config.base import PluginSpec
-from orchestrator.losses import IGNORED
+from orchestrator.losses import IGNORED, Positions
 from orchestrator.losses.forward_kl import ForwardKL
 from orchestrator.losses.hidden.cosine import Cosine
 from orchestrator.losses.reverse_kl import ReverseKL
@@ -46,7 +46,7 @@ OBJECTIVES: dict[str, Objective] = {
     "cross-entropy": CrossEntropyObjective(),
     "states": DistillationObjective(ReverseKL(), Fixed(), STATES),
     "states at a quarter of the positions, and hidden states": DistillationObjective(
-        ForwardKL(), Fixed(), STATES, Cosine(), positions=0.25
+        ForwardKL(), Fixed(), STATES, Cosine(), positions=Positions(0.25)
     ),
     "samples": DistillationObjective(ForwardKL(), Fixed(), SAMPLES),
 }
