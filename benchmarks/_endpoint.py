@@ -40,6 +40,8 @@ _PROMPTS = {
     "de": "Die alte Brücke über den Fluss wurde gebaut, lange bevor die Stadt",
     "py": "def mean(values):\n    total = 0.0\n    for value in values:\n        total +=",
 }
+LANGUAGES = len(_PROMPTS)
+"""So many numbers apart, prompts are of one language."""
 MAIN = "import sys; from orchestrator.cli.main import main; sys.exit(main())"
 
 

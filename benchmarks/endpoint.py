@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import statistics
 import time
 from collections.abc import Iterator, Sequence
@@ -13,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
 
-from benchmarks._endpoint import Alone, Load, ask, asking, dress, load, prompt, served
+from benchmarks._endpoint import LANGUAGES, Alone, Load, ask, asking, dress, load, prompt, served
 from benchmarks._flood import capacity, flood
 from benchmarks._processes import Tree
 from benchmarks._rows import Row, compare, notice, single
@@ -26,6 +27,8 @@ SHAPES = {
 _SHARES = (0.5, 0.95, 0.99)
 _TOGETHER = 64
 """Clients that keep the slots of four experts full."""
+_ALONE, _LONG = 20, 8
+"""Answers of one token, and long ones, in turn."""
 MANY = 16
 """Fewer clients than these are not measured beside another build."""
 FIRST_MS, TOKEN_MS, ZERO_S = 5.0, 0.1, 5.0
@@ -144,21 +147,20 @@ class Endpoint:
                 yield single(f"{case}: {name}, p{share * 100:.0f}", "latency", "ms", value, baseline)
 
     def _neighbours(self, address: str) -> Row:
-        """One token alone, and while the same expert writes long answers for another process."""
+        """One token alone, and while the same expert writes one long answer after another for another process."""
 
         async def seconds(other: Executor) -> tuple[list[float], list[float]]:
+            alone, beside, numbers = Load(), Load(), itertools.count(step=LANGUAGES)
             async with asking(address) as client:
-                alone, beside = Load(), Load()
-                for number in range(0, 80, 4):
-                    await ask(client, alone, prompt(number), 1, True)
                 for _ in range(self.repeats):
-                    long = other.submit(load, address, 1, 1, 200)
-                    await asyncio.sleep(0.05)
-                    number = 4
+                    for _ in range(_ALONE):
+                        await ask(client, alone, prompt(next(numbers)), 1, True)
+                    long = other.submit(load, address, 1, _LONG, 200)
+                    await asyncio.sleep(0.1)
                     while not long.done():
-                        await ask(client, beside, prompt(number), 1, True)
-                        number += 4
-                return alone.wholes, beside.wholes[: -self.repeats] or beside.wholes
+                        await ask(client, beside, prompt(next(numbers)), 1, True)
+                    del beside.wholes[-1:]  # the long answer may have ended before it
+            return alone.wholes, beside.wholes
 
         with ProcessPoolExecutor(1, get_context("spawn")) as other:
             other.submit(load, address, 1, 1, 1).result()  # it has imported what it needs

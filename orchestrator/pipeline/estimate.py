@@ -262,7 +262,7 @@ class _Timing:
 
 
 def matmul_flops_per_second(device: str = "cpu", kind: str = "fp32", repeats: int = 5) -> float:
-    """Operations a second of a matrix product, on one thread of a CPU.
+    """Operations a second of a matrix product, on one thread of a CPU, by the library that trainings multiply with.
 
     Args:
         device: "cpu" or "cuda".
@@ -271,6 +271,8 @@ def matmul_flops_per_second(device: str = "cpu", kind: str = "fp32", repeats: in
     """
     import torch
 
+    from orchestrator.products import product
+
     size, before = 8192 if device == "cuda" else 512, torch.get_num_threads()
     a = torch.randn(size, size, dtype=torch.bfloat16 if kind == "bf16" else torch.float32, device=device)
     best = float("inf")
@@ -278,7 +280,7 @@ def matmul_flops_per_second(device: str = "cpu", kind: str = "fp32", repeats: in
     try:
         for _ in range(repeats + 1):
             start = time.perf_counter()
-            float((a @ a)[0, 0])  # reading a value waits for the device
+            float(product(a, a)[0, 0])  # reading a value waits for the device
             best = min(best, time.perf_counter() - start)
     finally:
         torch.set_num_threads(before)

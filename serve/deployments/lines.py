@@ -13,7 +13,7 @@ import asyncio
 import hmac
 import secrets
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -79,53 +79,52 @@ class Ticket:
     """Requests that wait for their answers.
 
     Attributes:
-        line: whose replica is to answer them; `number`: by which it knows them.
+        line: whose replica is to answer them, None: not known yet; `number`: by which it knows them.
     """
 
     def __init__(self, requests: Sequence[GenerationRequest], seconds: float, waiting: Waiting) -> None:
         self.requests, self.waiting = requests, waiting
         self.until = asyncio.get_running_loop().time() + seconds
-        self.line: Line
+        self.line: Line | None = None
         self.number = 0
 
 
 class Line(Frames):
-    """An ingress's end of a line. What is asked before the replica has connected goes out when it has."""
+    """An ingress's end of a line.
 
-    def __init__(self) -> None:
+    Args:
+        opened: called once the replica is there: before, nothing can be asked.
+    """
+
+    def __init__(self, opened: Callable[[Line], None]) -> None:
         super().__init__()
+        self._opened, self._closed = opened, False
         self._loop = asyncio.get_running_loop()
         self._tickets: dict[int, Ticket] = {}
-        self._born, self._numbers = self._loop.time(), count(1)
-        self._closed, self._idle = False, self._loop.call_later(IDLE_SECONDS, self.end)
+        self._numbers, self._until = count(1), 0.0
+        self._idle: asyncio.TimerHandle | None = None
 
     @property
-    def load(self) -> int:
-        """Requests at work."""
-        return len(self._tickets)
+    def waits(self) -> bool:
+        """Whether its replica is still to come."""
+        return self.transport is None and not self._closed
 
     @property
-    def open(self) -> bool:
-        """Whether its replica is there."""
-        return self.transport is not None
+    def free(self) -> bool:
+        """Whether it takes a request now."""
+        return not self._tickets and self._lasts
 
     @property
-    def usable(self) -> bool:
-        """Whether it takes requests."""
-        return not self._closed and self._loop.time() - self._born < LINE_SECONDS
-
-    @property
-    def first(self) -> Ticket:
-        """Who has waited longest."""
-        return next(iter(self._tickets.values()))
+    def _lasts(self) -> bool:
+        return self.transport is not None and not self._closed and self._loop.time() < self._until
 
     def ask(self, ticket: Ticket) -> None:
         """Have requests answered."""
         ticket.line, ticket.number = self, next(self._numbers)
         self._tickets[ticket.number] = ticket
-        self._idle.cancel()
-        if self.open:
-            self._send(ticket)
+        self._rest(None)
+        left = max(0.0, ticket.until - self._loop.time())
+        self.send("ask", ticket.number, ticket.requests, left, isinstance(ticket.waiting, Whole))
 
     def forget(self, ticket: Ticket) -> None:
         """Nobody waits for these here any more: what is not done is given up."""
@@ -134,16 +133,16 @@ class Line(Frames):
         if not ticket.waiting.done:
             self.send("give_up", ticket.number)
         if not self._tickets:
-            self._idle.cancel()
-            self._idle = self._loop.call_later(IDLE_SECONDS if self.usable else 0.0, self.end)
+            self._rest(IDLE_SECONDS if self._lasts else 0.0)
 
     def connected(self, transport: asyncio.Transport) -> None:
         """The replica is there."""
-        self.transport = transport
-        for ticket in self._tickets.values():
-            self._send(ticket)
+        self.transport, self._until = transport, self._loop.time() + LINE_SECONDS
         if self._closed:
             self.send("end")
+            return
+        self._rest(IDLE_SECONDS)
+        self._opened(self)
 
     def received(self, kind: str, number: int = 0, *rest: Any) -> None:
         """See :class:`Frames`."""
@@ -153,21 +152,23 @@ class Line(Frames):
     def lose(self, reason: Exception) -> None:
         """There is no replica, or no more."""
         self._closed = True
-        self._idle.cancel()
+        self._rest(None)
         lost, self._tickets = self._tickets, {}
         for ticket in lost.values():
             ticket.waiting.lose(reason)
         if self.transport is not None:
             self.transport.close()
 
-    def _send(self, ticket: Ticket) -> None:
-        left = max(0.0, ticket.until - self._loop.time())
-        self.send("ask", ticket.number, ticket.requests, left, isinstance(ticket.waiting, Whole))
-
     def end(self) -> None:
         """It is not needed any more."""
         self._closed = True
         self.send("end")
+
+    def _rest(self, seconds: float | None) -> None:
+        """End after so long without requests; None: there are some."""
+        if self._idle is not None:
+            self._idle.cancel()
+        self._idle = None if seconds is None else self._loop.call_later(seconds, self.end)
 
 
 class Exchange:
@@ -185,10 +186,10 @@ class Exchange:
             self._server = await loop.create_server(lambda: _Incoming(self._secret, self._lines), host, 0)
             self._at = host, int(self._server.sockets[0].getsockname()[1])
 
-    def line(self) -> tuple[Where, Line]:
-        """A new line, and where its replica connects."""
+    def line(self, opened: Callable[[Line], None]) -> tuple[Where, Line]:
+        """A new line, and where its replica connects; `opened` is called when it has."""
         where = Where(*self._at, self._secret, next(self._numbers))
-        line = self._lines[where.number] = Line()
+        line = self._lines[where.number] = Line(opened)
         return where, line
 
     def end(self, where: Where, reason: Exception) -> None:

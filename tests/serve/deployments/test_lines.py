@@ -70,11 +70,11 @@ class Serve:
             raise ExpertUnavailableError("the replica was lost") from None
 
 
-def run(check: Callable[[Pool, Serve, Exchange], Coroutine[Any, Any, None]], together: int = 2) -> None:
+def run(check: Callable[[Pool, Serve, Exchange], Coroutine[Any, Any, None]]) -> None:
     async def main() -> None:
         serve, exchange = Serve(), Exchange()
         await exchange.open("127.0.0.1")
-        await asyncio.wait_for(check(Pool(exchange, serve.attend, MOST, together), serve, exchange), 10)
+        await asyncio.wait_for(check(Pool(exchange, serve.attend, MOST), serve, exchange), 10)
 
     asyncio.run(main())
 
@@ -106,17 +106,32 @@ def test_answers_come_whole_and_as_they_grow_over_one_line() -> None:
     run(check)
 
 
-def test_a_line_takes_a_few_requests_and_the_next_one_is_opened_by_serve() -> None:
+def test_a_line_has_one_request_at_a_time_and_the_next_one_is_opened_by_serve() -> None:
     async def check(pool: Pool, serve: Serve, _: Exchange) -> None:
         waiting = [ask(pool, "hangs b") for _ in range(5)]
         while len(serve.replica.asked) < 5:
             await asyncio.sleep(0.01)
-        assert len(serve.calls) == 3
+        assert len(serve.calls) == 5
         for _answers, forget in waiting:
             forget()
         while serve.replica.given_up < 5:
             await asyncio.sleep(0.01)
 
+    run(check)
+
+
+def test_serve_is_asked_for_a_few_lines_at_once_until_all_who_wait_have_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def check(pool: Pool, serve: Serve, _: Exchange) -> None:
+        serve.full = True
+        waiting = [ask(pool, "hangs b") for _ in range(5)]
+        assert len(pool._lines) == 2
+        serve.full = False
+        while len(serve.replica.asked) < 5:
+            await asyncio.sleep(0.01)
+        for _answers, forget in waiting:
+            forget()
+
+    monkeypatch.setattr("serve.deployments.pool.OPENING", 2)
     run(check)
 
 
@@ -134,8 +149,9 @@ def test_who_has_waited_longest_for_a_replica_takes_the_first_place_that_is_free
             assert await asyncio.wait_for(answers, 1)
             forget()
         assert serve.replica.asked[2:] == ["a 0", "a 1", "a 2"]
-        assert len(serve.calls) == 1
-        assert len(pool._lines) == 1  # Serve need not look for the others
+        assert len(serve.calls) == 2
+        await asyncio.sleep(0.01)
+        assert len(pool._lines) == 2  # Serve need not look for the others
         at_work[1][1]()
 
     run(check)
@@ -189,7 +205,7 @@ def test_where_too_many_wait_the_next_are_refused_and_it_is_full_until_a_quarter
             assert await answers
             forget()
 
-    run(check, together=1)
+    run(check)
 
 
 def test_what_is_refused_is_told_as_it_was_raised_and_the_line_goes_on() -> None:
@@ -236,7 +252,7 @@ def test_a_line_ends_when_it_is_idle_and_after_its_time(monkeypatch: pytest.Monk
 
 def test_nobody_without_the_secret_is_listened_to() -> None:
     async def check(pool: Pool, serve: Serve, exchange: Exchange) -> None:
-        where, line = exchange.line()
+        where, line = exchange.line(lambda _: None)
         for secret in (bytes(32), b""):
             reader, writer = await asyncio.open_connection(where.host, where.port)
             writer.write(secret + where.number.to_bytes(8, "big") + b"\0\0\0\1x")
