@@ -22,12 +22,14 @@ from typing import Any
 
 import aiohttp
 import httpx
+import torch
 
 from benchmarks._processes import Tree
 from orchestrator.artifacts import MANIFEST, Artifact, Store
 from orchestrator.config.base import PluginSpec
 from orchestrator.errors import ResourceError
 from orchestrator.models import build_model, save_model
+from serve.engine import Engine
 from serve.files import MixtureFiles
 from serve.messages import GenerationRequest, Sampling
 from serve.mixture import Mixture
@@ -195,33 +197,31 @@ async def ask(client: aiohttp.ClientSession, seen: Load, text: str, tokens: int,
 
 
 class Alone:
-    """The engines of a run in this process: what the same answers cost without anything around them."""
+    """The engines of a run in this process, a thread each: what the same answers cost without anything around them."""
 
     def __init__(self, run: Path, precision: str = "fp32") -> None:
         self._mixture = Mixture.open(run, precision=precision)
+        torch.set_num_threads(1)  # as a replica does
 
     def tokens_per_cpu_second(self, requests: int, tokens: int, clients: int) -> float:
-        """Of the same prompts, asked by as many clients, expert after expert.
-
-        An engine has as many rows to compute together as behind the endpoint, and no other one beside it.
+        """Of the same prompts, asked by as many clients: each engine has as much to do at once as behind the endpoint,
+        and the same others beside it.
         """
         texts = [prompt(number) for number in range(requests)]
-        routes, experts = self._mixture.router.route(texts), list(self._mixture.files.experts)
-        for expert in experts:
-            self._mixture.engine(expert)
-        how, made, start = Sampling(max_tokens=tokens, temperature=0.0), 0, time.process_time()
-        for expert in experts:
-            mine = [GenerationRequest(t, how) for t, route in zip(texts, routes, strict=True) if route.expert == expert]
-            made += asyncio.run(self._answered(expert, mine, max(1, clients // len(experts))))
-        return made / (time.process_time() - start)
+        routes = self._mixture.router.route(texts)
+        engines = {expert: self._mixture.engine(expert) for expert in self._mixture.files.experts}
+        how = Sampling(max_tokens=tokens, temperature=0.0)
+        asked = [(engines[r.expert], GenerationRequest(t, how)) for t, r in zip(texts, routes, strict=True)]
+        start = time.process_time()
+        return asyncio.run(self._answered(asked, clients)) / (time.process_time() - start)
 
-    async def _answered(self, expert: str, requests: Sequence[GenerationRequest], clients: int) -> int:
-        left, made = iter(requests), 0
+    async def _answered(self, asked: Sequence[tuple[Engine, GenerationRequest]], clients: int) -> int:
+        left, made = iter(asked), 0
 
         async def ask_on() -> None:
             nonlocal made
-            for request in left:
-                (stream,) = self._mixture.engine(expert).submit([request])
+            for engine, request in left:
+                (stream,) = engine.submit([request])
                 done = await stream.completion()
                 made += done.completion_tokens
 

@@ -90,9 +90,9 @@ class Distill:
     def _compare(self, folder: str, precision: Precision, baseline: Way, name: str, alpha: float) -> Iterator[Row]:
         def run(way: Way, ours: str = "live", shares: bool = False) -> Outcome:
             student = gpt2(self.student_layers, self.student_width, self.student_heads)
-            threads, (teacher, *where) = torch.get_num_threads(), OURS.get(ours, ("none", 1.0, False))
+            threads, (teacher, share, by) = torch.get_num_threads(), OURS.get(ours, ("none", 1.0, False))
             sizes = (student, self.batch, self.steps, threads)
-            return Job(way, teacher, precision, alpha, folder, *sizes, shares, *where).run()
+            return Job(way, teacher, precision, alpha, folder, *sizes, shares, share, by).run()
 
         found: dict[str, list[Outcome]] = defaultdict(list)
         beside_trainer = baseline == "trainer"

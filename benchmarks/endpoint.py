@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import Literal
 
 from benchmarks._endpoint import LANGUAGES, Alone, Load, ask, asking, dress, load, prompt, served
-from benchmarks._flood import capacity, flood
+from benchmarks._flood import Flood, capacity, flood
 from benchmarks._processes import Tree
 from benchmarks._rows import Row, compare, notice, single
 from orchestrator.config.base import PluginSpec
@@ -56,8 +56,8 @@ class Endpoint:
     """Of `mome serve`."""
     overload: float = 5.0
     """Requests at so many times the rate that the endpoint can answer at most; 0: not measured."""
-    overload_seconds: float = 20.0
-    """For which they are sent."""
+    overload_seconds: float = 10.0
+    """For which they are sent, each time."""
     repeats: int = 3
     """Rounds; the two builds take turns."""
     parts: tuple[Literal["engines", "share", "neighbours", "overload", "zero", "beside"], ...] = (
@@ -169,20 +169,23 @@ class Endpoint:
         return compare(case, "latency", "ms", [1e3 * s for s in beside], [1e3 * s for s in alone])
 
     def _overload(self, address: str, tree: Tree) -> Iterator[Row]:
-        """As many clients as can be computed together, then more requests than can be answered, by the same means."""
-        case = f"{self.shape}: {self.overload:g} × what can be answered"
-        most = capacity(address, _TOGETHER, self.overload_seconds, self.tokens)
-        before = tree.memory() / 1e6
-        rate = self.overload * most.tokens / self.tokens / most.seconds
-        seen = flood(address, rate, self.overload_seconds, self.tokens)
-        if seen.others:
-            notice(f"{case}: {len(seen.others)} requests of {seen.sent} failed: {sorted(set(seen.others))}")
-        yield single(case, "speed", "tokens/s", seen.tokens / seen.seconds, most.tokens / most.seconds)
+        """As many clients as can be computed together, then more requests than can be answered, in turn."""
+        case, found, best, before = f"{self.shape}: {self.overload:g} × what can be answered", list[Flood](), [], 0.0
+        for _ in range(self.repeats):
+            most = capacity(address, _TOGETHER, self.overload_seconds, self.tokens)
+            best.append(most.tokens / most.seconds)
+            before = before or tree.memory() / 1e6
+            rate = self.overload * best[-1] / self.tokens
+            found.append(flood(address, rate, self.overload_seconds, self.tokens))
+        if others := [status for each in found for status in each.others]:
+            notice(f"{case}: {len(others)} requests failed: {sorted(set(others))}")
+        yield compare(case, "speed", "tokens/s", [each.tokens / each.seconds for each in found], best)
         yield single(case, "memory", "MB", tree.memory() / 1e6, before)
-        refused, found = len(seen.refusals) / seen.sent, 1 - 1 / self.overload
-        yield single(f"{case}: refused with 429", "requests", "share", refused, found)
-        for share in _SHARES if len(seen.refusals) > 1 else ():
-            value = _quantile(seen.refusals, share) * 1e3
+        refusals = [seconds for each in found for seconds in each.refusals]
+        refused = len(refusals) / sum(each.sent for each in found)
+        yield single(f"{case}: refused with 429", "requests", "share", refused, 1 - 1 / self.overload)
+        for share in _SHARES if len(refusals) > 1 else ():
+            value = _quantile(refusals, share) * 1e3
             yield single(f"{case}: until a refusal, p{share * 100:.0f}", "latency", "ms", value, float("nan"))
 
     def _beside_another(self, run: Path) -> Iterator[Row]:

@@ -43,7 +43,8 @@ class ExpertReplica:
             threads: compute threads of this process.
             precision: "fp32", "bf16" or "int8".
             options: other fields of :class:`serve.engine.EngineOptions`.
-            coalesce_s: seconds between two pieces of a stream at least, its first and its last one apart.
+            coalesce_s: seconds between two pieces of all streams at least; the first and the last one of each come at
+                once.
 
         Raises:
             ArtifactError: a model is missing or damaged.
@@ -51,14 +52,14 @@ class ExpertReplica:
         with large_imports():
             import torch  # here, not above: whoever deploys this class needs no torch
 
-            from serve.engine import Engine, EngineOptions
+            from serve.engine import Engine, EngineOptions, Pace
 
         torch.set_num_threads(threads)
         sizes = EngineOptions(precision=precision, **(options or {}))
         folders = model if isinstance(model, Mapping) else {"": model}
         self._engines = {name: Engine.load(folder, device, options=sizes) for name, folder in folders.items()}
         self._mix = partial(Engine.mixed, dict(self._engines), sizes)
-        self._coalesce_s = coalesce_s
+        self._pace = Pace(coalesce_s)
 
     async def generate(
         self, requests: Sequence[GenerationRequest], seconds: float, expert: str = ""
@@ -86,10 +87,10 @@ class ExpertReplica:
         streams = self._engine(expert).submit(requests, seconds)
         try:
             if len(streams) == 1:  # without a task and a queue of its own
-                async for delta in streams[0].deltas(self._coalesce_s):
+                async for delta in streams[0].deltas(self._pace):
                     yield [(0, delta)]
                 return
-            async with aclosing(merged([stream.deltas(self._coalesce_s) for stream in streams])) as parts:  # type: ignore[type-var]
+            async with aclosing(merged([stream.deltas(self._pace) for stream in streams])) as parts:  # type: ignore[type-var]
                 async for grown in parts:
                     yield joined(grown)
         finally:

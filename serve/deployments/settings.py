@@ -85,8 +85,9 @@ class ServeArguments(BaseModel):
     """Longest time for an answer, whatever the client asks for, in seconds."""
     grace_s: float = Field(30.0, ge=0)
     """Time that running answers are given to finish when the endpoint or a replica ends, in seconds."""
-    coalesce_s: float = Field(0.025, ge=0)
-    """A stream tells its first token at once and what follows no more often than this, in seconds; 0: each token."""
+    coalesce_s: float = Field(0.0125, ge=0)
+    """A stream tells its first token at once. What follows a replica's streams tell in turn, one every so many seconds:
+    of eight each every eighth time; 0: each token."""
     keep_s: float = Field(300.0, ge=0)
     """Time that an expert which is no longer served stays, so that a version can be returned to at once, in seconds."""
 

@@ -10,6 +10,6 @@ Shape legend: N tokens of a step, B rows that decode, R rows whose logits are wa
 
 from serve.engine.engine import Engine
 from serve.engine.options import EngineOptions
-from serve.engine.stream import Stream
+from serve.engine.stream import Pace, Stream
 
-__all__ = ["Engine", "EngineOptions", "Stream"]
+__all__ = ["Engine", "EngineOptions", "Pace", "Stream"]

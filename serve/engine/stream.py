@@ -5,8 +5,27 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
 
 from serve.messages import Completion, Delta
+
+
+@dataclass
+class Pace:
+    """How often streams that are read together tell what is new: what each telling costs, many pay no more than few.
+
+    Attributes:
+        every: seconds between two tellings of all of them; 0: each token is told.
+        streams: that have begun.
+    """
+
+    every: float = 0.0
+    streams: int = 0
+
+    @property
+    def seconds(self) -> float:
+        """Between two tellings of one."""
+        return self.every * self.streams
 
 
 class Stream:
@@ -67,17 +86,21 @@ class Stream:
         async for delta in self.deltas():
             yield delta
 
-    async def deltas(self, every: float = 0.0) -> AsyncIterator[Delta]:
-        """The first one at once, the last one at once, those between no more often than `every` seconds."""
+    async def deltas(self, pace: Pace | None = None) -> AsyncIterator[Delta]:
+        """The first one at once, the last one at once, those between as often as a pace has it."""
+        pace, begun = pace or Pace(), False
         try:
             while (delta := self._take()) is not None or self._ended() is None:
                 if delta is not None:
+                    pace.streams += not begun
+                    begun = True
                     yield delta
-                    if every:
-                        await self._rest(every)
+                    if pace.seconds:
+                        await self._rest(pace.seconds)
                 else:
                     await self._sleep(patient=False)
         finally:
+            pace.streams -= begun
             if self._ended() is None:
                 self.cancel()
         _checked(self._ended())

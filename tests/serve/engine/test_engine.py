@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from orchestrator.errors import ArtifactError, ServingError
 from orchestrator.models import load_model
-from serve.engine import Engine, EngineOptions
+from serve.engine import Engine, EngineOptions, Pace
 from serve.engine.forward import Generic
 from serve.engine.stream import Stream
 from serve.errors import ContextLengthError, DeadlineError, EmptyPromptError, RequestError
@@ -184,7 +184,7 @@ def test_deltas_are_told_no_more_often_than_asked_but_the_first_and_the_last_at_
 
     async def read() -> list[tuple[int, ...]]:
         told = []
-        async for delta in stream.deltas(every=60.0):
+        async for delta in stream.deltas(Pace(60.0)):
             told.append(delta.tokens)
             if len(told) == 1:
                 for token in (2, 3):
@@ -198,13 +198,37 @@ def test_deltas_are_told_no_more_often_than_asked_but_the_first_and_the_last_at_
     assert time.monotonic() - begin < 30
 
 
+def test_many_streams_that_are_read_together_tell_no_more_often_than_one() -> None:
+    pace, streams = Pace(0.02), [Stream(seed=0) for _ in range(8)]
+
+    async def read(stream: Stream) -> int:
+        return len([delta async for delta in stream.deltas(pace)])
+
+    async def write() -> None:
+        for _ in range(200):
+            for stream in streams:
+                stream.put(Delta("", (1,)))
+            await asyncio.sleep(0.002)
+        for stream in streams:
+            stream.end(Completion("", 1, 200, "length"))
+
+    async def both() -> list[int]:
+        *told, _ = await asyncio.gather(*map(read, streams), write())
+        return told
+
+    begin = time.monotonic()
+    told = asyncio.run(both())
+    assert all(1 < count <= 3 + (time.monotonic() - begin) / 0.16 for count in told)
+    assert pace.streams == 0
+
+
 @pytest.mark.parametrize("every", [0.001, 60.0])
 def test_all_deltas_together_are_the_answer_however_often_they_are_told(padded_model: Path, every: float) -> None:
     engine = Engine.load(padded_model)
     request = GenerationRequest("the house", Sampling(max_tokens=30, temperature=0))
 
     async def read() -> list[str]:
-        return [delta.text async for delta in engine.submit([request])[0].deltas(every)]
+        return [delta.text async for delta in engine.submit([request])[0].deltas(Pace(every))]
 
     told = asyncio.run(read())
     assert "".join(told) == engine.generate([request])[0].text
