@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from benchmarks._distill import train_ours
 from benchmarks._distill_inputs import write_inputs
 from benchmarks._distill_job import Job, Outcome, Way
-from benchmarks.distill import Distill
+from benchmarks.distill import OURS, Distill
 from orchestrator.errors import ResourceError
 from orchestrator.plugins import create
 
@@ -69,21 +70,31 @@ def _invented(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Job, "run", run)
 
 
+def _pretend(monkeypatch: pytest.MonkeyPatch, installed: set[str]) -> None:
+    """Of the packages to compare with, these are installed; whatever else asks is told what is there."""
+    known = importlib.util.find_spec
+
+    def found(name: str, package: str | None = None) -> object:
+        return (object() if name in installed else None) if name in ("accelerate", "trl") else known(name, package)
+
+    monkeypatch.setattr("importlib.util.find_spec", found)
+
+
 @pytest.mark.usefixtures("_invented")
 def test_rows_compare_medians_after_the_warmup(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    _pretend(monkeypatch, {"accelerate", "trl"})
     rows = list(create("benchmarks", "distill", TINY).rows())
     speeds = {row.case: (row.ours, row.ratio) for row in rows if row.metric == "speed"}
-    assert len(speeds) == 2 * (2 * 4 + 4)
+    assert len(speeds) == 2 * (2 * len(OURS) + len(OURS))
     assert speeds["bf16, live, beside a Hugging Face Trainer with dense losses"] == (16.0, 2.0)
     assert speeds["fp32, hidden_cache, beside TRL's GKDTrainer"] == (16.0, 4.0)
     assert {row.ours for row in rows if row.metric == "final loss"} == {1.0}
-    assert [row.ratio for row in rows if row.metric == "share of step time"] == [0.5] * 8
+    assert [row.ratio for row in rows if row.metric == "share of step time"] == [0.5] * 2 * len(OURS)
 
 
 @pytest.mark.usefixtures("_invented")
 def test_without_trl_the_other_rows_still_come(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "trl" else object())
+    _pretend(monkeypatch, {"accelerate"})
     rows = list(create("benchmarks", "distill", {**TINY, "precisions": ["fp32"]}).rows())
     assert rows
     assert not [row for row in rows if "TRL" in row.case]
@@ -91,7 +102,7 @@ def test_without_trl_the_other_rows_still_come(monkeypatch: pytest.MonkeyPatch, 
 
 
 def test_with_nothing_to_compare_with_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    _pretend(monkeypatch, set())
     with pytest.raises(ResourceError, match=r"mome-orchestrator\[bench\]"):
         next(create("benchmarks", "distill", TINY).rows())
 

@@ -147,7 +147,12 @@ def test_a_thread_that_can_not_start_is_a_failed_step(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("other", "code"), [(bug, 1), (raises(CorpusError("no text")), 2)], ids=["fault", "mistake"])
 def test_one_fault_among_failures_decides_the_exit_code(tmp_path, other, code):
-    found, _ = run(tmp_path, Acts(a=raises(CorpusError("no text")), b=other))
+    together = threading.Barrier(2)
+
+    def at_once(act):
+        return lambda work: (together.wait(10), act(work))
+
+    found, _ = run(tmp_path, Acts(a=at_once(raises(CorpusError("no text"))), b=at_once(other)))
     assert isinstance(found, StageFailedError)
     assert found.exit_code == code
     assert "Traceback" not in str(found)
