@@ -72,6 +72,7 @@ def _invented(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _pretend(monkeypatch: pytest.MonkeyPatch, installed: set[str]) -> None:
     """Of the packages to compare with, these are installed; whatever else asks is told what is there."""
+    importlib.import_module("transformers")  # which looks for them itself, once
     known = importlib.util.find_spec
 
     def found(name: str, package: str | None = None) -> object:
