@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # it is run as a s
 
 import psutil
 from chaos_kills import TITLES, chosen, kill, processes
-from chaos_scenarios import ROOT, SCENARIOS, THERE, Scenario
+from chaos_scenarios import LATER, ROOT, SCENARIOS, THERE, Scenario
 from chaos_work import Work, servers
 from nodes import Nodes, nodes
 
@@ -159,6 +159,8 @@ def _untold(work: Work) -> list[str]:
     """What the tracker lacks. A command that was killed when its version was there can't be typed again to tell."""
     if work.servers.tracker is None or THERE in work.log.read_text()[-1000:]:
         return []
+    if LATER in work.log.read_text()[-1000:]:  # the tracker was too slow for the time that a command has for it
+        work.again()
     return work.servers.tracker.lacks(work.folder / "smoke")
 
 

@@ -23,6 +23,7 @@ SMALL = (
 ADDED = "de"
 PAIR = "corpus.languages={en: {source: miniwiki}, fr: {source: miniwiki}}"
 THERE = "has an expert for"
+LATER = "the same command sends them"
 """Of the error that somebody gets who adds an expert again that is there."""
 SHORT = tuple(f"{who}.training.tokens=60000" for who in ("teacher", "experts"))
 

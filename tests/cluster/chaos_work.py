@@ -108,6 +108,11 @@ class Work:
         begun = (path.parent for name in (METRICS, "ray") for path in self.folder.glob(f"*/work/*/{name}"))
         return {folder: _size(folder / METRICS) for folder in begun}
 
+    def again(self) -> None:
+        """Type the last command once more, and wait for its end."""
+        self.process = self._typed()
+        self.finish()
+
     def finish(self) -> None:
         """Wait until it ends."""
         end = time.monotonic() + SECONDS

@@ -160,6 +160,8 @@ def test_overload_is_told_at_once_with_when_to_come_again(served: Endpoint) -> N
 
 
 def test_replicas_that_stand_still_for_half_a_minute_are_kept(served: Endpoint) -> None:
+    experts = len(status(served)["table"]["experts"])
+    assert until(lambda: len(replicas(served)) == experts + 2, 90)  # keeper, ingress; what a load brought has gone
     before = replicas(served)
     for process in served.processes("ray::ServeReplica"):
         process.suspend()

@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from serve.deployments.forking import POSSIBLE
 from serve.messages import Sampling
 from serve.mixture import Mixture
-from tests.serve.storm import Answer, Endpoint, ask, endpoint
+from tests.serve.storm import Answer, Endpoint, ask, endpoint, until
 
 pytest.importorskip("ray")
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(300)]
@@ -83,13 +83,14 @@ def test_a_replica_that_is_killed_loses_nothing(served: Endpoint) -> None:
     async def ask_and_kill(stream: bool) -> tuple[str, str, Answer]:
         async with httpx.AsyncClient(base_url=served.url, timeout=60) as client:
             asked = asyncio.create_task(ask(client, {**body, "temperature": 1, "model": "en", "stream": stream}))
-            await asyncio.sleep(0.08)
+            await asyncio.sleep(0.02)
             (replica,) = served.processes("ray::ServeReplica:mome-experts")
             replica.kill()
             assert not asked.done()
             return await asked
 
     for stream in (True, False):
+        assert until(lambda: served.processes("ray::ServeReplica:mome-experts"), 60)
         how, _, answer = asyncio.run(ask_and_kill(stream))
         assert how == ("streamed" if stream else "whole")
         assert [text for text, _, _ in answer] == [choice["text"] for choice in expected]
