@@ -23,8 +23,9 @@ SMALL = (
 ADDED = "de"
 PAIR = "corpus.languages={en: {source: miniwiki}, fr: {source: miniwiki}}"
 THERE = "has an expert for"
-LATER = "the same command sends them"
 """Of the error that somebody gets who adds an expert again that is there."""
+LATER = "the same command sends them"
+"""What a command says whose tracker was too slow."""
 SHORT = tuple(f"{who}.training.tokens=60000" for who in ("teacher", "experts"))
 
 
