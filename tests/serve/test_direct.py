@@ -16,7 +16,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from serve.deployments.forking import POSSIBLE
 from serve.messages import Sampling
 from serve.mixture import Mixture
-from tests.serve.storm import Answer, Endpoint, ask, endpoint, until
+from tests.serve.storm import Answer, Endpoint, ask, endpoint
+from tests.serve.test_changes import until
 
 pytest.importorskip("ray")
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(300)]
