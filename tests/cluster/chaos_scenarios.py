@@ -24,8 +24,8 @@ ADDED = "de"
 PAIR = "corpus.languages={en: {source: miniwiki}, fr: {source: miniwiki}}"
 THERE = "has an expert for"
 """Of the error that somebody gets who adds an expert again that is there."""
-LATER = "the same command sends them"
-"""What a command says whose tracker was too slow."""
+LATER = "the same command sends"
+"""What a command says whose tracker was away, or too slow, at its end."""
 SHORT = tuple(f"{who}.training.tokens=60000" for who in ("teacher", "experts"))
 
 
