@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from pydantic import ValidationError
 
+from orchestrator.config.distillation import DistillationConfig
 from orchestrator.losses import IGNORED, LazyLogits, Positions, distillation_loss
 from orchestrator.plugins import create
 from tests.contracts.cases import SmallCase
@@ -80,3 +82,9 @@ def test_by_entropy_the_soft_loss_is_its_mean_where_the_student_is_least_certain
     found = case.run("jsd", Positions(0.25, by_entropy=True), 0, chunk)
     for got, expected in zip(found, [ce, mean, *wanted], strict=True):
         torch.testing.assert_close(got, expected)
+
+
+def test_a_choice_among_all_positions_is_refused() -> None:
+    with pytest.raises(ValidationError, match="positions: 1 takes all"):
+        DistillationConfig(chosen="entropy")
+    assert DistillationConfig(chosen="entropy", positions=0.25).chosen == "entropy"

@@ -27,6 +27,7 @@ from orchestrator.pipeline.estimate import (
     Estimate,
     estimate,
     expecting,
+    matmul_flops_per_second,
 )
 from orchestrator.pipeline.noting import SpeedNotes
 from orchestrator.pipeline.plan import Plan, make_plan
@@ -251,3 +252,10 @@ class TestEstimate:
         )
         assert estimated(recipe, plan).total > 0
         assert list(tmp_path.iterdir()) == []
+
+
+def test_a_guess_measures_the_product_that_trainings_multiply_by(monkeypatch):
+    taken = []
+    monkeypatch.setattr("orchestrator.products.product", lambda a, b: taken.append(len(a)) or a @ b.t())
+    assert matmul_flops_per_second(repeats=2) > 0
+    assert taken == [512] * 3
