@@ -223,13 +223,12 @@ class MlflowRun:
     def _log(self, run: str, rows: Sequence[Mapping[str, Any]], tags: Mapping[str, str] | None = None) -> None:
         from mlflow.entities import Metric, RunTag
 
-        now = int(time.time() * 1000)
         values = [(clean(key), value, step) for key, value, step in numbers(rows)]
-        for batch in batches(self._sent.missing(run, values), _BATCH):
+        for batch in batches(self._sent.missing(run, values, now=int(time.time() * 1000)), _BATCH):
             try:
-                self._client.log_batch(run, metrics=[Metric(key, value, now, step) for key, value, step in batch])
+                self._client.log_batch(run, metrics=[Metric(key, value, now, step) for key, value, step, now in batch])
             except Exception:
-                self._sent.doubt(run)
+                self._sent.doubt(run, batch)
                 raise
             self._sent.note(run, batch)
         if tags:

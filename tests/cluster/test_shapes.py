@@ -28,21 +28,23 @@ def run(environment: dict[str, str], recipe: str, runs: Path, *overrides: str) -
     return done
 
 
+@pytest.mark.parametrize("recipe", ["smoke", "quickstart"])
 @pytest.mark.parametrize("shapes", [TWO_NODES, A_HEAD_AND_THREE], ids=["two nodes", "a head and three nodes"])
-def test_the_smoke_recipe_runs_to_its_report(shapes: list[dict[str, int]], tmp_path: Path) -> None:
+def test_a_recipe_runs_to_its_report(recipe: str, shapes: list[dict[str, int]], tmp_path: Path) -> None:
     with started(shapes) as environment:
-        run(environment, "smoke", tmp_path, "tracking.type=none")
-    results = json.loads((tmp_path / "smoke" / "report" / "results.json").read_text())
+        run(environment, recipe, tmp_path, "tracking.type=none")
+    results = json.loads((tmp_path / recipe / "report" / "results.json").read_text())
     assert set(results["expert_perplexity"]) == {"en", "fr", "de", "py"}
 
 
+@pytest.mark.parametrize("recipe", ["smoke", "quickstart"])
 @pytest.mark.parametrize("shape", sorted(set(described().values())), ids=str)
-def test_the_smoke_recipe_runs_to_its_report_on_every_described_cluster(
-    shape: tuple[tuple[float, float], tuple[float, float], int], tmp_path: Path
+def test_a_recipe_runs_to_its_report_on_every_described_cluster(
+    recipe: str, shape: tuple[tuple[float, float], tuple[float, float], int], tmp_path: Path
 ) -> None:
     """The GPUs are not there, so the trainings are on CPUs: placed as on nodes of that many, computed with two."""
     head, worker = ({"num_cpus": int(cpus), "num_gpus": int(gpus)} for cpus, gpus in shape[:2])
     with started([head, *shape[2] * [worker]]) as environment:
-        run(environment, "smoke", tmp_path, "tracking.type=none", "resources.device=cpu", "resources.threads=1")
-    results = json.loads((tmp_path / "smoke" / "report" / "results.json").read_text())
+        run(environment, recipe, tmp_path, "tracking.type=none", "resources.device=cpu", "resources.threads=1")
+    results = json.loads((tmp_path / recipe / "report" / "results.json").read_text())
     assert set(results["expert_perplexity"]) == {"en", "fr", "de", "py"}

@@ -7,6 +7,7 @@ import re
 import shutil
 import socket
 import sqlite3
+import time
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -305,6 +306,36 @@ def test_what_arrived_though_the_call_failed_is_not_written_twice(store: Path, m
             run.started("teacher")
     run.metrics("teacher", rows(1, 2, 3))
     assert points(store, "unsure", "teacher") == [(1, 0.5), (2, 1.0), (3, 1.5)]  # `runs` finds no name twice
+
+
+def test_of_steps_that_are_taken_again_before_they_were_sent_the_first_values_count(store: Path) -> None:
+    """A worker is lost while the server is away: the queue holds some steps twice, and their speeds differ."""
+    run = MlflowRun(local_store(store), facts(store, "again"))
+    run.started("teacher")
+    again = [{**row, "loss": row["loss"] + 7} for row in rows(2, 3, 4)]
+    run.metrics("teacher", [*rows(1, 2, 3), *again])
+    assert points(store, "again", "teacher") == [(1, 0.5), (2, 1.0), (3, 1.5), (4, 9.0)]
+
+
+def test_what_arrives_after_the_next_call_is_there_once(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that hung does what it was asked meanwhile, at the same time as what it is asked then."""
+    run = MlflowRun(local_store(store), facts(store, "late"))
+    run.started("teacher")
+    late: list[tuple[object, ...]] = []
+
+    def hangs(*arguments: object, **options: object) -> None:
+        late.append((arguments, options))
+        raise TimeoutError
+
+    with monkeypatch.context() as hanging:
+        hanging.setattr(MlflowClient, "log_batch", hangs)
+        with pytest.raises(TimeoutError):
+            run.metrics("teacher", rows(1, 2))
+    time.sleep(0.01)  # the next call's own time is another one
+    run.metrics("teacher", [*rows(1), {**rows(2)[0], "loss": 9.0}, *rows(3)])
+    for arguments, options in late:
+        MlflowClient.log_batch(*arguments, **options)
+    assert points(store, "late", "teacher") == [(1, 0.5), (2, 1.0), (3, 1.5)]
 
 
 def test_what_was_asked_twice_is_there_once_in_the_end(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
