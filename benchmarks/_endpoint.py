@@ -24,7 +24,7 @@ import aiohttp
 import httpx
 import torch
 
-from benchmarks._processes import Tree
+from benchmarks._processes import Tree, own_cpu
 from orchestrator.artifacts import MANIFEST, Artifact, Store
 from orchestrator.config.base import PluginSpec
 from orchestrator.errors import ResourceError
@@ -212,8 +212,8 @@ class Alone:
         engines = {expert: self._mixture.engine(expert) for expert in self._mixture.files.experts}
         how = Sampling(max_tokens=tokens, temperature=0.0)
         asked = [(engines[r.expert], GenerationRequest(t, how)) for t, r in zip(texts, routes, strict=True)]
-        start = time.process_time()
-        return asyncio.run(self._answered(asked, clients)) / (time.process_time() - start)
+        start = own_cpu()
+        return asyncio.run(self._answered(asked, clients)) / (own_cpu() - start)
 
     async def _answered(self, asked: Sequence[tuple[Engine, GenerationRequest]], clients: int) -> int:
         left, made = iter(asked), 0
