@@ -85,7 +85,7 @@ class ServeArguments(BaseModel):
     """Longest time for an answer, whatever the client asks for, in seconds."""
     grace_s: float = Field(30.0, ge=0)
     """Time that running answers are given to finish when the endpoint or a replica ends, in seconds."""
-    coalesce_s: float = Field(0.0125, ge=0)
+    coalesce_s: float = Field(0.02, ge=0)
     """A stream tells its first token at once. What follows a replica's streams tell in turn, one every so many seconds:
     of eight each every eighth time; 0: each token."""
     keep_s: float = Field(300.0, ge=0)
