@@ -19,6 +19,7 @@ from pydantic import (
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from orchestrator import plugins
+from orchestrator.config.problems import in_words
 from orchestrator.errors import PluginError
 from orchestrator.plugin_options import of_an_option, options_of, summary
 
@@ -130,7 +131,7 @@ def _refused(error: PluginError) -> tuple[tuple[int | str, ...], str]:
     if not isinstance(cause, ValidationError):
         return (), error.what
     first = cause.errors()[0]
-    known = "unknown key" if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Value error, ")
+    known = "unknown key" if first["type"] == "extra_forbidden" else in_words(first)
     return first["loc"], known
 
 

@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
+from orchestrator.config.names import PATTERNS
 from orchestrator.config.renames import new_name
 from orchestrator.plugins import suggest
 
@@ -32,7 +33,7 @@ def told(model: type[BaseModel], error: Any, tree: Any, path: Path, lines: Mappi
     """
     keys = _written(error["loc"], tree)
     place = _place(keys, path, lines)
-    message = _SHAPES.get(error["type"], error["msg"].removeprefix("Value error, "))
+    message = in_words(error)
     if error["type"] == "extra_forbidden":
         renamed = new_name(model.__name__, keys)
         hint = f'it is called "{renamed}" now' if renamed else suggest(str(keys[-1]), fields_at(model, keys[:-1]))
@@ -41,6 +42,12 @@ def told(model: type[BaseModel], error: Any, tree: Any, path: Path, lines: Mappi
         message += f", not {error['input']!r}"
     dotted = ".".join(_shown(str(key)) for key in keys)
     return ": ".join(filter(None, (place, dotted, message)))
+
+
+def in_words(error: Any) -> str:
+    """What is wrong with a value, by an item of `ValidationError.errors()`."""
+    message: str = _SHAPES.get(error["type"], error["msg"].removeprefix("Value error, "))
+    return PATTERNS.get(error["ctx"]["pattern"], message) if error["type"] == "string_pattern_mismatch" else message
 
 
 def _written(location: Key, tree: Any) -> Key:

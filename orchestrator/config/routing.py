@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 from pydantic import Field
 
 from orchestrator.config.base import PluginSpec, Section, plugin_of
-
-Policy = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$", max_length=16)]
+from orchestrator.config.names import Code
 
 BEST, COMMON, ERROR = "best", "common", "error"
 
@@ -20,7 +17,7 @@ class RouterConfig(Section):
     """The router and its options: `paper` (TF-IDF over tokens), or `prompt` (characters, for what people type)."""
     sequences_per_language: int = Field(2000, ge=10)
     """Training sequences of each language for the paper's classifiers, at most."""
-    reject: Policy = BEST
+    reject: Code = BEST
     """Where text of no language goes: `best` (the most probable expert all the same), `common` (the common expert of a
     mixture of type moe_ce), `error` (refused), or an expert's language. Only the prompt router rejects text."""
     reject_above: float = Field(0.5, gt=0, le=1)

@@ -6,7 +6,8 @@ Nothing of the product imports this room: a recipe names a study, and the study 
 anywhere, with its stages and its pages beside it.
 """
 
-from orchestrator.study._base import Label, Seeds, Study
+from orchestrator.config.names import Label
+from orchestrator.study._base import Seeds, Study
 
 __all__ = ["Label", "Seeds", "Study"]
 PLUGIN = Study

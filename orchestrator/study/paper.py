@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field, TypeAdapter
 
 from orchestrator.config.base import PluginSpec, plugin_of
+from orchestrator.config.names import Label
 from orchestrator.config.recipe import Recipe
-from orchestrator.study._base import Label, Seeds, Study
+from orchestrator.study._base import Seeds, Study
 from orchestrator.study._paper.sweep import StudySweep, with_files
 from orchestrator.study.students.config import StudentConfig
 

@@ -42,8 +42,8 @@ def top(name: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys((name, name.partition(".")[0])))
 
 
-def field(row: Row, name: str, where: str) -> str:
-    """A text field of a row; bytes are read as UTF-8.
+def field(row: Row, name: str, where: str, option: str = "") -> str:
+    """A text field of a row; bytes are read as UTF-8. `option` of the source names it, where that is free to choose.
 
     Raises:
         CorpusError: it is missing, null or no text.
@@ -53,14 +53,15 @@ def field(row: Row, name: str, where: str) -> str:
         return value
     if value is _ABSENT:
         known = ", ".join(map(_shortened, names(row)))
-        raise CorpusError(f"there is no field {name!r}", where=where, fix=f"name the field; fields here: {known}")
+        fix = f"name the field as {option}" if option else "use another source"
+        raise CorpusError(f"there is no field {name!r}", where=where, fix=f"{fix}; fields here: {known}")
     problem = "is null" if value is None else f"is no text but {type(value).__name__}"
     if isinstance(value, bytes):
         try:
             return value.decode()
         except UnicodeDecodeError:
             problem = "is bytes that are not UTF-8"
-    fix = "mend or remove the row, or name another field"
+    fix = "mend or remove the row, or name another field" + (f" as {option}" if option else "")
     if isinstance(value, dict) and value:
         fix = f"name a field inside: {', '.join(f'{name}.{inner}' for inner in value)}"
     raise CorpusError(f"field {name!r} {problem}", where=where, fix=fix)

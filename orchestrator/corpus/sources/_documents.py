@@ -52,7 +52,7 @@ class Fields:
         """
         text = self._text(row, where)
         if self.id is not None and not optional(row, self.id):
-            field(row, self.id, where)
+            field(row, self.id, where, "id_field")
         name = optional(row, *((self.id,) if self.id else _IDS)) or place
         licence = optional(row, *_LICENCES) or self.licence
         return Document(name, optional(row, self.title), text, self.source, licence, optional(row, self.work))
@@ -66,7 +66,7 @@ class Fields:
     def _of(self, row: Row, name: str, where: str) -> str:
         if self.chat is not None and has(row, name) and not isinstance(value := value_of(row, name), str | bytes):
             return rendered(value, self.chat, where)
-        return field(row, name, where)
+        return field(row, name, where, "text_field")
 
     @property
     def _texts(self) -> tuple[str, ...]:

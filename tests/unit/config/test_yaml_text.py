@@ -120,8 +120,9 @@ def test_numbers_where_they_are_asked_for(tmp_path: Path) -> None:
         ('description: "\\ud800"\n', ["half a surrogate"]),
         ("seed: " + "9" * 5000 + "\n", ["integer string"]),
         ("description: 1\nsead: 2\n", ["sead", "description"]),
-        ("router: {reject: 5}\n", ["router.reject", "pattern", "'5'"]),
+        ("router: {reject: 5}\n", ["router.reject", "begin with a letter", "'5'"]),
         ("corpus: x\n", ["twice"]),
+        ("study: {type: paper, setups: {A: {}}}\n", ["study.setups.A", "small letter"]),
     ],
 )
 def test_mistakes_are_told(tmp_path: Path, more: str, said: list[str]) -> None:
