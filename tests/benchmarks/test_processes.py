@@ -9,9 +9,12 @@ import time
 
 from benchmarks._processes import Tree, own_cpu
 
-_BURN = (
-    "import time; end = time.process_time() + 0.3\nwhile time.process_time() < end: pass\nprint(flush=True); input()"
-)
+_BURN = """
+import time
+while time.thread_time() < 0.3: pass
+print(flush=True)
+input()
+"""
 
 
 def _burn(seconds: float) -> None:
