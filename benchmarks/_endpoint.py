@@ -24,7 +24,7 @@ import aiohttp
 import httpx
 import torch
 
-from benchmarks._processes import Tree, own_cpu
+from benchmarks._processes import CPU_STEP, Tree, own_cpu
 from orchestrator.artifacts import MANIFEST, Artifact, Store
 from orchestrator.config.base import PluginSpec
 from orchestrator.errors import ResourceError
@@ -213,7 +213,8 @@ class Alone:
         how = Sampling(max_tokens=tokens, temperature=0.0)
         asked = [(engines[r.expert], GenerationRequest(t, how)) for t, r in zip(texts, routes, strict=True)]
         start = own_cpu()
-        return asyncio.run(self._answered(asked, clients)) / (own_cpu() - start)
+        made = asyncio.run(self._answered(asked, clients))
+        return made / max(own_cpu() - start, CPU_STEP)
 
     async def _answered(self, asked: Sequence[tuple[Engine, GenerationRequest]], clients: int) -> int:
         left, made = iter(asked), 0

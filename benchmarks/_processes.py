@@ -10,6 +10,9 @@ from contextlib import suppress
 
 import psutil
 
+CPU_STEP = 0.01
+"""Seconds in which Linux counts a thread's CPU time."""
+
 
 def own_cpu() -> float:
     """CPU seconds of this process's threads."""

@@ -16,7 +16,7 @@ from typing import Literal
 
 from benchmarks._endpoint import LANGUAGES, Alone, Load, ask, asking, dress, load, prompt, served
 from benchmarks._flood import Flood, capacity, flood
-from benchmarks._processes import Tree
+from benchmarks._processes import CPU_STEP, Tree
 from benchmarks._rows import Row, compare, notice, single
 from orchestrator.config.base import PluginSpec
 
@@ -130,7 +130,7 @@ class Endpoint:
             before = tree.cpu
             seen.append(load(address, clients, count, self.tokens))
             tree.look()
-            ours.append(seen[-1].tokens / (tree.cpu - before))
+            ours.append(seen[-1].tokens / max(tree.cpu - before, CPU_STEP))
         yield compare(f"{case}: beside the engines alone", "speed", "tokens/CPU s", ours, theirs)
         speeds = [one.tokens / one.seconds for one in seen]
         yield compare(case, "speed", "tokens/s", speeds, speeds)
