@@ -14,8 +14,8 @@ _SETTINGS = {
     ray_constants.WORKER_PROCESS_SETUP_HOOK_ENV_VAR: f"{__name__}.without_pandas",
     # Each thread that allocates has a heap of its own otherwise, of which most stays empty.
     "MALLOC_ARENA_MAX": "2",
-    # What a step of an engine frees is kept for the next one: the system would clear it anew each time, a twentieth of
-    # the step. glibc finds such a size by itself only where none is given.
+    # What a step of an engine frees is kept for the next one: the system would clear it anew each time. glibc finds
+    # such a size by itself only where none is given (mallopt(3)).
     "MALLOC_MMAP_THRESHOLD_": "4194304",
     "MALLOC_TRIM_THRESHOLD_": "16777216",
     # Workers for whatever may come, which are not forked.
