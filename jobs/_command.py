@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from orchestrator.cli.ending import end_quickly, exit_code
+from orchestrator.cli.ending import run_to_its_end
 
 
 def recipe_job(description: str, until: Sequence[str] = ()) -> None:
@@ -21,7 +20,7 @@ def recipe_job(description: str, until: Sequence[str] = ()) -> None:
         if "report" in made.artifacts:
             print(f"report: {made.report}")
 
-    _finish(job)
+    run_to_its_end(job)
 
 
 def sweep_job(description: str) -> None:
@@ -33,16 +32,7 @@ def sweep_job(description: str) -> None:
 
         sweep(arguments.file, arguments.overrides, arguments.runs)
 
-    _finish(job)
-
-
-def _finish(job: Callable[[], object]) -> None:
-    """Run `job`; an error ends the process as it ends `mome`."""
-    end_quickly()
-    try:
-        job()
-    except Exception as error:
-        sys.exit(exit_code(error))
+    run_to_its_end(job)
 
 
 def _arguments(description: str, kind: str, help_text: str) -> argparse.Namespace:

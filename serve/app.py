@@ -27,6 +27,7 @@ from orchestrator.cluster.session import is_own_cluster, session
 from orchestrator.config.recipe import ResourcesConfig
 from orchestrator.errors import ResourceError, ServingError
 from serve.api import Keys, check_exposure
+from serve.api.gate import check_log
 from serve.deployments import lean
 from serve.deployments.applications import Applications, common_options
 from serve.deployments.endpoint import told_to_commands
@@ -47,12 +48,14 @@ def build(arguments: ServeArguments) -> serve.Application:
 
     Raises:
         ArtifactError: the run is not finished, or an artifact is missing or damaged.
-        ServingError: the file of keys can't be read.
+        ServingError: the file of keys can't be read, or the one for requests not be written.
     """
     if arguments.listen:
         check_exposure(
             arguments.listen.rpartition(":")[0].strip("[]"), Keys(arguments.keys) if arguments.keys else None
         )
+        if arguments.access_log:
+            check_log(arguments.access_log)
     given = {name: getattr(arguments, name) for name in ("run", "keys", "access_log")}
     places = {name: path.resolve() for name, path in given.items() if path is not None}
     arguments = arguments.model_copy(update=places)
@@ -123,7 +126,7 @@ def deploy(run: Path | str, host: str = "127.0.0.1", port: int = 8000, blocking:
             ingress = serve.run(application, name=APPLICATION, route_prefix="/", logging_config=LOGGING)
             if blocking:
                 _tell(ingress, "ready", seconds=5.0)  # its replicas are known now: a signal reaches them at once
-                with told_to_commands(arguments.run):
+                with told_to_commands(arguments.run, ray.get_runtime_context().gcs_address):
                     print(f"serving at http://{host}:{port}/v1/completions (Ctrl-C ends it)", flush=True)
                     _wait_for_signal()
                 _tell(ingress, "drain", arguments.grace_s, seconds=arguments.grace_s + 5)
@@ -188,9 +191,12 @@ def _taken(host: str, port: int) -> Iterator[None]:
 
 
 def _wait_for_signal() -> None:
-    """Until Ctrl-C or SIGTERM; handlers are put back."""
+    """Until Ctrl-C, SIGTERM or the terminal's end; handlers are put back."""
     done = threading.Event()
-    before = {name: signal.signal(name, lambda *_: done.set()) for name in (signal.SIGINT, signal.SIGTERM)}
+    heard = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        heard.append(signal.SIGHUP)
+    before = {number: signal.signal(number, lambda *_: done.set()) for number in heard}
     try:
         done.wait()
     finally:

@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 import orchestrator
 from orchestrator import plugins
 from orchestrator.api.extras import needs_cluster
 from orchestrator.artifacts import write_json
+from orchestrator.cli.consoles import table_console
 from orchestrator.config.loading import apply_override
 from orchestrator.errors import ResourceError
 from orchestrator.provenance import versions
@@ -57,7 +57,7 @@ def _print(name: str, rows: Sequence[Any]) -> None:
         table.add_column(heading, justify="left" if heading in ("case", "metric", "unit") else "right")
     for row in rows:
         table.add_row(row.case, row.metric, row.unit, *_figures(row))
-    Console().print(table)
+    table_console().print(table)
 
 
 def _write(name: str, rows: Sequence[Any], json_file: Path) -> None:

@@ -10,9 +10,9 @@ from importlib import metadata
 from pathlib import Path
 
 import psutil
-from rich.console import Console
 from rich.table import Table
 
+from orchestrator.cli.consoles import table_console
 from orchestrator.routers.text import shipped
 from orchestrator.tracking.store import masked
 
@@ -51,7 +51,7 @@ def examine() -> None:
     )
     for variable, use in (("RAY_ADDRESS", "the cluster to run on"), ("MLFLOW_TRACKING_URI", "the tracking server")):
         table.add_row(variable, masked(os.environ.get(variable, "not set")), use, "")
-    Console().print(table)
+    table_console().print(table)
 
 
 def _gpu() -> tuple[str, str, str, str]:

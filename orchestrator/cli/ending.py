@@ -6,10 +6,13 @@ import atexit
 import gc
 import multiprocessing
 import os
+import signal
 import sys
 import tempfile
 import threading
 import traceback
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from orchestrator.faults import explained
@@ -22,9 +25,30 @@ STEP_THREAD = "step "
 """What names of threads begin with that run the steps of a plan (orchestrator/pipeline/execute.py)."""
 
 
-def end_quickly() -> None:
-    """Let the process end without going through all that it has imported: with Ray and MLflow that takes seconds."""
-    atexit.register(gc.freeze)
+def run_to_its_end(command: Callable[[], object]) -> None:
+    """Run a command: what a person can mend ends in a message and exit code 2, a fault of ours in a line and code 1.
+
+    SIGTERM, which `mome stop`, `timeout` and job schedulers send, and SIGHUP, which a terminal sends that is closed,
+    end it as Ctrl-C does: with code 130.
+    """
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if number == signal.SIGTERM or signal.getsignal(number) is not signal.SIG_IGN:  # nohup has SIGHUP ignored
+            signal.signal(number, signal.default_int_handler)
+    # Ray would connect again from a thread of its own that asks for something once the command has left the cluster.
+    os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
+    atexit.register(gc.freeze)  # to go through all that it has imported, with Ray and MLflow, takes seconds
+    try:
+        command()
+    except Exception as error:
+        sys.exit(exit_code(error))
+    except KeyboardInterrupt:
+        say_interrupted()
+        sys.exit(INTERRUPTED)
+    except SystemExit as end:
+        if end.code not in (INTERRUPTED, signal.SIGTERM):
+            raise
+        say_interrupted()  # typer's answer to Ctrl-C, and Ray's to SIGTERM while it connects, say nothing
+        sys.exit(INTERRUPTED)
 
 
 def exit_code(error: Exception) -> int:
@@ -43,10 +67,12 @@ def say_interrupted() -> None:
     Worker processes of the step are ended first: what runs at exit waits for them, and they would wait for work.
     """
     later = "" if sys.argv[1:2] == ["serve"] else "; a run goes on from here with the same command"
-    print(f"mome: interrupted{later}", file=sys.stderr, flush=True)
+    with suppress(OSError):  # the terminal may be gone
+        print(f"mome: interrupted{later}", file=sys.stderr, flush=True)
     if any(thread.name.startswith(STEP_THREAD) for thread in threading.enumerate()):
         for worker in multiprocessing.active_children():
             worker.terminate()
         atexit._run_exitfuncs()
-        sys.stdout.flush()
+        with suppress(OSError):
+            sys.stdout.flush()
         os._exit(INTERRUPTED)

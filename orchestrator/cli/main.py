@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import signal
 import sys
 from functools import cache
 from io import TextIOWrapper
@@ -32,7 +31,7 @@ from orchestrator.cli.arguments import (
     check_together,
     named,
 )
-from orchestrator.cli.ending import INTERRUPTED, end_quickly, exit_code, say_interrupted
+from orchestrator.cli.ending import run_to_its_end
 from orchestrator.cli.precision import Precision
 
 app = typer.Typer(
@@ -272,21 +271,12 @@ def _command() -> Any:
 
 
 def main() -> None:
-    """Run the command line: what a person can mend ends in a message and exit code 2, a fault in a line and code 1."""
+    """Run the command line; see :func:`orchestrator.cli.ending.run_to_its_end`."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")  # what a terminal can't show is no reason to end
     gc.set_threshold(50_000, 20, 50)  # Python's own, 700, has it go through torch again and again while it is imported
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # `mome stop`, where Ctrl-C is ignored
-    end_quickly()
-    try:
-        _command()(prog_name="mome")
-    except Exception as error:
-        sys.exit(exit_code(error))
-    except SystemExit as end:
-        if end.code == INTERRUPTED:  # typer's answer to Ctrl-C, without a word
-            say_interrupted()
-        raise
+    run_to_its_end(lambda: _command()(prog_name="mome"))
 
 
 if __name__ == "__main__":

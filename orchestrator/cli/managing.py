@@ -37,11 +37,11 @@ def ps(
         for state in run_states(runs):
             print(dumps(state.record(), ensure_ascii=False))
         return
-    from rich.console import Console
+    from orchestrator.cli.consoles import table_console
 
     states = list(run_states(runs))
     if states:
-        Console().print(_states(states))
+        table_console().print(_states(states))
     else:
         print(f"there are no runs in {runs}; mome run RECIPE makes one")
 

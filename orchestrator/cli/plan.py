@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 
 from orchestrator.api.plans import RunPlan, duration
+from orchestrator.cli.consoles import table_console
 
 
 def show_plan(plan: RunPlan) -> None:
     """Print the steps of a plan, which are cached, and what the others are expected to cost and to take."""
-    console = Console()
+    console = table_console()
     console.print(_table(plan))
     for line in filter(None, (plan.drift, *plan.outlook)):
         console.print(line, markup=False, soft_wrap=True)

@@ -32,11 +32,11 @@ def precision(
 
         mome precision quickstart --experts en --blocks 200 --json precision.json
     """
-    from rich.console import Console
     from rich.table import Table
 
     from orchestrator.api import load_run
     from orchestrator.artifacts import write_json
+    from orchestrator.cli.consoles import table_console
     from serve.precision import MOST, fastest, measure_precisions
 
     found = list(measure_precisions(load_run(name, runs).folder, named(experts), blocks))
@@ -46,7 +46,7 @@ def precision(
     for row in found:
         figures = (f"{row.perplexity:,.3f}", f"{row.loss:+.2%}", *(f"{speed:,.0f}" for speed in row.speeds.values()))
         table.add_row(row.expert, row.precision, *figures)
-    Console().print(table)
+    table_console().print(table)
     print(
         f"fastest here, of those that lose at most {MOST:.0%}: {fastest(found)} (--precision of mome serve, generate)"
     )

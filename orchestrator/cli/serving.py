@@ -163,8 +163,9 @@ def status(
     """
     import json as text
 
-    from rich.console import Console
     from rich.table import Table
+
+    from orchestrator.cli.consoles import table_console
 
     found = _ask(name, runs, "status")
     if json:
@@ -178,7 +179,7 @@ def status(
             state = found["applications"].get(facts["application"], {"status": "gone", "replicas": 0})
             row = (mixture["version"], f"{part:g} %", expert, state["status"].lower(), str(state["replicas"]))
             table.add_row(*row, facts["folder"])
-    Console().print(table)
+    table_console().print(table)
 
 
 def _ask(name: str, runs: Path, method: str, *arguments: Any) -> Any:

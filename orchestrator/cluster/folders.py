@@ -64,14 +64,16 @@ def find_place() -> Path:
 
 
 def remove_left(place: Path) -> None:
-    """Clear the folders that nobody holds, and remove them in time; those that tell nothing of it stay."""
+    """Clear the folders that nobody holds, and remove them in time."""
     for folder in place.glob(f"{_PREFIX}*"):
         with suppress(OSError), (folder / _LOCK).open() as lock:  # another user's may not even be looked at
             if _is_mine(folder) and _take(lock):
                 _clear(folder)
-    for folder in place.glob(f"{_UNHELD}*"):  # killed in the moment before it held its folder
+    # Without a lock: killed in the moment before it held its folder, or made anew by Ray when that was removed.
+    for folder in (*place.glob(f"{_UNHELD}*"), *place.glob(f"{_PREFIX}*")):
         with suppress(OSError):
-            if _is_mine(folder) and time.time() - folder.stat().st_mtime > _OLD_SECONDS:
+            locked = folder.name.startswith(_PREFIX) and (folder / _LOCK).exists()
+            if not locked and _is_mine(folder) and time.time() - folder.stat().st_mtime > _OLD_SECONDS:
                 shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -16,6 +16,7 @@ from ray._private import ray_constants
 from ray._raylet import GcsClient  # type: ignore[attr-defined]
 from ray.exceptions import AuthenticationError
 
+from orchestrator.cluster.handlers import kept_handler
 from orchestrator.errors import ResourceError
 
 _KNOCK_SECONDS = 10.0
@@ -39,7 +40,7 @@ def joined(address: str) -> Iterator[None]:
     check_token()
     try:
         _knock(address)
-        with on_loopback() if _only_on_loopback(address) else nullcontext():
+        with on_loopback() if _only_on_loopback(address) else nullcontext(), kept_handler():
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:
         raise refused(error, "no Ray cluster can be reached", address, _START) from error

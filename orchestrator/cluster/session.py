@@ -13,6 +13,7 @@ from typing import Any
 import ray
 
 from orchestrator.cluster.folders import held_folder
+from orchestrator.cluster.handlers import kept_handler
 from orchestrator.cluster.joining import first_line, joined, on_loopback
 from orchestrator.config.recipe import ResourcesConfig
 from orchestrator.errors import ResourceError
@@ -119,7 +120,7 @@ def _start(cpus: int, folder: Path, python: str | None) -> str:
         ResourceError: it does not come up.
     """
     try:
-        with on_loopback():
+        with on_loopback(), kept_handler():
             context = ray.init(
                 address="local",
                 num_cpus=cpus,

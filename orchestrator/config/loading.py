@@ -158,8 +158,11 @@ def apply_override(tree: dict[str, Any], override: str, lines: Lines | None = No
     """A copy of the tree with ``a.b.c=value`` set; `lines` notes how the value is written.
 
     Raises:
-        RecipeError: no "=", an empty key, or a value that is not YAML.
+        RecipeError: no text, no "=", an empty key, or a value that is not YAML.
     """
+    if not isinstance(override, str):
+        fix = 'give each as an argument of its own: run(recipe, "seed=3", "name=other")'
+        raise RecipeError(f"an override is a text KEY=VALUE, not {override!r}", "overrides", fix)
     dotted, equals, text = override.partition("=")
     keys = dotted.split(".")
     if not equals or not all(keys):

@@ -83,9 +83,19 @@ def plan_batches(config: TrainingConfig, context: int, available: int, world_siz
         raise TrainingError(
             f"the data has {available} blocks of {context} tokens, fewer than a batch of {blocks}",
             where="training.batch_tokens",
-            fix=f"set batch_tokens to at most {available // unit * unit * context or context}, or add text",
+            fix=_smaller(config.micro_batch, context, available, world_size),
         )
     return blocks
+
+
+def _smaller(micro_batch: int, context: int, available: int, world_size: int) -> str:
+    """What makes a batch of so few blocks."""
+    unit, each = micro_batch * world_size, available // world_size
+    if available >= unit:
+        return f"set batch_tokens to at most {available // unit * unit * context}, or add text"
+    if not each:
+        return f"add text, or train with at most {available} worker(s)"
+    return f"set micro_batch to {each} and batch_tokens to {each * world_size * context}, or add text"
 
 
 def micro_batches(

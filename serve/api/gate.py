@@ -38,13 +38,27 @@ def log_requests(file: Path | None = None) -> None:
     Raises:
         ServingError: the file can't be written.
     """
-    try:
-        handler = logging.StreamHandler(sys.stderr) if file is None else logging.FileHandler(file, encoding="utf-8")
-    except OSError as error:
-        raise ServingError(f"requests can't be logged there: {error.strerror}", str(file)) from None
+    handler = logging.StreamHandler(sys.stderr) if file is None else _to(file)
     handler.setFormatter(logging.Formatter("%(message)s"))
     log.handlers, log.propagate = [handler], False
     log.setLevel(logging.INFO)
+
+
+def check_log(file: Path) -> None:
+    """Make sure that requests can be logged to a file.
+
+    Raises:
+        ServingError: they can't.
+    """
+    _to(file).close()
+
+
+def _to(file: Path) -> logging.FileHandler:
+    try:
+        return logging.FileHandler(file, encoding="utf-8")
+    except OSError as error:
+        what = f"requests can't be logged there: {error.strerror}"
+        raise ServingError(what, str(file), "name a file, in a folder that is there") from None
 
 
 class Gate:

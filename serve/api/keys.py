@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import logging
 import os
 import secrets
 import time
@@ -15,6 +16,7 @@ from pathlib import Path
 from orchestrator.errors import ServingError
 from serve.errors import AuthenticationError
 
+log = logging.getLogger("mome.keys")
 _PREFIX = "mome-"
 
 
@@ -66,7 +68,9 @@ class Keys:
             if seen != self._seen:
                 self._digests = {name: str(entry["sha256"]) for name, entry in read(self.file).items()}
                 self._seen = seen
-        except (OSError, ServingError):
+        except (OSError, ServingError) as error:
+            if self._seen is not None:
+                log.warning("no API key is known any more: %s", error)
             self._digests, self._seen = {}, None
 
 
@@ -119,10 +123,10 @@ def read(file: Path) -> dict[str, Mapping[str, int | str]]:
         ServingError: it is not there, or not such a file.
     """
     try:
-        found = json.loads(file.read_text("utf-8"))["keys"]
+        found = json.loads(file.read_text("utf-8-sig"))["keys"]  # as some editors save it
         ok = all(isinstance(entry["sha256"], str) and len(entry["sha256"]) == 64 for entry in found.values())
     except OSError as error:
-        fix = "make a key: mome keys add NAME"
+        fix = "name a file" if file.is_dir() else "make a key: mome keys add NAME"
         raise ServingError(f"the keys can't be read: {error.strerror}", str(file), fix) from None
     except (ValueError, KeyError, TypeError, AttributeError):
         ok = False

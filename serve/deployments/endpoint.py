@@ -6,7 +6,8 @@ import json
 import logging
 import os
 import secrets
-from collections.abc import Iterator
+import socket
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -20,23 +21,49 @@ _TOLD = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN")
 
 
 @contextmanager
-def told_to_commands(run: Path) -> Iterator[None]:
-    """For the time of the block, let commands of this user find the Ray that the endpoint runs on."""
-    import ray
+def told_to_commands(run: Path, address: str) -> Iterator[None]:
+    """For the time of the block, let commands of this user find the Ray that the endpoint runs on, at an address.
 
-    told = {_ADDRESS: ray.get_runtime_context().gcs_address}
+    Of two endpoints of a run commands find the one that began last, and when that has ended the other one.
+    """
+    told = {_ADDRESS: address}
     told |= {name: os.environ[name] for name in _TOLD if name in os.environ}
-    file, fresh = run / FILE, run / f".{FILE}.{secrets.token_hex(4)}"
+    file = run / FILE
+    earlier = _read(file)
+    if earlier.get(_ADDRESS) == address:
+        earlier = {}  # of an endpoint that this one replaces on its Ray
     with suppress(OSError):  # a run that can't be written to is served all the same; RAY_ADDRESS finds it
-        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as stream:
-            json.dump(told, stream)
-        fresh.replace(file)
+        _write(file, told)
+    if _is_there(earlier):
+        print("this run is being served already: until this endpoint ends, mome serve's commands go here", flush=True)
     try:
         yield
     finally:
-        with suppress(OSError, ValueError):
-            if json.loads(file.read_text(encoding="utf-8"))[_ADDRESS] == told[_ADDRESS]:
-                file.unlink()
+        with suppress(OSError):
+            if _read(file).get(_ADDRESS) == told[_ADDRESS]:
+                _write(file, earlier) if _is_there(earlier) else file.unlink()
+
+
+def _read(file: Path) -> dict[str, str]:
+    with suppress(OSError, ValueError):
+        if isinstance(found := json.loads(file.read_text(encoding="utf-8")), dict):
+            return found
+    return {}
+
+
+def _write(file: Path, told: Mapping[str, str]) -> None:
+    fresh = file.with_name(f".{FILE}.{secrets.token_hex(4)}")
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as stream:
+        json.dump(told, stream)
+    fresh.replace(file)
+
+
+def _is_there(told: Mapping[str, str]) -> bool:
+    """Whether an endpoint that was told of still runs; one that was killed leaves its file."""
+    host, _, port = told.get(_ADDRESS, "").rpartition(":")
+    with suppress(OSError, ValueError), socket.create_connection((host.strip("[]"), int(port)), timeout=1):
+        return True
+    return False
 
 
 @contextmanager
@@ -48,11 +75,10 @@ def connected(run: Path) -> Iterator[None]:
     """
     before = dict(os.environ)
     if not os.environ.get(_ADDRESS):
-        try:
-            os.environ.update(json.loads((run / FILE).read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
+        if not (told := _read(run / FILE)):
             fix = f"serve it: mome serve {run.name}; or name its cluster in {_ADDRESS}"
-            raise ServingError("this run is not being served here", str(run), fix) from None
+            raise ServingError("this run is not being served here", str(run), fix)
+        os.environ.update(told)
     from orchestrator.cluster.session import session
     from orchestrator.config.recipe import ResourcesConfig
 

@@ -93,7 +93,11 @@ class Keeper:
             ServingError: it does not start or does not fit the mixture, or its name is none. ArtifactError: its files
                 are damaged.
         """
-        if not _NAME.fullmatch(name) or name in (AUTO, SOFT):
+        if name in (AUTO, SOFT):
+            raise ServingError(
+                f"an expert can't be called {name!r}: that is what requests call the mixture", fix="choose another name"
+            )
+        if not _NAME.fullmatch(name):
             raise ServingError(f"{name!r} is no name for an expert", fix="use letters, digits, - and _")
         if not folder.is_dir():
             raise ServingError(

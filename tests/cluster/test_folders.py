@@ -64,12 +64,13 @@ def test_another_process_s_is_left_alone_until_that_is_dead(place: Path) -> None
     assert list(place.iterdir()) == []
 
 
-def test_folders_that_tell_nothing_stay_and_halves_go_in_time(place: Path) -> None:
-    for name in ("mome-ray-1-old", "mome-new-young", "mome-new-old", "ray"):
+def test_folders_without_a_lock_go_in_time(place: Path) -> None:
+    for name in ("mome-ray-young", "mome-ray-old", "mome-new-young", "mome-new-old", "ray"):
         (place / name).mkdir()
-    os.utime(place / "mome-new-old", (0, 0))
+    for name in ("mome-ray-old", "mome-new-old", "ray"):
+        os.utime(place / name, (0, 0))
     remove_left(place)
-    assert {path.name for path in place.iterdir()} == {"mome-ray-1-old", "mome-new-young", "ray"}
+    assert {path.name for path in place.iterdir()} == {"mome-ray-young", "mome-new-young", "ray"}
 
 
 def test_a_temporary_folder_too_deep_for_sockets_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from orchestrator.cluster.handlers import kept_handler
+
 pytestmark = pytest.mark.ray
 
 PROGRAM = """
@@ -141,3 +143,51 @@ def test_a_ray_on_loopback_alone_is_told_from_one_on_every_address(
         port = server.getsockname()[1]
         assert joining._only_on_loopback(f"127.0.0.1:{port}") is alone
         assert not joining._only_on_loopback(f"192.0.2.7:{port}")
+
+
+INTERRUPTED = """
+import signal, sys, time
+from orchestrator.cli.ending import run_to_its_end
+from orchestrator.cluster.session import session
+from orchestrator.config.recipe import ResourcesConfig
+def work():
+    with session(ResourcesConfig(cpus=1)):
+        print("in", flush=True)
+        time.sleep(600)
+run_to_its_end(work)
+"""
+
+
+@pytest.mark.parametrize("to_all", [False, True])
+def test_sigterm_ends_a_command_as_ctrl_c_does_though_ray_sets_handlers_of_its_own(
+    short_folder: Path, to_all: bool
+) -> None:
+    """Ray 2.60's `ray.init` (ray/_private/worker.py): exit code 15, a stack from C++, and not a word of ours."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+    begun = subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTED], env={**environment, "TMPDIR": str(short_folder)},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    assert begun.stdout is not None
+    assert begun.stdout.readline() == "in\n"
+    started = psutil.Process(begun.pid).children(recursive=True)
+    (os.killpg if to_all else os.kill)(begun.pid, signal.SIGTERM)
+    _, said = begun.communicate(timeout=60)
+    assert (begun.returncode, said.splitlines()[-1:]) == (
+        130, ["mome: interrupted; a run goes on from here with the same command"]
+    )  # fmt: skip
+    assert "SIGTERM received" not in said
+    assert psutil.wait_procs(started, timeout=20)[1] == []
+
+
+def test_a_program_without_a_handler_keeps_rays() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    theirs, ours = (lambda *_: None), (lambda *_: None)
+    try:
+        for own, left in ((signal.SIG_DFL, theirs), (ours, ours)):
+            signal.signal(signal.SIGTERM, own)
+            with kept_handler():
+                signal.signal(signal.SIGTERM, theirs)
+            assert signal.getsignal(signal.SIGTERM) is left
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -40,6 +40,9 @@ def test_what_can_not_be_served_is_refused_before_ray_starts(
         app.deploy(run_folder, host="0.0.0.0")
     with pytest.raises(ServingError, match="keys can't be read"):
         app.deploy(run_folder, keys=tmp_path / "none.json")
+    for place in (tmp_path, tmp_path / "none" / "requests"):
+        with pytest.raises(ServingError, match="can't be logged there"):
+            app.deploy(run_folder, access_log=place)
     with pytest.raises(ResourceError, match="no Ray cluster"):
         app.deploy(run_folder, blocking=False)
     with socket.socket() as taken:

@@ -51,8 +51,10 @@ class Csv:
         before = csv.field_size_limit(_LONGEST_CELL)  # of the whole process, where 128 KiB is the default
         reader = csv.reader(text, strict=True, **self._dialect(path))
         names: list[str] = list(self.columns)
+        ended = 0  # the line at which the last row did
         try:
             for cells in reader:
+                ended = reader.line_num
                 if not cells:
                     continue
                 if not names:
@@ -68,9 +70,10 @@ class Csv:
                 "mend the quotation marks, read them as text (format: {type: csv, quote: ''}), or name what parts the "
                 "cells (format: {type: csv, delimiter: ';'})"
             )
-            raise CorpusError(f"not a table: {error}", f"{path}, line {reader.line_num}", fix) from None
+            where = f"{path}, line {ended + 1}"  # where its row begins
+            raise CorpusError(f"not a table: {error}", where, fix) from None
         except UnicodeDecodeError as error:
-            where = f"{path}, after line {reader.line_num}: {error.reason}"
+            where = f"{path}, in line {ended + 1} or later: {error.reason}"
             fix = "say what it is in: the option `encoding` of `files`, windows-1252 for example"
             raise CorpusError("the file is not UTF-8", where, fix) from None
         finally:

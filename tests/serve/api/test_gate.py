@@ -23,6 +23,7 @@ from orchestrator.errors import ServingError
 from serve.api import Keys, check_exposure, create_app, events, keys, limits
 from serve.api.gate import log_requests
 from serve.api.metrics import Metrics
+from serve.errors import AuthenticationError
 from serve.local import LocalBackend
 from serve.mixture import Mixture
 
@@ -55,6 +56,28 @@ def test_keys_are_asked_for_on_every_route_but_the_open_ones(backend: Any, file:
     assert client.get("/v1/models", headers=bearer(key)).status_code == 200
     for wrong in ("", "Bearer", "Bearer ", f"Basic {key}", f"Bearer {key}x", f"Bearer {key[:-1]}", key, "Bearer ü"):
         assert client.get("/v1/models", headers={"authorization": wrong.encode()}).status_code == 401
+
+
+def test_keys_that_an_editor_saves_with_a_mark_are_known_and_lost_ones_are_told_of(
+    file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    key = keys.add(file, "alice")
+    known = Keys(file)
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    assert known.check(f"Bearer {key}") == "alice"
+    file.write_text("")
+    for _ in range(2):
+        with pytest.raises(AuthenticationError):
+            known.check(f"Bearer {key}")
+    assert [record.getMessage().splitlines()[0] for record in caplog.records] == [
+        "no API key is known any more: this is no file of keys"
+    ]
+
+
+def test_a_folder_is_no_file_of_keys(tmp_path: Path) -> None:
+    with pytest.raises(ServingError, match="can't be read") as refused:
+        keys.add(tmp_path, "alice")
+    assert refused.value.fix == "name a file"
 
 
 def test_what_no_expert_takes_is_refused_unread_and_all_else_is_answered(backend: Any, file: Path) -> None:

@@ -76,5 +76,5 @@ def test_a_terminal_that_lacks_characters(tmp_path: Path) -> None:
 def test_a_command_s_end_does_not_go_through_all_that_was_imported() -> None:
     """With Ray and MLflow that took a process seconds; what is frozen is left alone."""
     shows = "import atexit, gc; atexit.register(lambda: print(gc.get_freeze_count() > 1000))"
-    script = f"{shows}; from orchestrator.cli.ending import end_quickly; end_quickly()"
+    script = f"{shows}; from orchestrator.cli.ending import run_to_its_end; run_to_its_end(int)"
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout == "True\n"

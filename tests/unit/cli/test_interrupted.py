@@ -8,18 +8,41 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 
-def test_an_interrupted_command_says_that_it_can_go_on(tmp_path: Path) -> None:
+ROOT = Path(__file__).resolve().parents[3]
+
+
+RUN = ["-c", "from orchestrator.cli.main import main; main()", "run"]
+JOB = ["-m", "jobs.run"]
+
+
+@pytest.mark.parametrize(
+    ("program", "number"), [(RUN, signal.SIGINT), (RUN, signal.SIGTERM), (RUN, signal.SIGHUP), (JOB, signal.SIGTERM)]
+)
+def test_an_interrupted_command_says_that_it_can_go_on(tmp_path: Path, program: list[str], number: int) -> None:
     recipe = tmp_path / "recipe.yaml"
     os.mkfifo(recipe)
-    program = "from orchestrator.cli.main import main; main()"
-    begun = [sys.executable, "-c", program, "run", str(recipe)]
+    begun = [sys.executable, *program, str(recipe)]
     # The recipe opens here once the command opens it there, and waits for what it says.
-    with subprocess.Popen(begun, stderr=subprocess.PIPE, text=True) as command, recipe.open("w"):
-        command.send_signal(signal.SIGINT)
+    with subprocess.Popen(begun, cwd=ROOT, stderr=subprocess.PIPE, text=True) as command, recipe.open("w"):
+        command.send_signal(number)
         _, printed = command.communicate(timeout=60)
     assert command.returncode == 130
     assert printed == "mome: interrupted; a run goes on from here with the same command\n"
+
+
+def test_a_closed_terminal_leaves_alone_what_nohup_has_started(tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    os.mkfifo(recipe)
+    begun = ["nohup", sys.executable, *RUN, str(recipe)]
+    with subprocess.Popen(begun, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as command:
+        with recipe.open("w") as stream:
+            command.send_signal(signal.SIGHUP)
+            stream.write("name: [")
+        _, printed = command.communicate(timeout=60)
+    assert command.returncode == 2
+    assert "interrupted" not in printed
 
 
 STEP = """

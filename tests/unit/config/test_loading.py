@@ -94,6 +94,7 @@ def test_a_missing_file_and_a_bad_override(write, tmp_path):
     assert "can't be read" in refusal(tmp_path / "none.yaml")
     assert "KEY=VALUE" in refusal(write(MINIMAL), "seed")
     assert 'did you mean "seed"' in refusal(write(MINIMAL), "seeed=3")
+    assert "argument of its own" in refusal(write(MINIMAL), ["seed=3"])
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -41,6 +43,21 @@ def test_less_data_than_a_batch_is_refused():
     with pytest.raises(TrainingError, match="fewer than a batch") as error:
         plan_batches(config(16 * 64, 4), context=16, available=50, world_size=1)
     assert "at most 768" in error.value.fix
+
+
+@pytest.mark.parametrize(("available", "workers"), [(4, 1), (7, 2), (1, 1)])
+def test_less_data_than_a_micro_batch_is_refused_with_what_does_work(available, workers):
+    with pytest.raises(TrainingError, match="fewer than a batch") as error:
+        plan_batches(config(16 * 32, 8), context=16, available=available, world_size=workers)
+    micro_batch, batch_tokens = map(int, re.findall(r"\d+", error.value.fix))
+    blocks = plan_batches(config(batch_tokens, micro_batch), context=16, available=available, world_size=workers)
+    assert 0 < blocks <= available
+
+
+def test_less_data_than_workers_is_refused():
+    with pytest.raises(TrainingError, match="fewer than a batch") as error:
+        plan_batches(config(16 * 32, 8), context=16, available=1, world_size=4)
+    assert error.value.fix == "add text, or train with at most 1 worker(s)"
 
 
 @settings(max_examples=40, deadline=None)

@@ -368,18 +368,19 @@ def Files_with(path: Path, **options: Any) -> Files:
 
 
 @pytest.mark.parametrize(
-    ("content", "what"),
+    ("content", "what", "line"),
     [
-        ('text\n"open\nfor ever\n', "not a table"),
-        ('text\n"a"b\n', "not a table"),
-        ("text,text\na,b\n", "names a column twice"),
+        ('text\nfirst\n"open\nfor ever\n', "not a table", 3),
+        ('text\n"a"b\n', "not a table", 2),
+        ("text,text\na,b\n", "names a column twice", 1),
     ],
 )
-def test_damaged_tables(tmp_path: Path, content: str, what: str) -> None:
+def test_damaged_tables(tmp_path: Path, content: str, what: str, line: int) -> None:
+    """The place is where a row begins: one whose quotation mark stays open ends with the file."""
     (tmp_path / "a.csv").write_text(content)
     with pytest.raises(CorpusError, match=what) as error:
         read(tmp_path / "a.csv")
-    assert "a.csv, line" in error.value.where
+    assert error.value.where.endswith(f"a.csv, line {line}")
 
 
 def test_rows_with_too_many_cells_are_lost(tmp_path: Path) -> None:
