@@ -6,10 +6,11 @@ import logging
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import ray
 
 from orchestrator.cluster.folders import held_folder
@@ -92,6 +93,7 @@ def data_task() -> dict[str, Any]:
     return {"num_cpus": 0, "resources": {DATA: 1}} if is_own_cluster() else {"num_cpus": 1}
 
 
+_GONE_SECONDS = 5.0
 _own: Path | None = None
 """Folder of the cluster that this process started."""
 
@@ -120,7 +122,7 @@ def _start(cpus: int, folder: Path, python: str | None) -> str:
         ResourceError: it does not come up.
     """
     try:
-        with on_loopback(), kept_handler():
+        with on_loopback(), kept_handler(), _whole():
             context = ray.init(
                 address="local",
                 num_cpus=cpus,
@@ -136,6 +138,23 @@ def _start(cpus: int, folder: Path, python: str | None) -> str:
         fix = f"is the machine very busy, or short of memory or of space in {folder.parent}? Try again, or add --local"
         raise ResourceError(f"Ray does not start: {first_line(error)}", str(folder.parent), fix) from error
     return str(context.address_info["gcs_address"])
+
+
+@contextmanager
+def _whole() -> Iterator[None]:
+    """Leave no process of those started in the block where it is broken off: Ray's agents live on for a minute then."""
+    own = psutil.Process()
+    before = set(own.children(recursive=True))
+    try:
+        yield
+    except BaseException:
+        started = set(own.children(recursive=True)) - before
+        ray.shutdown()
+        for process in started:
+            with suppress(psutil.Error):
+                process.kill()
+        psutil.wait_procs(started, timeout=_GONE_SECONDS)  # before the folder that they write to is removed
+        raise
 
 
 def _use_token() -> None:

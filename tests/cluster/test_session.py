@@ -158,7 +158,7 @@ run_to_its_end(work)
 """
 
 
-@pytest.mark.parametrize("to_all", [False, True])
+@pytest.mark.parametrize("to_all", [False, pytest.param(True, marks=pytest.mark.long)])
 def test_sigterm_ends_a_command_as_ctrl_c_does_though_ray_sets_handlers_of_its_own(
     short_folder: Path, to_all: bool
 ) -> None:
@@ -178,6 +178,23 @@ def test_sigterm_ends_a_command_as_ctrl_c_does_though_ray_sets_handlers_of_its_o
     )  # fmt: skip
     assert "SIGTERM received" not in said
     assert psutil.wait_procs(started, timeout=20)[1] == []
+
+
+@pytest.mark.long
+def test_a_command_that_ends_while_ray_starts_leaves_no_process(short_folder: Path) -> None:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+    begun = subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTED], env={**environment, "TMPDIR": str(short_folder)}, stderr=subprocess.PIPE
+    )
+    own, end, started = psutil.Process(begun.pid), time.monotonic() + 60, list[psutil.Process]()
+    while not any(each.name() == "raylet" for each in started) and time.monotonic() < end:
+        time.sleep(0.02)
+        started = own.children(recursive=True)
+    begun.send_signal(signal.SIGTERM)
+    begun.communicate(timeout=60)
+    assert begun.returncode == 130
+    assert psutil.wait_procs(started, timeout=20)[1] == []
+    assert list(short_folder.iterdir()) == []
 
 
 def test_a_program_without_a_handler_keeps_rays() -> None:
