@@ -27,6 +27,7 @@ _S3: Mapping[str, Any] = {"max_concurrency": 2, "config_kwargs": {"retries": {"m
 _GIVEN = {"file": _FOLDER, "local": _FOLDER, "memory": {}, "s3": _S3, "s3a": _S3, "gs": {}, "gcs": {}}
 """Kinds of stores that have a conditional put, and what their file systems are made with. Elsewhere fsspec looks first
 and writes then, so two writers both succeed."""
+_BUCKETS = ("s3", "s3a", "gs", "gcs")
 _ONE_PUT = threading.Lock()  # of all memory:// in this process
 _MD5 = re.compile(r"[0-9a-f]{32}")
 
@@ -62,8 +63,11 @@ def check_address(url: str) -> str:
         ResourceError: one that artifacts can't be published in, or none.
     """
     kind = url.partition("://")[0] if "://" in url else "file"
-    if kind not in _GIVEN or "::" in url or re.match(r"[A-Za-z0-9+]{2,}:(?!//)", url):
-        what = "this is no address of a store that has a put which fails where a key exists"
+    nameless = kind in _BUCKETS and re.match(r"\w+://(/|$)", url)
+    if kind not in _GIVEN or nameless or "::" in url or re.match(r"[A-Za-z0-9+]{2,}:(?!//)", url):
+        what = "this is no address of a store in which artifacts can be published"
+        if url.partition(":")[0] in _BUCKETS:
+            what = "this address names no bucket"
         fix = "use s3://BUCKET/FOLDER, gs://BUCKET/FOLDER or a folder; another kind of store: mount it"
         raise ResourceError(what, without_login(url).rstrip("/"), fix)
     return kind

@@ -49,6 +49,8 @@ def test_what_is_refused(mome: Any, tmp_path: Path) -> None:
     for arguments, said in (
         (("push", "other", tmp_path / "store"), "there is no run 'other'"),
         (("push", "done", "ftp://host/x"), "no address of a store"),
+        (("push", "done", "s3://"), "names no bucket"),
+        (("push", "done", "s3:///x"), "names no bucket"),
         (("pull", tmp_path / "store" / "done"), "the store has no run 'done'"),
         (("pull", "s3://"), "names no store"),
     ):
