@@ -118,7 +118,11 @@ def _is_damaged(error: ValueError, buffer: str) -> bool:
 def _problem(error: ValueError | RecursionError) -> str:
     if isinstance(error, RecursionError):
         return "it is nested too deep"
-    return error.msg.removesuffix(" at") if isinstance(error, json.JSONDecodeError) else str(error)
+    return (
+        error.msg.removesuffix(" at").removesuffix(" starting")
+        if isinstance(error, json.JSONDecodeError)
+        else str(error)
+    )
 
 
 def _not_objects(where: str, problem: str, fix: str) -> CorpusError:

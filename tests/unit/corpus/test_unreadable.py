@@ -126,7 +126,7 @@ def test_files_that_are_left_out_are_told(tmp_path: Path) -> None:
     (tmp_path / "out").rmdir()
     out, messages = built(tmp_path, tmp_path / "texts", skip_bad=1)
     about = summary(out)["en"]
-    told = "b.jsonl, line 31: not JSON as expected: Unterminated string starting at"
+    told = "b.jsonl, line 31: not JSON as expected: Unterminated string"
     assert about.unreadable == {"rows": 0, "files": [told]}
     assert sum(split.documents for split in about.splits.values()) == 60
     assert f"a file left out from there on: {told}" in "".join(messages)
