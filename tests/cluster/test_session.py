@@ -197,6 +197,23 @@ def test_a_command_that_ends_while_ray_starts_leaves_no_process(short_folder: Pa
     assert list(short_folder.iterdir()) == []
 
 
+def test_a_command_that_has_left_a_cluster_is_not_connected_again_by_ray() -> None:
+    """Ray 2.60 does so at any call (ray/_private/auto_init_hook.py), which a thread of Serve's makes at the end."""
+    asks = """
+from orchestrator.cli.ending import run_to_its_end
+def work():
+    import ray
+    try:
+        ray.put(1)
+    except ray.exceptions.RaySystemError:
+        print("not connected")
+run_to_its_end(work)
+"""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+    ended = subprocess.run([sys.executable, "-c", asks], env=environment, capture_output=True, text=True, timeout=60)
+    assert ended.stdout == "not connected\n", ended.stderr
+
+
 def test_a_program_without_a_handler_keeps_rays() -> None:
     before = signal.getsignal(signal.SIGTERM)
     theirs, ours = (lambda *_: None), (lambda *_: None)
